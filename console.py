@@ -1,0 +1,121 @@
+"""What every verb shares on the terminal: tables, findings, JSON, progress and exit codes."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from medpodium.challenges.findings import ExitCode, Finding, MedpodiumError, Severity, has_errors
+
+out = Console(soft_wrap=True)
+err = Console(stderr=True, soft_wrap=True)
+
+_STYLE = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def json_option(function: _F) -> _F:
+    """Add the ``--json`` flag (parameter ``as_json``) that every verb has."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(function)
+
+
+def plain(value: Any) -> Any:
+    """Make a value strict JSON: NaN and infinities become null, paths and enums become strings.
+
+    Parameters
+    ----------
+    value : object
+        Anything built of mappings, sequences, numbers and strings (numpy scalars included).
+    """
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, Finding):
+        return value.as_dict()
+    if hasattr(value, "item") and not isinstance(value, (str, bytes)):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return str(value)
+
+
+def print_json(payload: Any) -> None:
+    """Write one JSON document to stdout."""
+    click.echo(json.dumps(plain(payload), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_findings(findings: Iterable[Finding]) -> None:
+    """Write findings to stderr, one block each: what, where, why, fix."""
+    for finding in findings:
+        err.print(
+            f"[{_STYLE[finding.severity]}]{finding.severity}[/] [bold]{escape(str(finding.code))}[/]  "
+            f"{escape(finding.where)}\n    {escape(finding.cause)}\n    [green]fix:[/] {escape(finding.fix)}"
+        )
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
+    """Write a table to stdout; floats with four decimals, missing values as a dash."""
+    table = Table(*columns, title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(escape(cell(value)) for value in row))
+    out.print(table)
+
+
+def cell(value: Any) -> str:
+    """Format one table cell."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.4f}" if not float(value).is_integer() else f"{value:.0f}"
+    return str(value)
+
+
+def progress() -> Progress:
+    """Return a progress bar on stderr; it vanishes when done and stays silent when stderr is no terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
+
+
+def finish(findings: Iterable[Finding]) -> NoReturn:
+    """End a verb with the exit code its findings ask for."""
+    raise SystemExit(ExitCode.FINDINGS if has_errors(findings) else ExitCode.OK)
+
+
+def guarded(function: _F) -> _F:
+    """Turn :class:`MedpodiumError` into printed findings and an exit code; Ctrl-C into exit 130."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except MedpodiumError as error:
+            if kwargs.get("as_json"):
+                print_json({"findings": list(error.findings)})
+            print_findings(error.findings)
+            raise SystemExit(error.exit_code) from None
+        except KeyboardInterrupt:
+            err.print("Interrupted; run the same command again to go on.")
+            raise SystemExit(130) from None
+
+    return wrapper  # type: ignore[return-value]
