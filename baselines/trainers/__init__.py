@@ -1,0 +1,1 @@
+"""Trainers that nnU-Net loads from outside its own package."""

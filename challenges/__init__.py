@@ -1,0 +1,1 @@
+"""What a challenge is: definition files, their models, the registry, cases and campaigns."""

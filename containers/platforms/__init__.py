@@ -1,0 +1,1 @@
+"""What other platforms expect of a container or a bundle."""

@@ -1,0 +1,51 @@
+"""Fixtures shared by all rooms: the reference data folder, and what a test needs from the machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def need(available: bool, what: str) -> None:
+    """Skip a test on a laptop that lacks something; fail it in CI, where everything is installed."""
+    if available:
+        return
+    if os.environ.get("CI", "").lower() == "true":
+        pytest.fail(f"{what} is required in CI")
+    pytest.skip(what + " is not available here")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Return the folder of reference data and oracles next to the checkout."""
+    folder = Path(os.environ.get("MEDPODIUM_SHARED", ROOT.parent / "shared"))
+    need((folder / "oracle").is_dir(), f"the reference data folder ({folder.name}/ beside the checkout)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Return the path of a Chromium that runs headless."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    need(path is not None, "headless Chromium")
+    assert path is not None
+    return path
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> object:
+    """Return a client of a running Docker engine."""
+    import docker
+
+    try:
+        client = docker.from_env(timeout=60)
+        client.ping()
+    except docker.errors.DockerException:
+        need(False, "a running Docker engine")
+        raise
+    return client
