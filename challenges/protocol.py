@@ -200,6 +200,8 @@ class Mount(Model):
     """Inputs are copies made for this run; ``true`` only for methods that insist on writing beside them."""
     task: str | None = None
     """For a cascade: the task whose predictions by the same team are mounted here, read-only."""
+    only: str | None = None
+    """Mounted only for submissions to this task; for all if absent."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Mount:
@@ -224,6 +226,8 @@ class OutputFile(Model):
     stored_as: str | None = None
     """Pattern of the collected file; default: the case's name and the file's ending, else the name itself."""
     optional: bool = False
+    only: str | None = None
+    """Asked only of submissions to this task; of all if absent."""
 
     @field_validator("name", "stored_as")
     @classmethod
@@ -307,6 +311,14 @@ class ContainerProtocol(Model):
     def output_mount(self) -> Mount:
         """The one mount that outputs are written to."""
         return next(mount for mount in self.mounts if mount.kind == "output")
+
+    def for_task(self, task: str | None) -> ContainerProtocol:
+        """Return the protocol of a submission to one task: mounts and outputs of other tasks left out."""
+        if task is None:
+            return self
+        mounts = tuple(mount for mount in self.mounts if mount.only in (None, task))
+        outputs = tuple(output for output in self.outputs if output.only in (None, task))
+        return self.model_copy(update={"mounts": mounts, "outputs": outputs})
 
     @property
     def input_files(self) -> tuple[tuple[Mount, InputFile], ...]:
