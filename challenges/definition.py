@@ -15,7 +15,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from medpodium.challenges.base import Model, unconfirmed_facts
 from medpodium.challenges.metrics import EmptyPolicy, MetricSpec, Outcome
 from medpodium.challenges.protocol import ContainerProtocol
-from medpodium.challenges.steps import Step
+from medpodium.challenges.steps import Recipe, Ties
 
 SCHEMA_VERSION = 1
 NAME = r"^[a-z0-9][a-z0-9._-]*$"
@@ -180,6 +180,7 @@ class _Task(Model):
     metrics: dict[Name, MetricSpec] = Field(min_length=1)
     empty: EmptyPolicy | None = None
     groups: list[str] | None = None
+    container: Name | None = None
 
 
 class SegmentationTask(_Task):
@@ -309,14 +310,6 @@ Task = Annotated[
 ]
 
 
-class Recipe(Model):
-    """A declared list of steps that turns scores into a ranking."""
-
-    title: str | None = None
-    tasks: list[str] | None = None
-    steps: list[Step] = Field(min_length=1)
-
-
 class Debatable(Model):
     """Choices that reasonable organizers could have made differently; the multiverse tries all of them.
 
@@ -334,7 +327,7 @@ class Debatable(Model):
 
     recipes: list[str] = Field(default_factory=list)
     metrics: list[list[str]] = Field(default_factory=list)
-    ties: list[Literal["min", "average", "max", "dense"]] = Field(default_factory=list)
+    ties: list[Ties] = Field(default_factory=list)
     missing: list[Outcome] = Field(default_factory=list)
     empty: list[Outcome] = Field(default_factory=list)
 
@@ -352,6 +345,8 @@ class Challenge(Model):
         What is predicted and ranked.
     recipes, ranking : dict
         Recipes by name, and the recipe each task is ranked with.
+    containers : dict of str to ContainerProtocol
+        Container protocols by name; a task names its own where there are several.
     """
 
     format: Literal[1] = Field(alias="schema")
@@ -371,7 +366,7 @@ class Challenge(Model):
     recipes: dict[Name, Recipe] = Field(min_length=1)
     ranking: dict[str, str] = Field(min_length=1)
     debatable: dict[str, Debatable] = Field(default_factory=dict)
-    container: ContainerProtocol | None = None
+    containers: dict[Name, ContainerProtocol] = Field(default_factory=dict)
     baselines: dict[str, dict[str, Any]] = Field(default_factory=dict)
     notes: dict[str, str] = Field(default_factory=dict)
 
@@ -400,3 +395,10 @@ class Challenge(Model):
         """
         chosen = name or self.ranking[task]
         return chosen, self.recipes[chosen]
+
+    def protocol_for(self, task: str) -> ContainerProtocol | None:
+        """Return the container protocol of a task: the one it names, or the challenge's only one."""
+        name = self.tasks[task].container
+        if name is not None:
+            return self.containers.get(name)
+        return next(iter(self.containers.values())) if len(self.containers) == 1 else None

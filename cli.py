@@ -1,0 +1,65 @@
+"""The ``medpodium`` command: finds the verb, loads only the room it needs, and runs it.
+
+Verbs live in their rooms (``<room>/commands.py``), so that ``medpodium --help`` reads names from the table below and
+imports none of the heavy libraries.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+_VERBS: dict[str, tuple[str, str]] = {
+    "challenges": ("challenges.commands:challenges", "List the built-in challenges."),
+    "show": ("challenges.commands:show", "Show everything a challenge file says."),
+    "lint": ("challenges.commands:lint", "Check a challenge file against every rule."),
+    "demo": ("scoring.demo_commands:demo", "Make, score, rank and report a small synthetic challenge."),
+    "check": ("containers.check_commands:check", "Check predictions or a container image before submitting."),
+    "template": ("containers.commands:template", "Write a runnable container template for a challenge."),
+    "init": ("containers.commands:init", "Start a campaign folder for a hidden test set."),
+    "submit": ("containers.commands:submit", "Take in a team's container image."),
+    "run": ("containers.commands:run", "Run all submissions of a campaign in the sandbox."),
+    "status": ("containers.commands:status", "Show how far a campaign is."),
+    "score": ("scoring.commands:score", "Score predictions against references."),
+    "rank": ("scoring.rank_commands:rank", "Rank submissions, with evidence."),
+    "report": ("reports.commands:report", "Write the report of a ranking."),
+    "verify": ("reports.commands:verify", "Recompute a report's numbers from its scores."),
+}
+
+
+class _Verbs(click.Group):
+    """A group that imports a verb's module only when the verb is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _VERBS:
+            return None
+        module, _, attribute = _VERBS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(f"medpodium.{module}"), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, text) for name, (_, text) in _VERBS.items()])
+
+
+@click.group(
+    cls=_Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Exit codes: 0 ok, 1 findings, 2 usage, 3 infrastructure. Start with: medpodium demo",
+)
+@click.version_option(package_name="medpodium")
+def main(**_: Any) -> None:
+    """Run, score, rank and report medical-image challenges from one definition file.
+
+    CHALLENGE is always a built-in name (flare-pancancer), a name with an edition (feta/2022), or the path of your
+    own YAML file; add @VARIANT for another scoring variant (flare-pancancer/2023@as-published).
+    """
+
+
+if __name__ == "__main__":
+    main()
