@@ -22,7 +22,10 @@ def challenges(as_json: bool) -> None:
         return
     console.print_table(
         ["challenge", "title", "editions", "tasks", "variants"],
-        [[row["name"], row["title"], *(", ".join(row[key]) for key in ("editions", "tasks", "variants"))] for row in rows],
+        [
+            [row["name"], row["title"], *(", ".join(row[key]) for key in ("editions", "tasks", "variants"))]
+            for row in rows
+        ],
     )
 
 

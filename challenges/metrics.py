@@ -82,34 +82,67 @@ KINDS: dict[str, MetricKind] = {
     "absolute_relative_volume_difference": MetricKind(
         "Relative volume difference (absolute)", "structure", "lower", "", 0.0, None, (), "abs(|P|-|R|) / |R|"
     ),
-    "tp_volume": MetricKind(
-        "True positive volume", "structure", "higher", "ml", None, 0.0, (), "|P∩R| x voxel volume"
-    ),
+    "tp_volume": MetricKind("True positive volume", "structure", "higher", "ml", None, 0.0, (), "|P∩R| x voxel volume"),
     "fp_volume": _volume("False positive volume", "|P\\R| x voxel volume"),
     "fn_volume": _volume("False negative volume", "|R\\P| x voxel volume"),
     "nsd": MetricKind(
-        "Normalised surface distance", "structure", "higher", "", 1.0, 0.0, _SURFACE,
+        "Normalised surface distance",
+        "structure",
+        "higher",
+        "",
+        1.0,
+        0.0,
+        _SURFACE,
         f"share of both surfaces within the tolerance of the other; {_DEEPMIND}",
     ),
     "hd": MetricKind(
-        "Hausdorff distance", "structure", "lower", "mm", 0.0, None, _SURFACE,
+        "Hausdorff distance",
+        "structure",
+        "lower",
+        "mm",
+        0.0,
+        None,
+        _SURFACE,
         "largest distance from either surface to the other; Huttenlocher et al. 1993",
     ),
     "hd_percentile": MetricKind(
-        "Hausdorff distance percentile", "structure", "lower", "mm", 0.0, None,
+        "Hausdorff distance percentile",
+        "structure",
+        "lower",
+        "mm",
+        0.0,
+        None,
         ("directed-max-area-weighted", "directed-max", "pooled"),
         f"percentile of the surface distances, pooled or the larger of both directions; {_DEEPMIND}",
     ),
     "assd": MetricKind(
-        "Average symmetric surface distance", "structure", "lower", "mm", 0.0, None, _SURFACE,
+        "Average symmetric surface distance",
+        "structure",
+        "lower",
+        "mm",
+        0.0,
+        None,
+        _SURFACE,
         "mean distance over the surface elements of both directions together",
     ),
     "masd": MetricKind(
-        "Mean average surface distance", "structure", "lower", "mm", 0.0, None, _SURFACE,
+        "Mean average surface distance",
+        "structure",
+        "lower",
+        "mm",
+        0.0,
+        None,
+        _SURFACE,
         "mean of the two directed mean distances",
     ),
     "euler_error": MetricKind(
-        "Euler number error", "structure", "lower", "", 0.0, None, (),
+        "Euler number error",
+        "structure",
+        "lower",
+        "",
+        0.0,
+        None,
+        (),
         "abs(χ(P) - χ(R)), 6-connected foreground, 26-connected background",
     ),
     "lesion_tp": MetricKind("Lesions found", "structure", "higher", "", None, 0.0, (), _MATCHED),
@@ -124,7 +157,9 @@ KINDS: dict[str, MetricKind] = {
     "mean_memory": _resource("Mean memory", "MB", "time-weighted mean memory of the container's control group"),
     "peak_gpu_memory": _resource("Peak GPU memory", "MB", "largest GPU memory of the container's processes"),
     "gpu_memory_area": _resource(
-        "Area under the GPU memory-time curve", "MB s", "integral of the GPU memory above `free` over true time stamps"
+        "Area under the GPU memory-time curve",
+        "MB s",
+        "integral of the GPU memory above `free` over true time stamps",
     ),
     "cpu_area": _resource("Area under the CPU utilisation-time curve", "% s", "integral of CPU utilisation over time"),
     "accuracy": _pooled("Accuracy", "share of cases on the right side of the threshold"),
@@ -134,14 +169,19 @@ KINDS: dict[str, MetricKind] = {
     "balanced_accuracy": _pooled("Balanced accuracy", "mean of the recalls of all classes"),
     "quadratic_kappa": _pooled("Quadratic weighted kappa", "Cohen 1968 with squared weights", worst=-1.0),
     "imported": MetricKind(
-        "Imported value", "imported", "lower", "", None, None, (), "read from a table that somebody else computed"
+        "Imported value",
+        "imported",
+        "lower",
+        "",
+        None,
+        None,
+        (),
+        "read from a table that somebody else computed",
     ),
 }
 """Every metric kind by the name used in challenge files."""
 
-LESION_KINDS = frozenset(
-    {"lesion_tp", "lesion_fp", "lesion_fn", "lesion_f1", "lesion_sensitivity", "panoptic_quality"}
-)
+LESION_KINDS = frozenset({"lesion_tp", "lesion_fp", "lesion_fn", "lesion_f1", "lesion_sensitivity", "panoptic_quality"})
 TOLERANCE_KINDS = frozenset({"nsd"})
 PERCENTILE_KINDS = frozenset({"hd_percentile"})
 

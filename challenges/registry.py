@@ -228,7 +228,9 @@ def resolve(source: Source, edition: str | None = None, variant: str | None = No
 def _must_exist(code: DefinitionCode, what: str, name: str, known: list[str], path: Path) -> None:
     if name not in known:
         listed = ", ".join(dict.fromkeys(known))
-        raise UsageError(Finding(code, f"{path.parent.name}/{path.name}", f"no {what} {name!r}", f"choose one of: {listed}"))
+        raise UsageError(
+            Finding(code, f"{path.parent.name}/{path.name}", f"no {what} {name!r}", f"choose one of: {listed}")
+        )
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any], origin: Location, lines: dict[Location, int]) -> dict[str, Any]:

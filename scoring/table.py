@@ -49,3 +49,199 @@ def group_columns(scores: pd.DataFrame) -> list[str]:
 def is_status(value: str) -> bool:
     """Return whether a string is a legal ``status``."""
     return value in STATUSES or value.startswith(FAILED_PREFIX)
+
+
+def read_scores(path: str | Path) -> pd.DataFrame:
+    """Read a score table written by :func:`write_scores`, or by hand in the same columns.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``.csv`` or ``.parquet`` file.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Fixed columns first, group columns after them; text columns hold text, ``value`` is float64.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read or breaks the contract; every problem is a finding.
+    """
+    path = Path(path)
+    try:
+        if path.suffix.lower() == ".parquet":
+            scores = pd.read_parquet(path)
+        else:
+            # The round-trip parser: the default one may be off by one unit in the last place.
+            scores = pd.read_csv(
+                path, dtype=str, keep_default_na=False, encoding="utf-8-sig", float_precision="round_trip"
+            )
+    except (OSError, ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
+        cause = str(error).split("\n")[0] or "cannot be read"
+        raise UsageError(
+            Finding(TableCode.UNREADABLE, str(path), cause, "give a score table as .csv or .parquet")
+        ) from None
+    return normalise(scores, str(path))
+
+
+def normalise(scores: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Bring a score table into the contract's form: columns, order and types.
+
+    Optional columns are filled in (``challenge``, ``edition``, ``structure`` with "", ``status`` with ``ok`` or
+    ``missing``).
+
+    Raises
+    ------
+    UsageError
+        If a required column is missing, a value is no number, or a row occurs twice.
+    """
+    scores = scores.copy()
+    for name in ("submission", "case", "metric", "value"):
+        if name not in scores.columns:
+            fix = f"add the column; found {', '.join(map(str, scores.columns)) or 'none'}"
+            raise UsageError(Finding(TableCode.COLUMN_MISSING, where, f"no column {name!r}", fix))
+    for name, default in (("challenge", ""), ("edition", ""), ("task", "default"), ("structure", "")):
+        if name not in scores.columns:
+            scores[name] = default
+    scores["value"] = _numbers(scores["value"], where)
+    if "status" not in scores.columns:
+        scores["status"] = [MISSING if math.isnan(value) else OK for value in scores["value"]]
+    groups = group_columns(scores)
+    for name in (*KEY_COLUMNS, "status", *groups):
+        scores[name] = scores[name].astype(object).where(scores[name].notna(), "").astype(str)
+    scores = scores[[*COLUMNS, *groups]].reset_index(drop=True)
+    findings = check_scores(scores, where)
+    if findings:
+        raise UsageError(*findings)
+    return scores
+
+
+def _numbers(column: pd.Series, where: str) -> pd.Series:
+    text = column.astype(object)
+    blank = text.isna() | text.astype(str).str.strip().str.lower().isin(["", "na", "nan", "none", "null"])
+    # float() rounds correctly; the vectorised parser need not.
+    values: list[float] = []
+    for row, (value, empty) in enumerate(zip(text, blank, strict=True)):
+        try:
+            values.append(math.nan if empty else float(value))
+        except (TypeError, ValueError):
+            cause = f"value {value!r} in data row {row + 1} is no number"
+            fix = "write a decimal number, or leave the field empty for a missing score"
+            raise UsageError(Finding(TableCode.VALUE_NOT_NUMERIC, where, cause, fix)) from None
+    return pd.Series(values, index=column.index, dtype="float64")
+
+
+def check_scores(scores: pd.DataFrame, where: str) -> list[Finding]:
+    """Check a normalised score table; an empty list means that it keeps the contract."""
+    found = []
+    if scores.empty:
+        found.append(Finding(TableCode.EMPTY, where, "no rows", "give a table with at least one score"))
+    bad = sorted({value for value in scores["status"].unique() if not is_status(value)})
+    if bad:
+        fix = f"use {', '.join(STATUSES)} or {FAILED_PREFIX}<reason>"
+        found.append(Finding(TableCode.STATUS_UNKNOWN, where, f"status {bad[0]!r}", fix))
+    infinite = scores["value"].isin([math.inf, -math.inf])
+    if infinite.any():
+        row = scores[infinite].iloc[0]
+        fix = "write the declared worst value, or leave the field empty for a missing score"
+        cause = f"{int(infinite.sum())} infinite values, first: {_row_name(row)}"
+        found.append(Finding(TableCode.VALUE_INFINITE, where, cause, fix))
+    for name in ("submission", "case", "structure", "metric"):
+        odd = [value for value in scores[name].unique() if any(ord(char) < 32 or ord(char) == 127 for char in value)]
+        if odd:
+            cause = f"{name} {odd[0]!r} contains control characters"
+            found.append(Finding(TableCode.CONTROL_CHARACTER, where, cause, "remove them from the name"))
+    twice = scores.duplicated(list(KEY_COLUMNS), keep=False)
+    groups = group_columns(scores)
+    if twice.any() and groups:
+        # Pooled rows (case "") of different groups are different scores.
+        pooled = scores["case"] == ""
+        twice &= ~pooled | scores.duplicated([*KEY_COLUMNS, *groups], keep=False)
+    if twice.any():
+        rows = scores[twice]
+        conflicts = rows.groupby(list(KEY_COLUMNS), dropna=False)["value"].nunique(dropna=False).gt(1).sum()
+        count = f"{len(rows)} rows share their key ({conflicts} keys with different values)"
+        cause = f"{count}, first: {_row_name(rows.iloc[0])}"
+        found.append(Finding(TableCode.DUPLICATE_ROWS, where, cause, "keep one row per score"))
+    return found
+
+
+def _row_name(row: pd.Series) -> str:
+    return "/".join(str(row[name]) for name in ("submission", "case", "structure", "metric") if row[name])
+
+
+def write_scores(scores: pd.DataFrame, path: str | Path) -> Path:
+    """Write a score table as CSV or Parquet, by the file's ending; numbers keep all their digits.
+
+    The file appears complete or not at all: it is written beside its place and moved there.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".csv", ".parquet"):
+        raise UsageError(Finding(TableCode.UNREADABLE, str(path), f"ending {path.suffix!r}", "write .csv or .parquet"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    if path.suffix.lower() == ".parquet":
+        scores.to_parquet(part, index=False)
+    else:
+        scores.to_csv(part, index=False, lineterminator="\n", encoding="utf-8")
+    part.replace(path)
+    return path
+
+
+def concatenate(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Join score tables; group columns that one lacks are empty there."""
+    joined = pd.concat(list(tables), ignore_index=True)
+    groups = group_columns(joined)
+    joined[groups] = joined[groups].fillna("")
+    return joined[[*COLUMNS, *groups]]
+
+
+def to_challenger(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return challengeR's long format for one metric.
+
+    challengeR knows tasks but no structures, so each structure becomes a task; where there are several tasks, the
+    name is ``task/structure``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``task, case, algorithm, value``; a missing score is an empty value.
+    """
+    rows = scores[scores["metric"] == metric]
+    several = rows["task"].nunique() > 1
+    names = [
+        f"{task}/{structure}" if structure and several else structure or task
+        for task, structure in zip(rows["task"], rows["structure"], strict=True)
+    ]
+    return pd.DataFrame(
+        {
+            "task": names,
+            "case": rows["case"].to_numpy(),
+            "algorithm": rows["submission"].to_numpy(),
+            "value": rows["value"].to_numpy(),
+        }
+    )
+
+
+def from_challenger(table: pd.DataFrame, metric: str, where: str = "challengeR table") -> pd.DataFrame:
+    """Read challengeR's long format (``task, case, algorithm, value``) into a score table.
+
+    Each of its tasks becomes a structure of one task, the inverse of :func:`to_challenger`.
+    """
+    for name in ("case", "algorithm", "value"):
+        if name not in table.columns:
+            fix = "name the columns task, case, algorithm, value"
+            raise UsageError(Finding(TableCode.COLUMN_MISSING, where, f"no column {name!r}", fix))
+    structure = table["task"] if "task" in table.columns else ""
+    scores = pd.DataFrame(
+        {
+            "submission": table["algorithm"],
+            "case": table["case"],
+            "structure": structure,
+            "metric": metric,
+            "value": table["value"],
+        }
+    )
+    return normalise(scores, where)

@@ -1,0 +1,169 @@
+"""Tell a person what a challenge file says: the tables of ``medpodium challenges`` and ``medpodium show``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.markup import escape
+
+from medpodium import console
+from medpodium.challenges import registry
+from medpodium.challenges.definition import Challenge, ClassificationTask, SegmentationTask, TableTask
+from medpodium.challenges.metrics import MetricSpec, Outcome
+from medpodium.challenges.steps import Recipe
+
+
+def overview() -> list[dict[str, Any]]:
+    """Return one row per built-in challenge: name, title, editions, tasks, variants."""
+    rows = []
+    for name in registry.names():
+        source, _ = registry.locate(name)
+        challenge = registry.resolve(source)
+        rows.append(
+            {
+                "name": name,
+                "title": challenge.title,
+                "aliases": challenge.aliases,
+                "editions": source.editions or [challenge.edition],
+                "tasks": list(challenge.tasks),
+                "variants": source.variants or ["corrected"],
+            }
+        )
+    return rows
+
+
+def as_dict(challenge: Challenge) -> dict[str, Any]:
+    """Return the resolved definition with its digest and the list of unconfirmed facts."""
+    facts = [{"field": path, "value": value, "why": why} for path, value, why in challenge.unconfirmed_list()]
+    return {"digest": challenge.digest, "definition": challenge.model_dump(mode="json"), "unconfirmed": facts}
+
+
+def outcome_text(outcome: Outcome) -> str:
+    """Write an outcome as printed: ``0``, ``worst``, ``skip``."""
+    return f"{outcome:g}" if isinstance(outcome, float) else str(outcome)
+
+
+def metric_parameters(spec: MetricSpec) -> str:
+    """Write what besides its kind makes a metric what it is, in one line."""
+    parts = []
+    if spec.definition_id:
+        parts.append(spec.definition_id)
+    if spec.kind == "hd_percentile":
+        parts.append(f"{spec.percentile_value:g} %")
+    if spec.tolerance_mm is not None:
+        per = "per structure" if spec.tolerance_mm == "structure" else f"{spec.tolerance_mm:g} mm"
+        parts.append(f"tolerance {per}")
+    if spec.gate:
+        parts.append(f"{spec.gate.value:g} where {spec.gate.metric} < {spec.gate.below:g}")
+    if spec.decimals is not None:
+        parts.append(f"rounded to {spec.decimals} decimals")
+    if spec.free:
+        parts.append(f"free up to {spec.free:g} {spec.unit_name}")
+    if spec.problem:
+        parts.append(f"problem {spec.problem}")
+    if spec.lesions:
+        rule = spec.lesions
+        parts.append(f"connectivity {rule.connectivity}, overlap {rule.overlap} {rule.threshold:g}")
+    return ", ".join(parts)
+
+
+def step_text(recipe: Recipe) -> list[str]:
+    """Write the steps of a recipe as they stand in a challenge file, one line each, defaults left out."""
+    lines = []
+    for step in recipe.steps:
+        ((name, fields),) = step.model_dump(mode="json", exclude_defaults=True).items()
+        shown = {key: value for key, value in fields.items() if key != "unconfirmed"}
+        lines.append(f"{name}: {_flow(shown)}" if shown else name)
+    return lines
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return _flow(value[0]) if len(value) == 1 else "[" + ", ".join(map(_flow, value)) + "]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def print_challenge(challenge: Challenge) -> None:
+    """Print everything a resolved definition says; unconfirmed facts come last, each with its reason."""
+    out = console.out
+    out.print(f"[bold]{escape(challenge.title)}[/]  {challenge.reference}, variant {challenge.variant}")
+    if challenge.summary:
+        out.print(escape(challenge.summary))
+    out.print(f"definition {challenge.digest[:16]}…")
+    for name, task in challenge.tasks.items():
+        out.print(f"\n[bold]Task {escape(name)}[/] ({task.kind}) {escape(task.title or '')}")
+        if isinstance(task, SegmentationTask):
+            _print_structures(task)
+        elif isinstance(task, ClassificationTask):
+            for problem, item in task.problems.items():
+                positive = " or ".join(item.positive)
+                out.print(
+                    f"problem {escape(problem)}: {escape(positive)} against the rest, threshold {item.threshold:g}"
+                )
+        _print_metrics(task)
+    for name, recipe in challenge.recipes.items():
+        tasks = [task for task, used in challenge.ranking.items() if used == name]
+        mark = f"  ranks {', '.join(tasks)}" if tasks else ""
+        out.print(f"\n[bold]Recipe {escape(name)}[/]{escape(mark)}  {escape(recipe.title)}")
+        for line in step_text(recipe):
+            out.print(f"  - {escape(line)}")
+    _print_containers(challenge)
+    for title, lines in (("Known defects", challenge.known_defects), ("Warnings", challenge.warnings)):
+        if lines:
+            out.print(f"\n[bold]{title}[/]")
+            for line in lines:
+                out.print(f"  - {escape(line)}")
+    if challenge.sources:
+        out.print("\n[bold]Sources[/]")
+        for source in challenge.sources:
+            out.print(f"  - {escape(' '.join(filter(None, [source.title, source.url, source.note])))}")
+    facts = challenge.unconfirmed_list()
+    if facts:
+        out.print(f"\n[bold yellow]Unconfirmed[/] ({len(facts)} facts without a primary source)")
+        for path, value, why in facts:
+            shown = f" = {value}" if isinstance(value, (int, float, str)) else ""
+            out.print(f"  - [yellow]{escape(path + shown)}[/]: {escape(why)}")
+
+
+def _print_structures(task: SegmentationTask) -> None:
+    rows = []
+    for name, item in task.structures.items():
+        labels = " + ".join(map(str, sorted(item.labels)))
+        rows.append([name, labels, item.role or "", item.tolerance_mm, item.crop if item.crop != "none" else ""])
+    console.print_table(["structure", "label", "role", "tolerance (mm)", "scored on"], rows)
+    console.out.print(f"files: reference {escape(task.files.reference)}, prediction {escape(task.files.prediction)}")
+
+
+def _print_metrics(task: SegmentationTask | ClassificationTask | TableTask) -> None:
+    rows = []
+    for name, spec in task.metrics.items():
+        policy = (
+            task.empty_policy(spec) if isinstance(task, SegmentationTask) and spec.info.scope == "structure" else None
+        )
+        cells = (policy.both, policy.reference, policy.prediction) if policy else ()
+        unit = f" ({spec.unit_name})" if spec.unit_name else ""
+        rows.append(
+            [
+                name,
+                spec.name + unit,
+                metric_parameters(spec),
+                f"{spec.better} is better",
+                " / ".join(map(outcome_text, cells)),
+                outcome_text(spec.missing),
+            ]
+        )
+    columns = ["metric", "what", "how", "direction", "empty: both / reference / prediction", "missing"]
+    console.print_table(columns, rows)
+
+
+def _print_containers(challenge: Challenge) -> None:
+    for name, protocol in challenge.containers.items():
+        console.out.print(f"\n[bold]Container {escape(name)}[/]: one run per {protocol.per}")
+        for mount in protocol.mounts:
+            files = ", ".join(file.target for file in mount.files)
+            console.out.print(f"  {mount.kind} {escape(mount.path)} {escape(files)}")
+        console.out.print(f"  writes {escape(', '.join(output.name for output in protocol.outputs))}")
+        limits = protocol.limits.model_dump(exclude={"unconfirmed"}, exclude_none=True)
+        console.out.print(f"  limits {', '.join(f'{key} {value}' for key, value in limits.items())}")
