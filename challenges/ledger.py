@@ -1,0 +1,329 @@
+"""The campaign's ledger: SQLite in WAL mode, one row per submission, attempt, output and event.
+
+Work is keyed by image digest, case hash and protocol hash (:func:`work_key`), scores by that key and the
+scorer's version. A result is written in one transaction, and a unique index allows one result per submission
+and key, so a process killed at any point loses at most the case it was running and never counts one twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from medpodium.challenges.findings import Code, Finding, InfrastructureError, UsageError
+
+RUNNING, DONE, FAILED, INFRA, INTERRUPTED = "running", "done", "failed", "infra", "interrupted"
+FINAL = (DONE, FAILED)
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS submission (
+    id INTEGER PRIMARY KEY, team TEXT NOT NULL, task TEXT NOT NULL, digest TEXT NOT NULL,
+    active INTEGER NOT NULL DEFAULT 1, created TEXT NOT NULL, detail TEXT NOT NULL,
+    UNIQUE (team, task, digest));
+CREATE TABLE IF NOT EXISTS attempt (
+    id INTEGER PRIMARY KEY, submission INTEGER NOT NULL REFERENCES submission(id), case_id TEXT NOT NULL,
+    work_key TEXT NOT NULL, state TEXT NOT NULL, started TEXT NOT NULL, ended TEXT,
+    code TEXT, cause TEXT, fix TEXT, detail TEXT NOT NULL DEFAULT '{}');
+CREATE UNIQUE INDEX IF NOT EXISTS one_result ON attempt (submission, work_key)
+    WHERE state IN ('done', 'failed');
+CREATE TABLE IF NOT EXISTS output (
+    attempt INTEGER NOT NULL REFERENCES attempt(id), case_id TEXT NOT NULL, path TEXT NOT NULL,
+    sha256 TEXT NOT NULL, bytes INTEGER NOT NULL, PRIMARY KEY (attempt, path));
+CREATE TABLE IF NOT EXISTS score (
+    work_key TEXT NOT NULL, scorer TEXT NOT NULL, payload TEXT NOT NULL, created TEXT NOT NULL,
+    PRIMARY KEY (work_key, scorer));
+CREATE TABLE IF NOT EXISTS event (
+    id INTEGER PRIMARY KEY, time TEXT NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL,
+    detail TEXT NOT NULL);
+"""
+
+
+class LedgerCode(Code):
+    """What can be wrong with a ledger."""
+
+    DISK_FULL = "disk-full"
+    BUSY = "campaign-busy"
+    DAMAGED = "ledger-damaged"
+    ABSENT = "campaign-absent"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One run of a submission on a case (or, with an empty case, on the whole set)."""
+
+    id: int
+    submission: int
+    case: str
+    work_key: str
+    state: str
+    code: str | None
+    cause: str | None
+    fix: str | None
+    detail: dict[str, Any]
+
+
+def now() -> str:
+    """Return the present time, UTC, ISO 8601 with milliseconds."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+def work_key(digest: str, case_hash: str, protocol_hash: str) -> str:
+    """Return the key of a piece of work: SHA-256 over image digest, case hash and protocol hash."""
+    return hashlib.sha256(f"{digest}\n{case_hash}\n{protocol_hash}".encode()).hexdigest()
+
+
+def disk_full(where: Path, cause: object) -> InfrastructureError:
+    """Return the error for a full disk, saying what is free and how to go on."""
+    free = "unknown"
+    with suppress(OSError):
+        free = f"{shutil.disk_usage(where).free / 2**20:.0f} MiB"
+    text = f"no space left ({cause}); {free} free"
+    return InfrastructureError(
+        Finding(LedgerCode.DISK_FULL, str(where), text, "free some space, then run the same command again")
+    )
+
+
+class Ledger:
+    """The SQLite file of a campaign.
+
+    Parameters
+    ----------
+    path : Path
+        The database; made if absent when ``create`` is true.
+    create : bool
+        Whether to make a new one.
+    """
+
+    def __init__(self, path: Path, *, create: bool = False) -> None:
+        if not create and not path.is_file():
+            raise UsageError(
+                Finding(LedgerCode.ABSENT, str(path), "no ledger here", "make a campaign with 'medpodium init'")
+            )
+        self.path = path
+        self._db: sqlite3.Connection | None = None
+        self._lock: sqlite3.Connection | None = None
+        with self._errors():
+            self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.executescript(_SCHEMA)
+
+    @property
+    def db(self) -> sqlite3.Connection:
+        """The open connection."""
+        if self._db is None:
+            raise ValueError("the ledger is closed")
+        return self._db
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
+            if isinstance(error, sqlite3.IntegrityError):
+                raise
+            text = str(error)
+            if "full" in text or "disk I/O" in text or "unable to open" in text or "readonly" in text:
+                raise disk_full(self.path.parent, error) from None
+            fix = "restore it from a copy; the predictions beside it are untouched"
+            raise InfrastructureError(Finding(LedgerCode.DAMAGED, str(self.path), text, fix)) from None
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Run statements as one: all of them are on disk afterwards, or none."""
+        with self._errors():
+            self.db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self.db
+                self.db.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    self.db.execute("ROLLBACK")
+                raise
+
+    def close(self) -> None:
+        """Close the database and give up the exclusive lock, if held."""
+        for connection in (self._db, self._lock):
+            if connection is not None:
+                connection.close()
+        self._db = self._lock = None
+
+    def lock(self) -> None:
+        """Hold the campaign for this process alone; the system gives the lock back when the process dies.
+
+        Raises
+        ------
+        InfrastructureError
+            When another process holds it.
+        """
+        lock = sqlite3.connect(self.path.with_name("lock.sqlite"), timeout=0, isolation_level=None)
+        try:
+            lock.execute("PRAGMA journal_mode=MEMORY")
+            lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            lock.close()
+            if "locked" not in str(error):
+                raise disk_full(self.path.parent, error) from None
+            fix = "wait for the other 'medpodium run' or stop it, then run this command again"
+            finding = Finding(LedgerCode.BUSY, str(self.path.parent), "another process runs this campaign", fix)
+            raise InfrastructureError(finding) from None
+        self._lock = lock
+
+    # -- facts about the campaign --
+
+    def set_meta(self, **values: str) -> None:
+        """Store facts about the campaign."""
+        with self.transaction() as db:
+            db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(values.items()))
+
+    def meta(self, key: str, default: str = "") -> str:
+        """Return a fact about the campaign."""
+        with self._errors():
+            row = self.db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return str(row[0]) if row else default
+
+    def event(self, kind: str, subject: str = "", **detail: Any) -> None:
+        """Append an event with its time."""
+        with self.transaction() as db:
+            db.execute(
+                "INSERT INTO event (time, kind, subject, detail) VALUES (?, ?, ?, ?)",
+                (now(), kind, subject, json.dumps(detail, default=str)),
+            )
+
+    def events(self, kind: str | None = None) -> list[dict[str, Any]]:
+        """Return the events, oldest first."""
+        rows = self._rows("SELECT time, kind, subject, detail FROM event ORDER BY id")
+        found = [dict(row) | {"detail": json.loads(row["detail"])} for row in rows]
+        return [event for event in found if kind is None or event["kind"] == kind]
+
+    def _rows(self, query: str, values: tuple[Any, ...] = ()) -> list[dict[str, Any]]:
+        with self._errors():
+            cursor = self.db.execute(query, values)
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    # -- submissions --
+
+    def add_submission(self, team: str, task: str, digest: str, detail: dict[str, Any]) -> int:
+        """Register a submission; it replaces the team's earlier one for this task, whose results stay."""
+        with self.transaction() as db:
+            db.execute("UPDATE submission SET active = 0 WHERE team = ? AND task = ?", (team, task))
+            db.execute(
+                "INSERT INTO submission (team, task, digest, active, created, detail) "
+                "VALUES (?, ?, ?, 1, ?, ?) "
+                "ON CONFLICT (team, task, digest) DO UPDATE SET active = 1, detail = excluded.detail",
+                (team, task, digest, now(), json.dumps(detail, default=str)),
+            )
+            row = db.execute(
+                "SELECT id FROM submission WHERE team = ? AND task = ? AND digest = ?", (team, task, digest)
+            ).fetchone()
+        return int(row[0])
+
+    def submissions(self, *, active: bool = True) -> list[dict[str, Any]]:
+        """Return the submissions, in order of arrival; ``detail`` is what intake found out."""
+        where = "WHERE active = 1" if active else ""
+        rows = self._rows(f"SELECT * FROM submission {where} ORDER BY id")  # noqa: S608 - a constant
+        return [row | {"detail": json.loads(row["detail"])} for row in rows]
+
+    # -- attempts --
+
+    def start(self, submission: int, case: str, key: str) -> int:
+        """Note that a run begins; returns the attempt's id."""
+        with self.transaction() as db:
+            cursor = db.execute(
+                "INSERT INTO attempt (submission, case_id, work_key, state, started) VALUES (?, ?, ?, ?, ?)",
+                (submission, case, key, RUNNING, now()),
+            )
+        return int(cursor.lastrowid or 0)
+
+    def finish(
+        self,
+        attempt: int,
+        state: str,
+        *,
+        finding: Finding | None = None,
+        detail: dict[str, Any] | None = None,
+        outputs: list[tuple[str, str, str, int]] | None = None,
+    ) -> None:
+        """Note how a run ended, with its outputs as (case, path, sha256, bytes), in one transaction."""
+        with self.transaction() as db:
+            db.execute(
+                "UPDATE attempt SET state = ?, ended = ?, code = ?, cause = ?, fix = ?, detail = ? WHERE id = ?",
+                (
+                    state,
+                    now(),
+                    str(finding.code) if finding else None,
+                    finding.cause if finding else None,
+                    finding.fix if finding else None,
+                    json.dumps(detail or {}, default=str),
+                    attempt,
+                ),
+            )
+            rows = [(attempt, *output) for output in outputs or []]
+            db.executemany("INSERT OR REPLACE INTO output VALUES (?, ?, ?, ?, ?)", rows)
+
+    def interrupt_running(self) -> list[int]:
+        """Mark attempts that a killed process left behind; returns their ids."""
+        left = [int(row["id"]) for row in self._rows("SELECT id FROM attempt WHERE state = ?", (RUNNING,))]
+        if left:
+            with self.transaction() as db:
+                db.execute("UPDATE attempt SET state = ?, ended = ? WHERE state = ?", (INTERRUPTED, now(), RUNNING))
+        return left
+
+    def result(self, submission: int, key: str) -> Attempt | None:
+        """Return the one final attempt of a submission on a piece of work, if there is one."""
+        rows = self._rows(
+            "SELECT * FROM attempt WHERE submission = ? AND work_key = ? AND state IN ('done', 'failed')",
+            (submission, key),
+        )
+        return _attempt(rows[0]) if rows else None
+
+    def results(self, submission: int | None = None) -> list[Attempt]:
+        """Return the final attempts, of one submission or of all."""
+        query = "SELECT * FROM attempt WHERE state IN ('done', 'failed')"
+        if submission is None:
+            return [_attempt(row) for row in self._rows(query + " ORDER BY id")]
+        return [_attempt(row) for row in self._rows(query + " AND submission = ? ORDER BY id", (submission,))]
+
+    def attempts(self) -> list[dict[str, Any]]:
+        """Return every attempt as stored, in order."""
+        return self._rows("SELECT * FROM attempt ORDER BY id")
+
+    def outputs(self, attempt: int) -> list[dict[str, Any]]:
+        """Return the collected files of an attempt."""
+        return self._rows("SELECT case_id, path, sha256, bytes FROM output WHERE attempt = ? ORDER BY path", (attempt,))
+
+    # -- scores --
+
+    def put_score(self, key: str, scorer: str, payload: Any) -> None:
+        """Keep the scores of a piece of work under the scorer's version."""
+        with self.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO score VALUES (?, ?, ?, ?)", (key, scorer, json.dumps(payload), now()))
+
+    def score(self, key: str, scorer: str) -> Any:
+        """Return kept scores, or ``None``."""
+        rows = self._rows("SELECT payload FROM score WHERE work_key = ? AND scorer = ?", (key, scorer))
+        return json.loads(rows[0]["payload"]) if rows else None
+
+
+def _attempt(row: dict[str, Any]) -> Attempt:
+    return Attempt(
+        id=int(row["id"]),
+        submission=int(row["submission"]),
+        case=str(row["case_id"]),
+        work_key=str(row["work_key"]),
+        state=str(row["state"]),
+        code=row["code"],
+        cause=row["cause"],
+        fix=row["fix"],
+        detail=json.loads(row["detail"]),
+    )
