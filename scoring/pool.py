@@ -1,0 +1,148 @@
+"""Run independent jobs on several processes: bounded memory, progress, and a dead worker costs only its own job."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import psutil
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+_MEMORY_SHARE = 0.7
+"""Share of the memory free at the start that all workers together may use."""
+
+
+@dataclass(frozen=True)
+class JobError:
+    """A job that raised, or whose process died, both times it was tried.
+
+    Parameters
+    ----------
+    summary : str
+        The exception in one line.
+    details : str
+        The traceback, for a bug report.
+    """
+
+    summary: str
+    details: str = ""
+
+
+@dataclass(frozen=True)
+class Done(Generic[R]):
+    """Outcome of one job: its position in the list of jobs, and its result or error."""
+
+    index: int
+    result: R | None
+    error: JobError | None = None
+
+
+def worker_count(requested: int | None, memory_per_worker: int) -> int:
+    """Return how many processes to start: as asked, or as many as cores and free memory allow.
+
+    Parameters
+    ----------
+    requested : int, optional
+        What the user asked for.
+    memory_per_worker : int
+        Expected peak memory of one worker in bytes.
+    """
+    if requested is not None:
+        return max(1, requested)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    fitting = int(psutil.virtual_memory().available * _MEMORY_SHARE / max(memory_per_worker, 1))
+    return max(1, min(cores, fitting))
+
+
+def run_jobs(function: Callable[[J], R], jobs: Sequence[J], workers: int) -> Iterator[Done[R]]:
+    """Run ``function`` on every job and yield outcomes as they come, in no fixed order.
+
+    At most two jobs per worker are under way, so that memory stays bounded for any number of jobs. With one worker
+    everything runs in this process.
+
+    Parameters
+    ----------
+    function : callable
+        Module-level function of one job; job and result are pickled.
+    jobs : sequence
+        What to do.
+    workers : int
+        Number of processes.
+    """
+    if workers <= 1 or len(jobs) <= 1:
+        for index, job in enumerate(jobs):
+            yield _run_here(function, index, job)
+        return
+    waiting = deque(range(len(jobs)))
+    suspects: list[int] = []
+    while waiting:
+        yield from _run_pool(function, jobs, waiting, suspects, min(workers, len(waiting)))
+    # A pool does not say whose process died, so whatever was under way is tried again, one job at a time.
+    for index in suspects:
+        yield _run_alone(function, index, jobs[index])
+
+
+def _run_here(function: Callable[[J], R], index: int, job: J) -> Done[R]:
+    try:
+        return Done(index, function(job))
+    except Exception as error:
+        return Done(index, None, JobError(f"{type(error).__name__}: {error}", traceback.format_exc()))
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # A fresh interpreter per worker: forking a process that holds threads or a GPU is not safe.
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _run_pool(
+    function: Callable[[J], R], jobs: Sequence[J], waiting: deque[int], suspects: list[int], workers: int
+) -> Iterator[Done[R]]:
+    running: dict[Future[R], int] = {}
+    pool = _pool(workers)
+    try:
+        while waiting or running:
+            while waiting and len(running) < 2 * workers:
+                index = waiting.popleft()
+                running[pool.submit(function, jobs[index])] = index
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                index = running.pop(future)
+                error = future.exception()
+                if isinstance(error, BrokenProcessPool):
+                    running[future] = index
+                    raise error
+                yield _outcome(index, future)
+    except BrokenProcessPool:
+        for future, index in running.items():
+            if future.done() and future.exception() is None:
+                yield _outcome(index, future)
+            else:
+                suspects.append(index)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _run_alone(function: Callable[[J], R], index: int, job: J) -> Done[R]:
+    with _pool(1) as pool:
+        future = pool.submit(function, job)
+        wait([future])
+        if isinstance(future.exception(), BrokenProcessPool):
+            return Done(index, None, JobError("the scoring process died (out of memory?)"))
+        return _outcome(index, future)
+
+
+def _outcome(index: int, future: Future[R]) -> Done[R]:
+    error = future.exception()
+    if error is None:
+        return Done(index, future.result())
+    details = "".join(traceback.format_exception(error))
+    return Done(index, None, JobError(f"{type(error).__name__}: {error}", details))
