@@ -160,7 +160,7 @@ class Campaign:
 
     def _case_failures(self, attempt: Attempt) -> dict[str, Finding]:
         per_case: dict[str, dict[str, str]] = attempt.detail.get("cases", {})
-        found = {name: Finding(_Stored(row["code"]), name, row["cause"], row["fix"]) for name, row in per_case.items()}
+        found = {name: _finding(name, row["code"], row["cause"], row["fix"]) for name, row in per_case.items()}
         if attempt.code and not per_case:
             for name in [attempt.case] if attempt.case else self.case_names():
                 found[name] = _finding(name, attempt.code, attempt.cause, attempt.fix)
