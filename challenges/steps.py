@@ -30,7 +30,6 @@ from pydantic import (
     Field,
     FiniteFloat,
     TypeAdapter,
-    field_validator,
     model_serializer,
     model_validator,
 )
@@ -167,7 +166,7 @@ class Select(StepModel):
         return data
 
     @model_serializer(mode="wrap")
-    def _one_key(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:  # noqa: ARG002
+    def _one_key(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         return {"select": {name: list(labels) for name, labels in self.keep.items()}}
 
 
@@ -229,9 +228,7 @@ def _spread(value: Any) -> Any:
         return value
     keys = [key for key in value if key != "unconfirmed"]
     if len(keys) != 1:
-        raise ValueError(
-            f"a step is a mapping with exactly one key, found {len(keys)}: {', '.join(map(str, keys))}"
-        )
+        raise ValueError(f"a step is a mapping with exactly one key, found {len(keys)}: {', '.join(map(str, keys))}")
     name, fields = str(keys[0]), value[keys[0]]
     if name not in STEP_NAMES:
         near = difflib.get_close_matches(name, STEP_NAMES, n=1)
@@ -253,22 +250,6 @@ Step: TypeAlias = Annotated[
     BeforeValidator(_spread),
 ]
 """Any step; validates from its one-key mapping and serialises back to it."""
-
-
-class Recipe(Model):
-    """A named way from scores to a ranking."""
-
-    title: str = ""
-    tasks: Names | None = None
-    """Tasks the recipe can rank; all of them when left out."""
-    steps: tuple[Step, ...]
-
-    @field_validator("steps")
-    @classmethod
-    def _ends_with_rank(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
-        if not steps or not isinstance(steps[-1], Rank) or steps[-1].within:
-            raise ValueError("the last step of a recipe must be a rank without 'within'")
-        return steps
 
 
 _STEPS: TypeAdapter[tuple[Step, ...]] = TypeAdapter(tuple[Step, ...])
