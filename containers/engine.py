@@ -1,0 +1,143 @@
+"""The container engine: finding it, knowing when it is gone, and checking the runtime's versions."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from medpodium.challenges.findings import Finding, Severity
+from medpodium.containers.failures import EngineCode, Retry, finding, infrastructure
+
+_SAFE_RUNC = (1, 1, 12)  # CVE-2024-21626: working directory that is a leaked descriptor
+_SAFE_TOOLKIT = (1, 17, 8)  # CVE-2025-23266 and the earlier escapes of the NVIDIA container toolkit
+
+
+def connect(timeout: float = 120.0) -> Any:
+    """Return a Docker client (``DOCKER_HOST`` decides which engine; Podman's socket works the same way).
+
+    Raises
+    ------
+    InfrastructureError
+        With one line and the fix, when the package or a running engine is missing.
+    """
+    try:
+        import docker
+    except ImportError:
+        raise infrastructure(EngineCode.NO_SDK, "docker", "the Python package 'docker' is not installed") from None
+    try:
+        client = docker.from_env(timeout=timeout)
+        client.ping()
+    except Exception as error:
+        text = re.sub(r"\s+", " ", str(error))[:200]
+        raise infrastructure(EngineCode.NO_ENGINE, "docker", f"no container engine answers ({text})") from None
+    return client
+
+
+def is_lost(error: BaseException) -> bool:
+    """Return whether an exception of the SDK means that the engine went away or is shutting down."""
+    import docker
+    import requests
+
+    if isinstance(error, (requests.exceptions.ConnectionError, requests.exceptions.ReadTimeout, ConnectionError)):
+        return True
+    if isinstance(error, requests.exceptions.RequestException):
+        return True
+    return isinstance(error, docker.errors.APIError) and bool(error.is_server_error())
+
+
+@contextmanager
+def errors(where: str) -> Iterator[None]:
+    """Turn the SDK's exceptions into a request to try again; what a submission can cause is handled before."""
+    import docker
+    import requests
+
+    try:
+        yield
+    except (docker.errors.DockerException, requests.exceptions.RequestException, ConnectionError) as error:
+        code = EngineCode.ENGINE_LOST if is_lost(error) else EngineCode.ENGINE_ERROR
+        raise Retry(finding(code, where, str(error))) from error
+
+
+def wait_for(client: Any, seconds: float) -> None:
+    """Wait until the engine answers again.
+
+    Raises
+    ------
+    InfrastructureError
+        When it does not within this time.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            client.ping()
+            return
+        except Exception as error:
+            if time.monotonic() > deadline:
+                text = f"the engine has not come back within {seconds:.0f} s ({type(error).__name__})"
+                raise infrastructure(EngineCode.ENGINE_LOST, "docker", text) from None
+        time.sleep(0.25)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    match = re.search(r"(\d+)\.(\d+)\.(\d+)", text)
+    return tuple(int(part) for part in match.groups()) if match else ()
+
+
+def preflight(client: Any, *, gpus: bool = False) -> list[Finding]:
+    """Check the runtime before hostile images run on it.
+
+    Returns
+    -------
+    list of Finding
+        Warnings: a runc or NVIDIA toolkit older than the last known escape, nvidia as the default runtime.
+    """
+    with errors("docker version"):
+        parts = client.version().get("Components") or []
+        info = client.info()
+    found = []
+    versions = {str(part.get("Name", "")).lower(): str(part.get("Version", "")) for part in parts}
+    runc = versions.get("runc", "")
+    if _version(runc) and _version(runc) < _SAFE_RUNC:
+        text = f"runc {runc} is older than 1.1.12 (CVE-2024-21626)"
+        found.append(finding(EngineCode.OLD_RUNTIME, "runc", text, Severity.WARNING))
+    if info.get("DefaultRuntime") == "nvidia" and not gpus:
+        text = "nvidia is the default runtime, so an image can obtain GPUs that nobody asked for"
+        found.append(finding(EngineCode.RUNTIME_DEFAULT, "docker", text, Severity.WARNING))
+    toolkit = _toolkit() if gpus else ""
+    if _version(toolkit) and _version(toolkit) < _SAFE_TOOLKIT:
+        text = f"NVIDIA container toolkit {toolkit} is older than 1.17.8 (CVE-2025-23266)"
+        found.append(finding(EngineCode.OLD_RUNTIME, "nvidia-container-toolkit", text, Severity.WARNING))
+    return found
+
+
+def _toolkit() -> str:
+    import shutil
+    import subprocess
+
+    program = shutil.which("nvidia-ctk")
+    if program is None:
+        return ""
+    try:
+        return subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def describe(client: Any) -> dict[str, str]:
+    """Return the engine's versions and features that a record of a run should name."""
+    with errors("docker info"):
+        info, version = client.info(), client.version()
+    return {
+        "engine": str(version.get("Version", "")),
+        "api": str(version.get("ApiVersion", "")),
+        "kernel": str(info.get("KernelVersion", "")),
+        "system": str(info.get("OperatingSystem", "")),
+        "cgroup": str(info.get("CgroupVersion", "1")),
+        "storage": str(info.get("Driver", "")),
+        "runtime": str(info.get("DefaultRuntime", "")),
+        "cpus": str(info.get("NCPU", "")),
+        "memory": str(info.get("MemTotal", "")),
+    }

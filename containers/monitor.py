@@ -1,0 +1,247 @@
+"""What a container uses: CPU time and memory from its cgroup, its output folder's size, and curves over time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_MAX_DEPTH = 64
+
+
+@dataclass
+class Sample:
+    """One reading. Memory in bytes without reclaimable file cache, CPU time in s, graphics memory in bytes."""
+
+    time: float
+    memory: float
+    cpu: float
+    gpu_memory: float = float("nan")
+    gpu_device: float = float("nan")
+
+
+@dataclass
+class Curve:
+    """Readings of one run, in order of time."""
+
+    samples: list[Sample] = field(default_factory=list)
+    oom_kills: int = 0
+    pids_refused: int = 0
+    memory_high: float = float("nan")
+
+    def column(self, name: str) -> list[float]:
+        """Return one quantity over time."""
+        return [float(getattr(sample, name)) for sample in self.samples]
+
+    def summary(self) -> dict[str, float]:
+        """Return the measures of the run; a quantity without a reading is NaN, never 0.
+
+        Returns
+        -------
+        dict
+            ``cpu_time`` (s), ``peak_memory``, ``mean_memory``, ``gpu_peak_memory`` (MB, 10^6 bytes),
+            ``gpu_memory_area`` (MB s, trapezoids over the true time stamps).
+        """
+        nan = float("nan")
+        times, memory = self.column("time"), self.column("memory")
+        gpu = [(time, value) for time, value in zip(times, self.column("gpu_memory"), strict=True) if value == value]
+        return {
+            "cpu_time": self.samples[-1].cpu if self.samples else nan,
+            "peak_memory": max(memory, default=nan) / 1e6,
+            "mean_memory": mean(times, memory) / 1e6,
+            "gpu_peak_memory": max((value for _, value in gpu), default=nan) / 1e6,
+            "gpu_memory_area": area([t for t, _ in gpu], [v / 1e6 for _, v in gpu]),
+        }
+
+    def write(self, path: Path) -> None:
+        """Write the readings as Parquet."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        names = ("time", "memory", "cpu", "gpu_memory", "gpu_device")
+        pq.write_table(pa.table({name: pa.array(self.column(name), pa.float64()) for name in names}), path)
+
+
+def area(times: Sequence[float], values: Sequence[float], tolerance: float = 0.0) -> float:
+    """Return the area under a curve above a tolerance, by trapezoids over the true time stamps.
+
+    FLARE's monitor adds samples times a nominal step of 0.1 s and so underestimates the integral; here the steps are
+    as measured. Where the curve crosses the tolerance, the crossing is interpolated.
+
+    Parameters
+    ----------
+    times : sequence of float
+        Time stamps in s, ascending.
+    values : sequence of float
+        Readings, in MB for an area in MB s.
+    tolerance : float
+        The area of ``max(0, value - tolerance)`` is returned.
+
+    Returns
+    -------
+    float
+        NaN without a reading, 0 for a single one.
+    """
+    if not times:
+        return float("nan")
+    total = 0.0
+    for index in range(1, len(times)):
+        step = times[index] - times[index - 1]
+        low, high = sorted((values[index - 1] - tolerance, values[index] - tolerance))
+        if low >= 0:
+            total += step * (low + high) / 2
+        elif high > 0:
+            total += step * high * high / (high - low) / 2
+    return total
+
+
+def mean(times: Sequence[float], values: Sequence[float]) -> float:
+    """Return the mean of a curve over time; NaN without a reading."""
+    if not times:
+        return float("nan")
+    length = times[-1] - times[0]
+    return area(times, values) / length if length > 0 else values[-1]
+
+
+class Cgroup:
+    """The control group of one container, version 1 or 2.
+
+    Parameters
+    ----------
+    pid : int
+        Process id of the container's first process, as the host sees it.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.folders = _folders(pid)
+        self.version = 2 if "" in self.folders and "memory" not in self.folders else 1
+
+    def _read(self, controller: str, name: str) -> str:
+        folder = self.folders.get(controller, self.folders.get("")) if self.version == 1 else self.folders.get("")
+        if folder is None:
+            return ""
+        try:
+            return (folder / name).read_text()
+        except OSError:
+            return ""
+
+    def _field(self, controller: str, name: str, key: str) -> float:
+        for line in self._read(controller, name).splitlines():
+            word, _, value = line.partition(" ")
+            if word == key:
+                return float(value)
+        return float("nan")
+
+    def memory(self) -> float:
+        """Return used memory in bytes, without file cache that could be dropped; NaN if it cannot be read."""
+        one = self.version == 1
+        used = self._read("memory", "memory.usage_in_bytes" if one else "memory.current")
+        cache = self._field("memory", "memory.stat", "total_inactive_file" if one else "inactive_file")
+        if not used.strip():
+            return float("nan")
+        return max(0.0, float(used) - (cache if cache == cache else 0.0))
+
+    def memory_high(self) -> float:
+        """Return the kernel's high-water mark in bytes, file cache included."""
+        text = self._read("memory", "memory.max_usage_in_bytes" if self.version == 1 else "memory.peak")
+        return float(text) if text.strip() else float("nan")
+
+    def cpu(self) -> float:
+        """Return the CPU time of all processes so far, in s."""
+        if self.version == 1:
+            text = self._read("cpuacct", "cpuacct.usage")
+            return float(text) / 1e9 if text.strip() else float("nan")
+        return self._field("", "cpu.stat", "usage_usec") / 1e6
+
+    def oom_kills(self) -> int:
+        """Return how often the kernel killed a process of this container for its memory limit."""
+        name = "memory.oom_control" if self.version == 1 else "memory.events"
+        value = self._field("memory", name, "oom_kill")
+        return int(value) if value == value else 0
+
+    def pids_refused(self) -> int:
+        """Return how often a new process or thread was refused."""
+        value = self._field("pids", "pids.events", "max")
+        return int(value) if value == value else 0
+
+    def pids(self) -> set[int]:
+        """Return the host's process ids of the container."""
+        return {int(word) for word in self._read("memory", "cgroup.procs").split()}
+
+
+def _folders(pid: int) -> dict[str, Path]:
+    """Return the folder of each controller (empty name: version 2) that a process belongs to."""
+    mounts: dict[str, Path] = {}
+    try:
+        table = Path("/proc/self/mountinfo").read_text().splitlines()
+        groups = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except OSError:
+        return {}
+    for line in table:
+        left, _, right = line.partition(" - ")
+        kind, _, options = right.partition(" ")
+        if kind == "cgroup2":
+            mounts.setdefault("", Path(left.split()[4]))
+        elif kind == "cgroup":
+            for name in options.split()[-1].split(","):
+                mounts.setdefault(name, Path(left.split()[4]))
+    found = {}
+    for line in groups:
+        _, controllers, path = line.split(":", 2)
+        for name in controllers.split(","):
+            if name in mounts:
+                folder = mounts[name] / path.lstrip("/")
+                if folder.is_dir():
+                    found[name] = folder
+    return found
+
+
+def host_oom_kills() -> int:
+    """Return how often this host's kernel killed a process for memory; 0 where that cannot be read."""
+    try:
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    except OSError:
+        pass
+    return 0
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What lies in an output folder: bytes on disk, entries, and whether folders are nested too deep."""
+
+    bytes: int
+    entries: int
+    too_deep: bool = False
+
+
+def folder_usage(root: Path, *, max_bytes: int, max_entries: int) -> Usage:
+    """Measure a folder without following links; stops as soon as a cap is exceeded.
+
+    Bytes are what the files occupy, so that a sparse file costs what it costs the host.
+    """
+    total = entries = 0
+    stack: list[tuple[Any, int]] = [(root, 0)]
+    while stack:
+        folder, depth = stack.pop()
+        if depth > _MAX_DEPTH:
+            return Usage(total, entries, too_deep=True)
+        try:
+            with os.scandir(folder) as found:
+                for entry in found:
+                    entries += 1
+                    try:
+                        status = entry.stat(follow_symlinks=False)
+                    except OSError:
+                        continue
+                    total += status.st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        stack.append((entry.path, depth + 1))
+                    if total > max_bytes or entries > max_entries:
+                        return Usage(total, entries)
+        except OSError:
+            continue
+    return Usage(total, entries)
