@@ -30,6 +30,7 @@ from pydantic import (
     Field,
     FiniteFloat,
     TypeAdapter,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -250,6 +251,22 @@ Step: TypeAlias = Annotated[
     BeforeValidator(_spread),
 ]
 """Any step; validates from its one-key mapping and serialises back to it."""
+
+
+class Recipe(Model):
+    """A named way from scores to a ranking."""
+
+    title: str = ""
+    tasks: Names | None = None
+    """Tasks the recipe can rank; all of them when left out."""
+    steps: tuple[Step, ...]
+
+    @field_validator("steps")
+    @classmethod
+    def _ends_with_rank(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+        if not steps or not isinstance(steps[-1], Rank) or steps[-1].within:
+            raise ValueError("the last step of a recipe must be a rank without 'within'")
+        return steps
 
 
 _STEPS: TypeAdapter[tuple[Step, ...]] = TypeAdapter(tuple[Step, ...])

@@ -19,8 +19,10 @@ from medpodium.challenges.steps import (
     Quantile,
     Rank,
     Reduce,
+    Select,
     Step,
     Test,
+    Threshold,
     parse_steps,
 )
 from medpodium.scoring.apply import apply_step, collapse_joint
