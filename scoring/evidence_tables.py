@@ -1,0 +1,152 @@
+"""Every file in an evidence folder and every column in it: the contract between ranking and reporting.
+
+``medpodium rank --evidence DIR`` writes these tables and one ``evidence.json``. A table is always written; it has
+no rows when the evidence does not exist (no bootstrap asked for, one task only, no groups). Columns of text are
+empty and columns of numbers are blank where a value does not apply. Rows are sorted, numbers are printed with 17
+significant digits, and nothing depends on the clock or the machine: one seed gives the same bytes.
+
+``structure`` is ``""`` for values of a whole case and ``(mean)`` for the mean over the structures of a case.
+Ordered pairs (``submission``, ``versus``) read "submission is better than versus".
+"""
+
+from __future__ import annotations
+
+PAIR = ("task", "metric", "structure", "submission", "versus")
+
+TABLES: dict[str, tuple[str, ...]] = {
+    # Best first. After the fixed columns comes one per step of the recipe (mean_case:liver:dice, ...).
+    # rank_low..rank_high: 95 % of the bootstrap ranks; set_low..set_high: simultaneous 95 % confidence set;
+    # group: submissions of one number cannot be told apart from the best of the group; first: share of
+    # resamples with rank 1; missing, penalised, skipped: scores of the submission with such a status.
+    "leaderboard.csv": (
+        "task",
+        "recipe",
+        "rank",
+        "submission",
+        "value",
+        "better",
+        "group",
+        "rank_low",
+        "rank_high",
+        "set_low",
+        "set_high",
+        "first",
+        "missing",
+        "penalised",
+        "skipped",
+    ),
+    # Confidence intervals of what the recipe computes: percentile and BCa, level 0.95.
+    "aggregates.csv": ("task", "submission", "column", "value", "low", "high", "bca_low", "bca_high"),
+    # Bootstrap distribution of the rank.
+    "rank_intervals.csv": ("task", "submission", "rank", "mean", "median", "q025", "q25", "q75", "q975", "first"),
+    # How many resamples gave a rank; ranks that never occur have no row.
+    "frequencies.csv": ("task", "submission", "rank", "n", "share"),
+    # tau-b of every resample's ranking with the full ranking; blank where one of them is a single tie.
+    "kendall_tau.csv": ("task", "resample", "tau"),
+    "kendall_summary.csv": ("task", "n", "n_undefined", "mean", "median", "q25", "q75", "q025", "q975"),
+    # One-sided paired Wilcoxon signed-rank tests, adjusted over all ordered pairs of a block.
+    "significance.csv": (*PAIR, "n_pairs", "p_value", "p_adjusted", "adjust", "significant"),
+    # The score and its rank among the submissions of the same case (ties: min).
+    "case_ranks.csv": ("task", "metric", "structure", "case", "submission", "value", "rank"),
+    "case_rank_counts.csv": ("task", "metric", "structure", "submission", "rank", "n"),
+    # Ranking under challengeR's seven methods, every metric by itself (ties: min).
+    "method_comparison.csv": ("task", "metric", "structure", "method", "submission", "value", "rank"),
+    # Ranks that cannot be excluded at level 0.95; construction is "case-mean" or "resampled".
+    "confidence_sets.csv": (
+        "task",
+        "submission",
+        "rank",
+        "marginal_low",
+        "marginal_high",
+        "simultaneous_low",
+        "simultaneous_high",
+        "construction",
+    ),
+    # Differences of what the recipe ranks; positive: submission is better. Percentile interval of the
+    # difference and simultaneous interval over all pairs; separated: the latter excludes zero.
+    "differences.csv": (
+        "task",
+        "submission",
+        "versus",
+        "difference",
+        "low",
+        "high",
+        "simultaneous_low",
+        "simultaneous_high",
+        "separated",
+    ),
+    # Every universe: one combination of the choices the challenge marks as debatable. Blank choice: default.
+    "multiverse.csv": (
+        "task",
+        "universe",
+        "recipe",
+        "metrics",
+        "ties",
+        "missing",
+        "empty",
+        "tolerance",
+        "submission",
+        "value",
+        "rank",
+    ),
+    # winners: names joined by "; "; tau: with the universe 0, the declared recipe.
+    "multiverse_winners.csv": (
+        "task",
+        "universe",
+        "recipe",
+        "metrics",
+        "ties",
+        "missing",
+        "empty",
+        "tolerance",
+        "winners",
+        "same_winner",
+        "tau",
+    ),
+    # Random subsets of the cases, without replacement.
+    "subsampling.csv": ("task", "n_cases", "winner_stays", "tau_mean", "tau_q025", "tau_q975", "n_samples"),
+    # unit: "case" or a group column; left_out: the case or level; change: rank_without - rank.
+    "leave_one_out.csv": ("task", "unit", "left_out", "n_cases", "submission", "rank", "rank_without", "change"),
+    # gap: mean inside the level minus mean in all other cases, per submission; better_in: "level", "rest"
+    # or "" when the interval contains zero.
+    "domain_gap.csv": (
+        "task",
+        "metric",
+        "structure",
+        "group",
+        "level",
+        "submission",
+        "mean_level",
+        "mean_rest",
+        "gap",
+        "low",
+        "high",
+        "better_in",
+    ),
+    # Positive rank_biserial and superiority above one half: submission is better.
+    "effect_sizes.csv": (*PAIR, "n_pairs", "rank_biserial", "superiority"),
+    "friedman.csv": (
+        "task",
+        "metric",
+        "structure",
+        "n_cases",
+        "n_submissions",
+        "statistic",
+        "p_value",
+        "critical_difference",
+    ),
+    "nemenyi.csv": (*PAIR, "mean_rank", "versus_mean_rank", "p_value"),
+    # method: euclidean, borda, copeland, kemeny.
+    "consensus.csv": ("method", "submission", "score", "rank"),
+    "rank_dissimilarities.csv": (
+        "task_1",
+        "task_2",
+        "kendall",
+        "footrule",
+        "weighted_footrule",
+        "symmetric_difference",
+    ),
+    # Agglomerative clustering of the tasks by symmetric difference; members joined by "; ".
+    "task_clusters.csv": ("linkage", "step", "height", "left", "right"),
+}
+"""File name to its columns, in order."""
