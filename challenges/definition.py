@@ -138,12 +138,18 @@ class Geometry(Model):
     ----------
     check : {"full", "shape"}
         Compare shape, spacing, origin and direction, or the shape only (as FLARE's published scorer does).
-    tolerance_mm : float
-        Largest accepted difference of spacing and origin in mm, and of the direction cosines.
+    spacing_relative : float
+        Largest accepted relative difference of a spacing.
+    origin_mm : float
+        Largest accepted difference of an origin coordinate in mm.
+    direction : float
+        Largest accepted difference of a direction cosine.
     """
 
     check: Literal["full", "shape"] = "full"
-    tolerance_mm: float = Field(default=1e-3, gt=0)
+    spacing_relative: float = Field(default=1e-3, gt=0)
+    origin_mm: float = Field(default=1e-2, gt=0)
+    direction: float = Field(default=1e-3, gt=0)
 
 
 class Group(Model):
