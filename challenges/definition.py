@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from medpodium.challenges.base import Model, unconfirmed_facts
+from medpodium.challenges.baseline import Baseline
 from medpodium.challenges.metrics import EmptyPolicy, MetricSpec, Outcome
 from medpodium.challenges.protocol import ContainerProtocol
 from medpodium.challenges.steps import Recipe, Ties
@@ -373,7 +374,7 @@ class Challenge(Model):
     ranking: dict[str, str] = Field(min_length=1)
     debatable: dict[str, Debatable] = Field(default_factory=dict)
     containers: dict[Name, ContainerProtocol] = Field(default_factory=dict)
-    baselines: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    baselines: dict[Name, Baseline] = Field(default_factory=dict)
     notes: dict[str, str] = Field(default_factory=dict)
 
     @property
