@@ -1,0 +1,84 @@
+"""The verbs ``report`` and ``verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from medpodium import console
+
+FORMATS = ("html", "pdf", "latex", "markdown", "docx")
+
+
+@click.command(
+    epilog="Examples: medpodium report flare-pancancer/2023 scores.csv --out report   "
+    "medpodium report my-campaign --out report --formats html,pdf --site site"
+)
+@click.argument("source", metavar="CAMPAIGN|CHALLENGE")
+@click.argument("scores", required=False, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write the report to.")
+@click.option(
+    "--formats",
+    default="html",
+    show_default=True,
+    metavar="LIST",
+    help=f"Comma-separated: {', '.join(FORMATS)}, or all.",
+)
+@click.option("--title", help="Title of the report; the challenge's when left out.")
+@click.option("--anonymous", is_flag=True, help="Call the submissions Team 01, Team 02, ... everywhere.")
+@click.option(
+    "--bootstrap", default=1000, show_default=True, type=click.IntRange(0, 100_000), help="Resamples of the cases."
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of every resampling.")
+@click.option("--recipe", help="Another recipe of the challenge file than the official one.")
+@click.option("--site", type=click.Path(path_type=Path), help="Also write a static leaderboard site to this folder.")
+@click.option("--images", type=click.Path(path_type=Path), help="Folder of the input images, for the gallery.")
+@click.option("--references", type=click.Path(path_type=Path), help="Folder of the references, for the gallery.")
+@click.option(
+    "--predictions",
+    multiple=True,
+    metavar="TEAM=DIR",
+    help="A team's folder of predictions, for the gallery; repeatable.",
+)
+@click.option("--show-images", is_flag=True, help="Allow hidden test images in the report (the organizer's decision).")
+@click.option("--workers", type=click.IntRange(1), help="Processes that draw figures.")
+@console.json_option
+@console.guarded
+def report(source: str, scores: Path | None, out: Path, formats: str, as_json: bool, **options: object) -> None:
+    """Write the report of a CHALLENGE's scores, or of a CAMPAIGN folder that has been scored.
+
+    HTML is one self-contained page; PDF, LaTeX, Markdown and Word have the same content. manifest.json records what
+    it was made from; "medpodium verify DIR" recomputes its numbers.
+    """
+    from medpodium.reports import write
+
+    request = write.Request.from_options(source, scores, formats, options)
+    written = write.write_report(request, out)
+    if as_json:
+        console.print_json({"report": out, "files": written.files, "findings": list(written.findings)})
+    else:
+        console.print_findings(written.findings)
+        for path in written.shown:
+            console.out.print(f"wrote {path}", markup=False, highlight=False)
+    console.finish(written.findings)
+
+
+@click.command(epilog="Example: medpodium verify report")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--scores", type=click.Path(path_type=Path), help="Recompute from this score table instead of the report's own."
+)
+@console.json_option
+@console.guarded
+def verify(folder: Path, scores: Path | None, as_json: bool) -> None:
+    """Recompute the numbers of the report in DIR from its scores and say what differs."""
+    from medpodium.reports import verification
+
+    outcome = verification.verify(folder, scores)
+    if as_json:
+        console.print_json({"report": folder, **outcome.counts, "findings": list(outcome.findings)})
+    else:
+        console.print_findings(outcome.findings)
+        console.out.print(outcome.sentence, markup=False, highlight=False)
+    console.finish(outcome.findings)

@@ -1,0 +1,263 @@
+"""The report as a neutral document: sections of paragraphs, tables and figures that every format writes alike.
+
+Content is assembled once (:mod:`medpodium.reports.sections`); HTML, PDF, LaTeX, Markdown and Word only differ in
+how they write these blocks. All text is plain: no block carries markup, so escaping is the writer's one duty.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import pandas as pd
+
+Kind = Literal["text", "team", "integer", "number", "percent", "interval", "flag"]
+Tone = Literal["body", "lead", "note", "warning"]
+Cell: TypeAlias = "str | float | int | bool | None | tuple[float, float]"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Parameters
+    ----------
+    title : str
+        Printed head.
+    kind : str
+        ``team`` names a submission, ``interval`` holds a pair (lower, upper), ``percent`` a fraction.
+    digits : int
+        Decimals of ``number`` and ``percent``.
+    better : {"higher", "lower"}, optional
+        Which values are better; the best of the column is printed bold.
+    note : str
+        One sentence on what the column holds.
+    """
+
+    title: str
+    kind: Kind = "text"
+    digits: int = 3
+    better: Literal["higher", "lower"] | None = None
+    note: str = ""
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the column is aligned and sorted as numbers."""
+        return self.kind in ("integer", "number", "percent", "interval")
+
+    def show(self, value: Cell) -> str:
+        """Return a cell as printed in every format; missing values are an en dash."""
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            return "–"
+        if isinstance(value, tuple):
+            low, high = value
+            if any(math.isnan(end) for end in (low, high)):
+                return "–"
+            shown = [f"{end:.0f}" if float(end).is_integer() else f"{end:.{self.digits}f}" for end in (low, high)]
+            return shown[0] if shown[0] == shown[1] else "–".join(shown)
+        if self.kind == "flag":
+            return "yes" if value else "no"
+        if self.kind == "percent" and not isinstance(value, str):
+            return f"{100 * value:.{self.digits}f} %"
+        if self.kind == "integer" and not isinstance(value, str):
+            return f"{value:.0f}" if float(value).is_integer() else f"{value:.1f}"
+        if self.kind == "number" and not isinstance(value, str):
+            return number(float(value), self.digits)
+        return str(value)
+
+
+def number(value: float, digits: int) -> str:
+    """Format a number: fixed decimals, large ones with fewer, never in exponent form below 1e7."""
+    if not math.isfinite(value):
+        return "∞" if value > 0 else "-∞" if value < 0 else "–"
+    if abs(value) >= 1e7:
+        return f"{value:.3e}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.{max(0, digits - 1) if abs(value) >= 100 else digits}f}"
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Plain text."""
+
+    text: str
+    tone: Tone = "body"
+
+
+@dataclass(frozen=True)
+class Items:
+    """A bulleted list of plain text."""
+
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; ``data`` is what its download holds, the printed rows when left out.
+
+    Parameters
+    ----------
+    role : {"plain", "leaderboard"}
+        Leaderboards are shown first and larger, with a bar for every rank interval.
+    extent : float
+        Upper end of the scale of ``interval`` columns (number of submissions for ranks).
+    """
+
+    id: str
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    caption: str = ""
+    data: pd.DataFrame | None = None
+    role: Literal["plain", "leaderboard"] = "plain"
+    extent: float = 0.0
+
+    def frame(self) -> pd.DataFrame:
+        """Return the full-precision data behind the table."""
+        if self.data is not None:
+            return self.data
+        parts: dict[str, list[Any]] = {}
+        for index, column in enumerate(self.columns):
+            values = [row[index] for row in self.rows]
+            if column.kind == "interval":
+                ends = [value if isinstance(value, tuple) else (math.nan, math.nan) for value in values]
+                parts[f"{column.title} lower"] = [end[0] for end in ends]
+                parts[f"{column.title} upper"] = [end[1] for end in ends]
+            else:
+                parts[column.title] = values
+        return pd.DataFrame(parts)
+
+    def best(self) -> set[tuple[int, int]]:
+        """Return the (row, column) positions to print bold: the best value of each column that has a direction."""
+        found = set()
+        for index, column in enumerate(self.columns):
+            if column.better is None or len(self.rows) < 2:
+                continue
+            shown = {
+                at: float(row[index])
+                for at, row in enumerate(self.rows)
+                if isinstance(row[index], (int, float)) and not math.isnan(float(row[index]))  # type: ignore[arg-type]
+            }
+            if shown:
+                best = max(shown.values()) if column.better == "higher" else min(shown.values())
+                found |= {(at, index) for at, value in shown.items() if value == best}
+        return found
+
+
+@dataclass(frozen=True)
+class Plot:
+    """How to draw one figure: a module-level function of :mod:`medpodium.reports.figures` and its arguments."""
+
+    function: Callable[..., Any]
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure with everything a reader needs who cannot see it.
+
+    Parameters
+    ----------
+    alt : str
+        What the figure shows, for screen readers.
+    data : pandas.DataFrame
+        The numbers drawn, offered as CSV.
+    files : mapping of str to bytes
+        Drawn formats by ending (``svg``, ``pdf``, ``png``); filled by :func:`medpodium.reports.draw.draw_all`.
+    width : {"full", "half"}
+        Half-width figures stand side by side where there is room.
+    """
+
+    id: str
+    title: str
+    caption: str
+    alt: str
+    plot: Plot
+    data: pd.DataFrame
+    width: Literal["full", "half"] = "full"
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image of a gallery."""
+
+    png: bytes
+    alt: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A row of images with captions."""
+
+    id: str
+    title: str
+    pictures: tuple[Picture, ...]
+
+
+Block = Paragraph | Items | Table | Figure | Pictures
+
+
+@dataclass(frozen=True)
+class Section:
+    """A titled part; ``folded`` sections start closed where a format can fold."""
+
+    id: str
+    title: str
+    blocks: tuple[Block, ...] = ()
+    sections: tuple[Section, ...] = ()
+    folded: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.blocks or self.sections)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A whole report.
+
+    Parameters
+    ----------
+    title, subtitle : str
+        Head of the document.
+    facts : sequence of (str, str)
+        Short key facts printed below the head (cases, submissions, seed).
+    podium : sequence of (str, str, str)
+        Place, submission and a true short statement for the first places; empty without a ranking.
+    colours : mapping of str to str
+        Colour of each submission, the same as in the figures.
+    """
+
+    title: str
+    subtitle: str
+    facts: tuple[tuple[str, str], ...]
+    sections: tuple[Section, ...]
+    podium: tuple[tuple[str, str, str], ...] = ()
+    colours: Mapping[str, str] = field(default_factory=dict)
+
+    def walk(self) -> Iterator[tuple[int, Section]]:
+        """Yield every section with its depth, parents first."""
+        yield from _walk(self.sections, 1)
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield every block in reading order."""
+        for _, section in self.walk():
+            yield from section.blocks
+
+    def figures(self) -> list[Figure]:
+        """Return every figure in reading order."""
+        return [block for block in self.blocks() if isinstance(block, Figure)]
+
+    def tables(self) -> list[Table]:
+        """Return every table in reading order."""
+        return [block for block in self.blocks() if isinstance(block, Table)]
+
+
+def _walk(sections: Sequence[Section], depth: int) -> Iterator[tuple[int, Section]]:
+    for section in sections:
+        yield depth, section
+        yield from _walk(section.sections, depth + 1)

@@ -1,0 +1,285 @@
+"""Raw assessment data: dot-and-box plot, podium plot, ranking heatmap, case difficulty, failures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from medpodium.reports.figures.layout import (
+    WIDTH,
+    label,
+    labels,
+    name_rows,
+    new_figure,
+    rank_ticks,
+    row_font,
+    rows_height,
+    single,
+)
+from medpodium.reports.palette import INK, MUTED, NEUTRAL, PAPER, RULE, SEQUENTIAL, Look
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_VECTOR_DOTS = 1500
+"""More dots than this are drawn as one picture inside the vector figure: a file of 11,000 paths helps nobody."""
+PODIUMS = 8
+"""Places and submissions a podium plot shows before the rest is pooled."""
+_LINES = 300
+
+
+def dot_box(
+    values: pd.DataFrame, order: Sequence[str], look: Look, axis: str, bounds: tuple[float, float] | None
+) -> Figure:
+    """Draw one dot per case and a box per submission, best submission on top.
+
+    Parameters
+    ----------
+    values : pandas.DataFrame
+        Cases x submissions; NaN where a case has no value.
+    order : sequence of str
+        Submissions, best first.
+    axis : str
+        Name and unit of the value.
+    bounds : (float, float), optional
+        Ends of the value axis for bounded metrics.
+    """
+    height = rows_height(len(order))
+    figure, axes = single(WIDTH, height)
+    random = np.random.default_rng(38)
+    raster = values.size > _VECTOR_DOTS
+    spread = 0.26 if len(order) > 12 else 0.2
+    for row, name in enumerate(order):
+        shown = values[name].to_numpy(float)
+        shown = shown[np.isfinite(shown)]
+        if not shown.size:
+            axes.text(
+                0.5,
+                row,
+                "no value",
+                transform=axes.get_yaxis_transform(),
+                color=MUTED,
+                va="center",
+                ha="center",
+            )
+            continue
+        jitter = row + random.uniform(-spread, spread, shown.size)
+        axes.plot(
+            shown, jitter, "o", markersize=3.4 if shown.size < 60 else 2.4 if shown.size < 300 else 1.8,
+            color=look.colour(name), alpha=0.75 if shown.size < 60 else 0.32, markeredgewidth=0, rasterized=raster,
+        )  # fmt: skip
+        box = {"color": INK, "linewidth": 0.9}
+        axes.boxplot(
+            shown, positions=[row], orientation="horizontal", widths=0.52, showfliers=False, manage_ticks=False,
+            boxprops=box, whiskerprops=box, capprops=box, medianprops={"color": INK, "linewidth": 2.0},
+        )  # fmt: skip
+        axes.plot(
+            shown.mean(),
+            row,
+            "D",
+            markersize=3.6,
+            color=PAPER,
+            markeredgecolor=INK,
+            markeredgewidth=0.9,
+            zorder=5,
+        )
+    name_rows(axes, order, row_font(len(order), height))
+    axes.set_xlabel(axis)
+    if bounds:
+        pad = 0.02 * (bounds[1] - bounds[0])
+        axes.set_xlim(bounds[0] - pad, bounds[1] + pad)
+    axes.grid(axis="x")
+    return figure
+
+
+def podium(ranks: pd.DataFrame, values: pd.DataFrame, order: Sequence[str], look: Look, axis: str) -> Figure:
+    """Draw the podium plot: for each place, which submission took it on which case, and with what value.
+
+    Upper part: one podium per place, one column per submission in it, one dot per case at the place the
+    submission took in that case; lines join the dots of a case. Lower part: how often each submission took each
+    place. With many submissions the best :data:`PODIUMS` are shown and later places are pooled.
+
+    Parameters
+    ----------
+    ranks, values : pandas.DataFrame
+        Cases x submissions: places within the case (ties broken at random, whole numbers) and values.
+    """
+    shown = list(order[:PODIUMS])
+    places = min(len(order), PODIUMS) + (1 if len(order) > PODIUMS else 0)
+    figure = new_figure(WIDTH, 5.2)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1, 0.38))
+    figure.subplots_adjust(hspace=0.06)
+    place = ranks[shown].clip(upper=places).to_numpy(float)
+    height = values[shown].to_numpy(float)
+    width = 0.84 / len(shown)
+    offset = (np.arange(len(shown)) - (len(shown) - 1) / 2) * width
+    across = place + offset
+    raster = place.size > _VECTOR_DOTS
+    cases = np.flatnonzero(np.isfinite(place).all(axis=1))
+    step = max(1, -(-len(cases) // _LINES))
+    for case in cases[::step]:
+        line = np.argsort(across[case])
+        upper.plot(
+            across[case][line],
+            height[case][line],
+            color=MUTED,
+            alpha=0.1,
+            linewidth=0.5,
+            rasterized=True,
+            zorder=1,
+        )
+    for column, name in enumerate(shown):
+        upper.plot(
+            across[:, column], height[:, column], linestyle="", marker=look.marker(name), markersize=3 if len(place) < 100 else 2.2,
+            color=look.colour(name), alpha=0.8 if len(place) < 100 else 0.45, markeredgewidth=0, rasterized=raster, label=name,
+        )  # fmt: skip
+        share = [float(np.mean(place[:, column][np.isfinite(place[:, column])] == at)) for at in range(1, places + 1)]
+        lower.bar(
+            np.arange(1, places + 1) + offset[column],
+            share,
+            width * 0.9,
+            color=look.colour(name),
+            linewidth=0,
+        )
+    for axes in (upper, lower):
+        for edge in range(1, places):
+            axes.axvline(edge + 0.5, color=RULE, linewidth=0.8)
+        axes.set_xlim(0.5, places + 0.5)
+    upper.set_ylabel(axis)
+    lower.set_ylabel("share of cases")
+    lower.set_xlabel("place within the case")
+    pooled = [f"{PODIUMS + 1} or later"] if len(order) > PODIUMS else []
+    lower.set_xticks(range(1, places + 1), [*map(str, range(1, places + 1 - len(pooled))), *pooled])
+    _legend(figure, shown, look)
+    return figure
+
+
+def _legend(figure: Figure, names: Sequence[str], look: Look) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], linestyle="", marker=look.marker(name), color=look.colour(name), markersize=5, label=text)
+        for name, text in zip(names, labels([f"{at}: {name}" for at, name in enumerate(names, 1)]), strict=True)
+    ]
+    figure.legend(
+        handles=handles,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 0.9),
+        ncol=min(4, len(names)),
+        handletextpad=0.2,
+    )
+
+
+def ranking_heatmap(counts: pd.DataFrame, order: Sequence[str]) -> Figure:
+    """Draw how many cases each submission took each place in.
+
+    Parameters
+    ----------
+    counts : pandas.DataFrame
+        Submissions x places (1, 2, ...): number of cases.
+    """
+    table = counts.loc[list(order)].to_numpy(float)
+    rows, columns = table.shape
+    height = rows_height(rows)
+    figure, axes = single(min(WIDTH, 2.6 + 0.36 * columns) if columns < 12 else WIDTH, height)
+    picture = axes.pcolormesh(np.where(table > 0, table, np.nan), cmap=f"{SEQUENTIAL}_r", vmin=0, linewidth=0)
+    largest = table.max(initial=1)
+    if rows <= 22 and columns <= 22:
+        for at, place in np.argwhere(table > 0):
+            dark = table[at, place] > 0.55 * largest
+            axes.text(
+                place + 0.5, at + 0.5, f"{table[at, place]:.0f}", ha="center", va="center",
+                fontsize=min(7.5, 110 / max(columns, 8)), color="#ffffff" if dark else "#101418",
+            )  # fmt: skip
+    axes.set_yticks(np.arange(rows) + 0.5, labels(order), fontsize=row_font(rows, height))
+    axes.invert_yaxis()
+    ticks = rank_ticks(columns, 22)
+    axes.set_xticks([tick - 0.5 for tick in ticks], [str(tick) for tick in ticks])
+    axes.set_xlabel("place within the case")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(picture, ax=axes, pad=0.02, aspect=30, fraction=0.04)
+    bar.set_label("cases")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def case_difficulty(summary: pd.DataFrame, axis: str, better: str) -> Figure:
+    """Draw the middle and spread of all submissions for each case, hardest case first.
+
+    Parameters
+    ----------
+    summary : pandas.DataFrame
+        Per case, hardest first: ``case``, ``q25``, ``median``, ``q75``, ``best`` over submissions.
+    better : {"higher", "lower"}
+        Which values are better.
+    """
+    figure, axes = single(WIDTH, 2.9)
+    across = np.arange(1, len(summary) + 1)
+    axes.fill_between(
+        across, summary["q25"], summary["q75"], color=NEUTRAL, alpha=0.45, linewidth=0, label="middle half of the submissions",
+        step="mid" if len(summary) < 40 else None,
+    )  # fmt: skip
+    axes.plot(across, summary["median"], color=INK, linewidth=1.3, label="median submission")
+    axes.plot(
+        across,
+        summary["best"],
+        ".",
+        markersize=2.6,
+        color="#117733",
+        label="best submission",
+        rasterized=len(summary) > 1500,
+    )
+    axes.set_xlabel("cases, hardest first" if len(summary) > 12 else "")
+    if len(summary) <= 12:
+        axes.set_xticks(across, [label(str(case), 14) for case in summary["case"]], rotation=30, ha="right")
+    axes.set_ylabel(axis)
+    axes.set_xlim(0.5, len(summary) + 0.5)
+    axes.grid(axis="y")
+    axes.legend(loc="lower right" if better == "higher" else "upper right")
+    return figure
+
+
+def failures(counts: pd.DataFrame, order: Sequence[str]) -> Figure:
+    """Draw how many scores of each submission were not computed from a prediction, by reason.
+
+    Parameters
+    ----------
+    counts : pandas.DataFrame
+        Submissions x reasons: number of scores.
+    """
+    height = rows_height(len(order), margin=1.1)
+    figure, axes = single(WIDTH, height)
+    left = np.zeros(len(order))
+    shades = ("#882255", "#cc6677", "#ddaa33", "#88ccee", "#5b7fb5", "#999933", "#44aa99", "#aa4499")
+    for index, reason in enumerate(counts.columns):
+        width = counts.loc[list(order), reason].to_numpy(float)
+        axes.barh(
+            np.arange(len(order)),
+            width,
+            left=left,
+            height=0.62,
+            color=shades[index % len(shades)],
+            label=label(str(reason)),
+            linewidth=0,
+        )
+        left += width
+    for row, total in enumerate(left):
+        axes.annotate(f"{total:.0f}", (total, row), (4, 0), textcoords="offset points", va="center", fontsize=7.5)
+    name_rows(axes, order, row_font(len(order), height))
+    axes.set_xlabel("scores")
+    axes.set_xlim(0, max(1.0, float(left.max(initial=0))) * 1.08)
+    _whole_ticks(axes)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=4)
+    return figure
+
+
+def _whole_ticks(axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(axis="x")

@@ -1,0 +1,268 @@
+"""What a report tells: the scores of one challenge, arranged per task, with their ranking and evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medpodium.challenges.definition import Challenge
+from medpodium.challenges.findings import Code, Finding, UsageError
+from medpodium.challenges.metrics import MetricSpec
+from medpodium.reports.palette import Look, look
+from medpodium.scoring import table
+
+
+class ReportCode(Code):
+    """What can be wrong when a report is made or verified."""
+
+    NO_TASK = "report-no-task"
+    UNKNOWN_FORMAT = "report-unknown-format"
+    EVIDENCE_MISSING = "report-evidence-missing"
+    FILE_MISSING = "report-file-missing"
+    FILE_CHANGED = "report-file-changed"
+    NUMBER_DIFFERS = "report-number-differs"
+    NO_MANIFEST = "report-no-manifest"
+    CANNOT_RANK = "report-cannot-rank"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One (structure, metric) pair of a task: the unit of every raw-data figure."""
+
+    structure: str
+    metric: str
+    title: str
+    axis: str
+    better: str
+    bounds: tuple[float, float] | None
+
+    @property
+    def id(self) -> str:
+        """Name for files and anchors."""
+        return slug(f"{self.structure}-{self.metric}" if self.structure else self.metric)
+
+
+def slug(text: str) -> str:
+    """Return lower-case letters, digits and dashes; anything else becomes a dash."""
+    kept = "".join(char if char.isascii() and char.isalnum() else "-" for char in text.lower())
+    return "-".join(filter(None, kept.split("-"))) or "x"
+
+
+@dataclass(frozen=True)
+class TaskResults:
+    """Everything about one task.
+
+    Parameters
+    ----------
+    name : str
+        Task in the challenge file.
+    scores : pandas.DataFrame
+        The task's rows of the score table.
+    leaderboard : pandas.DataFrame
+        ``rank, submission`` and one column per reduction step, best first.
+    evidence : mapping of str to pandas.DataFrame
+        Evidence tables of this task by name (:mod:`medpodium.scoring.evidence`).
+    recipe : str
+        Name of the recipe the leaderboard was made with.
+    """
+
+    name: str
+    challenge: Challenge
+    scores: pd.DataFrame
+    leaderboard: pd.DataFrame
+    recipe: str
+    evidence: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def task(self) -> Any:
+        """The task's definition."""
+        return self.challenge.tasks[self.name]
+
+    @property
+    def title(self) -> str:
+        """Name as printed."""
+        return str(self.task.title or self.name)
+
+    @property
+    def order(self) -> list[str]:
+        """Submissions, best first; equal ranks in alphabetical order."""
+        return [str(name) for name in self.leaderboard["submission"]]
+
+    @property
+    def ranks(self) -> pd.Series:
+        """Rank by submission."""
+        return self.leaderboard.set_index("submission")["rank"]
+
+    @cached_property
+    def look(self) -> Look:
+        """Colours of the submissions."""
+        return look(self.order)
+
+    @property
+    def groups(self) -> list[str]:
+        """Group columns that have at least two different values in this task's cases."""
+        found = []
+        for name in table.group_columns(self.scores):
+            if self.scores.loc[self.scores[name] != "", name].nunique() > 1:
+                found.append(name)
+        return found
+
+    @property
+    def cases(self) -> list[str]:
+        """Cases of the task."""
+        return sorted(case for case in self.scores["case"].unique() if case)
+
+    def metric(self, name: str) -> MetricSpec:
+        """Return a metric's definition."""
+        spec: MetricSpec = self.task.metrics[name]
+        return spec
+
+    @cached_property
+    def panels(self) -> list[Panel]:
+        """Every (structure, metric) with at least one value per case, in the order of the challenge file."""
+        rows = self.scores[self.scores["case"] != ""]
+        present = set(zip(rows["structure"], rows["metric"], strict=True))
+        return [
+            self._panel(structure, name)
+            for name in self.task.metrics
+            for structure in self._structures(name)
+            if (structure, name) in present
+        ]
+
+    @cached_property
+    def pooled(self) -> list[Panel]:
+        """Every (structure, metric) that has values per set of cases only."""
+        rows = self.scores[self.scores["case"] == ""]
+        present = dict.fromkeys(zip(rows["structure"], rows["metric"], strict=True))
+        known = {(panel.structure, panel.metric) for panel in self.panels}
+        return [self._panel(*pair) for pair in present if pair not in known and pair[1] in self.task.metrics]
+
+    def _structures(self, metric: str) -> list[str]:
+        declared = list(getattr(self.task, "structures", None) or {})
+        found = list(dict.fromkeys(self.scores.loc[self.scores["metric"] == metric, "structure"]))
+        return [name for name in declared if name in found] + [name for name in found if name not in declared]
+
+    def structure_title(self, name: str) -> str:
+        """Return a structure's printed name."""
+        item = (getattr(self.task, "structures", None) or {}).get(name)
+        return str((item.title if item is not None else None) or name)
+
+    def _panel(self, structure: str, name: str) -> Panel:
+        spec = self.metric(name)
+        axis = f"{spec.name} ({spec.unit_name})" if spec.unit_name else spec.name
+        title = f"{self.structure_title(structure)}, {spec.name}" if structure else spec.name
+        ends = [end for end in (spec.info.best, spec.info.worst) if end is not None]
+        bounds = (min(ends), max(ends)) if len(ends) == 2 else None
+        return Panel(structure, name, title, axis, spec.better, bounds)
+
+    def matrix(self, panel: Panel) -> pd.DataFrame:
+        """Return the values of a panel as cases x submissions, best submission first; NaN where there is none."""
+        rows = self.scores[
+            (self.scores["structure"] == panel.structure)
+            & (self.scores["metric"] == panel.metric)
+            & (self.scores["case"] != "")
+            & ~self.scores["status"].isin([table.SKIPPED])
+        ]
+        values = rows.pivot(index="case", columns="submission", values="value")
+        return values.reindex(columns=self.order).sort_index().dropna(how="all")
+
+    def places(self, panel: Panel, ties: str = "min") -> pd.DataFrame:
+        """Return the place of each submission within each case, cases x submissions.
+
+        A submission without a value takes the place after the last one assigned (as challengeR does).
+
+        Parameters
+        ----------
+        ties : {"min", "random"}
+            ``random`` breaks ties with a fixed seed, for plots that need one submission per place.
+        """
+        values = self.matrix(panel)
+        return case_places(values, panel.better, ties)
+
+
+def case_places(values: pd.DataFrame, better: str, ties: str = "min") -> pd.DataFrame:
+    """Rank the submissions (columns) within each case (row); see :meth:`TaskResults.places`."""
+    if ties == "random":
+        shuffled = np.random.default_rng(38).permutation(values.shape[1])
+        ranks = values.iloc[:, shuffled].rank(axis=1, method="first", ascending=better == "lower", na_option="bottom")
+        return ranks[values.columns]
+    ranks = values.rank(axis=1, method="min", ascending=better == "lower", na_option="keep")
+    after = ranks.max(axis=1).fillna(0) + 1
+    return ranks.apply(lambda column: column.fillna(after))
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything a report is made from.
+
+    Parameters
+    ----------
+    challenge : Challenge
+        The rules.
+    tasks : sequence of TaskResults
+        One per ranked task, in file order.
+    scores : pandas.DataFrame
+        The whole score table.
+    bootstrap, seed : int
+        Resamples and seed of every resampling.
+    findings : sequence of Finding
+        What was odd about the scores.
+    """
+
+    challenge: Challenge
+    tasks: Sequence[TaskResults]
+    scores: pd.DataFrame
+    bootstrap: int
+    seed: int
+    findings: Sequence[Finding] = ()
+    resources: pd.DataFrame | None = None
+    campaign: Path | None = None
+    anonymous: bool = False
+
+    @property
+    def submissions(self) -> list[str]:
+        """Every submission, in the order of the first task's leaderboard."""
+        return list(dict.fromkeys(name for task in self.tasks for name in task.order))
+
+
+def ranked_tasks(challenge: Challenge, scores: pd.DataFrame) -> list[str]:
+    """Return the tasks that have scores and a ranking, in file order.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    present = set(scores["task"].unique())
+    found = [name for name in challenge.tasks if name in present and name in challenge.ranking]
+    if not found:
+        listed = ", ".join(sorted(map(str, present)))
+        raise UsageError(
+            Finding(
+                ReportCode.NO_TASK,
+                challenge.reference,
+                f"no task of the challenge is both scored and ranked; the table has: {listed}",
+                f"name the tasks in the score table as the challenge does: {', '.join(challenge.tasks)}",
+            )
+        )
+    return found
+
+
+def anonymise(scores: pd.DataFrame, order: Sequence[str]) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Replace submission names by ``Team 01``, ``Team 02``, ... in the order given.
+
+    Returns
+    -------
+    (scores, names)
+        The table with new names, and new name by old name.
+    """
+    digits = max(2, len(str(len(order))))
+    names = {name: f"Team {at:0{digits}d}" for at, name in enumerate(order, 1)}
+    return scores.assign(submission=scores["submission"].map(names)), names

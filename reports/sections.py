@@ -1,0 +1,163 @@
+"""Assemble the document: which sections, tables and figures a set of results supports, in the order they are read."""
+
+from __future__ import annotations
+
+from medpodium.reports import bias, tables, text
+from medpodium.reports.document import Block, Column, Document, Items, Paragraph, Section, Table
+from medpodium.reports.results import Results, TaskResults, slug
+
+_GROUP_METRICS = 4
+"""Group tables are printed for at most this many metrics; the rest is in the data files."""
+
+
+def assemble(results: Results, title: str | None = None) -> Document:
+    """Return the report of a set of results."""
+    challenge = results.challenge
+    several = len(results.tasks) > 1
+    sections = [_ranking(results)]
+    for task in results.tasks:
+        sections += [part for part in _task_sections(results, task, several) if part]
+    sections += [_methods(results), _reliability(results)]
+    return Document(
+        title or challenge.title,
+        _subtitle(results),
+        _facts(results),
+        tuple(section for section in sections if section),
+        podium=_podium(results),
+        colours=_colours(results),
+    )
+
+
+def _colours(results: Results) -> dict[str, str]:
+    from medpodium.reports.palette import look
+
+    return dict(look(results.submissions).colours)
+
+
+def _subtitle(results: Results) -> str:
+    summary = results.challenge.summary.strip()
+    return summary or f"Results of {results.challenge.title}"
+
+
+def _facts(results: Results) -> tuple[tuple[str, str], ...]:
+    challenge = results.challenge
+    cases = {case for task in results.tasks for case in task.cases}
+    facts = [("Challenge", f"{challenge.name}, edition {challenge.edition}")]
+    if challenge.variant != "corrected":
+        facts.append(("Scoring variant", challenge.variant))
+    facts.append(("Submissions", str(len(results.submissions))))
+    if cases:
+        facts.append(("Test cases", f"{len(cases):,}"))
+    facts.append(("Scores", f"{sum(len(task.scores) for task in results.tasks):,}"))
+    facts.append(("Definition", challenge.digest[:12]))
+    return tuple(facts)
+
+
+def _podium(results: Results) -> tuple[tuple[str, str, str], ...]:
+    if len(results.tasks) != 1:
+        return ()
+    task = results.tasks[0]
+    board = task.leaderboard.dropna(subset=["rank"])
+    if len(board) < 2:
+        return ()
+    shared = board["rank"].value_counts()
+    return tuple(
+        (
+            f"Rank {row.rank:g}" + (f", shared by {shared[row.rank]}" if shared[row.rank] > 1 else ""),
+            str(row.submission),
+            text.place_words(task, str(row.submission)),
+        )
+        for row in board.head(3).itertuples()
+    )
+
+
+def _ranking(results: Results) -> Section:
+    blocks: list[Block] = []
+    for task in results.tasks:
+        blocks.append(Paragraph(text.headline(task), "lead"))
+        blocks.append(tables.leaderboard(task))
+    return Section("ranking", "Ranking", tuple(blocks))
+
+
+def _task_sections(results: Results, task: TaskResults, several: bool) -> list[Section]:
+    prefix = f"{task.title}: " if several else ""
+    key = slug(task.name)
+    per_structure = [table for name in task.task.metrics if (table := tables.per_structure(task, name))]
+    scores = Section(f"scores-{key}", f"{prefix}Scores", tuple(per_structure))
+    groups = tuple(
+        Section(
+            f"group-{key}-{slug(group)}",
+            f"By {tables.group_title(task, group)}",
+            tuple(
+                table
+                for name in list(task.task.metrics)[:_GROUP_METRICS]
+                if (table := tables.per_group(task, group, name))
+            ),
+            folded=True,
+        )
+        for group in task.groups
+    )
+    return [scores, Section(f"subgroups-{key}", f"{prefix}Subgroups", sections=tuple(part for part in groups if part))]
+
+
+def _methods(results: Results) -> Section:
+    parts = []
+    for task in results.tasks:
+        name, recipe = results.challenge.recipe_for(task.name, task.recipe)
+        blocks: list[Block] = [Paragraph(words) for words in text.methods_paragraphs(results, task)]
+        blocks.append(Paragraph("Metrics and their definitions:"))
+        blocks.append(Items(tuple(text.metric_sentence(key, spec) for key, spec in task.task.metrics.items())))
+        blocks.append(Paragraph("Empty masks and missing predictions:"))
+        blocks.append(Items(tuple(text.policy_sentences(task))))
+        title = f" ({recipe.title})" if recipe.title else ""
+        blocks.append(Paragraph(f"The ranking follows the recipe {name}{title}:"))
+        blocks.append(Items(tuple(text.recipe_items(recipe))))
+        parts.append(Section(f"methods-{slug(task.name)}", task.title, tuple(blocks)))
+    if len(parts) == 1:
+        return Section("methods", "Methods", parts[0].blocks)
+    return Section("methods", "Methods", sections=tuple(parts))
+
+
+def _reliability(results: Results) -> Section:
+    blocks: list[Block] = []
+    for task in results.tasks:
+        counts = tables.status_counts(task)
+        blocks.append(Paragraph(text.skips_and_penalties(task, counts)))
+        if list(counts.columns) != ["ok"]:
+            blocks.append(tables.penalties(task))
+    parts = [Section("missing", "Missing, skipped and penalised scores", tuple(blocks))]
+    if results.findings:
+        rows = tuple(
+            (str(item.severity), str(item.code), item.where, item.cause, item.fix) for item in results.findings
+        )
+        columns = tuple(map(Column, ("Severity", "Code", "Where", "Cause", "Fix")))
+        parts.append(
+            Section("findings", "Findings", (Table("findings", "What was odd about the scores", columns, rows),))
+        )
+    parts.append(_unconfirmed(results))
+    challenge = results.challenge
+    if challenge.known_defects or challenge.warnings:
+        parts.append(
+            Section("defects", "Known defects and warnings", (Items((*challenge.known_defects, *challenge.warnings)),))
+        )
+    parts.append(Section("bias", "BIAS checklist", (bias.checklist(results),), folded=True))
+    if challenge.sources:
+        shown = tuple(", ".join(filter(None, (item.title, item.url, item.note))) for item in challenge.sources)
+        parts.append(Section("sources", "Sources", (Items(shown),), folded=True))
+    return Section("reliability", "What this report rests on", sections=tuple(parts))
+
+
+def _unconfirmed(results: Results) -> Section:
+    facts = results.challenge.unconfirmed_list()
+    if not facts:
+        return Section(
+            "unconfirmed", "Unconfirmed facts", (Paragraph("Every fact in the challenge file is confirmed."),)
+        )
+    rows = tuple(
+        (path, "" if value is None or isinstance(value, (dict, list, tuple)) else str(value), why)
+        for path, value, why in facts
+    )
+    columns = (Column("Field"), Column("Value"), Column("Why it is unconfirmed"))
+    table = Table("unconfirmed", "Facts without a primary source", columns, rows)
+    words = f"{text.count(len(facts), 'fact')} of the challenge file {'has' if len(facts) == 1 else 'have'} no primary source."
+    return Section("unconfirmed", "Unconfirmed facts", (Paragraph(words), table), folded=len(facts) > 8)

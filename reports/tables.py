@@ -1,0 +1,254 @@
+"""Tables of a report, from task results to document tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pandas as pd
+
+from medpodium.reports.document import Cell, Column, Table
+from medpodium.reports.results import Panel, TaskResults, slug
+from medpodium.scoring import table as score_table
+
+_INTERNAL = ("rank", "submission", "task")
+_STEP_COLUMNS = 4
+"""A recipe step with more result columns than this is in the downloads only."""
+
+
+def digits_for(values: Iterable[float]) -> int:
+    """Return the decimals that show four significant digits of the largest value, between 0 and 4."""
+    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    if largest == 0:
+        return 3
+    return int(min(4, max(0, 3 - math.floor(math.log10(largest))))) if largest >= 1 else 3
+
+
+def leaderboard(task: TaskResults) -> Table:
+    """Return the ranking with rank intervals, tied groups and one column per reduction step."""
+    board = task.leaderboard
+    columns = [Column("Rank", "integer"), Column("Submission", "team")]
+    series: list[list[Cell]] = [_plain(board["rank"]), [str(name) for name in board["submission"]]]
+    extra = task.facts.get("intervals")
+    if isinstance(extra, pd.DataFrame):
+        for lower, upper, title, note in (
+            (
+                "set_lower",
+                "set_upper",
+                "Rank confidence set",
+                "ranks that the data cannot rule out, all submissions together",
+            ),
+            ("boot_lower", "boot_upper", "Bootstrap rank interval", "middle 95 % of the resampled ranks"),
+        ):
+            if lower in extra:
+                shown = extra.reindex(board["submission"])
+                columns.append(Column(title, "interval", note=note))
+                series.append(list(zip(shown[lower].astype(float), shown[upper].astype(float), strict=True)))
+        if "group" in extra:
+            columns.append(Column("Tied group", "text", note="submissions that share a letter are not told apart"))
+            series.append(["" if pd.isna(item) else str(item) for item in extra.reindex(board["submission"])["group"]])
+    for name in _shown_steps(board):
+        values = board[name].astype(float)
+        columns.append(Column(step_title(name), "number", digits_for(values)))
+        series.append(_plain(values))
+    return Table(
+        f"leaderboard-{slug(task.name)}",
+        f"Leaderboard: {task.title}",
+        tuple(columns),
+        tuple(zip(*series, strict=True)),
+        data=_board_data(board, extra),
+        role="leaderboard",
+        extent=float(len(board)),
+    )
+
+
+def _board_data(board: pd.DataFrame, extra: object) -> pd.DataFrame:
+    if not isinstance(extra, pd.DataFrame):
+        return board
+    return board.merge(extra.reset_index(names="submission"), on="submission", how="left")
+
+
+def _shown_steps(board: pd.DataFrame) -> list[str]:
+    """Return the columns to print: the ranked value and steps of a few columns; all are in the data."""
+    steps = [
+        str(name) for name in board.columns if name not in _INTERNAL and pd.api.types.is_numeric_dtype(board[name])
+    ]
+    heads = [name.partition(":")[0] for name in steps]
+    same = {name for name in steps if name != "value" and board[name].equals(board.get("value", board[name]))}
+    if "value" in steps and same:
+        # The last step repeats the ranked value; its own name says more than "value".
+        steps.remove("value")
+        steps.remove(last := [name for name in steps if name in same][-1])
+        steps.insert(0, last)
+        same.discard(last)
+    return [name for name in steps if heads.count(name.partition(":")[0]) <= _STEP_COLUMNS and name not in same]
+
+
+def step_title(name: str) -> str:
+    """Return a leaderboard column's head in words: ``mean case:dice`` becomes ``dice, mean over case``."""
+    step, _, labels = name.partition(":")
+    verb, _, dims = step.partition(" ")
+    words = f"{verb} over {dims}" if dims else verb
+    return f"{labels.replace(':', ', ').replace('_', ' ')}, {words}" if labels else words[0].upper() + words[1:]
+
+
+def _plain(values: pd.Series) -> list[Cell]:
+    return [float(value) for value in values]
+
+
+def _summary(task: TaskResults, panel: Panel) -> pd.DataFrame:
+    values = task.matrix(panel)
+    return pd.DataFrame(
+        {
+            "structure": panel.structure,
+            "metric": panel.metric,
+            "submission": values.columns,
+            "cases": values.notna().sum().to_numpy(),
+            "mean": values.mean().to_numpy(),
+            "sd": values.std(ddof=1).to_numpy(),
+            "median": values.median().to_numpy(),
+            "q25": values.quantile(0.25).to_numpy(),
+            "q75": values.quantile(0.75).to_numpy(),
+        }
+    )
+
+
+def per_structure(task: TaskResults, metric: str) -> Table | None:
+    """Return the mean of one metric per submission and structure; the data hold SD, median and quartiles too."""
+    panels = [panel for panel in task.panels if panel.metric == metric]
+    if not panels:
+        return None
+    spec = task.metric(metric)
+    long = pd.concat([_summary(task, panel) for panel in panels], ignore_index=True)
+    wide = long.pivot(index="submission", columns="structure", values="mean").reindex(index=task.order)
+    wide = wide[[panel.structure for panel in panels]]
+    digits = digits_for(wide.to_numpy().ravel())
+    counts = long.groupby("structure")["cases"].max()
+    columns = [Column("Submission", "team")]
+    for panel in panels:
+        head = task.structure_title(panel.structure) if panel.structure else spec.name
+        columns.append(Column(head, "number", digits, spec.better, f"mean over up to {counts[panel.structure]} cases"))
+    rows = [[name, *map(float, wide.loc[name])] for name in task.order]
+    if len(panels) > 1:
+        columns.append(Column("Mean of structures", "number", digits, spec.better))
+        for row in rows:
+            numbers = np.array(row[1:], dtype=float)
+            row.append(float(np.mean(numbers)) if np.isfinite(numbers).all() else math.nan)
+    arrow = "higher is better" if spec.better == "higher" else "lower is better"
+    unit = f" in {spec.unit_name}" if spec.unit_name else ""
+    what = "structure" if panels[0].structure else "case"
+    return Table(
+        f"scores-{slug(task.name)}-{slug(metric)}",
+        f"{spec.name}{unit} per {what}",
+        tuple(columns),
+        tuple(tuple(row) for row in rows),
+        caption=f"Mean over cases; {arrow}; the best of each column is bold.",
+        data=long,
+    )
+
+
+def per_group(task: TaskResults, group: str, metric: str) -> Table | None:
+    """Return the mean of one metric per submission and level of a group (centre, domain, sex, ...).
+
+    A case counts with the mean over its structures.
+    """
+    cells = group_cells(task, group, metric)
+    if cells.empty:
+        return None
+    spec = task.metric(metric)
+    title = group_title(task, group)
+    levels = list(dict.fromkeys(cells["level"]))
+    wide = cells.pivot(index="submission", columns="level", values="mean").reindex(index=task.order, columns=levels)
+    size = cells.groupby("level")["cases"].max()
+    digits = digits_for(wide.to_numpy().ravel())
+    columns = [Column("Submission", "team")]
+    columns += [Column(f"{level} (n = {size[level]})", "number", digits, spec.better) for level in levels]
+    rows = tuple((name, *map(float, wide.loc[name])) for name in task.order)
+    several = task.scores.loc[task.scores["metric"] == metric, "structure"].nunique() > 1
+    how = "Mean over cases of the mean over structures." if several else "Mean over cases."
+    return Table(
+        f"group-{slug(task.name)}-{slug(group)}-{slug(metric)}",
+        f"{spec.name} by {title}",
+        tuple(columns),
+        rows,
+        how,
+        cells,
+    )
+
+
+def group_title(task: TaskResults, group: str) -> str:
+    """Return a group column's printed name."""
+    item = task.challenge.groups.get(group)
+    return str((item.title if item is not None else None) or group).replace("_", " ")
+
+
+def group_cells(task: TaskResults, group: str, metric: str) -> pd.DataFrame:
+    """Return mean, standard error and number of cases per submission and level of a group.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``level, submission, cases, mean, lower, upper``; the ends are mean -/+ 1.96 standard errors over cases.
+    """
+    rows = task.scores[(task.scores["metric"] == metric) & (task.scores["case"] != "") & (task.scores[group] != "")]
+    rows = rows.dropna(subset=["value"])
+    if rows.empty:
+        return pd.DataFrame(columns=["level", "submission", "cases", "mean", "lower", "upper"])
+    case = rows.groupby([group, "submission", "case"], sort=True)["value"].mean().reset_index()
+    cells = case.groupby([group, "submission"])["value"].agg(["size", "mean", "sem"]).reset_index()
+    cells.columns = pd.Index(["level", "submission", "cases", "mean", "sem"])
+    half = 1.96 * cells["sem"]
+    cells["lower"], cells["upper"] = cells["mean"] - half, cells["mean"] + half
+    place = {name: at for at, name in enumerate(task.order)}
+    cells = cells[cells["submission"].isin(place)]
+    declared = task.challenge.groups.get(group)
+    levels = (declared.levels if declared is not None else None) or sorted(cells["level"].unique(), key=_natural)
+    rank = {level: at for at, level in enumerate(levels)}
+    key: Callable[[pd.Series], pd.Series] = lambda part: part.map(  # noqa: E731
+        rank if part.name == "level" else place
+    ).fillna(len(rank))
+    return cells.drop(columns="sem").sort_values(["level", "submission"], key=key, kind="stable", ignore_index=True)
+
+
+def _natural(text: str) -> tuple[object, ...]:
+    import re
+
+    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", text) if part)
+
+
+def penalties(task: TaskResults) -> Table:
+    """Return how many scores of each submission have which status."""
+    counts = status_counts(task)
+    columns = [Column("Submission", "team"), *(Column(status_title(name), "integer") for name in counts.columns)]
+    rows = tuple((str(name), *map(int, counts.loc[name])) for name in counts.index)
+    return Table(
+        f"statuses-{slug(task.name)}",
+        f"How the scores of {task.title} came about",
+        tuple(columns),
+        rows,
+        caption="Number of score rows by status; nothing is left out silently.",
+    )
+
+
+def status_counts(task: TaskResults) -> pd.DataFrame:
+    """Return the number of score rows by submission (leaderboard order) and status (``ok`` first)."""
+    counts = (
+        task.scores.groupby(["submission", "status"]).size().unstack(fill_value=0).reindex(task.order, fill_value=0)
+    )
+    first = [name for name in score_table.STATUSES if name in counts.columns]
+    return counts[first + sorted(name for name in counts.columns if name not in first)]
+
+
+def status_title(status: str) -> str:
+    """Return a status in words."""
+    known = {
+        score_table.OK: "computed",
+        score_table.EMPTY_REFERENCE: "empty reference",
+        score_table.MISSING: "missing prediction",
+        score_table.PENALISED: "penalised",
+        score_table.SKIPPED: "skipped",
+    }
+    if status.startswith(score_table.FAILED_PREFIX):
+        return f"failed: {status.removeprefix(score_table.FAILED_PREFIX)}"
+    return known.get(status, status)
