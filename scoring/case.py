@@ -24,19 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from medpodium.scoring import kernels
+from medpodium.scoring.distances import AxisOrder, SurfaceDistances, distances
+from medpodium.scoring.outline import Ints, Kind, Spacing, Surfaces, Volume, find_surfaces, frozen
 from medpodium.scoring.overlap import Overlap
-from medpodium.scoring.surface import (
-    AxisOrder,
-    Ints,
-    Kind,
-    Spacing,
-    SurfaceDistances,
-    Surfaces,
-    Volume,
-    distances,
-    find_surfaces,
-    frozen,
-)
 
 Rows = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
 
@@ -158,7 +148,9 @@ class ReferenceCase:
             for number, (labels, crop) in enumerate(zip(self.structures, self.crops, strict=True)):
                 index = [i for i in self.index_of[list(labels)] if z_stop[i] > 0]
                 if crop != "none" and index:
-                    ranges[number] = z_first[index].min(), z_stop[index].max() - (crop == "off-by-one")
+                    start, stop = int(z_first[index].min()), int(z_stop[index].max())
+                    # One slice would leave nothing, and the published scorer crashes there: it keeps its slice.
+                    ranges[number] = start, stop - (crop == "off-by-one" and stop - start > 1)
             self._z_ranges = ranges
         return self._z_ranges
 
