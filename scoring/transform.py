@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from medpodium.scoring.surface import SurfaceDistances
+    from medpodium.scoring.distances import SurfaceDistances
 
 Floats = npt.NDArray[np.float64]
 
