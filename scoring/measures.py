@@ -13,7 +13,7 @@ import numpy.typing as npt
 from medpodium.challenges.definition import SegmentationTask
 from medpodium.challenges.findings import Finding
 from medpodium.challenges.metrics import LESION_KINDS, LesionRule, MetricSpec
-from medpodium.scoring import overlap, surface
+from medpodium.scoring import distances, outline, overlap, surface
 from medpodium.scoring.case import Crop, PairMeasures, ReferenceCase
 from medpodium.scoring.geometry import Geometry
 
@@ -37,13 +37,13 @@ _OVERLAPS: dict[str, Callable[[overlap.Overlap], float]] = {
     "fn_volume": overlap.fn_volume,
 }
 
-_PERCENTILES: dict[str, Callable[[surface.SurfaceDistances, float], float]] = {
+_PERCENTILES: dict[str, Callable[[distances.SurfaceDistances, float], float]] = {
     "directed-max-area-weighted": surface.percentile_weighted,
     "directed-max": surface.percentile_directed,
     "pooled": surface.percentile_pooled,
 }
 
-_DISTANCES: dict[str, Callable[[surface.SurfaceDistances], float]] = {
+_DISTANCES: dict[str, Callable[[distances.SurfaceDistances], float]] = {
     "hd": surface.hausdorff,
     "assd": surface.assd,
     "masd": surface.masd,
@@ -66,7 +66,7 @@ class Volume:
         One 0/1 array per stored structure, where structures overlap.
     """
 
-    labels: surface.Volume | None
+    labels: outline.Volume | None
     geometry: Geometry
     findings: tuple[Finding, ...] = ()
     single: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
