@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from medpodium.challenges.findings import Finding, MedpodiumError
+from medpodium.scoring.boxes import foreground_box
 from medpodium.scoring.diagnosis import (
     LOW_DICE,
     Explanation,
@@ -16,7 +17,6 @@ from medpodium.scoring.diagnosis import (
     explain_axes,
     explain_labels,
     explain_shift,
-    foreground_box,
     joint_counts,
     label_counts,
     own_dice,

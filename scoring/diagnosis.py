@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage, optimize
 
+from medpodium.scoring.boxes import foreground_box
 from medpodium.scoring.labels import LabelArray
 from medpodium.scoring.mask_codes import MaskCode
 
@@ -91,16 +92,6 @@ def label_counts(array: LabelArray) -> dict[int, int]:
             totals[0] += piece.size
     totals[0] += whole - array.size
     return {int(label): int(totals[label]) for label in np.flatnonzero(totals)}
-
-
-def foreground_box(*arrays: LabelArray) -> tuple[slice, slice, slice]:
-    """Return the smallest box that holds every labelled voxel of all arrays."""
-    box = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        used = np.flatnonzero(np.any([array.any(axis=others) for array in arrays], axis=0))
-        box.append(slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 0))
-    return box[0], box[1], box[2]
 
 
 def _coding(array: LabelArray) -> tuple[Counts, Counts]:

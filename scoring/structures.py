@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from medpodium.challenges.findings import Finding, MedpodiumError, has_errors
+from medpodium.scoring.boxes import Box
 from medpodium.scoring.geometry import Geometry, compare_geometry
 from medpodium.scoring.inflate import DEFAULT_LIMITS, ReadLimits
 from medpodium.scoring.mask_codes import MaskCode, MaskError, finding, warning
 from medpodium.scoring.masks import Mask, MaskReader, open_mask
 
-Box = tuple[slice, slice, slice]
 Binary = npt.NDArray[np.uint8]
 
 
