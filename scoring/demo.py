@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import SimpleITK as sitk
+import SimpleITK
 
 CHALLENGE = "flare-pancancer/2023"
 _SHAPE_ZYX = (48, 128, 128)
@@ -129,7 +130,7 @@ def _prediction(reference: Labels, team: Team, rng: np.random.Generator) -> Labe
         shape[axis] = size
         moved.append(np.clip(shift + np.arange(size, dtype=np.int32).reshape(shape), 0, size - 1))
     _, height, width = _SHAPE_ZYX
-    prediction = reference.ravel()[(moved[0] * height + moved[1]) * width + moved[2]]
+    prediction: Labels = reference.ravel()[(moved[0] * height + moved[1]) * width + moved[2]]
     if rng.random() < team.misses_lesion:
         prediction = np.where(prediction == _LESION, np.uint8(1), prediction)
     elif rng.random() < team.misses_lesion / 2:
@@ -164,7 +165,7 @@ def _resources(team: Team, case: str, rng: np.random.Generator, failed: bool) ->
 
 
 def _write(labels: Labels, path: Path) -> None:
-    image = sitk.GetImageFromArray(labels)
+    image: Any = SimpleITK.GetImageFromArray(labels)
     image.SetSpacing(_SPACING_XYZ)
     image.SetOrigin((-160.0, -160.0, -120.0))
-    sitk.WriteImage(image, str(path), useCompression=True)
+    SimpleITK.WriteImage(image, str(path), useCompression=True)

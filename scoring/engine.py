@@ -269,10 +269,10 @@ def _with_resources(
     rows = []
     for name, spec in wanted.items():
         part = resources[resources["metric"] == name]
-        measured = {
-            (str(row.submission), str(row.case)): (float(row.value), str(row.status))
-            for row in part.itertuples(index=False)
-        }
+        keys = zip(part["submission"].astype(str), part["case"].astype(str), strict=True)
+        measured = dict(
+            zip(keys, zip(part["value"].astype(float), part["status"].astype(str), strict=True), strict=True)
+        )
         if not measured:
             cause = f"no measurement of {name}: it is left out for every submission"
             fix = "measure it, or remove the metric"

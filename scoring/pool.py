@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,9 @@ R = TypeVar("R")
 
 _MEMORY_SHARE = 0.7
 """Share of the memory free at the start that all workers together may use."""
+
+_STARTING_PAYS_S = 3.0
+"""Work that one process does within this time is not worth starting others for."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,9 @@ def worker_count(requested: int | None, memory_per_worker: int) -> int:
 def run_jobs(function: Callable[[J], R], jobs: Sequence[J], workers: int) -> Iterator[Done[R]]:
     """Run ``function`` on every job and yield outcomes as they come, in no fixed order.
 
-    At most two jobs per worker are under way, so that memory stays bounded for any number of jobs. With one worker
-    everything runs in this process.
+    The first jobs run in this process: compiled code is then cached before any worker asks for it, and a small set
+    is done before a worker would have started. At most two jobs per worker are under way, so that memory stays
+    bounded for any number of jobs.
 
     Parameters
     ----------
@@ -78,11 +83,14 @@ def run_jobs(function: Callable[[J], R], jobs: Sequence[J], workers: int) -> Ite
     workers : int
         Number of processes.
     """
-    if workers <= 1 or len(jobs) <= 1:
-        for index, job in enumerate(jobs):
-            yield _run_here(function, index, job)
-        return
     waiting = deque(range(len(jobs)))
+    started = time.monotonic()
+    while waiting and (workers <= 1 or time.monotonic() - started < _STARTING_PAYS_S):
+        index = waiting.popleft()
+        yield _run_here(function, index, jobs[index])
+        if index == 0:
+            # Compiling is over: what follows shows how long a job takes.
+            started = time.monotonic()
     suspects: list[int] = []
     while waiting:
         yield from _run_pool(function, jobs, waiting, suspects, min(workers, len(waiting)))

@@ -6,7 +6,7 @@ The reference is read once and its surfaces are kept for every further submissio
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -93,6 +93,7 @@ def score_case(job: CaseJob) -> CaseScores:
     findings: dict[str, list[Finding]] = {"": list(reference.findings)}
     for submission, files in job.predictions.items():
         found: list[Finding] = []
+        scores: Iterable[tuple[str, str, Score]]
         if files is None:
             scores = _absent(task, measures, job.failures.get(submission))
         else:
