@@ -1,0 +1,252 @@
+"""Resample the cases: which cases are drawn how often, and what ranking that gives.
+
+Every draw counts as a case of its own. Chunks of fixed size have their own random stream, so a seed gives the
+same resamples for any number of workers, and memory does not grow with the number of resamples per chunk.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from medpodium.challenges.steps import Direction
+from medpodium.scoring.axes import RankingCode, ScoreArray, near, problem
+from medpodium.scoring.recipe import Prepared, Run
+from medpodium.scoring.stability import kendall_with
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.intp]
+CHUNK = 250
+"""Resamples per chunk; part of what a seed means, so it is not an option."""
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """What is drawn.
+
+    Parameters
+    ----------
+    stratify : str, optional
+        Group column: as many cases (or clusters) are drawn from every level as it has.
+    cluster : str, optional
+        Group column (patient, centre): whole levels are drawn instead of cases.
+    """
+
+    stratify: str | None = None
+    cluster: str | None = None
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Rankings of many resamples of one task.
+
+    Parameters
+    ----------
+    submissions : tuple of str
+        Names.
+    full : Run
+        The data as they are (one row).
+    ranks, values : ndarray of float, shape (n_resamples, n_submissions)
+        Rank and ranked value per resample.
+    columns : mapping of str to ndarray, shape (n_resamples, n_submissions)
+        Results of the recipe's steps.
+    taus : ndarray of float, shape (n_resamples,)
+        Kendall's tau-b with the full ranking; NaN where either is a single tie.
+    better : {"higher", "lower"}
+        Direction of ``values``.
+    """
+
+    submissions: tuple[str, ...]
+    full: Run
+    ranks: Floats
+    values: Floats
+    columns: Mapping[str, Floats]
+    taus: Floats
+    better: Direction
+
+
+class Sampler:
+    """Draws cases with replacement.
+
+    Parameters
+    ----------
+    array : ScoreArray
+        Its cases are drawn; pooled values always count once.
+    scheme : Scheme
+        Strata and clusters.
+    """
+
+    def __init__(self, array: ScoreArray, scheme: Scheme | None = None) -> None:
+        scheme = scheme or Scheme()
+        self._pooled = np.asarray(array.pooled or (False,) * len(array.cases))
+        self._number = len(array.cases)
+        free = np.flatnonzero(~self._pooled)
+        strata = _levels(array, scheme.stratify)
+        units = _levels(array, scheme.cluster) if scheme.cluster else None
+        self._strata = [free[strata[free] == level] for level in sorted(set(strata[free]))]
+        self._clusters = [_membership(members, units) for members in self._strata] if units is not None else None
+
+    @property
+    def n_units(self) -> int:
+        """How many cases or clusters there are to draw."""
+        if self._clusters is not None:
+            return sum(len(membership) for membership in self._clusters)
+        return sum(len(members) for members in self._strata)
+
+    def draw(self, rng: np.random.Generator, size: int) -> Floats:
+        """Return how often each case was drawn, shape (size, n_cases)."""
+        counts = np.zeros((size, self._number))
+        for index, members in enumerate(self._strata):
+            units = len(members) if self._clusters is None else len(self._clusters[index])
+            drawn = tally(rng.integers(0, units, size=(size, units)), units)
+            if self._clusters is None:
+                counts[:, members] = drawn
+            else:
+                counts[:, members] = drawn @ self._clusters[index]
+        counts[:, self._pooled] = 1.0
+        return counts
+
+
+def _membership(members: Ints, units: npt.NDArray[np.str_]) -> Floats:
+    """Return which cluster every case belongs to, shape (n_clusters, n_members); no level: a cluster of its own."""
+    names = [str(units[case]) or f"case {case}" for case in members]
+    distinct = sorted(set(names))
+    matrix = np.zeros((len(distinct), len(members)))
+    matrix[[distinct.index(name) for name in names], np.arange(len(members))] = 1.0
+    return matrix
+
+
+def tally(indices: Ints, number: int) -> Floats:
+    """Count how often each position occurs in every row of indices.
+
+    Parameters
+    ----------
+    indices : ndarray of int, shape (n_resamples, n_drawn)
+        0-based positions.
+    number : int
+        Number of positions.
+    """
+    offset = np.arange(indices.shape[0])[:, None] * number
+    flat = np.bincount((indices + offset).reshape(-1), minlength=indices.shape[0] * number)
+    return flat.reshape(indices.shape[0], number).astype(np.float64)
+
+
+def _levels(array: ScoreArray, name: str | None) -> npt.NDArray[np.str_]:
+    if name is None:
+        return np.full(len(array.cases), "")
+    if name not in array.groups:
+        raise problem(
+            RankingCode.UNKNOWN_LABEL,
+            "bootstrap",
+            f"the scores have no group column {name!r}",
+            near(name, array.groups),
+        )
+    return np.asarray(array.groups[name])
+
+
+def stream(seed: int, purpose: str, chunk: int) -> np.random.Generator:
+    """Return the random stream of one chunk; it depends on nothing but the seed, the purpose and its number."""
+    key = (zlib.crc32(purpose.encode()), chunk)
+    return np.random.default_rng(np.random.SeedSequence(entropy=seed, spawn_key=key))
+
+
+def chunks(number: int) -> Iterator[tuple[int, int]]:
+    """Yield (chunk number, size) until ``number`` resamples are reached."""
+    for index, start in enumerate(range(0, number, CHUNK)):
+        yield index, min(CHUNK, number - start)
+
+
+def bootstrap(
+    prepared: Prepared,
+    n_resamples: int,
+    *,
+    seed: int = 0,
+    task: str = "",
+    scheme: Scheme | None = None,
+    indices: Sequence[Sequence[int]] | Ints | None = None,
+    workers: int = 1,
+    advance: Callable[[int], None] | None = None,
+) -> Bootstrap:
+    """Rank resamples of the cases.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        Recipe and scores of one task.
+    n_resamples : int
+        Number of resamples; ignored when ``indices`` are given.
+    seed : int
+        With ``task``, determines the resamples.
+    scheme : Scheme, optional
+        Strata and clusters; plain cases when left out.
+    indices : array_like of int, shape (n_resamples, n_drawn), optional
+        0-based positions into ``prepared.array.cases`` to use instead of drawing.
+    workers : int
+        Threads; the result does not depend on it.
+    advance : callable, optional
+        Called with the number of resamples just finished.
+
+    Raises
+    ------
+    MedpodiumError
+        If there is only one case or one submission, or a group column is unknown.
+    """
+    array = prepared.array
+    _need_two(array, task)
+    full = prepared.run()
+    sampler = Sampler(array, scheme)
+    given = None if indices is None else np.asarray(indices, dtype=np.intp)
+
+    def work(job: tuple[int, int]) -> tuple[Run, Floats]:
+        number, size = job
+        if given is not None:
+            counts = tally(given[number * CHUNK : number * CHUNK + size], len(array.cases))
+        else:
+            counts = sampler.draw(stream(seed, f"bootstrap/{task}", number), size)
+        run = prepared.run(counts)
+        taus = kendall_with(full.ranks[0], run.ranks)
+        if advance is not None:
+            advance(size)
+        return run, taus
+
+    jobs = list(chunks(n_resamples if given is None else len(given)))
+    if workers > 1 and len(jobs) > 1:
+        with ThreadPoolExecutor(workers) as pool:
+            parts = list(pool.map(work, jobs))
+    else:
+        parts = [work(job) for job in jobs]
+    runs = [run for run, _ in parts]
+    return Bootstrap(
+        submissions=array.submissions,
+        full=full,
+        ranks=np.concatenate([run.ranks for run in runs]),
+        values=np.concatenate([run.values for run in runs]),
+        columns=_join([run.columns for run in runs], len(array.submissions)),
+        taus=np.concatenate([taus for _, taus in parts]),
+        better=full.better,
+    )
+
+
+def _join(parts: Sequence[Mapping[str, Floats]], n_submissions: int) -> dict[str, Floats]:
+    """Put the chunks' columns together; a column no resample of a chunk has is blank there."""
+    names = list(dict.fromkeys(name for part in parts for name in part))
+    sizes = [len(next(iter(part.values()))) if part else 0 for part in parts]
+    return {
+        name: np.concatenate(
+            [part.get(name, np.full((size, n_submissions), np.nan)) for part, size in zip(parts, sizes, strict=True)]
+        )
+        for name in names
+    }
+
+
+def _need_two(array: ScoreArray, task: str) -> None:
+    fix = "leave the bootstrap out, or add more"
+    if sum(not pooled for pooled in array.pooled or (False,) * len(array.cases)) < 2:
+        raise problem(RankingCode.ONE_CASE, task, "there are fewer than two cases to draw", fix)
+    if len(array.submissions) < 2:
+        raise problem(RankingCode.ONE_SUBMISSION, task, "there is only one submission", fix)
