@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
@@ -39,9 +40,7 @@ def _parse(text: str, units: dict[str, float] | dict[str, int], what: str) -> fl
         raise ValueError(f"{text!r} is no {what}; write a number and one of the units {known}")
     if match[2] not in units:
         missing = "has no unit" if not match[2] else f"has the unknown unit {match[2]!r}"
-        raise ValueError(
-            f"{what} {text!r} {missing}; write one of {known}, for example '{match[1]} {list(units)[-2]}'"
-        )
+        raise ValueError(f"{what} {text!r} {missing}; write one of {known}, for example '{match[1]} {list(units)[-2]}'")
     return float(match[1]) * units[match[2]]
 
 
@@ -224,10 +223,15 @@ class OutputFile(Model):
     """Pattern; with ``{case}`` one file per case. ``*`` must match exactly one file."""
     kind: Literal["mask", "table", "json", "other"] = "mask"
     stored_as: str | None = None
-    """Pattern of the collected file; default: the case's name and the file's ending, else the name itself."""
+    """Pattern of the collected file; default: the case's name and the file's ending, else the name itself.
+
+    Masks are collected as rewritten ``.nii.gz`` whatever format a run wrote.
+    """
     optional: bool = False
     only: str | None = None
     """Asked only of submissions to this task; of all if absent."""
+    like: str | None = None
+    """Source pattern of the input whose grid a mask has; the case's first input if absent."""
 
     @field_validator("name", "stored_as")
     @classmethod
@@ -237,16 +241,23 @@ class OutputFile(Model):
     @property
     def per_case(self) -> bool:
         """Whether every case has its own file."""
-        return "{case}" in self.name or "{case}" in (self.stored_as or "")
+        return "{case}" in self.name or "{case}" in self.stored
 
     @property
     def stored(self) -> str:
         """Pattern of the collected file, below the submission's folder of predictions."""
         if self.stored_as is not None:
             return self.stored_as
-        if "{case}" not in self.name:
+        ending = ".nii.gz" if self.kind == "mask" else file_ending(self.name)
+        if "{case}" not in self.name and not (self.kind == "mask" and "*" in self.name):
             return self.name.replace("*", "output")
-        return "{case}" + file_ending(self.name)
+        return "{case}" + ending
+
+    @model_validator(mode="after")
+    def _masks_are_nifti(self) -> OutputFile:
+        if self.kind == "mask" and not self.stored.endswith((".nii.gz", ".nii")):
+            raise ValueError(f"stored_as {self.stored!r}: collected masks are NIfTI, so end it in .nii.gz")
+        return self
 
 
 class ContainerProtocol(Model):
@@ -377,6 +388,6 @@ def pattern_regex(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(parts))
 
 
-def fill(pattern: str, values: dict[str, object]) -> str:
+def fill(pattern: str, values: Mapping[str, object]) -> str:
     """Replace the placeholders of a pattern; `KeyError` names the one that has no value."""
     return re.sub(r"\{([a-z][a-z0-9_]*)\}", lambda match: str(values[match[1]]), pattern)

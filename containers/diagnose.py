@@ -1,0 +1,54 @@
+"""Read a failed run's log for the usual causes, so that the verdict can say what to change."""
+
+from __future__ import annotations
+
+import re
+
+from medpodium.challenges.findings import Finding, Severity
+from medpodium.containers.failures import RunCode, finding
+
+_SIGNS: tuple[tuple[RunCode, str], ...] = (
+    (RunCode.GPU_OOM, r"CUDA out of memory|CUDA_ERROR_OUT_OF_MEMORY|cudaErrorMemoryAllocation"),
+    (RunCode.SHM, r"unable to (?:open|write|mmap|allocate).{0,40}shm|insufficient shared memory|Bus error|/dev/shm"),
+    (
+        RunCode.NETWORK,
+        r"name resolution|Network is unreachable|Could not resolve host|getaddrinfo|ConnectionError|bad address"
+        r"|Failed to establish a new connection|HTTPSConnectionPool",
+    ),
+    (RunCode.ROOT_PATH, r"Read-only file system|Errno 30"),
+    (RunCode.PIDS, r"can't fork|Cannot fork|can't start new thread|fork: retry|pthread_create failed"),
+    (RunCode.FILE_LIMIT, r"File size limit exceeded|File too large|Errno 27"),
+    (RunCode.OOM, r"MemoryError|Cannot allocate memory|std::bad_alloc|Unable to allocate"),
+    (RunCode.PLATFORM, r"exec format error|Exec format error"),
+)
+_DENIED = re.compile(r"Permission denied|Errno 13|can't create|cannot open", re.IGNORECASE)
+
+
+def diagnose(log: bytes, where: str) -> list[Finding]:
+    """Return likely causes named in a log, as warnings: a log is the submission's word, not evidence.
+
+    Parameters
+    ----------
+    log : bytes
+        Standard output and error of the run.
+    where : str
+        Case, for messages.
+    """
+    text = log.decode("utf-8", "replace")
+    found = []
+    for code, pattern in _SIGNS:
+        match = re.search(rf"[^\n]*(?:{pattern})[^\n]*", text)
+        if match:
+            found.append(finding(code, where, f"the log says: {_line(match[0])}", Severity.WARNING))
+    match = re.search(rf"[^\n]*(?:{_DENIED.pattern})[^\n]*", text, re.IGNORECASE)
+    if match and not any(one.code is RunCode.ROOT_PATH for one in found):
+        cause = f"the log says: {_line(match[0])}"
+        fix = "the container runs as an ordinary user: make the image's files readable (chmod -R a+rX), write to /tmp"
+        found.append(Finding(RunCode.ROOT_PATH, where, cause, fix, Severity.WARNING))
+    return found
+
+
+def _line(text: str) -> str:
+    """Drop the engine's time stamp, escape what a terminal would obey, cap the length."""
+    bare = re.sub(r"^\d{4}-\d\d-\d\dT\S+ ", "", text.strip())
+    return "".join(char if char.isprintable() else "?" for char in bare)[:200]

@@ -1,0 +1,364 @@
+"""Run submissions on hidden cases: one case at a time, resumable, infrastructure failures told from the submission's."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from medpodium.challenges.campaign import Campaign, Submission
+from medpodium.challenges.cases import Case
+from medpodium.challenges.findings import Finding, InfrastructureError, Severity
+from medpodium.challenges.ledger import DONE, FAILED, INFRA, disk_full
+from medpodium.challenges.protocol import ContainerProtocol, parse_count
+from medpodium.containers import engine, image, stage
+from medpodium.containers.checker import Checker
+from medpodium.containers.collect import Collection, collect
+from medpodium.containers.diagnose import diagnose
+from medpodium.containers.execute import Ended, execute, sweep
+from medpodium.containers.failures import EngineCode, Retry, RunCode, finding, infrastructure
+from medpodium.containers.gpu import Gpus, find
+from medpodium.containers.leash import held
+from medpodium.containers.sandbox import LABEL, Sandbox, sandbox
+
+ENGINE_PATIENCE = 60.0
+"""Seconds that a run waits for a lost engine to come back."""
+
+Report = Callable[[Submission, str, Finding | None], None]
+
+
+@dataclass
+class Options:
+    """How to run, beyond what the challenge says.
+
+    Parameters
+    ----------
+    gpu_ids : tuple of str
+        Devices to hand out; the first ones if empty.
+    runtime : str, optional
+        Another container runtime of the engine, such as ``runsc`` (gVisor).
+    keep_images : bool
+        Leave images that intake loaded in the engine after the last case.
+    patience : float
+        Seconds to wait for a lost engine.
+    """
+
+    gpu_ids: tuple[str, ...] = ()
+    runtime: str | None = None
+    keep_images: bool = False
+    patience: float = ENGINE_PATIENCE
+
+
+@dataclass
+class Outcome:
+    """What one run came to."""
+
+    ended: Ended
+    collection: Collection
+    box: Sandbox
+    problem: Finding | None = None
+    notes: list[Finding] = field(default_factory=list)
+
+
+class Runner:
+    """Runs the submissions of one campaign on one machine, one container at a time so that timings are fair.
+
+    Parameters
+    ----------
+    client : docker.DockerClient
+        The engine.
+    campaign : Campaign
+        Opened; its ledger is locked by :meth:`session`.
+    options : Options
+        Devices, runtime, patience.
+    """
+
+    def __init__(self, client: Any, campaign: Campaign, options: Options | None = None) -> None:
+        self.client = client
+        self.campaign = campaign
+        self.options = options or Options()
+        self.checker = Checker()
+        self.run_id = secrets.token_hex(8)
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Hold the campaign, clear what a killed run left behind, and keep the leash, for the length of a block."""
+        self.campaign.ledger.lock()
+        self._clear_leftovers()
+        with held(self.run_id), self.checker:
+            yield
+
+    def _labels(self) -> dict[str, str]:
+        return {f"{LABEL}.campaign": self.campaign.secret[:16], f"{LABEL}.run": self.run_id}
+
+    def _clear_leftovers(self) -> None:
+        try:
+            sweep(self.client, {f"{LABEL}.campaign": self.campaign.secret[:16]})
+        except Retry as problem:
+            raise InfrastructureError(problem.finding) from None
+        left = self.campaign.ledger.interrupt_running()
+        if left:
+            self.campaign.ledger.event("resume", attempts=left)
+        for folder in (self.campaign.root / "work").iterdir():
+            stage.remove(folder)
+
+    # -- submissions --
+
+    def run(self, submissions: list[Submission], report: Report | None = None) -> None:
+        """Run every pending case of these submissions.
+
+        A submission's failure is recorded and never stops the run. Calling this again does what is left.
+
+        Raises
+        ------
+        InfrastructureError
+            When the machine keeps failing; nothing is lost, the same call goes on later.
+        """
+        ordered = sorted(submissions, key=lambda one: (_is_cascade(self.campaign.protocol(one.task)), one.id))
+        for submission in ordered:
+            self._run_submission(submission, report)
+
+    def _run_submission(self, submission: Submission, report: Report | None) -> None:
+        protocol = self._fit(self.campaign.protocol(submission.task))
+        pending = self.campaign.pending(submission)
+        pinned = image.Pinned.from_dict(submission.detail["image"])
+        if not pending:
+            return
+        secret, digest = self.campaign.secret, submission.digest
+        for name in stage.case_order(pending, protocol, secret, digest):
+            attempt_problem = self._one_piece(submission, protocol, pinned, name)
+            if report is not None:
+                report(submission, name, attempt_problem)
+        if pinned.archive and not pinned.existed and not self.options.keep_images:
+            shared = [one for one in self.campaign.submissions() if one.digest == digest]
+            if not any(self.campaign.pending(one) for one in shared):
+                with suppress(Retry):
+                    image.discard(self.client, pinned)
+
+    def _fit(self, protocol: ContainerProtocol) -> ContainerProtocol:
+        """Take no more processors than the host has; the engine would refuse."""
+        have = os.cpu_count() or 1
+        if parse_count(protocol.limits.cpus) <= have:
+            return protocol
+        return protocol.model_copy(update={"limits": protocol.limits.model_copy(update={"cpus": str(have)})})
+
+    def _one_piece(
+        self, submission: Submission, protocol: ContainerProtocol, pinned: image.Pinned, name: str
+    ) -> Finding | None:
+        """Run one case (or the whole set) until it has a result that is the submission's own."""
+        ledger, key = self.campaign.ledger, self.campaign.keys(submission)[name]
+        for tries in range(protocol.retries + 1):
+            attempt = ledger.start(submission.id, name, key)
+            work = self.campaign.root / "work" / secrets.token_hex(8)
+            try:
+                try:
+                    image.verify(self.client, pinned, protocol, submission.team)
+                    outcome = self._attempt(submission, protocol, pinned, name, work)
+                    return self._record(submission, name, attempt, outcome, work)
+                finally:
+                    stage.remove(work)
+            except Retry as problem:
+                ledger.finish(attempt, INFRA, finding=problem.finding)
+                ledger.event("infrastructure", f"{submission.team}/{name}", problem=str(problem.finding))
+                engine.wait_for(self.client, self.options.patience)
+                sweep(self.client, self._labels())
+                if tries == protocol.retries:
+                    raise InfrastructureError(problem.finding) from None
+            except InfrastructureError as error:
+                with suppress(Exception):  # the disk may be too full even for this line; the restart notes it then
+                    ledger.finish(attempt, INFRA, finding=error.findings[0])
+                raise
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise disk_full(self.campaign.root, error) from None
+                raise
+        raise AssertionError("unreachable")
+
+    def _cases(self, name: str) -> list[Case]:
+        return [self.campaign.manifest[name]] if name else list(self.campaign.manifest.cases)
+
+    def _attempt(
+        self, submission: Submission, protocol: ContainerProtocol, pinned: image.Pinned, name: str, work: Path
+    ) -> Outcome:
+        cases = self._cases(name)
+        secret = self.campaign.secret
+        names = stage.pseudonyms(protocol, cases, secret, submission.digest)
+        if protocol.warm_up and not self._warm(submission):
+            for _ in range(protocol.warm_up):
+                self._once(submission, protocol, pinned, cases, names, work / "warm")
+                stage.remove(work / "warm")
+            self.campaign.ledger.event("warm-up", submission.team, digest=submission.digest, run=self.run_id)
+        return self._once(submission, protocol, pinned, cases, names, work)
+
+    def _warm(self, submission: Submission) -> bool:
+        return any(
+            event["detail"].get("digest") == submission.digest and event["detail"].get("run") == self.run_id
+            for event in self.campaign.ledger.events("warm-up")
+        )
+
+    def _once(
+        self,
+        submission: Submission,
+        protocol: ContainerProtocol,
+        pinned: image.Pinned,
+        cases: list[Case],
+        names: dict[str, str],
+        work: Path,
+    ) -> Outcome:
+        placeholders = {**(cases[0].values if protocol.per == "case" else {}), "team": submission.team}
+        if protocol.per == "case":
+            placeholders["case"] = names[cases[0].id]
+        gpus = find(int(parse_count(protocol.limits.gpus)), self.options.gpu_ids)
+        if int(parse_count(protocol.limits.gpus)) and not gpus.handles:
+            # A participant without a GPU can still see everything else; the hidden test says it in its records.
+            gpus = Gpus((), [], gpus.status)
+        empty = sandbox(protocol, pinned.engine_id, (), placeholders)
+        cascades = self._cascades(submission, protocol)
+        (work.parent).mkdir(parents=True, exist_ok=True)
+        staged = stage.prepare(work, protocol, self.campaign.manifest, cases, names, empty.user, cascades)
+        box = sandbox(
+            protocol,
+            pinned.engine_id,
+            staged.binds,
+            placeholders,
+            gpus=gpus.ids,
+            covered=covered(pinned.volumes, protocol),
+            runtime=self.options.runtime,
+        )
+        where = submission.team + (f", case {cases[0].id}" if protocol.per == "case" else "")
+        ended = execute(
+            self.client,
+            box,
+            staged.output,
+            where=where,
+            labels=self._labels(),
+            gpus=gpus,
+            timing=protocol.timing,
+            ready_line=protocol.ready_line,
+        )
+        return self._judge(protocol, cases, staged, ended, box, where)
+
+    def _judge(
+        self,
+        protocol: ContainerProtocol,
+        cases: list[Case],
+        staged: stage.Stage,
+        ended: Ended,
+        box: Sandbox,
+        where: str,
+    ) -> Outcome:
+        """Collect what the run left, unless it failed in a way that makes its files worthless."""
+        problem = ended.problem
+        if problem is not None:
+            usage = shutil.disk_usage(staged.root)
+            if usage.free < 1 << 20 and problem.code is not RunCode.OUTPUT_TOO_LARGE:
+                text = "the host's disk was full when the run failed"
+                raise infrastructure(EngineCode.HOST_DISK, where, text)
+        kept = problem is None or (
+            protocol.nonzero_exit == "keep" and problem.code in (RunCode.CRASH, RunCode.PIDS, RunCode.OOM)
+        )
+        collection = Collection()
+        if kept:
+            target = staged.root / "collected"
+            collection = collect(staged, protocol, cases, target, self.checker, self.campaign.cases_dir)
+            if problem is not None and not collection.problems:
+                note = replace(problem, severity=Severity.WARNING)
+                problem = None
+                collection.note(note)
+        notes = [*ended.notes, *collection.notes]
+        if problem is not None or collection.problems:
+            notes += diagnose(ended.log, where)
+        return Outcome(ended, collection, box, problem, notes)
+
+    def _cascades(self, submission: Submission, protocol: ContainerProtocol) -> dict[str, Path]:
+        found = {}
+        for mount in protocol.mounts:
+            if mount.task is not None:
+                before = [
+                    one
+                    for one in self.campaign.submissions(task=mount.task, team=submission.team)
+                    if one.task == mount.task
+                ]
+                if before:
+                    found[mount.task] = self.campaign.predictions_dir(before[0])
+        return found
+
+    # -- results --
+
+    def _record(self, submission: Submission, name: str, attempt: int, outcome: Outcome, work: Path) -> Finding | None:
+        """Move the files to their place, then note the result in one transaction: what is noted is on disk."""
+        target = self.campaign.predictions_dir(submission)
+        outputs = []
+        for stored in outcome.collection.files:
+            final = target / stored.path
+            final.parent.mkdir(parents=True, exist_ok=True)
+            (work / "collected" / stored.path).replace(final)
+            outputs.append((stored.case, stored.path, stored.sha256, stored.bytes))
+        problems = outcome.collection.problems
+        worst = outcome.problem or (next(iter(problems.values())) if problems else None)
+        detail = self._detail(name, attempt, outcome, problems)
+        self._write_record(submission, name, attempt, outcome, detail)
+        whole = outcome.problem or (worst if name else None)
+        if whole is None and problems and len(problems) == len(self.campaign.manifest.cases):
+            whole = worst
+        self.campaign.ledger.finish(attempt, FAILED if whole else DONE, finding=whole, detail=detail, outputs=outputs)
+        return worst
+
+    def _detail(self, name: str, attempt: int, outcome: Outcome, problems: dict[str, Finding]) -> dict[str, Any]:
+        ended = outcome.ended
+        resources: dict[str, Any] = {"running_time": ended.wall, **ended.resources()}
+        detail: dict[str, Any] = {
+            "attempt": attempt,
+            "exit_code": ended.exit_code,
+            "resources": {key: (value if value == value else None) for key, value in resources.items()},
+            "notes": [one.as_dict() for one in outcome.notes],
+            "run": self.run_id,
+        }
+        if not name:
+            detail["cases"] = {case: one.as_dict() for case, one in problems.items()}
+        return detail
+
+    def _write_record(
+        self, submission: Submission, name: str, attempt: int, outcome: Outcome, detail: dict[str, Any]
+    ) -> None:
+        folder = self.campaign.runs_dir(submission) / (name or "all-cases") / f"{attempt:06d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "log.txt").write_bytes(escape_log(outcome.ended.log))
+        record = {**detail, "command": outcome.box.command_line(), "image": submission.digest}
+        (folder / "run.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+        if outcome.ended.curve.samples:
+            outcome.ended.curve.write(folder / "curve.parquet")
+
+
+def _is_cascade(protocol: ContainerProtocol) -> bool:
+    return any(mount.kind == "cascade" for mount in protocol.mounts)
+
+
+def covered(volumes: tuple[str, ...], protocol: ContainerProtocol) -> tuple[str, ...]:
+    """Return the VOLUME folders of an image that no mount of the protocol covers anyway."""
+    taken = {mount.path.rstrip("/") for mount in protocol.mounts} | {"/tmp", ""}  # noqa: S108 - in the container
+    clean = (os.path.normpath(volume) for volume in volumes if volume.startswith("/"))
+    return tuple(path for path in clean if path not in taken and path != "/" and not path.startswith("/proc"))
+
+
+def escape_log(log: bytes) -> bytes:
+    """Return a log that is safe to print: every control character but the newline is escaped."""
+    text = log.decode("utf-8", "backslashreplace")
+    safe = (char if char == "\n" or char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return "".join(safe).encode()
+
+
+def missing_gpu(protocol: ContainerProtocol, options: Options) -> list[Finding]:
+    """Return a warning when the protocol hands out GPUs and this machine has none."""
+    wanted = int(parse_count(protocol.limits.gpus))
+    if wanted == 0 or find(wanted, options.gpu_ids).handles:
+        return []
+    text = f"the protocol hands out {wanted} GPU(s), this machine has none: it runs without"
+    return [finding(EngineCode.NO_GPU, "this machine", text, Severity.WARNING)]
