@@ -48,7 +48,7 @@ def refuse(code: ImportCode, where: str | Path, cause: str, fix: str) -> UsageEr
 
 
 def read_rows(path: Path, *, separators: str = ",;\t") -> tuple[list[str], list[dict[str, str]]]:
-    """Read a delimited text file: byte-order mark, separator and line ends as they come.
+    r"""Read a delimited text file: byte-order mark, separator and line ends as they come.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def read_rows(path: Path, *, separators: str = ",;\t") -> tuple[list[str], list[
     Returns
     -------
     (columns, rows)
-        Header names without blanks around them; one mapping per row. NUL bytes appear as ``\\x00``.
+        Header names without blanks around them; one mapping per row. NUL bytes appear as ``\x00``.
 
     Raises
     ------
@@ -117,7 +117,10 @@ def read_wide(path: Path, submission: str, metric: str, case_column: str = "name
     findings: list[Finding] = []
     structures = tuple(name for name in columns if name != case_column)
     values = [
-        [number(row.get(name, ""), f"{path.name}: {row[case_column]}, {name}", findings, low=0, high=1) for name in structures]
+        [
+            number(row.get(name, ""), f"{path.name}: {row[case_column]}, {name}", findings, low=0, high=1)
+            for name in structures
+        ]
         for row in rows
     ]
     cases = tuple(row[case_column] for row in rows)
@@ -166,7 +169,9 @@ def read_touchstone(
                 continue
             if not (model / file).is_file():
                 fix = "add the file; the model has no scores of this metric"
-                findings.append(Finding(ImportCode.FILE_MISSING, f"{model.name}/{file}", "no such file", fix, Severity.WARNING))
+                findings.append(
+                    Finding(ImportCode.FILE_MISSING, f"{model.name}/{file}", "no such file", fix, Severity.WARNING)
+                )
                 continue
             item, found = read_wide(model / file, model.name, metric)
             tables.append(item)
@@ -230,7 +235,9 @@ def read_metadata(path: Path, *, case_column: str = "image_id") -> tuple[pd.Data
             **{name: row.get(name, "").strip() or UNKNOWN for name in _PLAIN},
         }
         if found.get(case, levels) != levels:
-            raise refuse(ImportCode.ROW_TWICE, f"{path}: {case}", "two rows with different values", "keep the right row")
+            raise refuse(
+                ImportCode.ROW_TWICE, f"{path}: {case}", "two rows with different values", "keep the right row"
+            )
         found[case] = levels
     groups = pd.DataFrame.from_dict(found, orient="index")
     for name in groups.columns:
@@ -351,7 +358,15 @@ def read_biometry(
                 if np.isnan(value):
                     continue
                 error = 100 * abs(own.get(case, {}).get(name, np.nan) - value) / value
-                rows.append({"submission": submission, "case": case, "structure": name, "metric": "percentage_error", "value": error})
+                rows.append(
+                    {
+                        "submission": submission,
+                        "case": case,
+                        "structure": name,
+                        "metric": "percentage_error",
+                        "value": error,
+                    }
+                )
     if not rows:
         raise refuse(ImportCode.NO_ROWS, reference, "no reference length", f"columns: {', '.join(BIOMETRY)}")
     return score_rows(rows, challenge=challenge, edition=edition, task="biometry"), findings
@@ -364,7 +379,9 @@ def _lengths(path: Path, findings: list[Finding]) -> dict[str, dict[str, float]]
         lacking = [name for name in BIOMETRY if name not in columns]
         if lacking:
             text = f"no column {', '.join(lacking)}"
-            raise refuse(ImportCode.COLUMN_MISSING, file, text, f"columns, separated by tabs: subject, {', '.join(BIOMETRY)}")
+            raise refuse(
+                ImportCode.COLUMN_MISSING, file, text, f"columns, separated by tabs: subject, {', '.join(BIOMETRY)}"
+            )
         for row in rows:
             label = next(iter(row.values())).strip()
             match = _SUBJECT.match(label) or _SUBJECT.match(file.name)
@@ -373,6 +390,7 @@ def _lengths(path: Path, findings: list[Finding]) -> dict[str, dict[str, float]]
                 raise refuse(ImportCode.ROW_TWICE, f"{file.name}: {case}", "the subject occurs twice", "keep one row")
             # a length of zero cannot be measured, and nothing can be divided by it
             found[case] = {
-                name: number(row[name], f"{file.name}: {case}, {name}", findings, low=1e-6, high=1000) for name in BIOMETRY
+                name: number(row[name], f"{file.name}: {case}, {name}", findings, low=1e-6, high=1000)
+                for name in BIOMETRY
             }
     return found

@@ -150,7 +150,10 @@ def check_structures(tables: Sequence[WideTable]) -> list[Finding]:
         lacking, extra = sorted(usual - set(item.structures)), sorted(set(item.structures) - usual)
         if lacking or extra:
             text = "; ".join(
-                [*([f"lacks {', '.join(lacking)}"] if lacking else []), *([f"adds {', '.join(extra)}"] if extra else [])]
+                [
+                    *([f"lacks {', '.join(lacking)}"] if lacking else []),
+                    *([f"adds {', '.join(extra)}"] if extra else []),
+                ]
             )
             fix = "use the column names of the other files"
             findings.append(_finding(PairingCode.STRUCTURES, item.path, text, fix, Severity.WARNING))
@@ -176,9 +179,10 @@ def check_gaps(tables: Sequence[WideTable]) -> list[Finding]:
             values = (usual > 0.5) & ~frames[index]
             gaps = (usual < 0.5) & frames[index]
             gaps = gaps.loc[[name for name in gaps.index if name not in tables[index].conflicting]]
-            if not (values.to_numpy().any() or gaps.to_numpy().any()):
+            added, lost = int(values.to_numpy().sum()), int(gaps.to_numpy().sum())
+            if not (added or lost):
                 continue
-            text = f"{int(values.to_numpy().sum())} values where most have none, {int(gaps.to_numpy().sum())} gaps where most have a value"
+            text = f"{added} values where most have none, {lost} gaps where most have a value"
             where = f"{tables[index].path}: {tables[index].submission}, {metric}"
             fix = "score empty references by one rule; gaps of one submission count as missing"
             findings.append(_finding(PairingCode.GAPS, where, text, fix, Severity.WARNING))
@@ -219,13 +223,17 @@ def to_scores(
     parts = []
     for item in tables:
         long = _frame(item).reset_index().melt(id_vars="case", var_name="structure", value_name="value")
-        long = long.assign(submission=item.submission, metric=item.metric, _conflict=long["case"].isin(item.conflicting))
+        long = long.assign(
+            submission=item.submission, metric=item.metric, _conflict=long["case"].isin(item.conflicting)
+        )
         parts.append(long)
     scores = pd.concat(parts, ignore_index=True)
     somebody = scores.groupby(["metric", "case", "structure"])["value"].transform("count") > 0
     gap = scores["value"].isna()
     scores["status"] = np.select(
-        [scores["_conflict"] & somebody, gap & somebody, gap], [CONFLICT, table.MISSING, table.EMPTY_REFERENCE], table.OK
+        [scores["_conflict"] & somebody, gap & somebody, gap],
+        [CONFLICT, table.MISSING, table.EMPTY_REFERENCE],
+        table.OK,
     )
     scores = scores.assign(challenge=challenge, edition=edition, task=task)[list(table.COLUMNS)]
     if groups is None:

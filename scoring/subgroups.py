@@ -96,7 +96,7 @@ def analyse(
 
 def _targets(rows: pd.DataFrame) -> pd.DataFrame:
     """Return columns case, submission, target, value, with the mean of each case's structures added."""
-    values = rows.dropna(subset=["value"])[["case", "submission", "structure", "value"]]
+    values: pd.DataFrame = rows.dropna(subset=["value"])[["case", "submission", "structure", "value"]]
     values = values.rename(columns={"structure": "target"})
     if values["target"].nunique() < 2:
         return values
@@ -109,13 +109,18 @@ def _summarise(
 ) -> tuple[pd.DataFrame, list[Finding]]:
     keys = ["level", "submission", "target"]
     with_level = values.assign(level=values["case"].map(levels))
-    part = with_level.groupby(keys)["value"].agg(n_cases="count", total="sum", mean="mean", sd="std", median="median")
-    part = part.reset_index()
+    part = with_level.groupby(keys).agg(
+        n_cases=("value", "count"),
+        total=("value", "sum"),
+        mean=("value", "mean"),
+        sd=("value", "std"),
+        median=("value", "median"),
+    )
     # every level of every submission has a row, even when nothing was scored there
     index = pd.MultiIndex.from_product(
         [sorted(set(levels)), sorted(set(values["submission"])), sorted(set(values["target"]))], names=keys
     )
-    part = part.set_index(keys).reindex(index).reset_index()
+    part = part.reindex(index).reset_index()
     part["n_cases"] = part["n_cases"].fillna(0).astype(int)
     whole = part.groupby(["submission", "target"])[["n_cases", "total"]].transform("sum")
     others = (whole["total"] - part["total"].fillna(0)) / (whole["n_cases"] - part["n_cases"]).replace(0, np.nan)
@@ -124,10 +129,10 @@ def _summarise(
     part["too_small"] = part["n_cases"] < smallest
     part.insert(0, "group", group)
     findings = []
-    for level, rows in part.groupby("level"):
-        most = int(rows["n_cases"].max())
+    for level, own in part.groupby("level"):
+        most = int(own["n_cases"].max())
         if most < smallest:
-            cause = f"{most} case(s) with a value of {int(rows['n_members'].iloc[0])}, fewer than {smallest}"
+            cause = f"{most} case(s) with a value of {int(own['n_members'].iloc[0])}, fewer than {smallest}"
             fix = "its numbers are shown but not tested; merge it with another level or add cases"
             findings.append(Finding(SubgroupCode.TOO_SMALL, f"{group} = {level}", cause, fix, Severity.WARNING))
     columns = ["group", *keys, "n_members", "n_cases", "mean", "sd", "median", "gap", "too_small"]

@@ -118,7 +118,9 @@ def read_suite(
         groups = _groups_of(name, known, row, findings)
         for column, submission in chosen.items():
             value = number(row[column], f"{path.name}: {name}, {column}", findings, low=0, high=1)
-            found.append({"submission": submission, "case": name, "structure": "", "metric": "dice", "value": value, **groups})
+            found.append(
+                {"submission": submission, "case": name, "structure": "", "metric": "dice", "value": value, **groups}
+            )
     if known.index.isin(list(seen)).any():
         findings += _doubtful(known, seen)
     return score_rows(found, challenge="stunet-transfer", edition="2024", task="suite"), findings
@@ -185,7 +187,8 @@ def analyse(scores: pd.DataFrame, *, pairs: Mapping[str, str] | None = None, qua
         text = "no from-scratch model has a fine-tuned twin"
         findings.append(Finding(TransferCode.NO_PAIR, "scores", text, fix, Severity.WARNING))
     facts = scores.drop_duplicates("case").set_index("case")[table.group_columns(scores)]
-    facts = facts.assign(size_quantile=size_quantiles(pd.to_numeric(facts.get("train"), errors="coerce"), quantiles))
+    train = facts["train"] if "train" in facts else pd.Series("", index=facts.index)
+    facts = facts.assign(size_quantile=size_quantiles(pd.to_numeric(train, errors="coerce"), quantiles))
     order = models.sort_values(["mean_rank", "macro_mean"], ascending=[True, False])
     return SuiteAnalysis(
         order.rename_axis("submission").reset_index(),
