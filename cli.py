@@ -6,10 +6,11 @@ imports none of the heavy libraries.
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import click
+
+from medpodium import console
 
 _VERBS: dict[str, tuple[str, str]] = {
     "challenges": ("challenges.commands:challenges", "List the built-in challenges."),
@@ -29,26 +30,9 @@ _VERBS: dict[str, tuple[str, str]] = {
 }
 
 
-class _Verbs(click.Group):
-    """A group that imports a verb's module only when the verb is used."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _VERBS:
-            return None
-        module, _, attribute = _VERBS[cmd_name][0].partition(":")
-        command: click.Command = getattr(importlib.import_module(f"medpodium.{module}"), attribute)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Verbs"):
-            formatter.write_dl([(name, text) for name, (_, text) in _VERBS.items()])
-
-
 @click.group(
-    cls=_Verbs,
+    cls=console.LazyGroup,
+    verbs=_VERBS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit codes: 0 ok, 1 findings, 2 usage, 3 infrastructure. Start with: medpodium demo",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import math
 import sys
@@ -30,6 +31,37 @@ err = Console(stderr=True, soft_wrap=True, width=None if sys.stderr.isatty() els
 
 _STYLE = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class LazyGroup(click.Group):
+    """A group that imports a verb's module only when the verb is used.
+
+    Parameters
+    ----------
+    verbs : dict of str to (str, str)
+        Verb to (``module:attribute`` below the package, help line).
+    """
+
+    def __init__(self, *args: Any, verbs: dict[str, tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._verbs = verbs
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs in the order they are used."""
+        return list(self._verbs)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one verb."""
+        if cmd_name not in self._verbs:
+            return None
+        module, _, attribute = self._verbs[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(f"medpodium.{module}"), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs without importing them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, text) for name, (_, text) in self._verbs.items()])
 
 
 def json_option(function: _F) -> _F:

@@ -9,7 +9,7 @@ from rich.markup import escape
 from medpodium import console
 from medpodium.challenges import registry
 from medpodium.challenges.definition import Challenge, ClassificationTask, SegmentationTask, TableTask
-from medpodium.challenges.metrics import MetricSpec, Outcome
+from medpodium.challenges.metrics import Cell, MetricSpec
 from medpodium.challenges.steps import Recipe
 
 
@@ -38,7 +38,7 @@ def as_dict(challenge: Challenge) -> dict[str, Any]:
     return {"digest": challenge.digest, "definition": challenge.model_dump(mode="json"), "unconfirmed": facts}
 
 
-def outcome_text(outcome: Outcome) -> str:
+def outcome_text(outcome: Cell) -> str:
     """Write an outcome as printed: ``0``, ``worst``, ``skip``."""
     return f"{outcome:g}" if isinstance(outcome, float) else str(outcome)
 

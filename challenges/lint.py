@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from medpodium.challenges import registry
 from medpodium.challenges.definition import Challenge, ClassificationTask, SegmentationTask, TableTask
 from medpodium.challenges.findings import Code, Finding, Severity, UsageError
+from medpodium.challenges.metrics import COMPUTABLE_KINDS
 from medpodium.challenges.steps import Common, Quantile, Rank, Recipe, Reduce, Select, Test, Threshold
 
 _DIMENSIONS = ("submission", "case", "structure", "metric")
@@ -146,6 +147,9 @@ def _segmentation_metric(task: SegmentationTask, metric: str, at: registry.Locat
     policy = task.empty_policy(spec)
     for cell in ("both", "reference", "prediction"):
         outcome = getattr(policy, cell)
+        if outcome == "compute" and spec.kind not in COMPUTABLE_KINDS:
+            cause = f"empty policy ({cell}: compute), but {spec.kind} has no value for empty masks"
+            yield LintCode.WORST_UNKNOWN, at, cause, f"'compute' fits {', '.join(sorted(COMPUTABLE_KINDS))}"
         if outcome == "worst" and spec.worst_value(0.0) is None:
             cause = f"empty policy ({cell}: worst) on an unbounded metric"
             yield (

@@ -18,6 +18,8 @@ Scope = Literal["structure", "case", "pooled", "imported"]
 Direction = Literal["higher", "lower"]
 Outcome = Annotated[float, Field(allow_inf_nan=False)] | Literal["worst", "best", "skip"]
 """What a score becomes when it cannot be computed: a number, the metric's worst or best value, or nothing."""
+Cell = Outcome | Literal["compute"]
+"""Outcome of an empty mask; ``compute`` where the formula still holds (volumes and counts)."""
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,10 @@ KINDS: dict[str, MetricKind] = {
 """Every metric kind by the name used in challenge files."""
 
 LESION_KINDS = frozenset({"lesion_tp", "lesion_fp", "lesion_fn", "lesion_f1", "lesion_sensitivity", "panoptic_quality"})
+COMPUTABLE_KINDS = frozenset(
+    {"tp_volume", "fp_volume", "fn_volume", "euler_error", "lesion_tp", "lesion_fp", "lesion_fn"}
+)
+"""Kinds whose formula holds for empty masks, too."""
 TOLERANCE_KINDS = frozenset({"nsd"})
 PERCENTILE_KINDS = frozenset({"hd_percentile"})
 
@@ -191,17 +197,17 @@ class EmptyPolicy(Model):
 
     Parameters
     ----------
-    both : number, "worst", "best" or "skip"
+    both : number, "worst", "best", "skip" or "compute"
         Reference and prediction are empty.
-    reference : number, "worst", "best" or "skip"
+    reference : number, "worst", "best", "skip" or "compute"
         Only the reference is empty: the prediction is false positive throughout.
-    prediction : number, "worst", "best" or "skip"
+    prediction : number, "worst", "best", "skip" or "compute"
         Only the prediction is empty: the structure was missed.
     """
 
-    both: Outcome
-    reference: Outcome
-    prediction: Outcome
+    both: Cell
+    reference: Cell
+    prediction: Cell
 
 
 class Gate(Model):
@@ -213,12 +219,27 @@ class Gate(Model):
 
 
 class LesionRule(Model):
-    """How predicted components are matched to reference components."""
+    """How predicted components are matched to reference components; see :mod:`medpodium.scoring.lesions`.
+
+    Parameters
+    ----------
+    connectivity : {6, 18, 26}
+        Which voxels are neighbours.
+    overlap : {"any", "iou", "dice"}
+        What makes a predicted lesion hit a reference lesion.
+    threshold : float
+        Smallest overlap that is a hit (``iou`` and ``dice``).
+    matching : {"many", "greedy", "hungarian"}
+        How hits become matches.
+    min_volume_ml : float
+        Smaller components are removed from both masks.
+    """
 
     connectivity: Literal[6, 18, 26] = 26
     overlap: Literal["any", "iou", "dice"] = "any"
-    threshold: float = Field(default=0.0, ge=0, le=1)
-    min_volume_mm3: float = Field(default=0.0, ge=0)
+    threshold: float = Field(default=0.5, gt=0, le=1)
+    matching: Literal["many", "greedy", "hungarian"] = "many"
+    min_volume_ml: float = Field(default=0.0, ge=0)
 
 
 class MetricSpec(Model):
@@ -301,6 +322,10 @@ class MetricSpec(Model):
             raise ValueError(f"{self.kind} takes no lesion matching rule")
         if self.free and info.scope not in ("case", "imported"):
             raise ValueError(f"{self.kind} takes no free amount; only resource metrics do")
+        if "compute" in self.outcomes() and self.kind not in COMPUTABLE_KINDS:
+            raise ValueError(
+                f"{self.kind} has no value for empty masks; 'compute' fits {', '.join(sorted(COMPUTABLE_KINDS))}"
+            )
         if "worst" in self.outcomes() and self.worst_value(0.0) is None:
             raise ValueError(f"{self.kind} is unbounded: say what 'worst' is (worst: <number> or worst: diagonal)")
         return self
@@ -335,9 +360,9 @@ class MetricSpec(Model):
         """Percentile in force (only ``hd_percentile``)."""
         return 95.0 if self.percentile is None else self.percentile
 
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[Cell]:
         """Return every outcome this metric may need."""
-        found: list[Outcome] = [self.missing]
+        found: list[Cell] = [self.missing]
         if self.failed is not None:
             found.append(self.failed)
         if self.empty is not None:

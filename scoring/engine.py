@@ -15,10 +15,17 @@ from medpodium.challenges.findings import Code, Finding, InfrastructureError, Me
 from medpodium.scoring import table
 from medpodium.scoring.groups import group_values
 from medpodium.scoring.masks import EXTENSIONS, open_mask
-from medpodium.scoring.matching import match_files, match_structure_files
+from medpodium.scoring.matching import find_repeated, match_files, match_structure_files
 from medpodium.scoring.policy import absent_score
 from medpodium.scoring.pool import Done, run_jobs, worker_count
-from medpodium.scoring.segmentation import CaseJob, CaseScores, MaskFiles, score_case, stored_structures
+from medpodium.scoring.segmentation import (
+    CaseJob,
+    CaseScores,
+    MaskFiles,
+    check_case,
+    score_case,
+    stored_structures,
+)
 
 _PEAK_BYTES_PER_VOXEL = 6
 _BASE_BYTES = 400_000_000
@@ -97,11 +104,7 @@ def score_segmentation(
     InfrastructureError
         If the scorer itself failed; never counted against a submission.
     """
-    task = challenge.tasks[task_name]
-    if not isinstance(task, SegmentationTask):
-        raise UsageError(
-            Finding(ScoreCode.NO_TASK, task_name, f"is a {task.kind} task", "name a segmentation task with --task")
-        )
+    task = segmentation_task(challenge, task_name)
     _check_names(predictions)
     names = list(cases["case"]) if cases is not None else discover_cases(references, task)
     findings: dict[str, list[Finding]] = {name: [] for name in ["", *predictions]}
@@ -124,6 +127,49 @@ def score_segmentation(
     order = [job.case for job in jobs]
     scores = _with_resources(scores, task, list(predictions), order, resources, findings)
     return Result(finish(scores, challenge, task_name, order, list(predictions), cases, findings[""]), findings)
+
+
+def check_segmentation(
+    challenge: Challenge, task_name: str, references: Path, folder: Path, progress: Progress | None = None
+) -> list[Finding]:
+    """Check a folder of predictions and return everything found: names, files, grids, labels, low overlap.
+
+    Parameters
+    ----------
+    challenge, task_name
+        The rules.
+    references, folder : Path
+        Folders of references and predictions.
+    progress : callable, optional
+        Told after every case.
+    """
+    task = segmentation_task(challenge, task_name)
+    _check_names({"predictions": folder})
+    findings: list[Finding] = []
+    names = discover_cases(references, task)
+    found_references = _match(task, references, names, findings, strict=True)
+    files = _match(task, folder, names, findings, strict=False)
+    for done, case in enumerate(names, start=1):
+        if case in files and case in found_references:
+            findings += check_case(task, found_references[case], files[case])
+        if progress is not None:
+            progress(done, len(names))
+    whole = {case: path for case, path in files.items() if isinstance(path, Path)}
+    return findings + find_repeated(whole)
+
+
+def segmentation_task(challenge: Challenge, name: str) -> SegmentationTask:
+    """Return a task that is scored on masks.
+
+    Raises
+    ------
+    UsageError
+        If it is of another kind.
+    """
+    task = challenge.tasks[name]
+    if isinstance(task, SegmentationTask):
+        return task
+    raise UsageError(Finding(ScoreCode.NO_TASK, name, f"is a {task.kind} task", "name a segmentation task with --task"))
 
 
 def discover_cases(folder: Path, task: SegmentationTask) -> list[str]:

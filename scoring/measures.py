@@ -18,7 +18,7 @@ from medpodium.scoring.case import Crop, PairMeasures, ReferenceCase
 from medpodium.scoring.geometry import Geometry
 
 if TYPE_CHECKING:
-    from medpodium.scoring.lesions import LesionCounts
+    from medpodium.scoring import lesions
 
 _CROPS: dict[str, Crop] = {
     "none": "none",
@@ -49,6 +49,15 @@ _DISTANCES: dict[str, Callable[[distances.SurfaceDistances], float]] = {
     "masd": surface.masd,
 }
 
+_LESION_COUNTS = {
+    "lesion_tp": "true_positives",
+    "lesion_fp": "false_positives",
+    "lesion_fn": "false_negatives",
+    "lesion_f1": "f1",
+    "lesion_sensitivity": "sensitivity",
+    "panoptic_quality": "panoptic_quality",
+}
+
 
 @dataclass(frozen=True, eq=False)
 class Volume:
@@ -70,6 +79,15 @@ class Volume:
     geometry: Geometry
     findings: tuple[Finding, ...] = ()
     single: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
+
+    def painted(self, task: SegmentationTask) -> outline.Volume:
+        """Return a label map; where structures overlap, the one declared later wins."""
+        if self.labels is not None:
+            return self.labels
+        painted = np.zeros(self.geometry.shape_zyx, dtype=np.uint16)
+        for name, array in self.single.items():
+            painted[array > 0] = min(task.structures[name].labels)
+        return painted
 
     def binary(self, task: SegmentationTask, structure: str) -> npt.NDArray[np.uint8]:
         """Return one structure, or union, as a 0/1 array of shape (z, y, x)."""
@@ -151,7 +169,7 @@ class Comparison:
         self._case = case
         self._prediction = prediction
         self._pairs = pairs
-        self._lesions: dict[tuple[str, LesionRule], LesionCounts] = {}
+        self._lesions: dict[tuple[str, lesions.LesionRule], lesions.LesionCounts] = {}
 
     def voxels(self, structure: str) -> tuple[int, int]:
         """Return the voxels of a structure in reference and prediction, within its slices."""
@@ -185,10 +203,9 @@ class Comparison:
         if spec.kind in _OVERLAPS:
             return _OVERLAPS[spec.kind](pair.overlap(index))
         if spec.kind == "euler_error":
-            from medpodium.scoring.topology import euler_number
+            from medpodium.scoring.topology import euler_error
 
-            reference, prediction = self._binaries(structure)
-            return float(abs(euler_number(prediction) - euler_number(reference)))
+            return float(euler_error(*self._binaries(structure)))
         if spec.kind in LESION_KINDS:
             return self._lesion_value(spec, structure)
         if spec.kind == "hd_percentile":
@@ -210,12 +227,13 @@ class Comparison:
         return reference, prediction
 
     def _lesion_value(self, spec: MetricSpec, structure: str) -> float:
-        from medpodium.scoring.lesions import count_lesions
+        from medpodium.scoring import lesions
 
-        rule = spec.lesions or LesionRule()
+        declared = spec.lesions or LesionRule()
+        rule = lesions.LesionRule(**declared.model_dump(exclude={"unconfirmed"}))
         key = (structure, rule)
         if key not in self._lesions:
             reference, prediction = self._binaries(structure)
             spacing = self._case.reference.geometry.spacing_zyx
-            self._lesions[key] = count_lesions(reference, prediction, spacing, rule)
-        return float(getattr(self._lesions[key], spec.kind.removeprefix("lesion_")))
+            self._lesions[key] = lesions.lesion_counts(reference, prediction, spacing, rule)
+        return float(getattr(self._lesions[key], _LESION_COUNTS[spec.kind]))

@@ -42,7 +42,7 @@ def resolve(outcome: Outcome, spec: MetricSpec, diagonal_mm: float) -> float:
 def empty_score(
     spec: MetricSpec, policy: EmptyPolicy, reference_empty: bool, prediction_empty: bool, diagonal_mm: float
 ) -> Score | None:
-    """Return the declared score of an empty mask, or ``None`` when both masks hold voxels.
+    """Return the declared score of an empty mask, or ``None`` where the score is to be computed.
 
     Status is ``skipped`` where the policy says so, ``empty-reference`` where the structure is not in the reference,
     and ``penalised`` where the prediction missed it.
@@ -54,6 +54,8 @@ def empty_score(
         status = table.EMPTY_REFERENCE
     else:
         outcome, status = policy.prediction, table.PENALISED
+    if outcome == "compute":
+        return None
     return Score(resolve(outcome, spec, diagonal_mm), table.SKIPPED if outcome == "skip" else status)
 
 

@@ -15,10 +15,11 @@ from medpodium.challenges.definition import SegmentationTask
 from medpodium.challenges.findings import Finding, MedpodiumError, has_errors
 from medpodium.challenges.metrics import MetricSpec
 from medpodium.scoring import table
+from medpodium.scoring.checking import check_files, check_prediction
 from medpodium.scoring.geometry import Geometry, GeometryTolerance, compare_geometry
 from medpodium.scoring.inflate import DEFAULT_LIMITS, ReadLimits
 from medpodium.scoring.mask_codes import MaskCode
-from medpodium.scoring.masks import read_mask
+from medpodium.scoring.masks import Mask, read_mask
 from medpodium.scoring.measures import CaseMeasures, Comparison, Volume
 from medpodium.scoring.policy import Score, absent_score, empty_score, resolve, rounded
 from medpodium.scoring.structures import read_structures
@@ -149,7 +150,7 @@ def _score_prediction(
 ) -> list[tuple[str, str, Score]]:
     prediction = read_volume(files, task, limits)
     found += prediction.findings
-    where = str(files) if isinstance(files, Path) else str(next(iter(files.values())).parent)
+    where = _place(files)
     _check_grid(task, measures.reference.geometry, prediction.geometry, where, found)
     pair = measures.against(prediction)
     worst_throughout = _check_labels(task, pair, where, found)
@@ -164,11 +165,11 @@ def _score_prediction(
             tolerance = spec.tolerance_mm
             if tolerance == "structure":
                 tolerance = task.structures[structure].tolerance_mm
-            value = pair.value(spec, structure, tolerance)
-            computed[metric, structure] = value
-            score = Score(value, table.OK)
-        else:
-            computed[metric, structure] = score.value
+            score = Score(pair.value(spec, structure, tolerance), table.OK)
+            if math.isnan(score.value):
+                # Nothing is left to compare (every lesion below the minimal volume): as if both were empty.
+                score = empty_score(spec, task.empty_policy(spec), True, True, measures.diagonal_mm) or score
+        computed[metric, structure] = score.value
         scores.append((structure, metric, score))
     return [
         (structure, metric, _finished(task.metrics[metric], score, computed, structure))
@@ -213,3 +214,30 @@ def _check_labels(task: SegmentationTask, pair: Comparison, where: str, found: l
         raise UnusableError(finding)
     found.append(finding)
     return True
+
+
+def check_case(task: SegmentationTask, reference: MaskFiles, prediction: MaskFiles) -> list[Finding]:
+    """Return everything that is wrong with one prediction, reasons for a low overlap included."""
+    labels = {min(item.labels): name for name, item in task.structures.items() if item.label is not None}
+    labels |= {label: f"label {label}" for label in task.known_labels - set(labels) if label}
+    rules = task.geometry
+    tolerance = GeometryTolerance(rules.spacing_relative, rules.origin_mm, rules.direction)
+    if isinstance(reference, Path) and isinstance(prediction, Path):
+        return check_files(reference, prediction, labels, tolerance=tolerance)
+    findings: list[Finding] = []
+    volumes = []
+    for files in (reference, prediction):
+        try:
+            volumes.append(read_volume(files, task))
+            findings += volumes[-1].findings
+        except MedpodiumError as error:
+            findings += error.findings
+    if len(volumes) == 2:
+        masks = [Mask(volume.painted(task), volume.geometry) for volume in volumes]
+        findings += check_prediction(masks[0], masks[1], labels, where=_place(prediction), tolerance=tolerance)
+    return findings
+
+
+def _place(files: MaskFiles) -> str:
+    """Name a prediction in findings: its file, or the folder of its files."""
+    return str(files) if isinstance(files, Path) else str(next(iter(files.values())).parent)
