@@ -190,4 +190,30 @@ def version() -> str:
         return "unreleased"
 
 
-_WRITERS = {"html": _html}
+def _pdf(document: Document, out: Path) -> list[str]:
+    from medpodium.reports.pdf import to_pdf
+
+    (out / "report.pdf").write_bytes(to_pdf(document, version()))
+    return ["report.pdf"]
+
+
+def _latex(document: Document, out: Path) -> list[str]:
+    from medpodium.reports.latex import write_latex
+
+    return write_latex(document, out)
+
+
+def _markdown(document: Document, out: Path) -> list[str]:
+    from medpodium.reports.markdown import write_markdown
+
+    return write_markdown(document, out)
+
+
+def _docx(document: Document, out: Path) -> list[str]:
+    from medpodium.reports.word import to_docx
+
+    (out / "report.docx").write_bytes(to_docx(document))
+    return ["report.docx"]
+
+
+_WRITERS = {"html": _html, "pdf": _pdf, "latex": _latex, "markdown": _markdown, "docx": _docx}

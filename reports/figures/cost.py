@@ -1,0 +1,199 @@
+"""What methods cost and what pre-training brings: memory-time curves, accuracy against cost, transfer gains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from medpodium.reports.figures.layout import WIDTH, grid, label, labels, new_figure, row_font, rows_height, single
+from medpodium.reports.palette import INK, MUTED, MUTED_SCHEME, Look
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PER_PAGE = 12
+"""Submissions per figure of memory-time curves."""
+
+
+def memory_curves(curves: pd.DataFrame, order: Sequence[str], look: Look) -> Figure:
+    """Draw memory against time, one panel per submission, one line per case.
+
+    Parameters
+    ----------
+    curves : pandas.DataFrame
+        ``submission, case, seconds, megabytes``.
+    order : sequence of str
+        Submissions of this page, at most :data:`PER_PAGE`.
+    """
+    figure, panels = grid(
+        len(order), min(3, len(order)), WIDTH, 1.75 if len(order) > 1 else 3.0, sharex=True, sharey=True
+    )
+    for axes, name in zip(panels, order, strict=True):
+        mine = curves[curves["submission"] == name]
+        cases = mine["case"].nunique()
+        for _, run in mine.groupby("case", sort=True):
+            axes.plot(
+                run["seconds"], run["megabytes"] / 1000, color=look.colour(name), linewidth=0.8,
+                alpha=max(0.15, min(0.9, 6 / cases)), drawstyle="steps-post",
+            )  # fmt: skip
+        axes.set_title(label(name, 24), fontsize=8)
+        axes.grid()
+        axes.set_ylim(bottom=0)
+    figure.supxlabel("time (s)", fontsize=8.5)
+    figure.supylabel("memory (GB)", fontsize=8.5)
+    return figure
+
+
+def accuracy_cost(
+    points: pd.DataFrame, order: Sequence[str], look: Look, axes_names: tuple[str, str], better: str
+) -> Figure:
+    """Draw mean accuracy against mean cost, each point numbered by the list beside it.
+
+    Parameters
+    ----------
+    points : pandas.DataFrame
+        Indexed by submission: ``cost`` (lower is better), ``accuracy``.
+    axes_names : (str, str)
+        Names of the cost and the accuracy axis.
+    better : {"higher", "lower"}
+        Direction of the accuracy axis.
+    """
+    shown = [
+        name
+        for name in order
+        if name in points.index and np.isfinite(points.loc[name, ["cost", "accuracy"]].to_numpy(float)).all()
+    ]
+    figure = new_figure(WIDTH, max(3.6, 0.8 + 0.155 * len(shown)))
+    axes, side = figure.subplots(1, 2, width_ratios=(1, 0.44))
+    figure.subplots_adjust(wspace=0.04)
+    cost = points.loc[shown, "cost"].to_numpy(float)
+    accuracy = points.loc[shown, "accuracy"].to_numpy(float)
+    front = pareto(cost, accuracy if better == "higher" else -accuracy)
+    axes.plot(cost[front], accuracy[front], color=MUTED, linewidth=1, linestyle="--", zorder=1)
+    if cost.min(initial=1) > 0 and cost.max(initial=1) / cost.min(initial=1) > 20:
+        axes.set_xscale("log")
+    for at, name in enumerate(shown):
+        axes.plot(
+            cost[at],
+            accuracy[at],
+            look.marker(name),
+            markersize=10,
+            color=look.colour(name),
+            markeredgecolor="#ffffff",
+            zorder=2,
+        )
+        axes.text(
+            cost[at],
+            accuracy[at],
+            str(at + 1),
+            ha="center",
+            va="center",
+            fontsize=6,
+            color="#ffffff",
+            zorder=3,
+            fontweight="bold",
+        )
+    axes.set_xlabel(axes_names[0])
+    axes.set_ylabel(axes_names[1])
+    axes.grid()
+    if better == "lower":
+        axes.invert_yaxis()
+    side.set_axis_off()
+    side.set_ylim(max(len(shown), 14) + 0.5, 0.5)
+    side.set_xlim(0, 1)
+    for at, text in enumerate(labels(shown, 22), 1):
+        name = shown[at - 1]
+        side.plot(0.05, at, look.marker(name), color=look.colour(name), markersize=5)
+        side.text(0.11, at, f"{at}  {text}", va="center", fontsize=min(7.5, row_font(len(shown), 6.0)), color=INK)
+    return figure
+
+
+def pareto(cost: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """Return the indices of the points no other point beats in both cost (lower) and gain (higher), by cost."""
+    order = np.lexsort((-gain, cost))
+    best, kept = -np.inf, []
+    for at in order:
+        if gain[at] > best:
+            best = gain[at]
+            kept.append(at)
+    return np.array(kept, dtype=int)
+
+
+def transfer_gains(gains: pd.DataFrame, axis: str) -> Figure:
+    """Draw the gain of fine-tuning over training from scratch, per data set, one row of panels per model.
+
+    Parameters
+    ----------
+    gains : pandas.DataFrame
+        ``model, case, group, gain``; each row one data set.
+    """
+    models = list(dict.fromkeys(gains["model"]))
+    groups = list(dict.fromkeys(gains["group"]))
+    colours = {group: MUTED_SCHEME[at % len(MUTED_SCHEME)] for at, group in enumerate(groups)}
+    figure, panels = grid(len(models), 1, WIDTH, 1.75, sharex=True, sharey=True)
+    for axes, model in zip(panels, models, strict=True):
+        mine = gains[gains["model"] == model].sort_values("gain", ascending=False, kind="stable")
+        axes.bar(
+            np.arange(len(mine)), mine["gain"], 0.82, color=[colours[group] for group in mine["group"]], linewidth=0
+        )
+        axes.axhline(0, color=INK, linewidth=0.9)
+        up, down = int((mine["gain"] > 0).sum()), int((mine["gain"] < 0).sum())
+        axes.set_title(f"{label(model)}: {up} up, {down} down, median {mine['gain'].median():+.4f}", fontsize=8)
+        axes.grid(axis="y")
+        axes.set_xticks([])
+    figure.supylabel(axis, fontsize=8.5)
+    panels[-1].set_xlabel("data sets, sorted by gain")
+    from matplotlib.patches import Patch
+
+    figure.legend(
+        handles=[Patch(color=colours[group], label=label(str(group) or "unknown", 24)) for group in groups],
+        loc="outside upper center",
+        ncol=min(5, len(groups)),
+    )
+    return figure
+
+
+def transfer_by_group(gains: pd.DataFrame, axis: str) -> Figure:
+    """Draw the distribution of the gain per group of data sets and model.
+
+    Parameters
+    ----------
+    gains : pandas.DataFrame
+        ``model, case, group, gain``.
+    """
+    models = list(dict.fromkeys(gains["model"]))
+    groups = list(dict.fromkeys(gains["group"]))
+    height = rows_height(len(groups) * len(models), margin=1.0, each=0.24)
+    figure, axes = single(WIDTH, height)
+    random = np.random.default_rng(38)
+    names, spots, spot = [], [], 0.0
+    for group in groups:
+        for at, model in enumerate(models):
+            values = gains.loc[(gains["group"] == group) & (gains["model"] == model), "gain"].to_numpy(float)
+            axes.plot(
+                values,
+                spot + random.uniform(-0.18, 0.18, values.size),
+                "o",
+                markersize=3,
+                alpha=0.6,
+                color=MUTED_SCHEME[at],
+                markeredgewidth=0,
+            )
+            line = {"color": INK, "linewidth": 0.9}
+            axes.boxplot(
+                values, positions=[spot], orientation="horizontal", widths=0.5, showfliers=False, manage_ticks=False,
+                boxprops=line, whiskerprops=line, capprops=line, medianprops={"color": INK, "linewidth": 1.8},
+            )  # fmt: skip
+            names.append(f"{label(str(group) or 'unknown', 18)} (n = {values.size}), {label(model, 16)}")
+            spots.append(spot)
+            spot += 1
+        spot += 0.5
+    axes.set_yticks(spots, names, fontsize=row_font(int(spot) + 1, height))
+    axes.set_ylim(spot - 0.4, -0.8)
+    axes.axvline(0, color=INK, linewidth=0.9)
+    axes.set_xlabel(axis)
+    axes.grid(axis="x")
+    return figure
