@@ -119,7 +119,9 @@ def cell(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if isinstance(value, float):
-        return f"{value:.4f}" if not float(value).is_integer() else f"{value:.0f}"
+        if value.is_integer() and abs(value) < 1e15:
+            return f"{value:.0f}"
+        return f"{value:.4f}" if abs(value) >= 5e-5 else f"{value:.1e}"
     return str(value)
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,9 +12,10 @@ import pandas as pd
 from medpodium.challenges.definition import Challenge, SegmentationTask
 from medpodium.challenges.findings import Code, Finding, InfrastructureError, MedpodiumError, Severity, UsageError
 from medpodium.scoring import table
+from medpodium.scoring.casefiles import discover_cases, matched_files
 from medpodium.scoring.groups import group_values
-from medpodium.scoring.masks import EXTENSIONS, open_mask
-from medpodium.scoring.matching import find_repeated, match_files, match_structure_files
+from medpodium.scoring.masks import open_mask
+from medpodium.scoring.matching import find_repeated
 from medpodium.scoring.policy import absent_score
 from medpodium.scoring.pool import Done, run_jobs, worker_count
 from medpodium.scoring.segmentation import (
@@ -24,7 +24,6 @@ from medpodium.scoring.segmentation import (
     MaskFiles,
     check_case,
     score_case,
-    stored_structures,
 )
 
 _PEAK_BYTES_PER_VOXEL = 6
@@ -108,7 +107,7 @@ def score_segmentation(
     _check_names(predictions)
     names = list(cases["case"]) if cases is not None else discover_cases(references, task)
     findings: dict[str, list[Finding]] = {name: [] for name in ["", *predictions]}
-    found_references = _match(task, references, names, findings[""], strict=True)
+    found_references = matched_files(task, references, names, reference=True, findings=findings[""])
     jobs = _jobs(task, names, found_references, predictions, resources, findings)
     if not jobs:
         fix = f"the pattern is {task.files.reference!r}; give the folder that holds the references"
@@ -147,8 +146,8 @@ def check_segmentation(
     _check_names({"predictions": folder})
     findings: list[Finding] = []
     names = discover_cases(references, task)
-    found_references = _match(task, references, names, findings, strict=True)
-    files = _match(task, folder, names, findings, strict=False)
+    found_references = matched_files(task, references, names, reference=True, findings=findings)
+    files = matched_files(task, folder, names, reference=False, findings=findings)
     for done, case in enumerate(names, start=1):
         if case in files and case in found_references:
             findings += check_case(task, found_references[case], files[case])
@@ -172,43 +171,6 @@ def segmentation_task(challenge: Challenge, name: str) -> SegmentationTask:
     raise UsageError(Finding(ScoreCode.NO_TASK, name, f"is a {task.kind} task", "name a segmentation task with --task"))
 
 
-def discover_cases(folder: Path, task: SegmentationTask) -> list[str]:
-    """Return the names of all cases in a folder of references, sorted."""
-    pattern = task.files.reference
-    names = set()
-    regex = _pattern_regex(pattern)
-    if folder.is_dir():
-        for path in folder.glob(_glob(pattern)):
-            match = regex.fullmatch(path.relative_to(folder).as_posix())
-            if match:
-                names.add(match["case"])
-    if not names:
-        cause = f"no file fits the pattern {pattern!r}" if folder.is_dir() else "no such folder"
-        raise UsageError(Finding(ScoreCode.NO_CASES, str(folder), cause, "give the folder that holds the references"))
-    return sorted(names)
-
-
-def _glob(pattern: str) -> str:
-    return re.sub(r"\{\w+\}", "*", pattern)
-
-
-def _pattern_regex(pattern: str) -> re.Pattern[str]:
-    parts = re.split(r"(\{\w+\})", pattern)
-    seen: set[str] = set()
-    text = ""
-    for part in parts:
-        if not part.startswith("{"):
-            text += re.escape(part)
-        elif part == "{extension}":
-            text += "(?:" + "|".join(map(re.escape, EXTENSIONS)) + ")"
-        elif part[1:-1] in seen:
-            text += f"(?P={part[1:-1]})"
-        else:
-            seen.add(part[1:-1])
-            text += f"(?P<{part[1:-1]}>[^/]+)"
-    return re.compile(text)
-
-
 def _check_names(predictions: Mapping[str, Path]) -> None:
     if not predictions:
         raise UsageError(
@@ -223,25 +185,6 @@ def _check_names(predictions: Mapping[str, Path]) -> None:
             raise UsageError(Finding(ScoreCode.PREDICTION_MISSING, str(folder), cause, "check the path"))
 
 
-def _match(
-    task: SegmentationTask, folder: Path, names: Iterable[str], findings: list[Finding], *, strict: bool
-) -> dict[str, MaskFiles]:
-    pattern = task.files.reference if strict else task.files.prediction
-    if "{structure}" not in pattern:
-        files, found = match_files(folder, pattern, names)
-        findings += found
-        return dict(files)
-    stems = stored_structures(task)
-    by_stem, found = match_structure_files(folder, pattern, names, stems.values())
-    findings += found
-    complete = {}
-    for case, stored in by_stem.items():
-        named = {name: stored[stem] for name, stem in stems.items() if stem in stored}
-        if len(named) == len(stems):
-            complete[case] = named
-    return dict(complete)
-
-
 def _jobs(
     task: SegmentationTask,
     names: list[str],
@@ -251,7 +194,7 @@ def _jobs(
     findings: dict[str, list[Finding]],
 ) -> list[CaseJob]:
     matched = {
-        submission: _match(task, folder, names, findings[submission], strict=False)
+        submission: matched_files(task, folder, names, reference=False, findings=findings[submission])
         for submission, folder in predictions.items()
     }
     failures: dict[str, dict[str, str]] = {}

@@ -205,7 +205,7 @@ class Comparison:
         if spec.kind == "euler_error":
             from medpodium.scoring.topology import euler_error
 
-            return float(euler_error(*self._binaries(structure)))
+            return float(euler_error(*self.binaries(structure)))
         if spec.kind in LESION_KINDS:
             return self._lesion_value(spec, structure)
         if spec.kind == "hd_percentile":
@@ -219,7 +219,8 @@ class Comparison:
             return surface.nsd(distances, tolerance_mm)
         return _DISTANCES[spec.kind](distances)
 
-    def _binaries(self, structure: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    def binaries(self, structure: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        """Return a structure in reference and prediction as 0/1 arrays (z, y, x), within its slices."""
         pair, index = self._pairs[structure]
         start, stop = (int(z) for z in pair.z_ranges[index])
         volumes = (self._case.reference, self._prediction)
@@ -233,7 +234,7 @@ class Comparison:
         rule = lesions.LesionRule(**declared.model_dump(exclude={"unconfirmed"}))
         key = (structure, rule)
         if key not in self._lesions:
-            reference, prediction = self._binaries(structure)
+            reference, prediction = self.binaries(structure)
             spacing = self._case.reference.geometry.spacing_zyx
             self._lesions[key] = lesions.lesion_counts(reference, prediction, spacing, rule)
         return float(getattr(self._lesions[key], _LESION_COUNTS[spec.kind]))
