@@ -135,7 +135,7 @@ def stack_refusal(stored: npt.NDArray[Any], header: VolumeHeader, path: Path) ->
         The first stored voxels.
     """
     with np.errstate(invalid="ignore"):
-        binary = bool(np.isin(stored, (0, 1)).all())
+        binary = bool(np.isin(stored, (0, 1)).all() and stored.any())
         fractions = stored.dtype.kind == "f" and bool(((stored >= 0) & (stored <= 1)).all())
     size = (*header.geometry.shape_xyz, header.volumes)
     if binary:

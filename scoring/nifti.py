@@ -151,6 +151,13 @@ def _shape(
     extra = sizes[3:]
     if any(size < 1 for size in extra):
         raise refusal(MaskCode.SHAPE_INVALID, path, f"the header's dimensions are {sizes}", "save 3 dimensions")
+    if math.prod(extra[1:]) > 1:
+        raise refusal(
+            MaskCode.TYPE_VECTOR,
+            path,
+            f"has {math.prod(extra[1:])} values per voxel (shape {sizes}), a label map has 1",
+            "save the label map itself",
+        )
     if extra and math.prod(extra) == 1:
         findings.append(
             warning(

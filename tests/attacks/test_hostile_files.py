@@ -1,0 +1,516 @@
+"""Broken and hostile mask files: each has its own finding, costs little, and harms no case beside it."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import socket
+import struct
+import time
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medpodium.challenges.findings import MedpodiumError, Severity
+from medpodium.scoring import inflate
+from medpodium.scoring.checking import check_labels, check_prediction, match_files
+from medpodium.scoring.inflate import ReadLimits, open_regular
+from medpodium.scoring.mask_codes import MaskCode, MaskError
+from medpodium.scoring.masks import read_mask
+
+CPU_SECONDS = 2.0
+PEAK_BYTES = 48 << 20
+SHAPE_XYZ = (6, 5, 4)
+VOXELS = 120
+LABELS = {1: "liver", 2: "tumour"}
+posix = pytest.mark.skipif(os.name != "posix", reason="POSIX file kinds")
+
+
+def nifti(
+    data: bytes | None = None,
+    *,
+    dim: tuple[int, ...] = (3, *SHAPE_XYZ),
+    datatype: int = 2,
+    pixdim: tuple[float, ...] = (1, 0.8, 0.8, 2.5),
+    offset: float = 352,
+    slope: float = 1,
+    intercept: float = 0,
+    codes: tuple[int, int] = (0, 1),
+    rows: tuple[float, ...] = (-0.8, 0, 0, 10, 0, -0.8, 0, 20, 0, 0, 2.5, -30),
+    quaternion: tuple[float, ...] = (0, 0, 1, 10, 20, -30),
+    magic: bytes = b"n+1\0",
+    units: int = 2,
+    extension: bytes = b"\0\0\0\0",
+) -> bytes:
+    """Write a NIfTI-1 file field by field, as its definition lays them out."""
+    header = bytearray(348)
+    struct.pack_into("<i", header, 0, 348)
+    struct.pack_into("<8h", header, 40, *dim, *(1,) * (8 - len(dim)))
+    struct.pack_into("<h", header, 70, datatype)
+    struct.pack_into("<8f", header, 76, *pixdim, *(0,) * (8 - len(pixdim)))
+    struct.pack_into("<3f", header, 108, offset, slope, intercept)
+    header[123] = units
+    struct.pack_into("<2h", header, 252, *codes)
+    struct.pack_into("<6f", header, 256, *quaternion)
+    struct.pack_into("<12f", header, 280, *rows)
+    header[344:348] = magic
+    return bytes(header) + extension + (bytes(VOXELS) if data is None else data)
+
+
+def packed(*parts: bytes) -> bytes:
+    return b"".join(gzip.compress(part, 1) for part in parts)
+
+
+def voxels(kind: str, *values: float) -> bytes:
+    """Return 120 voxels of a type, the first ones with the given values."""
+    array = np.zeros(VOXELS, dtype=kind)
+    array[: len(values)] = values
+    return array.tobytes()
+
+
+def meta(data: bytes = bytes(VOXELS), **changed: str) -> bytes:
+    fields = {
+        "ObjectType": "Image",
+        "NDims": "3",
+        "BinaryData": "True",
+        "CompressedData": "False",
+        "TransformMatrix": "1 0 0 0 1 0 0 0 1",
+        "Offset": "0 0 0",
+        "ElementSpacing": "0.8 0.8 2.5",
+        "DimSize": "6 5 4",
+        "ElementType": "MET_UCHAR",
+        **changed,
+    }
+    fields["ElementDataFile"] = fields.pop("ElementDataFile", "LOCAL")
+    return "".join(f"{key} = {value}\n" for key, value in fields.items()).encode() + data
+
+
+def nrrd(data: bytes = bytes(VOXELS), **changed: str) -> bytes:
+    fields = {
+        "type": "unsigned char",
+        "dimension": "3",
+        "space": "left-posterior-superior",
+        "sizes": "6 5 4",
+        "space directions": "(0.8,0,0) (0,0.8,0) (0,0,2.5)",
+        "encoding": "raw",
+        "space origin": "(0,0,0)",
+        **{key.replace("_", " "): value for key, value in changed.items()},
+    }
+    return b"NRRD0005\n" + "".join(f"{key}: {value}\n" for key, value in fields.items()).encode() + b"\n" + data
+
+
+def bomb() -> bytes:
+    """One gigabyte of zeros behind a volume of 120 voxels."""
+    return packed(nifti()) + packed(bytes(1 << 24)) * 64
+
+
+GZ, NII, MHA, NRRD = "case.nii.gz", "case.nii", "case.mha", "case.nrrd"
+SMOOTH = np.linspace(0.001, 0.999, VOXELS)
+
+# name: (file name, content, code, what the message must show)
+BROKEN: dict[str, tuple[str, Callable[[], bytes], MaskCode, str]] = {
+    "empty file": (GZ, lambda: b"", MaskCode.FILE_EMPTY, "0 bytes"),
+    "unknown extension": ("case.npy", nifti, MaskCode.FORMAT_UNKNOWN, "case.npy"),
+    "pickle as npz": ("case.npz", lambda: b"\x80\x04cos\nsystem\n.", MaskCode.FORMAT_UNKNOWN, "case.npz"),
+    "plain nifti named gz": (GZ, nifti, MaskCode.FORMAT_MISMATCH, "not gzip"),
+    "gzip named nii": (NII, lambda: packed(nifti()), MaskCode.FORMAT_MISMATCH, "1f 8b"),
+    "zip named nii.gz": (GZ, lambda: b"PK\3\4" + bytes(400), MaskCode.FORMAT_MISMATCH, "50 4b"),
+    "text in gzip": (GZ, lambda: packed(b"hello world" * 50), MaskCode.FORMAT_MISMATCH, "68 65 6c 6c"),
+    "text named mha": (MHA, lambda: b"ElementDataFile = LOCAL\n", MaskCode.FORMAT_MISMATCH, "MetaImage"),
+    "text named nrrd": (NRRD, lambda: b"hello", MaskCode.FORMAT_MISMATCH, "NRRD"),
+    "short header": (NII, lambda: nifti()[:200], MaskCode.HEADER_TRUNCATED, "200 of 348"),
+    "three bytes": (NII, lambda: b"\x5c\1\0", MaskCode.HEADER_TRUNCATED, "too short"),
+    "endless mha header": (MHA, lambda: b"Comment = " + b"x" * (2 << 20), MaskCode.HEADER_TOO_LARGE, "1048576"),
+    "mha without data line": (MHA, lambda: b"ObjectType = Image\n", MaskCode.HEADER_TRUNCATED, "19 bytes"),
+    "analyze magic": (NII, lambda: nifti(magic=b"\0\0\0\0"), MaskCode.HEADER_INVALID, "magic"),
+    "hdr/img pair": (NII, lambda: nifti(magic=b"ni1\0"), MaskCode.DATA_DETACHED, ".hdr/.img"),
+    "mha names a host file": (
+        MHA, lambda: meta(b"", ElementDataFile="/etc/passwd"), MaskCode.DATA_DETACHED, "/etc/passwd"
+    ),
+    "mha names a list": (MHA, lambda: meta(b"", ElementDataFile="LIST"), MaskCode.DATA_DETACHED, "LIST"),
+    "nrrd names a host file": (NRRD, lambda: nrrd(b"", data_file="../x.raw"), MaskCode.DATA_DETACHED, "../x.raw"),
+    "nrrd as bzip2": (NRRD, lambda: nrrd(encoding="bzip2"), MaskCode.ENCODING_UNSUPPORTED, "bzip2"),
+    "mha as text": (MHA, lambda: meta(BinaryData="False"), MaskCode.ENCODING_UNSUPPORTED, "text"),
+    "mha hides bytes": (MHA, lambda: meta(HeaderSize="9000"), MaskCode.ENCODING_UNSUPPORTED, "9000"),
+    "voxels inside the header": (NII, lambda: nifti(offset=100), MaskCode.HEADER_INVALID, "100"),
+    "voxels after a gigabyte": (NII, lambda: nifti(offset=2.0**30), MaskCode.HEADER_TOO_LARGE, str(2**30)),
+    "offset is NaN": (NII, lambda: nifti(offset=float("nan")), MaskCode.HEADER_INVALID, "nan"),
+    "10^12 voxels": (
+        GZ, lambda: packed(nifti(dim=(3, 10000, 10000, 10000))), MaskCode.SHAPE_TOO_LARGE, "1000000000000"
+    ),
+    "10^12 voxels in mha": (MHA, lambda: meta(DimSize="10000 10000 10000"), MaskCode.SHAPE_TOO_LARGE, "10000"),
+    "a gigabyte promised by 400 bytes": (
+        GZ, lambda: packed(nifti(dim=(3, 1000, 1000, 1000))), MaskCode.DATA_TRUNCATED, "1000000000"
+    ),
+    "negative axis": (NII, lambda: nifti(dim=(3, 6, -5, 4)), MaskCode.SHAPE_INVALID, "-5"),
+    "axis of nothing": (NII, lambda: nifti(dim=(3, 6, 0, 4)), MaskCode.SHAPE_INVALID, "(6, 0, 4)"),
+    "9 dimensions": (NII, lambda: nifti(dim=(9, 6, 5, 4)), MaskCode.SHAPE_INVALID, "9"),
+    "fractional nrrd size": (NRRD, lambda: nrrd(sizes="6 5 4.5"), MaskCode.SHAPE_INVALID, "4.5"),
+    "nrrd sizes are words": (NRRD, lambda: nrrd(sizes="a b c"), MaskCode.HEADER_INVALID, "a b c"),
+    "two spacings in mha": (MHA, lambda: meta(ElementSpacing="1 1"), MaskCode.HEADER_INVALID, "ElementSpacing"),
+    "4-D": (
+        NII, lambda: nifti(voxels("u1", 7) * 3, dim=(4, *SHAPE_XYZ, 3)), MaskCode.FOUR_DIMENSIONAL, "(6, 5, 4, 3)"
+    ),
+    "4-D nrrd": (NRRD, lambda: nrrd(dimension="4", sizes="2 6 5 4"), MaskCode.FOUR_DIMENSIONAL, "4 dimensions"),
+    "one-hot stack": (
+        GZ, lambda: packed(nifti(voxels("u1", 1) * 3, dim=(4, *SHAPE_XYZ, 3))), MaskCode.ONE_HOT_STACK, "3 binary"
+    ),
+    "probability stack": (
+        NII,
+        lambda: nifti(SMOOTH.astype("f4").tobytes() * 2, dim=(4, *SHAPE_XYZ, 2), datatype=16),
+        MaskCode.PROBABILITY_MAP,
+        "2 probability",
+    ),
+    "vector image": (NII, lambda: nifti(bytes(360), dim=(5, *SHAPE_XYZ, 1, 3)), MaskCode.TYPE_VECTOR, "3 values"),
+    "vector mha": (MHA, lambda: meta(ElementNumberOfChannels="2"), MaskCode.TYPE_VECTOR, "2 values"),
+    "RGB": (NII, lambda: nifti(bytes(360), datatype=128), MaskCode.TYPE_COLOUR, "RGB24"),
+    "RGB mha": (MHA, lambda: meta(bytes(360), ElementNumberOfChannels="3"), MaskCode.TYPE_COLOUR, "3 values"),
+    "complex": (NII, lambda: nifti(bytes(960), datatype=32), MaskCode.TYPE_COMPLEX, "complex64"),
+    "float128": (NII, lambda: nifti(bytes(1920), datatype=1536), MaskCode.TYPE_UNSUPPORTED, "1536"),
+    "unknown mha type": (MHA, lambda: meta(ElementType="MET_STRING"), MaskCode.TYPE_UNSUPPORTED, "MET_STRING"),
+    "spacing 0": (NII, lambda: nifti(pixdim=(1, 0, 1, 1), codes=(1, 0)), MaskCode.SPACING_INVALID, "(0, 1, 1)"),
+    "spacing NaN": (MHA, lambda: meta(ElementSpacing="1 1 -2"), MaskCode.SPACING_INVALID, "-2"),
+    "singular affine": (NII, lambda: nifti(rows=(0.0,) * 12), MaskCode.AFFINE_INVALID, "cannot be inverted"),
+    "NaN affine": (NII, lambda: nifti(rows=(float("nan"),) * 12), MaskCode.AFFINE_INVALID, "nan"),
+    "NaN quaternion": (
+        NII, lambda: nifti(codes=(1, 0), quaternion=(float("nan"), 0, 0, 0, 0, 0)), MaskCode.AFFINE_INVALID, "nan"
+    ),
+    "infinite scaling": (NII, lambda: nifti(slope=float("inf")), MaskCode.SCALING_INVALID, "inf"),
+    "truncated gzip": (GZ, lambda: packed(nifti())[:-30], MaskCode.DATA_TRUNCATED, "stop in the middle"),
+    "gzip without checksum": (GZ, lambda: packed(nifti())[:-8], MaskCode.DATA_TRUNCATED, "stop in the middle"),
+    "gzip with wrong checksum": (
+        GZ, lambda: packed(nifti())[:-8] + b"abcd" + packed(nifti())[-4:], MaskCode.DATA_CORRUPT, "damaged"
+    ),
+    "gzip with flipped bits": (
+        GZ, lambda: packed(nifti())[:40] + b"\xff\xff\xff" + packed(nifti())[43:], MaskCode.DATA_CORRUPT, "damaged"
+    ),
+    "fewer voxels in gzip": (GZ, lambda: packed(nifti(bytes(100))), MaskCode.DATA_TRUNCATED, "100 of the 120"),
+    "fewer voxels": (NII, lambda: nifti(bytes(100)), MaskCode.DATA_TRUNCATED, "120 bytes"),
+    "zlib mha cut": (
+        MHA, lambda: meta(zlib.compress(bytes(VOXELS))[:-3], CompressedData="True"), MaskCode.DATA_TRUNCATED, "stop"
+    ),
+    "gzip bomb": (GZ, bomb, MaskCode.DATA_BEYOND_VOLUME, "more bytes than its header declares"),
+    "bytes after the volume": (NII, lambda: nifti(bytes(121)), MaskCode.DATA_BEYOND_VOLUME, "more bytes"),
+    "NaN": (NII, lambda: nifti(voxels("f4", 1, np.nan), datatype=16), MaskCode.VALUE_NAN, "(1, 0, 0) has value nan"),
+    "infinity": (NII, lambda: nifti(voxels("f4", np.inf), datatype=16), MaskCode.VALUE_INFINITE, "inf"),
+    "float labels 0.9": (NII, lambda: nifti(voxels("f4", 1, 0.9), datatype=16), MaskCode.VALUE_NOT_INTEGRAL, "0.9"),
+    "probability map": (
+        NII, lambda: nifti(SMOOTH.astype("f4").tobytes(), datatype=16), MaskCode.PROBABILITY_MAP, "0.001"
+    ),
+    "negative label": (NII, lambda: nifti(voxels("i2", 1, -1), datatype=4), MaskCode.VALUE_NEGATIVE, "value -1"),
+    "label 70000": (NII, lambda: nifti(voxels("i4", 70000), datatype=8), MaskCode.VALUE_TOO_LARGE, "70000"),
+    "int64 label 2^40": (
+        NII, lambda: nifti(voxels("i8", 2**40), datatype=1024), MaskCode.VALUE_TOO_LARGE, "1.09951e+12"
+    ),
+    "scaled to fractions": (NII, lambda: nifti(voxels("u1", 1), slope=0.5), MaskCode.VALUE_NOT_INTEGRAL, "0.5"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    """A good case beside the bad one."""
+    path = tmp_path / "good.nii.gz"
+    path.write_bytes(packed(nifti(voxels("u1", 1, 2))))
+    return path
+
+
+class Bounded:
+    """Asserts that a block takes little CPU time and memory."""
+
+    def __enter__(self) -> Bounded:
+        tracemalloc.start()
+        self.start = time.process_time()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        seconds = time.process_time() - self.start
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert seconds < CPU_SECONDS
+        assert peak < PEAK_BYTES
+
+
+def refused(path: Path, code: MaskCode, shows: str, limits: ReadLimits | None = None) -> None:
+    with Bounded(), pytest.raises(MaskError) as caught:
+        read_mask(path, limits=limits or ReadLimits())
+    (finding,) = caught.value.findings
+    assert finding.code is code
+    assert path.name in finding.where
+    assert shows in finding.cause
+    assert len(finding.fix) > 8
+    assert "\n" not in str(finding)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_every_broken_file_has_its_own_finding(name: str, tmp_path: Path, good: Path) -> None:
+    file_name, content, code, shows = BROKEN[name]
+    path = tmp_path / file_name
+    path.write_bytes(content())
+    refused(path, code, shows)
+    assert np.bincount(read_mask(good).array.ravel()).tolist() == [118, 1, 1]
+
+
+def test_the_fields_written_here_are_what_nibabel_reads(good: Path) -> None:
+    """The files above are broken by one field each, not by a mistake in the writer."""
+    nibabel = pytest.importorskip("nibabel")
+    image = nibabel.load(good)
+    assert image.shape == SHAPE_XYZ
+    assert np.allclose(image.header.get_zooms(), (0.8, 0.8, 2.5))
+    assert np.asarray(image.dataobj).ravel(order="F")[:3].tolist() == [1, 2, 0]
+    assert read_mask(good).findings == ()
+
+
+ODD: dict[str, tuple[str, Callable[[], bytes], MaskCode, str]] = {
+    "trailing bytes": (GZ, lambda: packed(nifti()) + b"secret", MaskCode.DATA_TRAILING, "73 65 63 72 65 74"),
+    "int64": (NII, lambda: nifti(voxels("i8", 1), datatype=1024), MaskCode.TYPE_WIDE, "int64"),
+    "float64": (NII, lambda: nifti(voxels("f8", 1), datatype=64), MaskCode.TYPE_WIDE, "float64"),
+    "fifth dimension of 1": (
+        NII, lambda: nifti(dim=(5, *SHAPE_XYZ, 1, 1)), MaskCode.SINGLETON_DIMENSION, "(6, 5, 4, 1, 1)"
+    ),
+    "scaled labels": (NII, lambda: nifti(slope=2), MaskCode.SCALING_APPLIED, "2"),
+    "no orientation": (NII, lambda: nifti(codes=(0, 0)), MaskCode.ORIENTATION_MISSING, "neither qform nor sform"),
+    "qform against sform": (
+        NII,
+        lambda: nifti(codes=(1, 1), quaternion=(0, 0, 1, 10, 20, -28)),
+        MaskCode.QFORM_SFORM_DISAGREE,
+        "2 mm apart along world z",
+    ),
+    "pixdim against sform": (
+        NII, lambda: nifti(pixdim=(1, 0.8, 0.8, 5)), MaskCode.PIXDIM_SFORM_DISAGREE, "5.0"
+    ),
+    "sheared": (
+        NII, lambda: nifti(rows=(1, 0.4, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0)), MaskCode.AFFINE_SHEARED, "right angles"
+    ),
+    "lengths in metres": (NII, lambda: nifti(units=1), MaskCode.UNITS_NOT_MM, "metres"),
+    "hidden header extension": (
+        NII,
+        lambda: nifti(offset=384, extension=b"\1\0\0\0" + struct.pack("<2i", 32, 6) + b"hidden".ljust(24)),
+        MaskCode.HEADER_EXTENSION,
+        "32 bytes",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_files_are_read_and_say_what_is_odd(name: str, tmp_path: Path) -> None:
+    file_name, content, code, shows = ODD[name]
+    path = tmp_path / file_name
+    path.write_bytes(content())
+    with Bounded():
+        mask = read_mask(path)
+    assert mask.array.shape == SHAPE_XYZ[::-1]
+    (finding,) = (found for found in mask.findings if found.code is code)
+    assert finding.severity is not Severity.ERROR
+    assert path.name in finding.where
+    assert shows in finding.cause
+
+
+def test_a_float_rounding_error_is_not_a_wrong_label(tmp_path: Path) -> None:
+    path = tmp_path / NII
+    path.write_bytes(nifti(voxels("f4", 1.0000001, 1.99999), datatype=16))
+    assert read_mask(path).array.ravel()[:3].tolist() == [1, 2, 0]
+
+
+@posix
+def test_special_files_are_refused_without_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # socket paths are short
+    (tmp_path / "true.nii.gz").write_bytes(packed(nifti()))
+    os.mkfifo("fifo.nii.gz")
+    (tmp_path / "folder.nii.gz").mkdir()
+    (tmp_path / "link.nii.gz").symlink_to("true.nii.gz")
+    (tmp_path / "away.nii.gz").symlink_to("/dev/zero")
+    (tmp_path / "loop.nii.gz").symlink_to("loop.nii.gz")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket.nii.gz")
+        refused(Path("socket.nii.gz"), MaskCode.FILE_SOCKET, "socket")
+    refused(tmp_path / "fifo.nii.gz", MaskCode.FILE_FIFO, "FIFO")
+    refused(tmp_path / "folder.nii.gz", MaskCode.FILE_DIRECTORY, "folder")
+    refused(tmp_path / "missing.nii.gz", MaskCode.FILE_MISSING, "no such file")
+    for name in ("link", "away", "loop"):
+        refused(tmp_path / f"{name}.nii.gz", MaskCode.FILE_SYMLINK, "symbolic link")
+    with pytest.raises(MaskError) as caught, open_regular(Path("/dev/zero")):
+        pass
+    assert caught.value.findings[0].code is MaskCode.FILE_DEVICE
+    assert read_mask(tmp_path / "link.nii.gz", limits=ReadLimits(follow_links=True)).array.shape == (4, 5, 6)
+    with pytest.raises(MaskError) as caught:
+        read_mask(tmp_path / "away.nii.gz", limits=ReadLimits(follow_links=True))
+    assert caught.value.findings[0].code is MaskCode.FILE_DEVICE
+
+
+@posix
+def test_a_file_swapped_for_a_fifo_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between looking and opening, the file becomes something else: neither waited for nor read."""
+    true_open = os.open
+
+    def swapping(kind: Callable[[Path], None]) -> Callable[..., int]:
+        def swap(path: Path, flags: int) -> int:
+            path.unlink()
+            kind(path)
+            return true_open(path, flags)
+
+        return swap
+
+    for kind, code in (
+        (os.mkfifo, MaskCode.FILE_FIFO),
+        (lambda path: path.write_bytes(packed(nifti())), MaskCode.FILE_REPLACED),
+        (lambda path: path.symlink_to("/etc/passwd"), MaskCode.FILE_UNREADABLE),
+    ):
+        path = tmp_path / GZ
+        path.unlink(missing_ok=True)
+        path.write_bytes(packed(nifti()))
+        held = path.open("rb")  # keeps the inode from being reused
+        monkeypatch.setattr(inflate.os, "open", swapping(kind))
+        with pytest.raises(MaskError) as caught:
+            read_mask(path)
+        monkeypatch.undo()
+        held.close()
+        assert caught.value.findings[0].code is code
+
+
+@posix
+def test_unreadable_names_and_modes(tmp_path: Path) -> None:
+    refused(tmp_path / ("x" * 300 + ".nii.gz"), MaskCode.FILE_UNREADABLE, "cannot be looked up")
+    with pytest.raises(MaskError) as caught:
+        read_mask(tmp_path / "a\0b.nii.gz")
+    assert caught.value.findings[0].code is MaskCode.FILE_UNREADABLE
+    if os.geteuid() != 0:
+        path = tmp_path / GZ
+        path.write_bytes(packed(nifti()))
+        path.chmod(0)
+        refused(path, MaskCode.FILE_UNREADABLE, "cannot be opened")
+
+
+def test_a_sparse_terabyte_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / NII
+    with path.open("wb") as file:
+        file.write(nifti())
+        try:
+            file.truncate(1 << 40)
+        except OSError:
+            file.truncate(5 << 30)
+    refused(path, MaskCode.FILE_TOO_LARGE, "the limit is 4294967296")
+
+
+def test_limits_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / NII
+    path.write_bytes(nifti(voxels("f8"), datatype=64))
+    refused(path, MaskCode.SHAPE_TOO_LARGE, "120 voxels", ReadLimits(max_voxels=119))
+    refused(path, MaskCode.SHAPE_TOO_LARGE, "960 bytes", ReadLimits(max_data_bytes=959))
+    refused(path, MaskCode.FILE_TOO_LARGE, "1312", ReadLimits(max_file_bytes=1311))
+
+
+def test_labels_out_of_schema_are_listed(tmp_path: Path) -> None:
+    path = tmp_path / NII
+    path.write_bytes(nifti(voxels("u2", 1, 2, 7, 7, 256, 257), datatype=512))
+    mask = read_mask(path)
+    assert mask.array.dtype == np.uint16
+    wraps, unknown = check_labels(mask.array, LABELS, str(path))
+    assert wraps.code is MaskCode.LABEL_WRAPS
+    assert "256 (1 voxels, would become 0)" in wraps.cause
+    assert "257 (1 voxels, would become 1)" in wraps.cause
+    assert unknown.code is MaskCode.LABEL_UNKNOWN
+    assert "7 (2 voxels)" in unknown.cause
+    assert "1 liver, 2 tumour" in unknown.fix
+
+
+def test_a_name_cannot_write_to_the_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "case\x1b[2J\nok.nii.gz"
+    try:
+        path.write_bytes(b"")
+    except OSError:
+        pytest.skip("this file system refuses such names")
+    with pytest.raises(MaskError) as caught:
+        read_mask(path)
+    text = str(caught.value.findings[0])
+    assert "case\\x1b[2J\\nok" in text
+    assert text.isprintable()
+
+
+@posix
+def test_a_hostile_folder_is_listed_without_following_it(tmp_path: Path) -> None:
+    folder = tmp_path / "predictions of a team, ünïcode"
+    folder.mkdir()
+    content = packed(nifti(voxels("u1", 1)))
+    names = [
+        "a.nii.gz", "A.nii.gz",  # by case
+        "caf\u00e9.nii.gz", "cafe\u0301.nii.gz",  # by Unicode form
+        "b.nii", "C.nii.gz", "d.nii.gz", "bad\x07bell.nii.gz", "stray.csv", ".DS_Store",
+    ]  # fmt: skip
+    for name in names:
+        (folder / name).write_bytes(content)
+    if len(list(folder.iterdir())) < len(names):
+        pytest.skip("this file system folds names")
+    (folder / "loop").symlink_to(folder)
+    os.mkfifo(folder / "e.nii.gz")
+    with open(os.fsencode(folder) + b"/\xff\xfe.nii.gz", "wb") as file:  # noqa: PTH123
+        file.write(content)
+    with Bounded():
+        paths, findings = match_files(folder, "{case}.nii.gz", ["a", "caf\u00e9", "b", "c", "d", "e", "f"])
+    assert paths == {"d": folder / "d.nii.gz", "e": folder / "e.nii.gz"}
+    found = {(finding.code, Path(finding.where).name): finding for finding in findings}
+    name = folder.name
+    assert {code for code, _ in found} == {
+        MaskCode.NAME_DUPLICATE_CASE, MaskCode.NAME_DUPLICATE_UNICODE, MaskCode.NAME_OTHER_EXTENSION,
+        MaskCode.CASE_MISSING, MaskCode.FILE_SYMLINK, MaskCode.FILE_EXTRA, MaskCode.NAME_CONTROL_CHARACTER,
+        MaskCode.NAME_NOT_UNICODE,
+    }  # fmt: skip
+    assert "'A.nii.gz' and 'a.nii.gz'" in found[MaskCode.NAME_DUPLICATE_CASE, name].cause
+    assert "\\u0301" in found[MaskCode.NAME_DUPLICATE_UNICODE, name].cause
+    assert "'b.nii'" in found[MaskCode.NAME_OTHER_EXTENSION, "b.nii.gz"].cause
+    assert "rename it to 'c.nii.gz'" in found[MaskCode.CASE_MISSING, "c.nii.gz"].fix
+    assert (MaskCode.CASE_MISSING, "f.nii.gz") in found
+    assert (MaskCode.FILE_EXTRA, "stray.csv") in found
+    assert (MaskCode.FILE_EXTRA, ".DS_Store") not in found
+    assert all(str(finding).isprintable() for finding in findings)
+    refused(paths["e"], MaskCode.FILE_FIFO, "FIFO")
+    assert read_mask(paths["d"]).array.any()
+
+
+def test_every_bad_case_is_reported_and_the_others_are_checked(tmp_path: Path, good: Path) -> None:
+    reference = read_mask(good)
+    seen = []
+    for number, (file_name, content, _, _) in enumerate(BROKEN.values()):
+        if file_name == GZ:
+            path = tmp_path / f"{number}.nii.gz"
+            path.write_bytes(content())
+            try:
+                read_mask(path)
+            except MedpodiumError as error:
+                seen += error.findings
+            assert check_prediction(reference, read_mask(good), LABELS) == []
+    assert len(seen) == sum(file_name == GZ for file_name, *_ in BROKEN.values())
+
+
+def test_random_damage_never_escapes_as_another_error(tmp_path: Path) -> None:
+    """Flip bytes anywhere in good files of every format: a mask or a finding, nothing else."""
+    rng = np.random.default_rng(7)
+    gzipped_nrrd = nrrd(gzip.compress(bytes(VOXELS)), encoding="gzip")
+    zipped_meta = meta(zlib.compress(bytes(VOXELS)), CompressedData="True")
+    nifti2 = bytearray(nifti(datatype=64, offset=544).ljust(544 + 8 * VOXELS, b"\0"))
+    struct.pack_into("<i8s2h", nifti2, 0, 540, b"n+2\0\r\n\x1a\n", 64, 64)
+    struct.pack_into("<8q", nifti2, 16, 3, *SHAPE_XYZ, 1, 1, 1, 1)
+    struct.pack_into("<8dq2d", nifti2, 104, 1, 0.8, 0.8, 2.5, 0, 0, 0, 0, 544, 1, 0)
+    struct.pack_into("<2i", nifti2, 344, 1, 0)
+    nifti2[544:] = bytes(8 * VOXELS)
+    good = {GZ: packed(nifti()), NII: nifti(), MHA: zipped_meta, NRRD: gzipped_nrrd, "second.nii": bytes(nifti2)}
+    outcomes = {"read": 0, "refused": 0}
+    for name, content in good.items():
+        path = tmp_path / name
+        path.write_bytes(content)
+        read_mask(path)
+        for _ in range(250):
+            damaged = bytearray(content)
+            for place in rng.integers(0, min(len(damaged), 700), rng.integers(1, 5)):
+                damaged[place] = rng.integers(0, 256)
+            path.write_bytes(bytes(damaged[: rng.integers(1, len(damaged) + 1)] if rng.random() < 0.3 else damaged))
+            try:
+                read_mask(path, limits=ReadLimits(max_voxels=1_000_000))
+                outcomes["read"] += 1
+            except MaskError:
+                outcomes["refused"] += 1
+    assert min(outcomes.values()) > 100
