@@ -306,8 +306,9 @@ def _walk(challenge: Challenge, task_name: str, recipe_name: str, recipe: Recipe
     task = challenge.tasks[task_name]
     labels: dict[str, set[str] | None] = {"submission": None, "case": None, "metric": set(task.metrics)}
     labels["structure"] = _structure_labels(task)
-    for group in challenge.groups:
-        labels.setdefault(group, None)
+    for name, group in challenge.groups.items():
+        levels = group.levels or list(group.map or {})
+        labels.setdefault(name, set(levels) or None)
     present = set(_DIMENSIONS)
     for index, step in enumerate(recipe.steps):
         at = ("recipes", recipe_name, "steps", index)
@@ -380,7 +381,8 @@ def _step_labels(
                     )
             if known is not None:
                 labels[step.over[0]] = known | {group}
-        every = [labels.get(dimension) for dimension in step.over]
+        # Nobody names hidden cases in a challenge file, so a weight means a label of another dimension.
+        every = [labels.get(dimension) for dimension in step.over if dimension != "case"]
         for label in step.weights or {}:
             if all(known is not None and label not in known for known in every):
                 yield LintCode.LABEL_UNKNOWN, at, f"weight for unknown label {label!r}", "correct the name"
