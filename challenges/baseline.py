@@ -14,7 +14,7 @@ from medpodium.challenges.base import Model
 
 Positive = Annotated[float, Field(gt=0)]
 Voxels = Annotated[int, Field(gt=0)]
-Normalisation = Literal["ct", "z-score", "z-score-mask", "rescale-0-1", "none"]
+Normalisation = Literal["ct", "z-score", "rescale-0-1", "none"]
 
 
 class Published(Model):
