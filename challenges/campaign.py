@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TEAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-ALL_TASKS = "all"
-"""Folder name of submissions that answer every task."""
-
 RESOURCE_COLUMNS = (
     "submission",
     "task",
@@ -48,7 +45,7 @@ RESOURCE_COLUMNS = (
     "cpu_time",
     "peak_memory",
     "mean_memory",
-    "gpu_peak_memory",
+    "peak_gpu_memory",
     "gpu_memory_area",
     "gpu",
     "attempts",
@@ -72,7 +69,7 @@ class CampaignCode(Code):
 
 @dataclass(frozen=True)
 class Submission:
-    """One team's entry to one task (or, with an empty task, to all)."""
+    """One team's entry; ``task`` is the container protocol it follows, which one or several tasks share."""
 
     id: int
     team: str
@@ -83,7 +80,7 @@ class Submission:
     @property
     def folder(self) -> Path:
         """Where its files are, below ``predictions`` and ``runs``."""
-        return Path(self.task or ALL_TASKS) / self.team / self.digest.rpartition(":")[2][:16]
+        return Path(self.task) / self.team / self.digest.rpartition(":")[2][:16]
 
 
 class Campaign:
@@ -173,10 +170,11 @@ class Campaign:
     # -- submissions and work -------------------------------------------------------------------------
 
     def submissions(self, *, task: str | None = None, team: str | None = None) -> list[Submission]:
-        """Return the active submissions; those to all tasks belong to every task."""
+        """Return the active submissions, all or those that answer a task (or container protocol)."""
+        wanted = container_name(self.challenge, task) if task is not None else None
         rows = self.ledger.submissions()
         found = [Submission(row["id"], row["team"], row["task"], row["digest"], row["detail"]) for row in rows]
-        return [one for one in found if (task is None or one.task in ("", task)) and (team is None or one.team == team)]
+        return [one for one in found if (wanted is None or one.task == wanted) and (team is None or one.team == team)]
 
     def predictions_dir(self, submission: Submission) -> Path:
         """Return the folder of a submission's collected predictions."""
@@ -187,14 +185,9 @@ class Campaign:
         return self.root / "runs" / submission.folder
 
     def protocol(self, task: str = "") -> ContainerProtocol:
-        """Return the container protocol of a submission to a task.
-
-        Raises
-        ------
-        UsageError
-            If the challenge declares none.
-        """
-        return container_protocol(self.challenge, task)
+        """Return a container protocol by its name or by a task's; see :func:`container_name`."""
+        name = container_name(self.challenge, task or None)
+        return self.challenge.containers[name].for_task(name)
 
     def keys(self, submission: Submission) -> dict[str, str]:
         """Return the pieces of work of a submission: case (empty for the whole set) to key."""
@@ -223,29 +216,36 @@ def _finding(name: str, code: str, cause: str | None, fix: str | None) -> Findin
     return Finding(cast("Code", code), name, cause or "", fix or "")
 
 
-def container_protocol(challenge: Challenge, task: str = "") -> ContainerProtocol:
-    """Return the container protocol of submissions to a task; without a task, the one all tasks share.
+def container_name(challenge: Challenge, name: str | None = None) -> str:
+    """Return which of a challenge's container protocols a task, or a protocol's own name, means.
+
+    Parameters
+    ----------
+    name : str, optional
+        A task or a container protocol; needed only where the challenge has several protocols.
 
     Raises
     ------
     UsageError
-        If there is no such task, no protocol, or the tasks differ and none was named.
+        If there is none of this name, none at all, or several and none was named.
     """
-    known = ", ".join(challenge.tasks)
+    known = challenge.containers
     where = challenge.reference
-    if task and task not in challenge.tasks:
-        raise UsageError(Finding(CampaignCode.UNKNOWN_TASK, where, f"no task {task!r}", f"choose one of: {known}"))
-    found = [challenge.protocol_for(name) for name in ([task] if task else challenge.tasks)]
-    if None in found or not found:
+    if not known:
         fix = "add a protocol under 'containers:' in the challenge file, or score folders of predictions"
-        text = "the challenge declares no container protocol"
-        raise UsageError(Finding(CampaignCode.NO_CONTAINER, where, text, fix))
-    if len({one.hash for one in found if one is not None}) > 1:
-        text = "its tasks have different container protocols"
-        raise UsageError(Finding(CampaignCode.UNKNOWN_TASK, where, text, f"name one with --task: {known}"))
-    protocol = found[0]
-    assert protocol is not None  # noqa: S101 - checked above, said for the type checker
-    return protocol.for_task(task or None)
+        raise UsageError(Finding(CampaignCode.NO_CONTAINER, where, "declares no container protocol", fix))
+    if name in known:
+        return str(name)
+    if name is not None and name not in challenge.tasks:
+        fix = f"choose one of: {', '.join(dict.fromkeys([*known, *challenge.tasks]))}"
+        raise UsageError(Finding(CampaignCode.UNKNOWN_TASK, where, f"no task {name!r}", fix))
+    own = challenge.tasks[name].container if name is not None else None
+    if own is not None:
+        return own
+    if len(known) == 1:
+        return next(iter(known))
+    text = f"has {len(known)} container protocols" if name is None else f"task {name!r} names no container protocol"
+    raise UsageError(Finding(CampaignCode.UNKNOWN_TASK, where, text, f"name one with --task: {', '.join(known)}"))
 
 
 def check_team(team: str) -> str:

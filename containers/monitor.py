@@ -41,7 +41,7 @@ class Curve:
         Returns
         -------
         dict
-            ``cpu_time`` (s), ``peak_memory``, ``mean_memory``, ``gpu_peak_memory`` (MB, 10^6 bytes),
+            ``cpu_time`` (s), ``peak_memory``, ``mean_memory``, ``peak_gpu_memory`` (MB, 10^6 bytes),
             ``gpu_memory_area`` (MB s, trapezoids over the true time stamps).
         """
         nan = float("nan")
@@ -51,7 +51,7 @@ class Curve:
             "cpu_time": self.samples[-1].cpu if self.samples else nan,
             "peak_memory": max(memory, default=nan) / 1e6,
             "mean_memory": mean(times, memory) / 1e6,
-            "gpu_peak_memory": max((value for _, value in gpu), default=nan) / 1e6,
+            "peak_gpu_memory": max((value for _, value in gpu), default=nan) / 1e6,
             "gpu_memory_area": area([t for t, _ in gpu], [v / 1e6 for _, v in gpu]),
         }
 

@@ -1,15 +1,17 @@
-"""Run submissions on hidden cases: one case at a time, resumable, infrastructure failures told from the submission's."""
+"""Run submissions on hidden cases, one at a time and resumable; the machine's failures are told from theirs."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from glob import escape as glob_escape
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +131,7 @@ class Runner:
         protocol = self._fit(self.campaign.protocol(submission.task))
         pending = self.campaign.pending(submission)
         pinned = image.Pinned.from_dict(submission.detail["image"])
+        self.campaign.predictions_dir(submission).mkdir(parents=True, exist_ok=True)
         if not pending:
             return
         secret, digest = self.campaign.secret, submission.digest
@@ -154,6 +157,7 @@ class Runner:
     ) -> Finding | None:
         """Run one case (or the whole set) until it has a result that is the submission's own."""
         ledger, key = self.campaign.ledger, self.campaign.keys(submission)[name]
+        self._forget(submission, protocol, name)
         for tries in range(protocol.retries + 1):
             attempt = ledger.start(submission.id, name, key)
             work = self.campaign.root / "work" / secrets.token_hex(8)
@@ -180,6 +184,15 @@ class Runner:
                     raise disk_full(self.campaign.root, error) from None
                 raise
         raise AssertionError("unreachable")
+
+    def _forget(self, submission: Submission, protocol: ContainerProtocol, name: str) -> None:
+        """Remove what a killed run moved into place but did not note; a failure now must not keep it."""
+        folder = self.campaign.predictions_dir(submission)
+        for case in self._cases(name):
+            for rule in protocol.outputs:
+                pattern = rule.stored.replace("{case}", glob_escape(case.id))
+                for path in folder.glob(re.sub(r"\{[a-z][a-z0-9_]*\}", "*", pattern)):
+                    path.unlink()
 
     def _cases(self, name: str) -> list[Case]:
         return [self.campaign.manifest[name]] if name else list(self.campaign.manifest.cases)
@@ -281,11 +294,7 @@ class Runner:
         found = {}
         for mount in protocol.mounts:
             if mount.task is not None:
-                before = [
-                    one
-                    for one in self.campaign.submissions(task=mount.task, team=submission.team)
-                    if one.task == mount.task
-                ]
+                before = self.campaign.submissions(task=mount.task, team=submission.team)
                 if before:
                     found[mount.task] = self.campaign.predictions_dir(before[0])
         return found

@@ -1,0 +1,198 @@
+"""Check an image at home: the same intake, sandbox, runner, collection and scoring as the hidden test."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medpodium.challenges import campaign as campaigns
+from medpodium.challenges import cases as case_files
+from medpodium.challenges.campaign import Campaign, Submission, check_team, container_name
+from medpodium.challenges.definition import Challenge
+from medpodium.challenges.findings import Finding, Severity, has_errors
+from medpodium.containers import engine, image
+from medpodium.containers.failures import Retry
+from medpodium.containers.runner import Options, Report, Runner, missing_gpu
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass
+class Verdict:
+    """What a participant learns.
+
+    Parameters
+    ----------
+    command : str
+        The ``docker run`` of the first case, as the hidden test issues it.
+    cases : list of dict
+        Per case: status, running time, peak memory, ...
+    findings : list of Finding
+        Everything wrong or odd, each with its fix.
+    scores : DataFrame, optional
+        Long score table, where references were given.
+    """
+
+    command: str = ""
+    cases: list[dict[str, Any]] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    scores: pd.DataFrame | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the hidden test would take every output."""
+        return not has_errors(self.findings)
+
+
+def reference_patterns(challenge: Challenge, container: str) -> list[str]:
+    """Return the patterns of the reference files of every task that a container protocol answers."""
+    found = []
+    for name, task in challenge.tasks.items():
+        if task.container in (None, container) or container_name(challenge, name) == container:
+            found.append(task.files.reference)
+    return list(dict.fromkeys(found))
+
+
+def submit(
+    client: Any, campaign: Campaign, source: str, team: str, task: str | None, *, allow_duplicate: bool = False
+) -> tuple[Submission, list[Finding]]:
+    """Take a submission into a campaign.
+
+    Parameters
+    ----------
+    source : str
+        Archive of ``docker save`` or name of a local image.
+    team : str
+        Who submits.
+    task : str, optional
+        Task or container protocol; needed where the challenge has several protocols.
+    allow_duplicate : bool
+        Accept an image that another team has submitted already.
+
+    Raises
+    ------
+    UsageError
+        If the image is refused.
+    """
+    from medpodium.challenges.findings import InfrastructureError, UsageError
+
+    team = check_team(team)
+    container = container_name(campaign.challenge, task)
+    protocol = campaign.protocol(container)
+    try:
+        pinned, found = image.take(client, source, protocol, team)
+        machine = engine.describe(client)
+    except Retry as problem:
+        raise InfrastructureError(problem.finding) from None
+    others = [one for one in campaign.submissions() if one.digest == pinned.digest and one.team != team]
+    if others:
+        names = ", ".join(sorted({one.team for one in others}))
+        fix = "ask the teams; submit with --allow-duplicate if that is right"
+        text = f"the same image as the submission of {names}"
+        severity = Severity.WARNING if allow_duplicate else Severity.ERROR
+        duplicate = Finding(image.ImageCode.DUPLICATE, team, text, fix, severity)
+        if not allow_duplicate:
+            raise UsageError(duplicate)
+        found.append(duplicate)
+    earlier = [one for one in campaign.submissions(task=container, team=team) if one.digest == pinned.digest]
+    if earlier:
+        text, fix = "this image was submitted before; nothing is run twice", "nothing to do"
+        found.append(Finding(image.ImageCode.DUPLICATE, team, text, fix, Severity.NOTE))
+    record = pinned.as_dict()
+    if earlier:
+        # The engine has the image because we loaded it the first time; it may still be removed in the end.
+        record["existed"] = pinned.existed and earlier[0].detail["image"]["existed"]
+    detail = {"image": record, "engine": machine, "findings": [one.as_dict() for one in found]}
+    number = campaign.ledger.add_submission(team, container, pinned.digest, detail)
+    campaign.ledger.event("submit", team, digest=pinned.digest, task=container, source=source)
+    return next(one for one in campaign.submissions() if one.id == number), found
+
+
+def check_image(
+    client: Any,
+    challenge: Challenge,
+    source: str,
+    cases_dir: Path,
+    references_dir: Path | None = None,
+    *,
+    task: str | None = None,
+    team: str = "team",
+    groups: dict[str, dict[str, str]] | None = None,
+    options: Options | None = None,
+    keep: Path | None = None,
+    report: Report | None = None,
+) -> Verdict:
+    """Run an image as the hidden test will, on one's own cases.
+
+    A temporary campaign is made, and the image is submitted to it and run by the same code with the same limits.
+
+    Parameters
+    ----------
+    client : docker.DockerClient
+        The engine.
+    challenge : Challenge
+        Its container protocol is followed.
+    source : str
+        Archive of ``docker save`` or name of a local image.
+    cases_dir, references_dir : Path
+        Cases laid out as the protocol's source patterns say, and their references if at hand.
+    keep : Path, optional
+        Folder for the campaign (logs, predictions, curves); a temporary one if left out.
+    """
+    container = container_name(challenge, task)
+    protocol = challenge.containers[container]
+    patterns = reference_patterns(challenge, container)
+    manifest, findings = case_files.build(protocol, cases_dir, references_dir, patterns, groups)
+    verdict = Verdict(findings=[*findings, *engine.preflight(client), *missing_gpu(protocol, options or Options())])
+    with tempfile.TemporaryDirectory(prefix="medpodium-") as temporary:
+        campaign = campaigns.create(keep or Path(temporary) / "campaign", challenge, manifest)
+        try:
+            submission, found = submit(client, campaign, source, team, container)
+            verdict.findings += found
+            runner = Runner(client, campaign, options)
+            with runner.session():
+                runner.run([submission], report)
+            _tell(campaign, submission, verdict)
+            if references_dir is not None:
+                _score(campaign, container, verdict)
+        finally:
+            campaign.close()
+    return verdict
+
+
+def _tell(campaign: Campaign, submission: Submission, verdict: Verdict) -> None:
+    import json
+
+    failures = campaign.failures(submission.task)
+    for row in campaign.resources().to_dict("records"):
+        verdict.cases.append({str(key): value for key, value in row.items() if key not in ("submission", "task")})
+    for (_, case), one in sorted(failures.items(), key=lambda item: item[0]):
+        verdict.findings.append(Finding(one.code, case, one.cause, one.fix))
+    for attempt in campaign.ledger.results(submission.id):
+        for note in attempt.detail.get("notes", []):
+            verdict.findings.append(Finding(note["code"], note["where"], note["cause"], note["fix"], _level(note)))
+        record = campaign.runs_dir(submission) / (attempt.case or "all-cases") / f"{attempt.id:06d}" / "run.json"
+        if not verdict.command and record.is_file():
+            verdict.command = json.loads(record.read_text(encoding="utf-8"))["command"]
+
+
+def _level(note: dict[str, str]) -> Severity:
+    return Severity(note["severity"])
+
+
+def _score(campaign: Campaign, container: str, verdict: Verdict) -> None:
+    import pandas as pd
+
+    from medpodium.containers.scoring import score
+
+    tables = []
+    for name in campaign.challenge.tasks:
+        if container_name(campaign.challenge, name) == container:
+            result = score(campaign, name)
+            tables.append(result.scores)
+            known = {(str(one.code), one.where) for one in verdict.findings}
+            verdict.findings += [one for one in result.all_findings() if (str(one.code), one.where) not in known]
+    verdict.scores = pd.concat(tables, ignore_index=True) if tables else None

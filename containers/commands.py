@@ -1,0 +1,297 @@
+"""The verbs ``template``, ``init``, ``submit``, ``run``, ``status`` and ``check image``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from medpodium import console
+
+if TYPE_CHECKING:
+    from medpodium.challenges.campaign import Submission
+    from medpodium.challenges.findings import Finding
+    from medpodium.containers.athome import Verdict
+
+_FOLDER = click.Path(path_type=Path)
+
+
+def _options(gpu: tuple[str, ...], runtime: str | None, keep_images: bool = False) -> Any:
+    from medpodium.containers.runner import Options
+
+    return Options(gpu_ids=gpu, runtime=runtime, keep_images=keep_images)
+
+
+@click.command(
+    "image",
+    epilog="Example: medpodium check image flare-pancancer team.tar.gz --cases val/images --references val/labels",
+)
+@click.argument("challenge")
+@click.argument("image")
+@click.option("--cases", required=True, type=_FOLDER, help="Folder of cases, laid out as the challenge's own.")
+@click.option("--references", type=_FOLDER, help="Folder of their references; scores every prediction.")
+@click.option("--groups", type=_FOLDER, help="CSV of case metadata, where the protocol hands it to the container.")
+@click.option("--task", help="Task, where the challenge has several container protocols.")
+@click.option("--team", default="team", show_default=True, help="Team name, for name rules.")
+@click.option("--keep", type=_FOLDER, help="New folder for logs, predictions and resource curves.")
+@click.option("--gpu", multiple=True, help="GPU to use; repeat for several.")
+@click.option("--runtime", help="Container runtime of the engine, for instance runsc.")
+@console.json_option
+@console.guarded
+def check_image(challenge: str, image: str, as_json: bool, **options: Any) -> None:
+    """Run IMAGE (an archive of docker save, or a local image) exactly as the hidden test does.
+
+    The same sandbox, limits, collection and scoring; prints the command it stands for and what to mend.
+    """
+    from medpodium.challenges import cases as case_files
+    from medpodium.challenges import registry
+    from medpodium.containers import athome, engine
+
+    loaded = registry.load(challenge)
+    client = engine.connect()
+    groups = case_files.read_groups(options["groups"]) if options["groups"] else None
+    with console.progress() as bar:
+        line = bar.add_task("running cases", total=None)
+
+        def tell(_: Submission, __: str, ___: Finding | None) -> None:
+            bar.advance(line)
+
+        verdict = athome.check_image(
+            client,
+            loaded,
+            image,
+            options["cases"],
+            options["references"],
+            task=options["task"],
+            team=options["team"],
+            groups=groups,
+            options=_options(options["gpu"], options["runtime"]),
+            keep=options["keep"],
+            report=tell,
+        )
+    _print_verdict(verdict, as_json)
+    console.finish(verdict.findings)
+
+
+def _print_verdict(verdict: Verdict, as_json: bool) -> None:
+    scores = verdict.scores
+    if as_json:
+        rows = scores.to_dict("records") if scores is not None else None
+        console.print_json(
+            {
+                "passed": verdict.passed,
+                "command": verdict.command,
+                "cases": verdict.cases,
+                "findings": verdict.findings,
+                "scores": rows,
+            }
+        )
+        return
+    columns = ("case", "status", "running_time", "cpu_time", "peak_memory", "peak_gpu_memory")
+    console.print_table(columns, ([row[name] for name in columns] for row in verdict.cases))
+    if scores is not None and len(scores):
+        means = scores.groupby(["task", "metric", "structure"], sort=False)["value"].mean().reset_index()
+        console.print_table(("task", "metric", "structure", "mean"), means.itertuples(index=False), title="scores")
+    console.print_findings(verdict.findings)
+    console.out.print(f"the hidden test runs (first case):\n{verdict.command}", markup=False)
+    verdict_text = "PASS: the hidden test would take every output" if verdict.passed else "FAIL: see the findings"
+    console.out.print(verdict_text, markup=False)
+
+
+@click.command(epilog="Example: medpodium template flare-pancancer my-submission/")
+@click.argument("challenge")
+@click.argument("folder", type=_FOLDER)
+@click.option("--task", help="Task, where the challenge has several container protocols.")
+@click.option("--base", default="python:3.11-slim", show_default=True, help="Base image of the Dockerfile.")
+@console.json_option
+@console.guarded
+def template(challenge: str, folder: Path, task: str | None, base: str, as_json: bool) -> None:
+    """Write a Dockerfile and a runnable example segmenter that passes 'check image' for CHALLENGE."""
+    from medpodium.challenges import registry
+    from medpodium.containers import template as templates
+
+    written = templates.write(registry.load(challenge), folder, task=task, base=base)
+    if as_json:
+        console.print_json({"folder": folder, "files": written})
+    else:
+        console.out.print("\n".join(written), markup=False)
+        console.out.print(f"next: see {folder / 'README.md'}", markup=False)
+
+
+@click.command(
+    epilog="Example: medpodium init flare-pancancer campaign/ --cases hidden/images --references hidden/labels"
+)
+@click.argument("challenge")
+@click.argument("folder", type=_FOLDER)
+@click.option("--cases", required=True, type=_FOLDER, help="Folder of the hidden cases.")
+@click.option("--references", type=_FOLDER, help="Folder of the hidden references.")
+@click.option("--groups", type=_FOLDER, help="CSV or TSV: case, and one column per group or metadata field.")
+@click.option("--training", type=_FOLDER, help="Folder of the training set, to look for leaks.")
+@click.option("--task", help="Task, where the container protocols see different cases.")
+@click.option("--variant", help="Scoring variant.")
+@console.json_option
+@console.guarded
+def init(challenge: str, folder: Path, as_json: bool, **options: Any) -> None:
+    """Start a campaign: take stock of the hidden cases, check them, freeze the definition."""
+    from medpodium.challenges import campaign as campaigns
+    from medpodium.challenges import cases as case_files
+    from medpodium.challenges import registry
+    from medpodium.challenges.findings import has_errors
+    from medpodium.containers import athome, integrity
+
+    loaded = registry.load(challenge, variant=options["variant"])
+    container = campaigns.container_name(loaded, options["task"] or next(iter(loaded.containers), None))
+    groups = case_files.read_groups(options["groups"]) if options["groups"] else None
+    manifest, findings = case_files.build(
+        loaded.containers[container],
+        options["cases"],
+        options["references"],
+        athome.reference_patterns(loaded, container),
+        groups,
+    )
+    with console.progress() as bar:
+        line = bar.add_task("checking cases", total=len(manifest.cases))
+        findings += integrity.check(loaded, container, manifest, options["training"], lambda: bar.advance(line))
+    made = not has_errors(findings)
+    if made:
+        campaign = campaigns.create(folder, loaded, manifest)
+        campaign.ledger.event("checked", loaded.reference, findings=[one.as_dict() for one in findings])
+        campaign.close()
+    if as_json:
+        console.print_json({"campaign": folder if made else None, "cases": len(manifest.cases), "findings": findings})
+    else:
+        console.print_findings(findings)
+        state = f"{folder}: campaign of {loaded.reference}" if made else "no campaign was made"
+        console.out.print(f"{state}, {len(manifest.cases)} cases", markup=False)
+    console.finish(findings)
+
+
+@click.command(epilog="Example: medpodium submit campaign/ aurora.tar.gz --team aurora")
+@click.argument("campaign", type=_FOLDER)
+@click.argument("image")
+@click.option("--team", required=True, help="Name of the team.")
+@click.option("--task", help="Task, where the challenge has several container protocols.")
+@click.option("--allow-duplicate", is_flag=True, help="Accept an image that another team has submitted.")
+@console.json_option
+@console.guarded
+def submit(campaign: Path, image: str, team: str, task: str | None, allow_duplicate: bool, as_json: bool) -> None:
+    """Check, load and pin a team's IMAGE (an archive of docker save, or a local image)."""
+    from medpodium.challenges import campaign as campaigns
+    from medpodium.containers import athome, engine
+
+    with campaigns.opened(campaign) as opened:
+        client = engine.connect()
+        entry, findings = athome.submit(client, opened, image, team, task, allow_duplicate=allow_duplicate)
+        payload = {
+            "team": entry.team,
+            "task": entry.task,
+            "digest": entry.digest,
+            "pending": len(opened.pending(entry)),
+        }
+    if as_json:
+        console.print_json({**payload, "findings": findings})
+    else:
+        console.print_findings(findings)
+        console.out.print(f"{payload['team']}: {payload['digest']}, {payload['pending']} runs pending", markup=False)
+    console.finish(findings)
+
+
+@click.command(epilog="Example: medpodium run campaign/ --gpu 0")
+@click.argument("campaign", type=_FOLDER)
+@click.option("--team", multiple=True, help="Only these teams.")
+@click.option("--gpu", multiple=True, help="GPU to hand out; repeat for several.")
+@click.option("--runtime", help="Container runtime of the engine, for instance runsc (gVisor).")
+@click.option("--keep-images", is_flag=True, help="Leave loaded images in the engine when a team is done.")
+@console.json_option
+@console.guarded
+def run(
+    campaign: Path, team: tuple[str, ...], gpu: tuple[str, ...], runtime: str | None, keep_images: bool, as_json: bool
+) -> None:
+    """Run every pending case of every submission in the sandbox; run it again to go on after any interruption.
+
+    A submission's failure is recorded as a finding and does not change the exit code; see 'medpodium status'.
+    """
+    from medpodium.challenges import campaign as campaigns
+    from medpodium.challenges.findings import Severity
+    from medpodium.containers import engine
+    from medpodium.containers.runner import Runner, missing_gpu
+
+    options = _options(gpu, runtime, keep_images)
+    done: list[dict[str, Any]] = []
+    with campaigns.opened(campaign) as opened:
+        client = engine.connect()
+        entries = [one for one in opened.submissions() if not team or one.team in team]
+        warnings = engine.preflight(client, gpus=bool(gpu))
+        for entry in entries:
+            warnings += [one for one in missing_gpu(opened.protocol(entry.task), options) if one not in warnings]
+        runner = Runner(client, opened, options)
+        with console.progress() as bar, runner.session():
+            line = bar.add_task("running", total=sum(len(opened.pending(entry)) for entry in entries))
+
+            def tell(entry: Submission, case: str, problem: Finding | None) -> None:
+                bar.advance(line)
+                found = problem.as_dict() if problem else None
+                done.append({"team": entry.team, "task": entry.task, "case": case, "problem": found})
+
+            runner.run(entries, tell)
+            opened.resources().to_csv(opened.root / "runs.csv", index=False)
+    failed = [row for row in done if row["problem"]]
+    if as_json:
+        console.print_json({"runs": done, "findings": warnings})
+    else:
+        console.print_findings(warnings)
+        columns = ("team", "case", "code", "cause", "fix")
+        rows = [[row["team"], row["case"], *(row["problem"][key] for key in columns[2:])] for row in failed]
+        if rows:
+            console.print_table(columns, rows, title="failed runs (recorded, and penalised as the challenge says)")
+        console.out.print(f"{len(done)} runs done, {len(failed)} of them failed", markup=False)
+    console.finish(one for one in warnings if one.severity is Severity.ERROR)
+
+
+@click.command(epilog="Example: medpodium status campaign/ --json")
+@click.argument("campaign", type=_FOLDER)
+@console.json_option
+@console.guarded
+def status(campaign: Path, as_json: bool) -> None:
+    """Show what is done, what failed and what is pending; needs no container engine."""
+    from medpodium.challenges import campaign as campaigns
+
+    with campaigns.opened(campaign) as opened:
+        table = opened.resources()
+        rows = []
+        for entry in opened.submissions():
+            own = table[(table["submission"] == entry.team) & (table["task"] == entry.task)]
+            failed = own["status"].str.startswith("failed:")
+            rows.append(
+                {
+                    "team": entry.team,
+                    "task": entry.task,
+                    "digest": entry.digest,
+                    "done": int((own["status"] == "ok").sum()),
+                    "failed": int(failed.sum()),
+                    "pending": int((own["status"] == "pending").sum()),
+                    "running_time": float(own["running_time"].mean()),
+                    "peak_memory": float(own["peak_memory"].max()),
+                }
+            )
+        problems = [
+            {"team": team, "case": case, "code": str(one.code), "cause": one.cause, "fix": one.fix}
+            for (team, case), one in opened.failures().items()
+        ]
+        payload = {
+            "challenge": opened.challenge.reference,
+            "cases": len(opened.manifest.cases),
+            "submissions": rows,
+            "failures": problems,
+            "scored": opened.scores_path.exists(),
+        }
+    if as_json:
+        console.print_json(payload)
+        return
+    names = ("team", "task", "done", "failed", "pending", "running_time", "peak_memory")
+    title = f"{payload['challenge']}, {payload['cases']} cases (mean running time in s, peak memory in MB)"
+    console.print_table(names, ([row[name] for name in names] for row in rows), title=title)
+    if problems:
+        names = ("team", "case", "code", "cause", "fix")
+        console.print_table(names, ([row[name] for name in names] for row in problems), title="failures")
