@@ -100,8 +100,9 @@ def _targets(rows: pd.DataFrame) -> pd.DataFrame:
     values = values.rename(columns={"structure": "target"})
     if values["target"].nunique() < 2:
         return values
-    means = values.groupby(["case", "submission"], as_index=False)["value"].mean().assign(target=CASE_MEAN)
-    return pd.concat([values, means], ignore_index=True)
+    means = values.groupby(["case", "submission"])["value"].mean().reset_index()
+    both: pd.DataFrame = pd.concat([values, means.assign(target=CASE_MEAN)], ignore_index=True)
+    return both
 
 
 def _summarise(
