@@ -74,10 +74,8 @@ def read_scores(path: str | Path) -> pd.DataFrame:
         if path.suffix.lower() == ".parquet":
             scores = pd.read_parquet(path)
         else:
-            # The round-trip parser: the default one may be off by one unit in the last place.
-            scores = pd.read_csv(
-                path, dtype=str, keep_default_na=False, encoding="utf-8-sig", float_precision="round_trip"
-            )
+            # As text: case "001" stays "001", and numbers are parsed below without losing their last bit.
+            scores = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (OSError, ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
         cause = str(error).split("\n")[0] or "cannot be read"
         raise UsageError(
