@@ -135,7 +135,7 @@ def _number(text: object) -> float:
         return np.nan
 
 
-def task_array(rows: pd.DataFrame, *, smaller_better: bool, na: NaTreatment | None) -> ScoreArray:
+def task_array(rows: pd.DataFrame, *, smaller_better: bool, na: NaTreatment | None, late: bool = False) -> ScoreArray:
     """Arrange one task's rows as an array (submission, case).
 
     Parameters
@@ -144,10 +144,13 @@ def task_array(rows: pd.DataFrame, *, smaller_better: bool, na: NaTreatment | No
         Columns case, algorithm, value.
     na : {"worst", "0", "rm"} or None
         None keeps missing values, which are then ranked last where ranks come first.
+    late : bool
+        Remove missing values when ranking, not when reading: a case that nobody has a value for is still a
+        case that can be drawn (challengeR's ``na.treat`` given to the ranking instead of to the data).
     """
-    if na == "rm":
-        rows = rows[rows["value"].notna()]
-    cases, algorithms = sorted(rows["case"].unique()), sorted(rows["algorithm"].unique())
+    kept = rows[rows["value"].notna()] if na == "rm" else rows
+    cases = sorted((rows if late else kept)["case"].unique())
+    algorithms = sorted(kept["algorithm"].unique())
     grid = rows.pivot(index="algorithm", columns="case", values="value").reindex(index=algorithms, columns=cases)
     values = grid.to_numpy(dtype=np.float64)
     gone = np.isnan(values)
@@ -291,6 +294,7 @@ def rank_long(
     smaller_better: bool = False,
     na: NaTreatment | None = None,
     joint_copies: bool = False,
+    late: bool = False,
 ) -> dict[str, TaskRanking]:
     """Rank every task of a long table by one of challengeR's methods.
 
@@ -300,6 +304,8 @@ def rank_long(
         Columns task, case, algorithm, value.
     joint_copies : bool
         Resample as challengeR does (both of its defects included) instead of counting every draw as a case.
+    late : bool
+        See :func:`task_array`.
 
     Returns
     -------
@@ -309,7 +315,7 @@ def rank_long(
     steps = method_steps(method, ties=ties, adjust=adjust, alpha=alpha)
     results = {}
     for task, rows in frame.groupby("task", sort=True):
-        array = task_array(rows, smaller_better=smaller_better, na=na)
+        array = task_array(rows, smaller_better=smaller_better, na=na, late=late)
         findings = check_missing(array, str(task), method, na)
         prepared = Prepared(array, steps, compat=joint_copies)
         run = prepared.run()
