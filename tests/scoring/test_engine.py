@@ -209,7 +209,7 @@ def test_one_file_per_structure_with_overlap(tmp_path: Path) -> None:
     scores = _score(tmp_path, ["team"]).scores
     assert _value(scores, "team", "c1", "a", "dice") == (2 * 280 / 640, table.OK)
     assert _value(scores, "team", "c1", "b", "dice") == (1.0, table.OK)
-    # The extra part of the second structure (x 6 to 9) lies inside the first one of both, so the union is as without it.
+    # The extra part of the second structure lies inside the first one, so the union is as without it.
     assert _value(scores, "team", "c1", "both", "dice") == (2 * 520 / 1120, table.OK)
 
 
