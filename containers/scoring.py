@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from medpodium.scoring.engine import Result
+    from medpodium.scoring.scheduling import Scheduler
 
 
 class CampaignScoreCode(Code):
@@ -32,7 +33,7 @@ def score_campaign(root: Path, options: dict[str, Any]) -> tuple[Challenge, Resu
     root : Path
         The campaign folder.
     options : dict
-        ``task``, ``out``, ``workers``; references and predictions are the campaign's own.
+        ``task``, ``out``, ``place`` (a scheduler); references and predictions are the campaign's own.
 
     Returns
     -------
@@ -43,13 +44,13 @@ def score_campaign(root: Path, options: dict[str, Any]) -> tuple[Challenge, Resu
 
     with campaigns.opened(root) as campaign:
         task = engine.pick_task(campaign.challenge, options.get("task"))
-        result = score(campaign, task, workers=options.get("workers"))
+        result = score(campaign, task, scheduler=options.get("place"))
         out = options.get("out") or campaign.scores_path
         campaign.ledger.event("score", task, rows=len(result.scores), out=str(out))
         return campaign.challenge, result, Path(out)
 
 
-def score(campaign: Campaign, task_name: str, *, workers: int | None = None) -> Result:
+def score(campaign: Campaign, task_name: str, *, scheduler: Scheduler | None = None) -> Result:
     """Score one task of a campaign; cases that were not run yet are missing."""
     from medpodium.scoring import engine
 
@@ -73,7 +74,7 @@ def score(campaign: Campaign, task_name: str, *, workers: int | None = None) -> 
         return score_classification(challenge, task_name, references, predictions, cases=cases)
     measured = resource_rows(campaign, task_name, task)
     return engine.score_segmentation(
-        challenge, task_name, references, predictions, cases=cases, resources=measured, workers=workers
+        challenge, task_name, references, predictions, cases=cases, resources=measured, scheduler=scheduler
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from medpodium import console
+from medpodium.scoring.scheduler_options import open_scheduler, scheduler_options
 
 if TYPE_CHECKING:
     from medpodium.challenges.definition import Challenge
@@ -49,6 +50,7 @@ def named_folders(values: tuple[str, ...], option: str) -> dict[str, Path]:
 @click.option("--resources", type=click.Path(path_type=Path), help="CSV of measured values: running time, memory.")
 @click.option("--workers", type=click.IntRange(1), help="Processes; by default what cores and memory allow.")
 @click.option("--audit", is_flag=True, help="Score again with the reference libraries and print the differences.")
+@scheduler_options
 @console.json_option
 @console.guarded
 def score(challenge: str, predictions: tuple[str, ...], as_json: bool, **options: Any) -> None:
@@ -82,7 +84,8 @@ def _run(challenge: str, predictions: dict[str, Path], options: dict[str, Any]) 
     if (Path(challenge) / "campaign.yaml").exists() or (Path(challenge) / "ledger.sqlite").exists():
         from medpodium.containers.scoring import score_campaign
 
-        return score_campaign(Path(challenge), options)
+        with open_scheduler(options) as place:
+            return score_campaign(Path(challenge), {**options, "place": place})
     loaded = registry.load(challenge, variant=options["variant"])
     task = engine.pick_task(loaded, options["task"])
     for name in ("references", "out"):
@@ -98,7 +101,7 @@ def _run(challenge: str, predictions: dict[str, Path], options: dict[str, Any]) 
             options["out"],
         )
     resources = None if options["resources"] is None else groups.read_resources(options["resources"])
-    with console.progress() as bar:
+    with console.progress() as bar, open_scheduler(options) as place:
         line = bar.add_task("scoring cases", total=None)
         result = engine.score_segmentation(
             loaded,
@@ -107,7 +110,7 @@ def _run(challenge: str, predictions: dict[str, Path], options: dict[str, Any]) 
             predictions,
             cases=cases,
             resources=resources,
-            workers=options["workers"],
+            scheduler=place,
             progress=lambda done, total: bar.update(line, completed=done, total=total),
         )
     return loaded, result, options["out"]

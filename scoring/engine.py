@@ -13,18 +13,14 @@ from medpodium.challenges.definition import Challenge, SegmentationTask
 from medpodium.challenges.findings import Code, Finding, InfrastructureError, MedpodiumError, Severity, UsageError
 from medpodium.scoring import table
 from medpodium.scoring.casefiles import discover_cases, matched_files
+from medpodium.scoring.caseflow import CaseJobs, ScoreRows, score_seen_case
 from medpodium.scoring.groups import group_values
 from medpodium.scoring.masks import open_mask
 from medpodium.scoring.matching import find_repeated
 from medpodium.scoring.policy import absent_score
-from medpodium.scoring.pool import Done, run_jobs, worker_count
-from medpodium.scoring.segmentation import (
-    CaseJob,
-    CaseScores,
-    MaskFiles,
-    check_case,
-    score_case,
-)
+from medpodium.scoring.pool import Done
+from medpodium.scoring.scheduling import LocalScheduler, Needs, Scheduler
+from medpodium.scoring.segmentation import CaseJob, CaseScores, MaskFiles, check_case
 
 _PEAK_BYTES_PER_VOXEL = 6
 _BASE_BYTES = 400_000_000
@@ -68,11 +64,12 @@ def score_segmentation(
     challenge: Challenge,
     task_name: str,
     references: Path,
-    predictions: Mapping[str, Path],
+    predictions: Mapping[str, Path | Mapping[str, MaskFiles]],
     *,
     cases: pd.DataFrame | None = None,
     resources: pd.DataFrame | None = None,
     workers: int | None = None,
+    scheduler: Scheduler | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Score predictions of a segmentation task.
@@ -85,14 +82,16 @@ def score_segmentation(
         Which of its tasks.
     references : Path
         Folder of references; every file that fits the challenge's pattern is a case.
-    predictions : mapping of str to Path
-        Folder of predictions of every submission.
+    predictions : mapping of str to Path, or to mapping of str to files
+        Folder of predictions of every submission, or the file(s) of each of its cases.
     cases : pandas.DataFrame, optional
         Column ``case`` and one column per group; only these cases are scored.
     resources : pandas.DataFrame, optional
         Measured values of whole cases: ``submission, case, metric, value, status``.
     workers : int, optional
         Number of processes; as many as cores and memory allow when left out.
+    scheduler : Scheduler, optional
+        Where to run instead of this machine's processes; the scores are the same anywhere.
     progress : callable, optional
         Told after every case.
 
@@ -112,18 +111,22 @@ def score_segmentation(
     if not jobs:
         fix = f"the pattern is {task.files.reference!r}; give the folder that holds the references"
         raise UsageError(Finding(ScoreCode.NO_CASES, str(references), "no reference to score against", fix))
-    rows = []
-    count = worker_count(workers, _job_bytes(jobs[0]))
-    for done_count, done in enumerate(run_jobs(score_case, jobs, count), start=1):
-        rows.append((done.index, _settle(done, jobs[done.index], findings)))
+    rows = ScoreRows(jobs.cases)
+    place = scheduler or LocalScheduler(workers)
+    outcomes = place.run(score_seen_case, jobs, Needs(_job_bytes(jobs[0])))
+    notes: dict[int, dict[str, list[Finding]]] = {}
+    for done_count, done in enumerate(outcomes, start=1):
+        settled = _settle(done, jobs.cases[done.index])
+        rows.add(done.index, settled.rows)
+        if any(settled.findings.values()):
+            notes[done.index] = settled.findings
         if progress is not None:
             progress(done_count, len(jobs))
-    rows.sort(key=lambda item: item[0])
-    scores = pd.DataFrame(
-        [row for _, some in rows for row in some],
-        columns=["submission", "case", "structure", "metric", "value", "status"],
-    )
-    order = [job.case for job in jobs]
+    for index in sorted(notes):
+        for submission, found in notes[index].items():
+            findings[submission] += found
+    scores = rows.frame()
+    order = jobs.cases
     scores = _with_resources(scores, task, list(predictions), order, resources, findings)
     return Result(finish(scores, challenge, task_name, order, list(predictions), cases, findings[""]), findings)
 
@@ -171,7 +174,7 @@ def segmentation_task(challenge: Challenge, name: str) -> SegmentationTask:
     raise UsageError(Finding(ScoreCode.NO_TASK, name, f"is a {task.kind} task", "name a segmentation task with --task"))
 
 
-def _check_names(predictions: Mapping[str, Path]) -> None:
+def _check_names(predictions: Mapping[str, Path | Mapping[str, MaskFiles]]) -> None:
     if not predictions:
         raise UsageError(
             Finding(ScoreCode.PREDICTION_MISSING, "predictions", "no submission given", "add --predictions TEAM=DIR")
@@ -179,8 +182,8 @@ def _check_names(predictions: Mapping[str, Path]) -> None:
     for name, folder in predictions.items():
         if not name.strip() or any(ord(char) < 32 or ord(char) == 127 for char in name):
             cause = f"submission name {name!r} is empty or holds control characters"
-            raise UsageError(Finding(ScoreCode.NAME_INVALID, str(folder), cause, "give it a printable name"))
-        if not folder.is_dir():
+            raise UsageError(Finding(ScoreCode.NAME_INVALID, repr(name), cause, "give it a printable name"))
+        if isinstance(folder, Path) and not folder.is_dir():
             cause = f"folder of submission {name!r} does not exist"
             raise UsageError(Finding(ScoreCode.PREDICTION_MISSING, str(folder), cause, "check the path"))
 
@@ -189,30 +192,22 @@ def _jobs(
     task: SegmentationTask,
     names: list[str],
     references: Mapping[str, MaskFiles],
-    predictions: Mapping[str, Path],
+    predictions: Mapping[str, Path | Mapping[str, MaskFiles]],
     resources: pd.DataFrame | None,
     findings: dict[str, list[Finding]],
-) -> list[CaseJob]:
+) -> CaseJobs:
     matched = {
-        submission: matched_files(task, folder, names, reference=False, findings=findings[submission])
-        for submission, folder in predictions.items()
+        submission: matched_files(task, given, names, reference=False, findings=findings[submission])
+        if isinstance(given, Path)
+        else given
+        for submission, given in predictions.items()
     }
     failures: dict[str, dict[str, str]] = {}
     if resources is not None:
         failed = resources[resources["status"].astype(str).str.startswith(table.FAILED_PREFIX)]
         for case, submission, status in zip(failed["case"], failed["submission"], failed["status"], strict=True):
             failures.setdefault(str(case), {})[str(submission)] = str(status).removeprefix(table.FAILED_PREFIX)
-    return [
-        CaseJob(
-            case,
-            references[case],
-            {submission: files.get(case) for submission, files in matched.items()},
-            task,
-            failures.get(case, {}),
-        )
-        for case in names
-        if case in references
-    ]
+    return CaseJobs(task, [case for case in names if case in references], references, matched, failures)
 
 
 def _job_bytes(job: CaseJob) -> int:
@@ -227,15 +222,13 @@ def _job_bytes(job: CaseJob) -> int:
     return _BASE_BYTES + _PEAK_BYTES_PER_VOXEL * voxels
 
 
-def _settle(done: Done[CaseScores], job: CaseJob, findings: dict[str, list[Finding]]) -> list[tuple[object, ...]]:
-    """Take over a case's rows; a failure of the scorer or of the reference stops the verb, with everything named."""
+def _settle(done: Done[CaseScores], case: str) -> CaseScores:
+    """Take over a case's scores; a failure of the scorer or of the reference stops the verb, with everything named."""
     if done.result is not None:
-        for submission, found in done.result.findings.items():
-            findings[submission] += found
-        return list(done.result.rows)
+        return done.result
     summary = done.error.summary if done.error else "no result"
     fix = "this is not the submission's fault: check the reference file, then report the error with its traceback"
-    raise InfrastructureError(Finding(ScoreCode.SCORER_FAILED, job.case, summary, fix))
+    raise InfrastructureError(Finding(ScoreCode.SCORER_FAILED, case, summary, fix))
 
 
 def _with_resources(

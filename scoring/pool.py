@@ -87,7 +87,7 @@ def run_jobs(function: Callable[[J], R], jobs: Sequence[J], workers: int) -> Ite
     started = time.monotonic()
     while waiting and (workers <= 1 or time.monotonic() - started < _STARTING_PAYS_S):
         index = waiting.popleft()
-        yield _run_here(function, index, jobs[index])
+        yield run_here(function, index, jobs[index])
         if index == 0:
             # Compiling is over: what follows shows how long a job takes.
             started = time.monotonic()
@@ -99,11 +99,17 @@ def run_jobs(function: Callable[[J], R], jobs: Sequence[J], workers: int) -> Ite
         yield _run_alone(function, index, jobs[index])
 
 
-def _run_here(function: Callable[[J], R], index: int, job: J) -> Done[R]:
+def run_here(function: Callable[[J], R], index: int, job: J) -> Done[R]:
+    """Run one job in this process; what it raises becomes the outcome's error."""
     try:
         return Done(index, function(job))
     except Exception as error:
-        return Done(index, None, JobError(f"{type(error).__name__}: {error}", traceback.format_exc()))
+        return Done(index, None, JobError(one_line_error(error), traceback.format_exc()))
+
+
+def one_line_error(error: BaseException) -> str:
+    """Return an exception as one line: its type and the first line of its message."""
+    return f"{type(error).__name__}: {error}".split("\n")[0]
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
@@ -153,4 +159,4 @@ def _outcome(index: int, future: Future[R]) -> Done[R]:
     if error is None:
         return Done(index, future.result())
     details = "".join(traceback.format_exception(error))
-    return Done(index, None, JobError(f"{type(error).__name__}: {error}", details))
+    return Done(index, None, JobError(one_line_error(error), details))
