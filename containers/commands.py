@@ -293,5 +293,5 @@ def status(campaign: Path, as_json: bool) -> None:
     title = f"{payload['challenge']}, {payload['cases']} cases (mean running time in s, peak memory in MB)"
     console.print_table(names, ([row[name] for name in names] for row in rows), title=title)
     if problems:
-        names = ("team", "case", "code", "cause", "fix")
-        console.print_table(names, ([row[name] for name in names] for row in problems), title="failures")
+        keys = ("team", "case", "code", "cause", "fix")
+        console.print_table(keys, ([row[key] for key in keys] for row in problems), title="failures")

@@ -217,7 +217,7 @@ def _fingerprint(path: Path) -> tuple[str, Any]:
     digest = hashlib.sha256(repr(array.shape).encode() + np.ascontiguousarray(array).tobytes()).hexdigest()
     if array.ndim != 3 or min(array.shape) < 2:
         return digest, None
-    thumb = array
+    thumb: Any = array
     for axis, size in enumerate(array.shape):
         edges = np.linspace(0, size, min(_THUMB, size) + 1).astype(int)[:-1]
         sums = np.add.reduceat(thumb, edges, axis=axis)
@@ -225,7 +225,7 @@ def _fingerprint(path: Path) -> tuple[str, Any]:
         thumb = sums / np.diff([*edges, size]).astype(np.float32).reshape(shape)
     # Mean intensities of a fixed number of blocks: the same scan resampled, cropped a little or rescaled in intensity
     # stays almost the same vector, two patients do not.
-    flat = _stretch(thumb, _THUMB)
+    flat: Any = _stretch(thumb, _THUMB)
     flat -= flat.mean()
     norm = float(np.linalg.norm(flat))
     return digest, flat / norm if norm > 0 else None
