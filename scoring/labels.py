@@ -57,6 +57,10 @@ def to_whole_numbers(
     if header.scaled:
         values = stored * np.float64(header.slope) + header.intercept
     if values.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):
+            small = values.astype(np.uint8)
+        if (small == values).all():  # nearly always; a value that does not fit 8 bits cannot equal its cast
+            return small, int(small.max())
         values = _rounded(values, header, path, first_voxel)
     smallest, largest = int(values.min()), int(values.max())
     if smallest < 0:
