@@ -26,6 +26,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "score": ("scoring.commands:score", "Score predictions against references."),
     "rank": ("scoring.rank_commands:rank", "Rank submissions, with evidence."),
     "report": ("reports.commands:report", "Write the report of a ranking."),
+    "baseline": ("baselines.commands:baseline", "Train, run and package reference methods (nnU-Net, STU-Net)."),
     "verify": ("reports.commands:verify", "Recompute a report's numbers from its scores."),
 }
 

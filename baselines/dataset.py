@@ -227,7 +227,7 @@ def _write_images(folder: Path, case: TrainingCase, channels: Sequence[str], end
             continue
         image = SimpleITK.ReadImage(str(source or next(iter(case.images.values()))))
         if source is None:
-            image = on_grid(np.zeros(image.GetSize()[::-1], dtype=np.float32), image)
+            image = on_grid(np.zeros_like(SimpleITK.GetArrayViewFromImage(image), dtype=np.float32), image)
         SimpleITK.WriteImage(image, str(target), useCompression=True)
         written.converted += 1
 

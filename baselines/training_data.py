@@ -279,3 +279,20 @@ def _lowest(path: Path) -> float:
     import SimpleITK
 
     return float(SimpleITK.GetArrayViewFromImage(SimpleITK.ReadImage(str(path))).min())
+
+
+def check_complete(
+    task: SegmentationTask, layout: Layout, cases: Sequence[TrainingCase], partial: bool
+) -> list[Finding]:
+    """Refuse cases that lack a structure's own file, unless labels are declared to be partial."""
+    if not layout.per_structure or partial:
+        return []
+    wanted = [name for name, item in task.structures.items() if item.label is not None]
+    findings = []
+    for case in cases:
+        lacking = [name for name in wanted if name not in case.labels]
+        if lacking:
+            cause = f"lacks the label file of {', '.join(lacking)}"
+            fix = "add the file, or use --partial infer: the background then teaches nothing in such a case"
+            findings.append(problem(BaselineCode.LABEL_MISSING, case.name, cause, fix))
+    return findings

@@ -1,0 +1,97 @@
+"""Run one job of nnU-Net in a process of its own.
+
+nnU-Net reads its folders from the environment when it is imported, holds on to memory and prints much; a fresh
+process keeps all of that away from the caller. The job goes in as JSON, marked lines come back as events.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from medpodium.baselines.failures import BaselineCode, broken
+from medpodium.baselines.workspace import Workspace
+from medpodium.challenges.findings import Finding, MedpodiumError, Severity
+
+MARK = "@@medpodium "
+"""Start of a line of the worker that is an event, not text."""
+
+OnEvent = Callable[[Mapping[str, Any]], None]
+
+
+def run_job(
+    kind: str, job: Mapping[str, Any], workspace: Workspace, *, device: str = "cpu", on_event: OnEvent | None = None
+) -> dict[str, Any]:
+    """Run a job and return its result.
+
+    Parameters
+    ----------
+    kind : {"plan", "train", "predict"}
+        What to do.
+    job : mapping
+        Its arguments, plain data.
+    workspace : Workspace
+        Folders, and where the log goes.
+    device : str
+        For the number of worker processes.
+    on_event : callable, optional
+        Told of progress.
+
+    Raises
+    ------
+    MedpodiumError
+        With the worker's own findings.
+    InfrastructureError
+        If nnU-Net failed otherwise; the finding names the log.
+    """
+    workspace.logs.mkdir(parents=True, exist_ok=True)
+    log = workspace.logs / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{kind}.log"
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "medpodium.baselines.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=workspace.environment(device),
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+    result: dict[str, Any] | None = None
+    tail: deque[str] = deque(maxlen=20)
+    try:
+        if process.stdin is None or process.stdout is None:
+            raise RuntimeError("the worker has no pipes")
+        process.stdin.write(json.dumps({"kind": kind, "job": dict(job)}))
+        process.stdin.close()
+        with log.open("w", encoding="utf-8") as stream:
+            for line in process.stdout:
+                if not line.startswith(MARK):
+                    stream.write(line)
+                    tail.append(line.strip())
+                    continue
+                event = json.loads(line[len(MARK) :])
+                if event["event"] == "findings":
+                    raise MedpodiumError(*map(_finding, event["findings"]))
+                if event["event"] == "result":
+                    result = event["result"]
+                elif on_event is not None:
+                    on_event(event)
+        process.wait()
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+    if result is None:
+        last = next((line for line in reversed(tail) if line), "no output")
+        cause = f"{kind} ended with exit code {process.returncode}: {last[:300]}"
+        raise broken(BaselineCode.RUN_FAILED, kind, cause, f"see {log}")
+    return result
+
+
+def _finding(row: Mapping[str, str]) -> Finding:
+    return Finding(BaselineCode(row["code"]), row["where"], row["cause"], row["fix"], Severity(row["severity"]))
