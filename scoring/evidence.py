@@ -13,7 +13,7 @@ from medpodium.challenges.findings import Finding, MedpodiumError, Severity
 from medpodium.challenges.steps import Step
 from medpodium.scoring import table
 from medpodium.scoring.assemble import build
-from medpodium.scoring.axes import RankingCode
+from medpodium.scoring.axes import MISSING, RankingCode, ScoreArray
 from medpodium.scoring.bootstrap import Bootstrap, Scheme, bootstrap
 from medpodium.scoring.confidence import (
     RankSets,
@@ -114,8 +114,8 @@ class Evidence:
         return rows.reindex(columns=[*TABLES[name], *extra])
 
 
-def rank_task(scores: pd.DataFrame, plan: TaskPlan, options: Options) -> tuple[Prepared, Ranking]:
-    """Rank one task.
+def rank_task(scores: pd.DataFrame, plan: TaskPlan, options: Options) -> tuple[ScoreArray, Prepared, Ranking]:
+    """Return one task's scores as an array, the recipe ready to be run on resamples, and the ranking.
 
     Raises
     ------
@@ -142,7 +142,7 @@ def rank_task(scores: pd.DataFrame, plan: TaskPlan, options: Options) -> tuple[P
         ranking.better,
         (*findings, *ranking.findings),
     )
-    return prepared, own
+    return array, prepared, own
 
 
 def collect_task(
@@ -155,7 +155,7 @@ def collect_task(
     advance: Callable[[int], None] | None = None,
 ) -> None:
     """Add one task's ranking, and with ``full`` all of its evidence."""
-    prepared, ranking = rank_task(scores, plan, options)
+    array, prepared, ranking = rank_task(scores, plan, options)
     evidence.rankings[plan.task] = ranking
     evidence.findings += ranking.findings
     draws: Bootstrap | None = None
@@ -174,17 +174,9 @@ def collect_task(
             sets = _add_bootstrap(evidence, prepared, plan, ranking, draws, options)
         except MedpodiumError as error:
             evidence.findings += [_softer(finding) for finding in error.findings]
-    evidence.add("leaderboard.csv", _leaderboard(scores, ranking, draws, sets))
+    evidence.add("leaderboard.csv", _leaderboard(ranking, _status_counts(scores, array, plan.task), draws, sets))
     if not full:
         return
-    array, _ = build(
-        scores,
-        plan.task,
-        plan.rules.directions,
-        missing=plan.rules.policies(),
-        worst=plan.rules.worst,
-        submissions=options.submissions,
-    )
     for name, rows in block_tables(array, options.seed, options.n_resamples):
         evidence.add(name, rows, task=plan.task)
     evidence.add("leave_one_out.csv", leave_one_out(prepared, ranking.ranks), task=plan.task)
@@ -316,21 +308,27 @@ def _add_sets(evidence: Evidence, task: str, ranking: Ranking, draws: Bootstrap,
     evidence.add("differences.csv", pd.DataFrame(rows, columns=list(TABLES["differences.csv"])))
 
 
-def _leaderboard(
-    scores: pd.DataFrame, ranking: Ranking, draws: Bootstrap | None, sets: RankSets | None
-) -> pd.DataFrame:
-    own = scores[scores["task"].astype(str) == ranking.task]
+def _status_counts(scores: pd.DataFrame, array: ScoreArray, task: str) -> pd.DataFrame:
+    """Count what every submission lacks: missing (failed and absent rows included), penalised, skipped."""
+    own = scores[scores["task"].astype(str) == task]
     status = own["status"].fillna("").astype(str) if "status" in own.columns else pd.Series("", index=own.index)
-    missing = (status == table.MISSING) | status.str.startswith(table.FAILED_PREFIX)
+    valued = own["value"].notna()
     counted = pd.DataFrame(
         {
             "submission": own["submission"].astype(str),
-            "missing": missing,
+            "missing": valued & ((status == table.MISSING) | status.str.startswith(table.FAILED_PREFIX)),
             "penalised": status == table.PENALISED,
             "skipped": status == table.SKIPPED,
         }
     )
-    counts = counted.groupby("submission").sum().reindex(ranking.submissions, fill_value=0)
+    counts = counted.groupby("submission").sum().astype(int).reindex(array.submissions, fill_value=0)
+    without_value = (array.state == MISSING).reshape(len(array.submissions), -1).sum(axis=1)
+    return counts.assign(missing=counts["missing"] + without_value)
+
+
+def _leaderboard(
+    ranking: Ranking, counts: pd.DataFrame, draws: Bootstrap | None, sets: RankSets | None
+) -> pd.DataFrame:
     frame = pd.DataFrame(
         {
             "task": ranking.task,
@@ -339,7 +337,7 @@ def _leaderboard(
             "submission": ranking.submissions,
             "value": ranking.values,
             "better": ranking.better,
-            **{name: counts[name].to_numpy().astype(int) for name in ("missing", "penalised", "skipped")},
+            **{name: counts[name].to_numpy() for name in ("missing", "penalised", "skipped")},
         }
     )
     if draws is not None and sets is not None:

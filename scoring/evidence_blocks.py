@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -167,8 +167,8 @@ def consensus_tables(rankings: Mapping[str, Mapping[str, float]]) -> Iterator[tu
     names = euclidean(rankings).submissions
     if len(names) <= MAX_LINEAR:
         exact = kemeny(rankings, "weak" if len(names) <= MAX_WEAK else "linear", listed=1)
-        rows = {"method": "kemeny", "submission": names, "score": float(exact.distance), "rank": exact.optima[0]}
-        yield "consensus.csv", pd.DataFrame(rows).sort_values(["rank", "submission"])
+        own: dict[str, Any] = {"method": "kemeny", "submission": names, "score": float(exact.distance)}
+        yield "consensus.csv", pd.DataFrame({**own, "rank": exact.optima[0]}).sort_values(["rank", "submission"])
     ranks = {task: np.array([own[name] for name in names]) for task, own in rankings.items()}
     yield "rank_dissimilarities.csv", compare(ranks).rename(columns={"first": "task_1", "second": "task_2"})
     linkages: tuple[Literal["complete", "average"], ...] = ("complete", "average")
