@@ -218,7 +218,8 @@ def _probabilities(
 ) -> Floats:
     """Return one probability per case; a case without answer stands on the wrong side, or gets the declared one."""
     declared = spec.missing if isinstance(spec.missing, float) else None
-    wrong = np.where(truth, 0.0, 1.0) if declared is None else np.full(len(cases), declared)
+    # beyond 0 and 1, so that no answer ranks below a missing one
+    wrong = np.where(truth, -1.0, 2.0) if declared is None else np.full(len(cases), declared)
     return np.array([answers.get(case, wrong[index]) for index, case in enumerate(cases)], dtype=np.float64)
 
 
