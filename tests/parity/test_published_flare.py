@@ -153,7 +153,7 @@ def test_last_slice_counts_only_when_corrected(scored: Callable[..., pd.DataFram
 def test_organ_on_a_single_slice_does_not_crash(scored: Callable[..., pd.DataFrame]) -> None:
     truth = np.zeros((12, 12, 12), np.uint8)
     truth[4:8, 4:8, 5] = 6
-    truth[2:6, 2:6, 2:6] = 1
+    truth[8:12, 8:12, 7:11] = 1
     guess = truth.copy()
     guess[4:6, 4:8, 5] = 0
     guess[4:8, 4:8, 6] = 6  # outside the reference's slices
