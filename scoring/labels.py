@@ -65,7 +65,13 @@ def to_whole_numbers(
     smallest, largest = int(values.min()), int(values.max())
     if smallest < 0:
         raise _voxel_refusal(
-            MaskCode.VALUE_NEGATIVE, path, header, first_voxel, values < 0, values, "labels are 0 or positive"
+            MaskCode.VALUE_NEGATIVE,
+            path,
+            header,
+            first_voxel,
+            values < 0,
+            values,
+            "use 0 for background and positive labels",
         )
     if largest > LARGEST_LABEL:
         raise _voxel_refusal(

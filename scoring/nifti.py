@@ -93,10 +93,11 @@ def _recognise(start: bytes, path: Path) -> tuple[str, _Layout]:
         layout = _LAYOUTS.get(struct.unpack(order + "i", start)[0])
         if layout:
             return order, layout
+    twice = "; it was compressed twice" if start[:2] == b"\x1f\x8b" else ""
     raise refusal(
         MaskCode.FORMAT_MISMATCH,
         path,
-        f"the content is not NIfTI (it starts with {start.hex(' ')})",
+        f"the content is not NIfTI (it starts with {start.hex(' ')}{twice})",
         "save the mask as NIfTI, or give the file the extension of its true format",
     )
 

@@ -3,113 +3,28 @@
 from __future__ import annotations
 
 import gzip
-import os
-import socket
+import runpy
 import struct
-import time
-import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from medpodium.challenges.findings import MedpodiumError, Severity
-from medpodium.scoring import inflate
-from medpodium.scoring.checking import check_labels, check_prediction, match_files
-from medpodium.scoring.inflate import ReadLimits, open_regular
+from medpodium.scoring.checking import check_labels, check_prediction
+from medpodium.scoring.inflate import ReadLimits
 from medpodium.scoring.mask_codes import MaskCode, MaskError
 from medpodium.scoring.masks import read_mask
 
-CPU_SECONDS = 2.0
-PEAK_BYTES = 48 << 20
-SHAPE_XYZ = (6, 5, 4)
-VOXELS = 120
+files = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("maskfiles.py"))))
+nifti, packed, voxels, refused = files.nifti, files.packed, files.voxels, files.refused
+meta, nrrd, bomb = files.meta, files.nrrd, files.bomb
+GZ, NII, MHA, NRRD = files.GZ, files.NII, files.MHA, files.NRRD
+SHAPE_XYZ, VOXELS = files.SHAPE_XYZ, files.VOXELS
 LABELS = {1: "liver", 2: "tumour"}
-posix = pytest.mark.skipif(os.name != "posix", reason="POSIX file kinds")
-
-
-def nifti(
-    data: bytes | None = None,
-    *,
-    dim: tuple[int, ...] = (3, *SHAPE_XYZ),
-    datatype: int = 2,
-    pixdim: tuple[float, ...] = (1, 0.8, 0.8, 2.5),
-    offset: float = 352,
-    slope: float = 1,
-    intercept: float = 0,
-    codes: tuple[int, int] = (0, 1),
-    rows: tuple[float, ...] = (-0.8, 0, 0, 10, 0, -0.8, 0, 20, 0, 0, 2.5, -30),
-    quaternion: tuple[float, ...] = (0, 0, 1, 10, 20, -30),
-    magic: bytes = b"n+1\0",
-    units: int = 2,
-    extension: bytes = b"\0\0\0\0",
-) -> bytes:
-    """Write a NIfTI-1 file field by field, as its definition lays them out."""
-    header = bytearray(348)
-    struct.pack_into("<i", header, 0, 348)
-    struct.pack_into("<8h", header, 40, *dim, *(1,) * (8 - len(dim)))
-    struct.pack_into("<h", header, 70, datatype)
-    struct.pack_into("<8f", header, 76, *pixdim, *(0,) * (8 - len(pixdim)))
-    struct.pack_into("<3f", header, 108, offset, slope, intercept)
-    header[123] = units
-    struct.pack_into("<2h", header, 252, *codes)
-    struct.pack_into("<6f", header, 256, *quaternion)
-    struct.pack_into("<12f", header, 280, *rows)
-    header[344:348] = magic
-    return bytes(header) + extension + (bytes(VOXELS) if data is None else data)
-
-
-def packed(*parts: bytes) -> bytes:
-    return b"".join(gzip.compress(part, 1) for part in parts)
-
-
-def voxels(kind: str, *values: float) -> bytes:
-    """Return 120 voxels of a type, the first ones with the given values."""
-    array = np.zeros(VOXELS, dtype=kind)
-    array[: len(values)] = values
-    return array.tobytes()
-
-
-def meta(data: bytes = bytes(VOXELS), **changed: str) -> bytes:
-    fields = {
-        "ObjectType": "Image",
-        "NDims": "3",
-        "BinaryData": "True",
-        "CompressedData": "False",
-        "TransformMatrix": "1 0 0 0 1 0 0 0 1",
-        "Offset": "0 0 0",
-        "ElementSpacing": "0.8 0.8 2.5",
-        "DimSize": "6 5 4",
-        "ElementType": "MET_UCHAR",
-        **changed,
-    }
-    fields["ElementDataFile"] = fields.pop("ElementDataFile", "LOCAL")
-    return "".join(f"{key} = {value}\n" for key, value in fields.items()).encode() + data
-
-
-def nrrd(data: bytes = bytes(VOXELS), **changed: str) -> bytes:
-    fields = {
-        "type": "unsigned char",
-        "dimension": "3",
-        "space": "left-posterior-superior",
-        "sizes": "6 5 4",
-        "space directions": "(0.8,0,0) (0,0.8,0) (0,0,2.5)",
-        "encoding": "raw",
-        "space origin": "(0,0,0)",
-        **{key.replace("_", " "): value for key, value in changed.items()},
-    }
-    return b"NRRD0005\n" + "".join(f"{key}: {value}\n" for key, value in fields.items()).encode() + b"\n" + data
-
-
-def bomb() -> bytes:
-    """One gigabyte of zeros behind a volume of 120 voxels."""
-    return packed(nifti()) + packed(bytes(1 << 24)) * 64
-
-
-GZ, NII, MHA, NRRD = "case.nii.gz", "case.nii", "case.mha", "case.nrrd"
 SMOOTH = np.linspace(0.001, 0.999, VOXELS)
 
 # name: (file name, content, code, what the message must show)
@@ -120,6 +35,7 @@ BROKEN: dict[str, tuple[str, Callable[[], bytes], MaskCode, str]] = {
     "plain nifti named gz": (GZ, nifti, MaskCode.FORMAT_MISMATCH, "not gzip"),
     "gzip named nii": (NII, lambda: packed(nifti()), MaskCode.FORMAT_MISMATCH, "1f 8b"),
     "zip named nii.gz": (GZ, lambda: b"PK\3\4" + bytes(400), MaskCode.FORMAT_MISMATCH, "50 4b"),
+    "gzip twice": (GZ, lambda: packed(packed(nifti())), MaskCode.FORMAT_MISMATCH, "compressed twice"),
     "text in gzip": (GZ, lambda: packed(b"hello world" * 50), MaskCode.FORMAT_MISMATCH, "68 65 6c 6c"),
     "text named mha": (MHA, lambda: b"ElementDataFile = LOCAL\n", MaskCode.FORMAT_MISMATCH, "MetaImage"),
     "text named nrrd": (NRRD, lambda: b"hello", MaskCode.FORMAT_MISMATCH, "NRRD"),
@@ -219,33 +135,6 @@ def good(tmp_path: Path) -> Path:
     return path
 
 
-class Bounded:
-    """Asserts that a block takes little CPU time and memory."""
-
-    def __enter__(self) -> Bounded:
-        tracemalloc.start()
-        self.start = time.process_time()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        seconds = time.process_time() - self.start
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert seconds < CPU_SECONDS
-        assert peak < PEAK_BYTES
-
-
-def refused(path: Path, code: MaskCode, shows: str, limits: ReadLimits | None = None) -> None:
-    with Bounded(), pytest.raises(MaskError) as caught:
-        read_mask(path, limits=limits or ReadLimits())
-    (finding,) = caught.value.findings
-    assert finding.code is code
-    assert path.name in finding.where
-    assert shows in finding.cause
-    assert len(finding.fix) > 8
-    assert "\n" not in str(finding)
-
-
 @pytest.mark.parametrize("name", BROKEN)
 def test_every_broken_file_has_its_own_finding(name: str, tmp_path: Path, good: Path) -> None:
     file_name, content, code, shows = BROKEN[name]
@@ -301,7 +190,7 @@ def test_odd_files_are_read_and_say_what_is_odd(name: str, tmp_path: Path) -> No
     file_name, content, code, shows = ODD[name]
     path = tmp_path / file_name
     path.write_bytes(content())
-    with Bounded():
+    with files.Bounded():
         mask = read_mask(path)
     assert mask.array.shape == SHAPE_XYZ[::-1]
     (finding,) = (found for found in mask.findings if found.code is code)
@@ -314,86 +203,6 @@ def test_a_float_rounding_error_is_not_a_wrong_label(tmp_path: Path) -> None:
     path = tmp_path / NII
     path.write_bytes(nifti(voxels("f4", 1.0000001, 1.99999), datatype=16))
     assert read_mask(path).array.ravel()[:3].tolist() == [1, 2, 0]
-
-
-@posix
-def test_special_files_are_refused_without_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # socket paths are short
-    (tmp_path / "true.nii.gz").write_bytes(packed(nifti()))
-    os.mkfifo("fifo.nii.gz")
-    (tmp_path / "folder.nii.gz").mkdir()
-    (tmp_path / "link.nii.gz").symlink_to("true.nii.gz")
-    (tmp_path / "away.nii.gz").symlink_to("/dev/zero")
-    (tmp_path / "loop.nii.gz").symlink_to("loop.nii.gz")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind("socket.nii.gz")
-        refused(Path("socket.nii.gz"), MaskCode.FILE_SOCKET, "socket")
-    refused(tmp_path / "fifo.nii.gz", MaskCode.FILE_FIFO, "FIFO")
-    refused(tmp_path / "folder.nii.gz", MaskCode.FILE_DIRECTORY, "folder")
-    refused(tmp_path / "missing.nii.gz", MaskCode.FILE_MISSING, "no such file")
-    for name in ("link", "away", "loop"):
-        refused(tmp_path / f"{name}.nii.gz", MaskCode.FILE_SYMLINK, "symbolic link")
-    with pytest.raises(MaskError) as caught, open_regular(Path("/dev/zero")):
-        pass
-    assert caught.value.findings[0].code is MaskCode.FILE_DEVICE
-    assert read_mask(tmp_path / "link.nii.gz", limits=ReadLimits(follow_links=True)).array.shape == (4, 5, 6)
-    with pytest.raises(MaskError) as caught:
-        read_mask(tmp_path / "away.nii.gz", limits=ReadLimits(follow_links=True))
-    assert caught.value.findings[0].code is MaskCode.FILE_DEVICE
-
-
-@posix
-def test_a_file_swapped_for_a_fifo_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between looking and opening, the file becomes something else: neither waited for nor read."""
-    true_open = os.open
-
-    def swapping(kind: Callable[[Path], None]) -> Callable[..., int]:
-        def swap(path: Path, flags: int) -> int:
-            path.unlink()
-            kind(path)
-            return true_open(path, flags)
-
-        return swap
-
-    for kind, code in (
-        (os.mkfifo, MaskCode.FILE_FIFO),
-        (lambda path: path.write_bytes(packed(nifti())), MaskCode.FILE_REPLACED),
-        (lambda path: path.symlink_to("/etc/passwd"), MaskCode.FILE_UNREADABLE),
-    ):
-        path = tmp_path / GZ
-        path.unlink(missing_ok=True)
-        path.write_bytes(packed(nifti()))
-        held = path.open("rb")  # keeps the inode from being reused
-        monkeypatch.setattr(inflate.os, "open", swapping(kind))
-        with pytest.raises(MaskError) as caught:
-            read_mask(path)
-        monkeypatch.undo()
-        held.close()
-        assert caught.value.findings[0].code is code
-
-
-@posix
-def test_unreadable_names_and_modes(tmp_path: Path) -> None:
-    refused(tmp_path / ("x" * 300 + ".nii.gz"), MaskCode.FILE_UNREADABLE, "cannot be looked up")
-    with pytest.raises(MaskError) as caught:
-        read_mask(tmp_path / "a\0b.nii.gz")
-    assert caught.value.findings[0].code is MaskCode.FILE_UNREADABLE
-    if os.geteuid() != 0:
-        path = tmp_path / GZ
-        path.write_bytes(packed(nifti()))
-        path.chmod(0)
-        refused(path, MaskCode.FILE_UNREADABLE, "cannot be opened")
-
-
-def test_a_sparse_terabyte_is_not_read(tmp_path: Path) -> None:
-    path = tmp_path / NII
-    with path.open("wb") as file:
-        file.write(nifti())
-        try:
-            file.truncate(1 << 40)
-        except OSError:
-            file.truncate(5 << 30)
-    refused(path, MaskCode.FILE_TOO_LARGE, "the limit is 4294967296")
 
 
 def test_limits_are_kept(tmp_path: Path) -> None:
@@ -416,59 +225,6 @@ def test_labels_out_of_schema_are_listed(tmp_path: Path) -> None:
     assert unknown.code is MaskCode.LABEL_UNKNOWN
     assert "7 (2 voxels)" in unknown.cause
     assert "1 liver, 2 tumour" in unknown.fix
-
-
-def test_a_name_cannot_write_to_the_terminal(tmp_path: Path) -> None:
-    path = tmp_path / "case\x1b[2J\nok.nii.gz"
-    try:
-        path.write_bytes(b"")
-    except OSError:
-        pytest.skip("this file system refuses such names")
-    with pytest.raises(MaskError) as caught:
-        read_mask(path)
-    text = str(caught.value.findings[0])
-    assert "case\\x1b[2J\\nok" in text
-    assert text.isprintable()
-
-
-@posix
-def test_a_hostile_folder_is_listed_without_following_it(tmp_path: Path) -> None:
-    folder = tmp_path / "predictions of a team, ünïcode"
-    folder.mkdir()
-    content = packed(nifti(voxels("u1", 1)))
-    names = [
-        "a.nii.gz", "A.nii.gz",  # by case
-        "caf\u00e9.nii.gz", "cafe\u0301.nii.gz",  # by Unicode form
-        "b.nii", "C.nii.gz", "d.nii.gz", "bad\x07bell.nii.gz", "stray.csv", ".DS_Store",
-    ]  # fmt: skip
-    for name in names:
-        (folder / name).write_bytes(content)
-    if len(list(folder.iterdir())) < len(names):
-        pytest.skip("this file system folds names")
-    (folder / "loop").symlink_to(folder)
-    os.mkfifo(folder / "e.nii.gz")
-    with open(os.fsencode(folder) + b"/\xff\xfe.nii.gz", "wb") as file:  # noqa: PTH123
-        file.write(content)
-    with Bounded():
-        paths, findings = match_files(folder, "{case}.nii.gz", ["a", "caf\u00e9", "b", "c", "d", "e", "f"])
-    assert paths == {"d": folder / "d.nii.gz", "e": folder / "e.nii.gz"}
-    found = {(finding.code, Path(finding.where).name): finding for finding in findings}
-    name = folder.name
-    assert {code for code, _ in found} == {
-        MaskCode.NAME_DUPLICATE_CASE, MaskCode.NAME_DUPLICATE_UNICODE, MaskCode.NAME_OTHER_EXTENSION,
-        MaskCode.CASE_MISSING, MaskCode.FILE_SYMLINK, MaskCode.FILE_EXTRA, MaskCode.NAME_CONTROL_CHARACTER,
-        MaskCode.NAME_NOT_UNICODE,
-    }  # fmt: skip
-    assert "'A.nii.gz' and 'a.nii.gz'" in found[MaskCode.NAME_DUPLICATE_CASE, name].cause
-    assert "\\u0301" in found[MaskCode.NAME_DUPLICATE_UNICODE, name].cause
-    assert "'b.nii'" in found[MaskCode.NAME_OTHER_EXTENSION, "b.nii.gz"].cause
-    assert "rename it to 'c.nii.gz'" in found[MaskCode.CASE_MISSING, "c.nii.gz"].fix
-    assert (MaskCode.CASE_MISSING, "f.nii.gz") in found
-    assert (MaskCode.FILE_EXTRA, "stray.csv") in found
-    assert (MaskCode.FILE_EXTRA, ".DS_Store") not in found
-    assert all(str(finding).isprintable() for finding in findings)
-    refused(paths["e"], MaskCode.FILE_FIFO, "FIFO")
-    assert read_mask(paths["d"]).array.any()
 
 
 def test_every_bad_case_is_reported_and_the_others_are_checked(tmp_path: Path, good: Path) -> None:
