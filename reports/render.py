@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING
-
-import pandas as pd
 
 from medpodium.reports.document import Cell, Column, Document, Figure, Table
 from medpodium.reports.draw import inline_svg
@@ -25,6 +24,7 @@ _VARIABLES = {INK: "var(--ink)", PAPER: "var(--sheet)", RULE: "var(--rule)", MUT
 _WIDTH = re.compile(r'<svg([^>]*?) width="([\d.]+)pt"')
 _SIZE = re.compile(r'(<svg[^>]*?) width="[\d.]+pt"|(<svg[^>]*?) height="[\d.]+pt"')
 _TEAM_LENGTH = 48
+_COMPRESS_ABOVE = 30_000
 
 
 @dataclass(frozen=True)
@@ -71,15 +71,18 @@ def to_html(document: Document, version: str, links: Mapping[str, str] | None = 
         cells=_cells_with(colours, links or {}),
         head_class=_head_class,
         svg=_svg,
-        svg_uri=lambda figure: _uri("image/svg+xml", figure.files["svg"]),
-        csv_uri=lambda item: _uri("text/csv;charset=utf-8", to_csv(_frame(item))),
+        data=_data,
         png_uri=lambda png: _uri("image/png", png),
         colour=lambda name: colours.get(name, MUTED),
     )
 
 
-def _frame(item: Table | Figure) -> pd.DataFrame:
-    return item.frame() if isinstance(item, Table) else item.data
+def _data(item: Table | Figure) -> dict[str, str]:
+    """Return address and file name of the download of a table's or figure's data; large ones are compressed."""
+    content = to_csv(item.frame() if isinstance(item, Table) else item.data)
+    if len(content) <= _COMPRESS_ABOVE:
+        return {"uri": _uri("text/csv;charset=utf-8", content), "name": f"{item.id}.csv"}
+    return {"uri": _uri("application/gzip", gzip.compress(content, 6, mtime=0)), "name": f"{item.id}.csv.gz"}
 
 
 def _uri(kind: str, content: bytes) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,10 @@ class ReportCode(Code):
     NUMBER_DIFFERS = "report-number-differs"
     NO_MANIFEST = "report-no-manifest"
     CANNOT_RANK = "report-cannot-rank"
+
+
+CASE_MEAN = "(mean)"
+"""Structure that stands for the mean over the structures of a case, as in the evidence tables."""
 
 
 @dataclass(frozen=True)
@@ -164,14 +168,49 @@ class TaskResults:
 
     def matrix(self, panel: Panel) -> pd.DataFrame:
         """Return the values of a panel as cases x submissions, best submission first; NaN where there is none."""
-        rows = self.scores[
-            (self.scores["structure"] == panel.structure)
-            & (self.scores["metric"] == panel.metric)
-            & (self.scores["case"] != "")
-            & ~self.scores["status"].isin([table.SKIPPED])
-        ]
-        values = rows.pivot(index="case", columns="submission", values="value")
-        return values.reindex(columns=self.order).sort_index().dropna(how="all")
+        if panel.structure == CASE_MEAN:
+            return self._case_means(panel)
+        return self._matrices[panel.structure, panel.metric]
+
+    @cached_property
+    def _matrices(self) -> dict[tuple[str, str], pd.DataFrame]:
+        rows = self.scores[(self.scores["case"] != "") & (self.scores["status"] != table.SKIPPED)]
+        found = {}
+        for (structure, metric), part in rows.groupby(["structure", "metric"], sort=False):
+            values = part.pivot(index="case", columns="submission", values="value")
+            found[str(structure), str(metric)] = values.reindex(columns=self.order).sort_index().dropna(how="all")
+        return found
+
+    @cached_property
+    def overall(self) -> list[Panel]:
+        """One panel per metric: its only structure, or the mean over the structures of a case."""
+        found = []
+        for name in dict.fromkeys(panel.metric for panel in self.panels):
+            mine = [panel for panel in self.panels if panel.metric == name]
+            if len(mine) == 1:
+                found += mine
+            else:
+                title = f"{self.metric(name).name}, mean over structures"
+                found.append(replace(mine[0], structure=CASE_MEAN, title=title))
+        return found
+
+    def _case_means(self, panel: Panel) -> pd.DataFrame:
+        """Return the mean over the structures of a case; NaN where a submission lacks one that another has."""
+        parts = [self.matrix(one) for one in self.panels if one.metric == panel.metric]
+        cases = sorted(set().union(*(part.index for part in parts)))
+        cells = np.stack([part.reindex(cases).to_numpy(float) for part in parts])
+        asked = np.isfinite(cells).any(axis=2, keepdims=True)
+        some = asked.sum(axis=0)
+        with np.errstate(invalid="ignore"):
+            means = np.where(asked, cells, 0.0).sum(axis=0) / np.where(some > 0, some, np.nan)
+        return pd.DataFrame(means, index=pd.Index(cases, name="case"), columns=self.order)
+
+    def table(self, name: str, panel: Panel | None = None) -> pd.DataFrame:
+        """Return an evidence table of this task, or of one panel of it; empty when there is none."""
+        found = self.evidence.get(name, pd.DataFrame())
+        if panel is None or found.empty:
+            return found
+        return found[(found["metric"] == panel.metric) & (found["structure"] == panel.structure)]
 
     def places(self, panel: Panel, ties: str = "min") -> pd.DataFrame:
         """Return the place of each submission within each case, cases x submissions.
@@ -225,6 +264,7 @@ class Results:
     resources: pd.DataFrame | None = None
     campaign: Path | None = None
     anonymous: bool = False
+    consensus: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def submissions(self) -> list[str]:

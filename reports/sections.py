@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from medpodium.reports import bias, tables, text
+from medpodium.reports import bias, illustrate_groups, tables, text
 from medpodium.reports.document import Block, Column, Document, Items, Paragraph, Section, Table
+from medpodium.reports.illustrate_raw import failures, raw_data
+from medpodium.reports.illustrate_stability import stability_section
 from medpodium.reports.results import Results, TaskResults, slug
-
-_GROUP_METRICS = 4
-"""Group tables are printed for at most this many metrics; the rest is in the data files."""
 
 
 def assemble(results: Results, title: str | None = None) -> Document:
@@ -16,7 +15,8 @@ def assemble(results: Results, title: str | None = None) -> Document:
     several = len(results.tasks) > 1
     sections = [_ranking(results)]
     for task in results.tasks:
-        sections += [part for part in _task_sections(results, task, several) if part]
+        sections += [part for part in _task_sections(task, several) if part]
+    sections.append(illustrate_groups.across_tasks(results, results.consensus))
     sections += [_methods(results), _reliability(results)]
     return Document(
         title or challenge.title,
@@ -79,25 +79,18 @@ def _ranking(results: Results) -> Section:
     return Section("ranking", "Ranking", tuple(blocks))
 
 
-def _task_sections(results: Results, task: TaskResults, several: bool) -> list[Section]:
+def _task_sections(task: TaskResults, several: bool) -> list[Section]:
     prefix = f"{task.title}: " if several else ""
-    key = slug(task.name)
-    per_structure = [table for name in task.task.metrics if (table := tables.per_structure(task, name))]
-    scores = Section(f"scores-{key}", f"{prefix}Scores", tuple(per_structure))
-    groups = tuple(
-        Section(
-            f"group-{key}-{slug(group)}",
-            f"By {tables.group_title(task, group)}",
-            tuple(
-                table
-                for name in list(task.task.metrics)[:_GROUP_METRICS]
-                if (table := tables.per_group(task, group, name))
-            ),
-            folded=True,
-        )
-        for group in task.groups
-    )
-    return [scores, Section(f"subgroups-{key}", f"{prefix}Subgroups", sections=tuple(part for part in groups if part))]
+    per_structure = tuple(table for name in task.task.metrics if (table := tables.per_structure(task, name)))
+    return [
+        Section(f"scores-{slug(task.name)}", f"{prefix}Scores", per_structure),
+        stability_section(task, prefix),
+        raw_data(task, prefix),
+        illustrate_groups.structures(task, prefix),
+        illustrate_groups.subgroup_sections(task, prefix),
+        illustrate_groups.cost_section(task, prefix),
+        illustrate_groups.transfer_section(task, prefix),
+    ]
 
 
 def _methods(results: Results) -> Section:
@@ -125,6 +118,9 @@ def _reliability(results: Results) -> Section:
         blocks.append(Paragraph(text.skips_and_penalties(task, counts)))
         if list(counts.columns) != ["ok"]:
             blocks.append(tables.penalties(task))
+        panel = failures(task)
+        if panel is not None:
+            blocks.append(panel)
     parts = [Section("missing", "Missing, skipped and penalised scores", tuple(blocks))]
     if results.findings:
         rows = tuple(
@@ -159,5 +155,6 @@ def _unconfirmed(results: Results) -> Section:
     )
     columns = (Column("Field"), Column("Value"), Column("Why it is unconfirmed"))
     table = Table("unconfirmed", "Facts without a primary source", columns, rows)
-    words = f"{text.count(len(facts), 'fact')} of the challenge file {'has' if len(facts) == 1 else 'have'} no primary source."
+    verb = "has" if len(facts) == 1 else "have"
+    words = f"{text.count(len(facts), 'fact')} of the challenge file {verb} no primary source."
     return Section("unconfirmed", "Unconfirmed facts", (Paragraph(words), table), folded=len(facts) > 8)

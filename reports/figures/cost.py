@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from medpodium.reports.figures.layout import WIDTH, grid, label, labels, new_figure, row_font, rows_height, single
+from medpodium.reports.figures.raw import boxes
 from medpodium.reports.palette import INK, MUTED, MUTED_SCHEME, Look
 
 if TYPE_CHECKING:
@@ -182,11 +183,7 @@ def transfer_by_group(gains: pd.DataFrame, axis: str) -> Figure:
                 color=MUTED_SCHEME[at],
                 markeredgewidth=0,
             )
-            line = {"color": INK, "linewidth": 0.9}
-            axes.boxplot(
-                values, positions=[spot], orientation="horizontal", widths=0.5, showfliers=False, manage_ticks=False,
-                boxprops=line, whiskerprops=line, capprops=line, medianprops={"color": INK, "linewidth": 1.8},
-            )  # fmt: skip
+            boxes(axes, [values], [spot], 0.5)
             names.append(f"{label(str(group) or 'unknown', 18)} (n = {values.size}), {label(model, 16)}")
             spots.append(spot)
             spot += 1

@@ -29,7 +29,10 @@ _VECTOR_DOTS = 1500
 """More dots than this are drawn as one picture inside the vector figure: a file of 11,000 paths helps nobody."""
 PODIUMS = 8
 """Places and submissions a podium plot shows before the rest is pooled."""
-_LINES = 300
+_LINES = 150
+"""Lines of a podium plot; with more cases, every second, third, ... case gets one."""
+_NUMBERS = 170
+"""Filled cells of a ranking heatmap up to which each is printed as a number too."""
 
 
 def dot_box(
@@ -72,21 +75,11 @@ def dot_box(
             shown, jitter, "o", markersize=3.4 if shown.size < 60 else 2.4 if shown.size < 300 else 1.8,
             color=look.colour(name), alpha=0.75 if shown.size < 60 else 0.32, markeredgewidth=0, rasterized=raster,
         )  # fmt: skip
-        box = {"color": INK, "linewidth": 0.9}
-        axes.boxplot(
-            shown, positions=[row], orientation="horizontal", widths=0.52, showfliers=False, manage_ticks=False,
-            boxprops=box, whiskerprops=box, capprops=box, medianprops={"color": INK, "linewidth": 2.0},
-        )  # fmt: skip
-        axes.plot(
-            shown.mean(),
-            row,
-            "D",
-            markersize=3.6,
-            color=PAPER,
-            markeredgecolor=INK,
-            markeredgewidth=0.9,
-            zorder=5,
-        )
+    boxes(axes, [values[name].to_numpy(float) for name in order], range(len(order)), 0.52)
+    means = values[list(order)].mean().to_numpy(float)
+    axes.plot(
+        means, range(len(order)), "D", markersize=3.6, color=PAPER, markeredgecolor=INK, markeredgewidth=0.9, zorder=5
+    )
     name_rows(axes, order, row_font(len(order), height))
     axes.set_xlabel(axis)
     if bounds:
@@ -94,6 +87,31 @@ def dot_box(
         axes.set_xlim(bounds[0] - pad, bounds[1] + pad)
     axes.grid(axis="x")
     return figure
+
+
+def boxes(axes: Axes, samples: Sequence[np.ndarray], spots: Sequence[float], width: float) -> None:
+    """Draw one horizontal box plot per sample: quartiles, median, whiskers to the last value within 1.5 box lengths."""
+    from matplotlib.collections import PolyCollection
+
+    rows = []
+    for sample, spot in zip(samples, spots, strict=True):
+        kept = sample[np.isfinite(sample)]
+        if kept.size:
+            low, middle, high = np.quantile(kept, (0.25, 0.5, 0.75))
+            reach = 1.5 * (high - low)
+            rows.append((spot, kept[kept >= low - reach].min(), low, middle, high, kept[kept <= high + reach].max()))
+    if not rows:
+        return
+    spot, left, low, middle, high, right = np.array(rows).T
+    half = width / 2
+    corners = np.stack([low, spot - half, low, spot + half, high, spot + half, high, spot - half], axis=1).reshape(
+        -1, 4, 2
+    )
+    line = {"colors": INK, "linewidth": 0.9, "zorder": 4}
+    axes.add_collection(PolyCollection(list(corners), facecolors="none", edgecolors=INK, linewidths=0.9, zorder=4))
+    axes.hlines(np.r_[spot, spot], np.r_[left, high], np.r_[low, right], **line)
+    axes.vlines(np.r_[left, right], np.r_[spot, spot] - half / 2, np.r_[spot, spot] + half / 2, **line)
+    axes.vlines(middle, spot - half, spot + half, colors=INK, linewidth=2.0, zorder=4)
 
 
 def podium(ranks: pd.DataFrame, values: pd.DataFrame, order: Sequence[str], look: Look, axis: str) -> Figure:
@@ -108,6 +126,8 @@ def podium(ranks: pd.DataFrame, values: pd.DataFrame, order: Sequence[str], look
     ranks, values : pandas.DataFrame
         Cases x submissions: places within the case (ties broken at random, whole numbers) and values.
     """
+    from matplotlib.collections import LineCollection
+
     shown = list(order[:PODIUMS])
     places = min(len(order), PODIUMS) + (1 if len(order) > PODIUMS else 0)
     figure = new_figure(WIDTH, 5.2)
@@ -119,19 +139,13 @@ def podium(ranks: pd.DataFrame, values: pd.DataFrame, order: Sequence[str], look
     offset = (np.arange(len(shown)) - (len(shown) - 1) / 2) * width
     across = place + offset
     raster = place.size > _VECTOR_DOTS
-    cases = np.flatnonzero(np.isfinite(place).all(axis=1))
-    step = max(1, -(-len(cases) // _LINES))
-    for case in cases[::step]:
-        line = np.argsort(across[case])
-        upper.plot(
-            across[case][line],
-            height[case][line],
-            color=MUTED,
-            alpha=0.1,
-            linewidth=0.5,
-            rasterized=True,
-            zorder=1,
-        )
+    whole = np.flatnonzero(np.isfinite(place).all(axis=1) & np.isfinite(height).all(axis=1))
+    whole = whole[:: max(1, -(-len(whole) // _LINES))]
+    turn = np.argsort(across[whole], axis=1)
+    lines = np.stack([np.take_along_axis(part[whole], turn, axis=1) for part in (across, height)], axis=-1)
+    upper.add_collection(
+        LineCollection(list(lines), colors=MUTED, alpha=0.12, linewidths=0.5, rasterized=raster, zorder=1)
+    )
     for column, name in enumerate(shown):
         upper.plot(
             across[:, column], height[:, column], linestyle="", marker=look.marker(name), markersize=3 if len(place) < 100 else 2.2,
@@ -188,7 +202,7 @@ def ranking_heatmap(counts: pd.DataFrame, order: Sequence[str]) -> Figure:
     figure, axes = single(min(WIDTH, 2.6 + 0.36 * columns) if columns < 12 else WIDTH, height)
     picture = axes.pcolormesh(np.where(table > 0, table, np.nan), cmap=f"{SEQUENTIAL}_r", vmin=0, linewidth=0)
     largest = table.max(initial=1)
-    if rows <= 22 and columns <= 22:
+    if np.count_nonzero(table) <= _NUMBERS:
         for at, place in np.argwhere(table > 0):
             dark = table[at, place] > 0.55 * largest
             axes.text(

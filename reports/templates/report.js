@@ -21,6 +21,23 @@
   const contents = document.querySelector(".contents details");
   if (contents && window.matchMedia("(min-width: 68rem)").matches) { contents.open = true; }
 
+  // A saved figure carries its own colours: variables of the page mean nothing outside it.
+  const light = { "--ink": "#1d2733", "--sheet": "#ffffff", "--rule": "#d9dee3", "--muted": "#6a7682" };
+  for (const save of document.querySelectorAll("button.save")) {
+    save.addEventListener("click", () => {
+      const drawing = document.getElementById(save.dataset.figure).querySelector("svg").cloneNode(true);
+      drawing.removeAttribute("style");
+      drawing.removeAttribute("aria-hidden");
+      let text = new XMLSerializer().serializeToString(drawing);
+      for (const [variable, colour] of Object.entries(light)) { text = text.replaceAll(`var(${variable})`, colour); }
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob([text], { type: "image/svg+xml" }));
+      link.download = `${save.dataset.figure}.svg`;
+      link.click();
+      URL.revokeObjectURL(link.href);
+    });
+  }
+
   const value = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
   const compare = (a, b, numeric) => {
     if (!numeric) { return a.localeCompare(b, undefined, { numeric: true }); }
