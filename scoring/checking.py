@@ -25,7 +25,7 @@ from medpodium.scoring.geometry import DEFAULT_TOLERANCE, GeometryTolerance, com
 from medpodium.scoring.inflate import DEFAULT_LIMITS, ReadLimits
 from medpodium.scoring.labels import LabelArray
 from medpodium.scoring.mask_codes import MaskCode, finding, warning
-from medpodium.scoring.masks import Mask, read_mask
+from medpodium.scoring.masks import Mask, read_geometry, read_mask
 from medpodium.scoring.matching import find_repeated, match_files, match_structure_files
 
 __all__ = [
@@ -71,6 +71,11 @@ def check_files(
     masks: list[Mask] = []
     for path, limits in ((reference, reference_limits), (prediction, prediction_limits)):
         try:
+            if masks and sorted(read_geometry(path, limits=limits).shape_zyx) != sorted(masks[0].geometry.shape_zyx):
+                # Nothing can be said about overlap, so a volume of any size costs no more than its header.
+                grid = read_geometry(path, limits=limits)
+                findings += compare_geometry(masks[0].geometry, grid, tolerance, str(path))
+                continue
             masks.append(read_mask(path, limits=limits))
             findings += masks[-1].findings
         except MedpodiumError as error:

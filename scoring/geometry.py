@@ -149,7 +149,7 @@ def compare_geometry(
         reordered = _reordering(reference, prediction, tolerance)
         if reordered is not None:
             return [_reordered_finding(*reordered, where)]
-    findings = _compare_shape(reference, prediction, where)
+    findings = compare_shape(reference, prediction, where)
     findings += _compare_spacing(reference, prediction, tolerance, where)
     if reference.oriented != prediction.oriented:
         who, severity = ("reference", Severity.WARNING) if prediction.oriented else ("prediction", Severity.ERROR)
@@ -215,7 +215,8 @@ def _reordered_finding(order: tuple[int, ...], reverse: tuple[bool, ...], where:
     )
 
 
-def _compare_shape(reference: Geometry, prediction: Geometry, where: str) -> list[Finding]:
+def compare_shape(reference: Geometry, prediction: Geometry, where: str = "prediction") -> list[Finding]:
+    """Say whether two grids differ in their number of voxels along an axis (no more than one finding)."""
     expected, got = reference.shape_xyz, prediction.shape_xyz
     if expected == got:
         return []

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from medpodium.challenges.findings import Finding, Severity
-from medpodium.scoring.geometry import Geometry
+from medpodium.scoring.geometry import Geometry, compare_shape
 from medpodium.scoring.inflate import DEFAULT_LIMITS, ByteStream, ReadLimits, Wrapping, open_regular
 from medpodium.scoring.labels import LabelArray, is_plain, stack_refusal, to_whole_numbers
-from medpodium.scoring.mask_codes import MaskCode, finding, refusal
+from medpodium.scoring.mask_codes import MaskCode, MaskError, finding, printable, refusal
 from medpodium.scoring.nifti import read_nifti_header
 from medpodium.scoring.text_headers import read_metaimage_header, read_nrrd_header
 from medpodium.scoring.volume_header import VolumeHeader, check_data_size
@@ -50,7 +50,7 @@ class Mask:
     findings: tuple[Finding, ...] = ()
 
 
-def read_mask(path: str | Path, *, limits: ReadLimits = DEFAULT_LIMITS) -> Mask:
+def read_mask(path: str | Path, *, limits: ReadLimits = DEFAULT_LIMITS, like: Geometry | None = None) -> Mask:
     """Read a label map.
 
     Parameters
@@ -59,6 +59,8 @@ def read_mask(path: str | Path, *, limits: ReadLimits = DEFAULT_LIMITS) -> Mask:
         A ``.nii``, ``.nii.gz``, ``.mha``, ``.mhd`` (embedded data) or ``.nrrd`` file.
     limits : ReadLimits
         How much is read at most.
+    like : Geometry, optional
+        Refuse a mask of another shape than this before its voxels are read.
 
     Returns
     -------
@@ -70,6 +72,7 @@ def read_mask(path: str | Path, *, limits: ReadLimits = DEFAULT_LIMITS) -> Mask:
         With a finding that names the file, the offending value and the fix.
     """
     with open_mask(path, limits=limits) as reader:
+        reader.refuse_unlike(like)
         return reader.read()
 
 
@@ -206,6 +209,12 @@ class MaskReader:
             count = min(slices, depth - first)
             yield first, self._labels(buffer[: count * height * width]).reshape(count, height, width)
         self._stream.expect_end()
+
+    def refuse_unlike(self, like: Geometry | None) -> None:
+        """Refuse another shape than that of a grid, before any voxel is read."""
+        different = compare_shape(like, self.geometry, printable(self._path)) if like is not None else []
+        if different:
+            raise MaskError(*different)
 
     def refuse_if_stack(self) -> None:
         """Refuse a 4-D file, saying what it looks like from its first voxels."""

@@ -16,7 +16,7 @@ from medpodium.challenges.findings import Finding, MedpodiumError, has_errors
 from medpodium.challenges.metrics import MetricSpec
 from medpodium.scoring import table
 from medpodium.scoring.checking import check_files, check_prediction
-from medpodium.scoring.geometry import Geometry, GeometryTolerance, compare_geometry
+from medpodium.scoring.geometry import Geometry, GeometryTolerance, compare_geometry, compare_shape
 from medpodium.scoring.inflate import DEFAULT_LIMITS, ReadLimits
 from medpodium.scoring.mask_codes import MaskCode
 from medpodium.scoring.masks import Mask, read_mask
@@ -109,15 +109,18 @@ def score_case(job: CaseJob) -> CaseScores:
     return CaseScores(rows, findings)
 
 
-def read_volume(files: MaskFiles, task: SegmentationTask, limits: ReadLimits = DEFAULT_LIMITS) -> Volume:
+def read_volume(
+    files: MaskFiles, task: SegmentationTask, limits: ReadLimits = DEFAULT_LIMITS, like: Geometry | None = None
+) -> Volume:
     """Read a label map, or one file per structure, as the volume to be measured.
 
-    Structures stored one per file may overlap; then each is measured on its own.
+    Structures stored one per file may overlap; then each is measured on its own. Files of another shape than that
+    of ``like`` are refused before their voxels are read.
     """
     if isinstance(files, Path):
-        mask = read_mask(files, limits=limits)
+        mask = read_mask(files, limits=limits, like=like)
         return Volume(mask.array, mask.geometry, mask.findings)
-    found = read_structures(files, limits=limits)
+    found = read_structures(files, limits=limits, like=like)
     if found.overlaps():
         single = {name: found.full(name) for name in found.structures}
         return Volume(None, found.geometry, found.findings, single)
@@ -148,7 +151,7 @@ def _cells(task: SegmentationTask) -> Iterator[tuple[str, MetricSpec, str]]:
 def _score_prediction(
     task: SegmentationTask, measures: CaseMeasures, files: MaskFiles, limits: ReadLimits, found: list[Finding]
 ) -> list[tuple[str, str, Score]]:
-    prediction = read_volume(files, task, limits)
+    prediction = read_volume(files, task, limits, measures.reference.geometry)
     found += prediction.findings
     where = _place(files)
     _check_grid(task, measures.reference.geometry, prediction.geometry, where, found)
@@ -193,7 +196,7 @@ def _check_grid(
     tolerance = GeometryTolerance(rules.spacing_relative, rules.origin_mm, rules.direction)
     differences = compare_geometry(reference, prediction, tolerance, where)
     if task.geometry.check == "shape":
-        differences = [item for item in differences if item.code is MaskCode.SHAPE_DIFFERS]
+        differences = compare_shape(reference, prediction, where)
     found += [item for item in differences if not has_errors([item])]
     errors = [item for item in differences if has_errors([item])]
     if errors:

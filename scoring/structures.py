@@ -104,7 +104,9 @@ class StructureSet:
         return Mask(array, self.geometry, (*self.findings, *lost))
 
 
-def read_structures(paths: Mapping[str, Path], *, limits: ReadLimits = DEFAULT_LIMITS) -> StructureSet:
+def read_structures(
+    paths: Mapping[str, Path], *, limits: ReadLimits = DEFAULT_LIMITS, like: Geometry | None = None
+) -> StructureSet:
     """Read one binary file per structure (TotalSegmentator's way), one at a time.
 
     Parameters
@@ -113,6 +115,8 @@ def read_structures(paths: Mapping[str, Path], *, limits: ReadLimits = DEFAULT_L
         File of each structure.
     limits : ReadLimits
         How much is read at most, per file.
+    like : Geometry, optional
+        Refuse structures of another shape than this before their voxels are read.
 
     Raises
     ------
@@ -126,6 +130,7 @@ def read_structures(paths: Mapping[str, Path], *, limits: ReadLimits = DEFAULT_L
     for name, path in paths.items():
         try:
             with open_mask(path, limits=limits) as reader:
+                reader.refuse_unlike(like)
                 if geometry is not None:
                     differences = compare_geometry(geometry, reader.geometry, where=str(path))
                     findings += differences

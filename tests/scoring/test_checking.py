@@ -24,8 +24,9 @@ from medpodium.scoring.checking import (
 )
 from medpodium.scoring.diagnosis import joint_counts, label_counts
 from medpodium.scoring.geometry import Geometry
-from medpodium.scoring.mask_codes import MaskCode
+from medpodium.scoring.mask_codes import MaskCode, MaskError
 from medpodium.scoring.masks import Mask, read_mask
+from medpodium.scoring.structures import read_structures
 
 LABELS = {1: "liver", 2: "right kidney", 3: "left kidney", 4: "spleen"}
 SHAPE = (40, 64, 72)
@@ -251,3 +252,18 @@ def test_the_same_bytes_for_two_cases_are_suspicious(tmp_path: Path) -> None:
     (finding,) = find_repeated({name: tmp_path / name for name in "abcd"})
     assert finding.code is MaskCode.FILE_SHARED
     assert "'a' and 'c'" in finding.cause
+
+
+def test_another_shape_costs_only_its_header(tmp_path: Path) -> None:
+    """The voxels of the larger file are damaged, and nobody notices, because nobody reads them."""
+    nib = pytest.importorskip("nibabel")
+    nib.save(nib.Nifti1Image(np.ones((6, 5, 4), np.uint8), np.eye(4)), tmp_path / "reference.nii")
+    image = nib.Nifti1Image(np.ones((9, 5, 4), np.uint8), np.eye(4)).to_bytes()
+    path = tmp_path / "prediction.nii.gz"
+    path.write_bytes(gzip.compress(image)[:-5])
+    findings = check_files(tmp_path / "reference.nii", path, LABELS)
+    assert [finding.code for finding in findings] == [MaskCode.SHAPE_DIFFERS]
+    with pytest.raises(MaskError, match="x 9 instead of 6"):
+        read_mask(path, like=read_mask(tmp_path / "reference.nii").geometry)
+    with pytest.raises(MaskError, match="x 9 instead of 6"):
+        read_structures({"liver": path}, like=read_mask(tmp_path / "reference.nii").geometry)
