@@ -50,13 +50,16 @@ def run_job(
         If nnU-Net failed otherwise; the finding names the log.
     """
     workspace.logs.mkdir(parents=True, exist_ok=True)
+    environment = workspace.environment(device)
+    if kind == "plan" and environment["nnUNet_n_proc_DA"] == "0":
+        environment["nnUNet_n_proc_DA"] = "1"  # the planner takes it for a number of threads
     log = workspace.logs / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{kind}.log"
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", "medpodium.baselines.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=workspace.environment(device),
+        env=environment,
         text=True,
         encoding="utf-8",
         errors="replace",

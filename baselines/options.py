@@ -10,7 +10,7 @@ import click
 _AXES = 3
 
 
-class PerAxis(click.ParamType):
+class PerAxis(click.ParamType):  # type: ignore[type-arg]
     """Three numbers in z, y, x order, separated by commas."""
 
     name = "z,y,x"
@@ -31,7 +31,7 @@ class PerAxis(click.ParamType):
         return found
 
 
-class FoldList(click.ParamType):
+class FoldList(click.ParamType):  # type: ignore[type-arg]
     """Fold numbers separated by commas, or ``all``."""
 
     name = "folds"

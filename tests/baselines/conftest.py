@@ -1,0 +1,112 @@
+"""Tiny real data: crops of TotalSegmentator's example CT, as a challenge of two organs."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from conftest import need  # noqa: E402
+
+TRAIN = [(20, 8), (24, 16), (20, 24), (28, 12), (16, 20)]
+TEST = [(22, 14), (26, 22)]
+EDGE = 64
+LIVER, SPLEEN = 5, 1
+
+CHALLENGE = """
+schema: 1
+name: tiny
+title: Liver and spleen in crops of one CT
+modality: [CT]
+tasks:
+  segmentation:
+    files:
+      reference: "{case}.nii.gz"
+      prediction: "{case}.nii.gz"
+      images: {ct: "{case}_0000.nii.gz"}
+    empty: {both: skip, reference: 0.0, prediction: 0.0}
+    structures:
+      liver: {label: 5}
+      spleen: {label: 1}
+    metrics:
+      dice: {kind: dice, missing: 0.0}
+recipes:
+  mean:
+    steps:
+      - mean: structure
+      - mean: case
+      - mean: metric
+      - rank: {ties: min}
+ranking: {segmentation: mean}
+containers:
+  default:
+    per: case
+    command: [/bin/bash, -c, sh predict.sh]
+    mounts:
+      - path: /workspace/inputs
+        files: [{source: "{case}_0000.nii.gz", target: "{case}_0000.nii.gz", role: ct}]
+      - {path: /workspace/outputs, kind: output}
+    outputs: [{name: "{case}.nii.gz"}]
+    limits: {time: 10 min, memory: 6 GiB, cpus: "2", gpus: "0"}
+baselines:
+  nnunet: {method: nnU-Net, normalisation: ct, patch_zyx: [16, 32, 32], batch_size: 2, folds: [all], mirroring: false}
+  stunet: {method: STU-Net-S, normalisation: ct, patch_zyx: [16, 32, 32], batch_size: 2, folds: [all], mirroring: false, trainer: STUNetTrainer_small}
+"""
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """Folders of the tiny challenge."""
+
+    challenge: Path
+    images: Path
+    labels: Path
+    test_images: Path
+    references: Path
+
+
+@pytest.fixture(scope="session")
+def nnunet_here() -> None:
+    """Skip (or fail in CI) where nnU-Net is not installed."""
+    need(importlib.util.find_spec("nnunetv2") is not None, "nnunetv2")
+
+
+@pytest.fixture(scope="session")
+def tiny(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """Crop the example CT and its segmentation into five training and two test cases."""
+    source = shared / "data" / "masks" / "totalsegmentator"
+    labels = SimpleITK.ReadImage(str(source / "example_seg.nii.gz"))
+    image = SimpleITK.Resample(SimpleITK.ReadImage(str(source / "example_ct.nii.gz")), labels, defaultPixelValue=-1024)
+    root = tmp_path_factory.mktemp("tiny")
+    (root / "challenge.yaml").write_text(CHALLENGE)
+    voxels = SimpleITK.GetArrayFromImage(labels)
+    voxels = np.where(np.isin(voxels, (LIVER, SPLEEN)), voxels, 0).astype(np.uint8)
+    organs = SimpleITK.GetImageFromArray(voxels)
+    organs.CopyInformation(labels)
+    for names, offsets in (("Tr", TRAIN), ("Ts", TEST)):
+        for kind in ("images", "labels"):
+            (root / f"{kind}{names}").mkdir()
+        for number, (y, x) in enumerate(offsets):
+            box = (slice(x, x + EDGE), slice(y, y + EDGE), slice(None))
+            name = f"case{names}{number}"
+            SimpleITK.WriteImage(SimpleITK.Cast(image[box], SimpleITK.sitkInt16), str(root / f"images{names}" / f"{name}_0000.nii.gz"))
+            SimpleITK.WriteImage(organs[box], str(root / f"labels{names}" / f"{name}.nii.gz"))
+    return Tiny(root / "challenge.yaml", root / "imagesTr", root / "labelsTr", root / "imagesTs", root / "labelsTs")
+
+
+def run(*arguments: object, code: int = 0) -> dict:
+    """Run the command line in this process with ``--json`` and return its output."""
+    from click.testing import CliRunner
+
+    from medpodium.cli import main
+
+    result = CliRunner().invoke(main, [*map(str, arguments), "--json"])
+    assert result.exit_code == code, f"exit {result.exit_code}: {result.output}\n{result.stderr}\n{result.exception!r}"
+    return json.loads(result.stdout)
