@@ -23,6 +23,7 @@ def demo(folder: Path, cases: int, seed: int, as_json: bool) -> None:
     References are ellipsoids, no medical data; the three teams fail in realistic ways: a missing case, a flipped
     one, lesions missed and invented.
     """
+    from medpodium.challenges.findings import ExitCode
     from medpodium.scoring import demo as maker
 
     places = maker.make(folder, cases, seed)
@@ -42,9 +43,12 @@ def demo(folder: Path, cases: int, seed: int, as_json: bool) -> None:
         # Each verb runs as a user would run it; findings (exit code 1) are part of the show.
         done = subprocess.run([sys.executable, "-m", "medpodium.cli", *verb], check=False, capture_output=as_json)
         codes[verb[0]] = done.returncode
-        if done.returncode > 1:
+        if done.returncode > ExitCode.FINDINGS:
             raise SystemExit(done.returncode)
     page = (folder / "report" / "index.html").resolve()
+    if not (leaderboard.exists() and page.exists()):
+        # A verb that crashed also ends with exit code 1.
+        raise SystemExit(ExitCode.INFRASTRUCTURE)
     if as_json:
         console.print_json({"folder": folder, "leaderboard": leaderboard, "report": page, "exit_codes": codes})
         return
