@@ -8,6 +8,7 @@ from pathlib import Path
 
 from medpodium.challenges.definition import SegmentationTask
 from medpodium.challenges.findings import Code, Finding, UsageError
+from medpodium.scoring.inflate import DEFAULT_LIMITS, OWN_FILES
 from medpodium.scoring.masks import EXTENSIONS
 from medpodium.scoring.matching import match_files, match_structure_files
 from medpodium.scoring.segmentation import MaskFiles, stored_structures
@@ -84,12 +85,13 @@ def matched_files(
     findings = [] if findings is None else findings
     names = list(cases)
     pattern = task.files.reference if reference else task.files.prediction
+    limits = OWN_FILES if reference else DEFAULT_LIMITS
     if "{structure}" not in pattern:
-        files, found = match_files(folder, pattern, names)
+        files, found = match_files(folder, pattern, names, limits=limits)
         findings += found
         return dict(files)
     stems = stored_structures(task)
-    by_stem, found = match_structure_files(folder, pattern, names, stems.values())
+    by_stem, found = match_structure_files(folder, pattern, names, stems.values(), limits=limits)
     findings += found
     complete = {}
     for case, stored in by_stem.items():

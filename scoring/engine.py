@@ -15,6 +15,7 @@ from medpodium.scoring import table
 from medpodium.scoring.casefiles import discover_cases, matched_files
 from medpodium.scoring.caseflow import CaseJobs, ScoreRows, score_seen_case
 from medpodium.scoring.groups import group_values
+from medpodium.scoring.inflate import OWN_FILES
 from medpodium.scoring.masks import open_mask
 from medpodium.scoring.matching import find_repeated
 from medpodium.scoring.policy import absent_score
@@ -215,7 +216,7 @@ def _job_bytes(job: CaseJob) -> int:
     files = job.reference
     path = files if isinstance(files, Path) else next(iter(files.values()))
     try:
-        with open_mask(path) as reader:
+        with open_mask(path, limits=OWN_FILES) as reader:
             voxels = math.prod(reader.geometry.shape_zyx)
     except MedpodiumError:
         voxels = 0

@@ -70,6 +70,8 @@ class ReadLimits:
 
 
 DEFAULT_LIMITS = ReadLimits()
+OWN_FILES = ReadLimits(follow_links=True)
+"""For the organizer's references, which data-management tools often keep as links."""
 
 
 def _refuse_special(path: Path, mode: int) -> None:

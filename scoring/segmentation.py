@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from medpodium.challenges.metrics import MetricSpec
 from medpodium.scoring import table
 from medpodium.scoring.checking import check_files, check_prediction
 from medpodium.scoring.geometry import Geometry, GeometryTolerance, compare_geometry, compare_shape
-from medpodium.scoring.inflate import DEFAULT_LIMITS, ReadLimits
+from medpodium.scoring.inflate import DEFAULT_LIMITS, OWN_FILES, ReadLimits
 from medpodium.scoring.mask_codes import MaskCode
 from medpodium.scoring.masks import Mask, read_mask
 from medpodium.scoring.measures import CaseMeasures, Comparison, Volume
@@ -88,7 +88,7 @@ def score_case(job: CaseJob) -> CaseScores:
         If the reference itself cannot be read; a bad prediction only becomes a finding and ``failed:`` scores.
     """
     task = job.task
-    reference = read_volume(job.reference, task, job.limits)
+    reference = read_volume(job.reference, task, replace(job.limits, follow_links=True))
     measures = CaseMeasures(reference, task)
     rows: list[Row] = []
     findings: dict[str, list[Finding]] = {"": list(reference.findings)}
@@ -226,12 +226,12 @@ def check_case(task: SegmentationTask, reference: MaskFiles, prediction: MaskFil
     rules = task.geometry
     tolerance = GeometryTolerance(rules.spacing_relative, rules.origin_mm, rules.direction)
     if isinstance(reference, Path) and isinstance(prediction, Path):
-        return check_files(reference, prediction, labels, tolerance=tolerance)
+        return check_files(reference, prediction, labels, tolerance=tolerance, reference_limits=OWN_FILES)
     findings: list[Finding] = []
     volumes = []
-    for files in (reference, prediction):
+    for files, limits in ((reference, OWN_FILES), (prediction, DEFAULT_LIMITS)):
         try:
-            volumes.append(read_volume(files, task))
+            volumes.append(read_volume(files, task, limits))
             findings += volumes[-1].findings
         except MedpodiumError as error:
             findings += error.findings

@@ -155,3 +155,19 @@ def test_a_hostile_folder_is_listed_without_following_it(tmp_path: Path) -> None
     assert all(str(finding).isprintable() for finding in findings)
     refused(paths["e"], MaskCode.FILE_FIFO, "FIFO")
     assert read_mask(paths["d"]).array.any()
+
+
+@posix
+def test_only_the_organizer_s_own_folders_may_hold_links(tmp_path: Path) -> None:
+    """Data-management tools keep references as links; a submission's links could point at the references."""
+    store, folder = tmp_path / "store", tmp_path / "linked"
+    (store / "a").mkdir(parents=True)
+    folder.mkdir()
+    (store / "a" / "mask.nii.gz").write_bytes(packed(nifti(voxels("u1", 1))))
+    (folder / "a").symlink_to(store / "a")
+    (folder / "up").symlink_to(folder)
+    paths, findings = match_files(folder, "{case}/mask.nii.gz", ["a"])
+    assert paths == {}
+    assert {finding.code for finding in findings} == {MaskCode.FILE_SYMLINK, MaskCode.CASE_MISSING}
+    paths, _ = match_files(folder, "{case}/mask.nii.gz", ["a"], limits=inflate.OWN_FILES)
+    assert read_mask(paths["a"], limits=inflate.OWN_FILES).array.any()
