@@ -7,7 +7,9 @@ import re
 from medpodium.challenges.findings import Finding, Severity
 from medpodium.containers.failures import RunCode, finding
 
-_SIGNS: tuple[tuple[RunCode, str], ...] = (
+_MAX_LINES = 20_000
+_MAX_LINE = 2_000
+_PATTERNS: tuple[tuple[RunCode, str], ...] = (
     (RunCode.GPU_OOM, r"CUDA out of memory|CUDA_ERROR_OUT_OF_MEMORY|cudaErrorMemoryAllocation"),
     (RunCode.SHM, r"unable to (?:open|write|mmap|allocate).{0,40}shm|insufficient shared memory|Bus error|/dev/shm"),
     (
@@ -21,6 +23,7 @@ _SIGNS: tuple[tuple[RunCode, str], ...] = (
     (RunCode.OOM, r"MemoryError|Cannot allocate memory|std::bad_alloc|Unable to allocate"),
     (RunCode.PLATFORM, r"exec format error|Exec format error"),
 )
+_SIGNS = tuple((code, re.compile(pattern)) for code, pattern in _PATTERNS)
 _DENIED = re.compile(r"Permission denied|Errno 13|can't create|cannot open", re.IGNORECASE)
 
 
@@ -34,18 +37,20 @@ def diagnose(log: bytes, where: str) -> list[Finding]:
     where : str
         Case, for messages.
     """
-    text = log.decode("utf-8", "replace")
-    found = []
-    for code, pattern in _SIGNS:
-        match = re.search(rf"[^\n]*(?:{pattern})[^\n]*", text)
-        if match:
-            found.append(finding(code, where, f"the log says: {_line(match[0])}", Severity.WARNING))
-    match = re.search(rf"[^\n]*(?:{_DENIED.pattern})[^\n]*", text, re.IGNORECASE)
-    if match and not any(one.code is RunCode.ROOT_PATH for one in found):
-        cause = f"the log says: {_line(match[0])}"
-        fix = "the container runs as an ordinary user: make the image's files readable (chmod -R a+rX), write to /tmp"
-        found.append(Finding(RunCode.ROOT_PATH, where, cause, fix, Severity.WARNING))
-    return found
+    found: dict[RunCode, Finding] = {}
+    for line in log.decode("utf-8", "replace").splitlines()[-_MAX_LINES:]:
+        # A line is cut before any pattern sees it: patterns on a megabyte without a line break would take hours.
+        text = line[:_MAX_LINE]
+        for code, pattern in _SIGNS:
+            if code not in found and pattern.search(text):
+                found[code] = finding(code, where, f"the log says: {_line(text)}", Severity.WARNING)
+        if RunCode.ROOT_PATH not in found and _DENIED.search(text):
+            cause = f"the log says: {_line(text)}"
+            fix = (
+                "the container runs as an ordinary user: make the image's files readable (chmod -R a+rX), write to /tmp"
+            )
+            found[RunCode.ROOT_PATH] = Finding(RunCode.ROOT_PATH, where, cause, fix, Severity.WARNING)
+    return list(found.values())
 
 
 def _line(text: str) -> str:
