@@ -12,6 +12,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from medpodium.challenges.findings import Finding
@@ -170,16 +171,16 @@ def _list(folder: Path, limits: ReadLimits) -> _Folder:
         below, depth = pending.pop()
         for entry in _entries(folder, below, listing.findings):
             entries += 1
-            if entries > MAX_ENTRIES or depth > MAX_DEPTH:
-                cause = f"holds more than {MAX_ENTRIES} entries or {MAX_DEPTH} levels of folders"
-                listing.findings.append(
-                    finding(MaskCode.FOLDER_TOO_FULL, folder, cause, "give a folder with the masks only")
-                )
+            if entries > MAX_ENTRIES:
+                listing.findings.append(_too_full(folder, f"holds more than {MAX_ENTRIES} entries"))
                 return listing
             name = below + entry.name
             _check_name(folder, name, listing.findings)
             if entry.is_dir(follow_symlinks=limits.follow_links):
-                pending.append((name + "/", depth + 1))
+                if depth == MAX_DEPTH:
+                    listing.findings.append(_too_full(folder / name, f"lies more than {MAX_DEPTH} folders deep"))
+                elif not _leads_back(entry):
+                    pending.append((name + "/", depth + 1))
                 continue
             if entry.is_symlink() and entry.is_dir():
                 cause = "is a symbolic link to a folder, which is not followed"
@@ -190,9 +191,21 @@ def _list(folder: Path, limits: ReadLimits) -> _Folder:
     return listing
 
 
+def _leads_back(entry: os.DirEntry[str]) -> bool:
+    """Return whether a folder is a link to a folder that contains it."""
+    if not entry.is_symlink():
+        return False
+    holder = Path(os.path.realpath(Path(entry.path).parent))
+    return Path(os.path.realpath(entry.path)) in (holder, *holder.parents)
+
+
+def _too_full(where: Path, cause: str) -> Finding:
+    return finding(MaskCode.FOLDER_TOO_FULL, where, cause, "give a folder with the masks only")
+
+
 def _entries(folder: Path, below: str, findings: list[Finding]) -> list[os.DirEntry[str]]:
     try:
-        return sorted(os.scandir(folder / below), key=lambda item: item.name)
+        return sorted(islice(os.scandir(folder / below), MAX_ENTRIES + 1), key=lambda item: item.name)
     except OSError as error:
         cause = f"the folder cannot be listed ({error.strerror or error})"
         findings.append(
