@@ -1,0 +1,145 @@
+"""The verb ``analyse``: subgroups, pairwise tests and transfer suites of a score table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from medpodium import console
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from medpodium.challenges.findings import Finding
+
+_ANALYSES = {
+    "subgroups": ("scoring.analysis_commands:subgroups_verb", "Scores by sex, age, site: gaps and small groups."),
+    "pairs": ("scoring.analysis_commands:pairs", "Who is better than whom: Wilcoxon tests with Holm's correction."),
+    "suite": ("scoring.analysis_commands:suite", "From scratch against fine-tuned, over many data sets."),
+}
+_OUT = click.option("--out", type=click.Path(path_type=Path), help="Folder to write the full tables to (CSV).")
+
+
+@click.group(cls=console.LazyGroup, verbs=_ANALYSES)
+def analyse(**_: object) -> None:
+    """Look into a score table beyond its ranking."""
+
+
+def _finish(
+    tables: dict[str, pd.DataFrame],
+    shown: dict[str, pd.DataFrame],
+    findings: list[Finding],
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    files = []
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, frame in tables.items():
+            files.append(out / f"{name}.csv")
+            frame.to_csv(files[-1], index=False, lineterminator="\n")
+    if as_json:
+        rows = {name: frame.to_dict("records") for name, frame in tables.items()}
+        console.print_json({**rows, "files": files, "findings": findings})
+    else:
+        for name, frame in shown.items():
+            console.print_table(
+                [str(column) for column in frame.columns], frame.to_numpy(dtype=object).tolist(), title=name
+            )
+        console.print_findings(findings)
+        for file in files:
+            console.out.print(f"wrote {file}", markup=False)
+    console.finish(findings)
+
+
+def _read(path: Path, task: str | None) -> pd.DataFrame:
+    from medpodium.scoring import table
+
+    scores = table.read_scores(path)
+    tasks = sorted(scores["task"].unique())
+    if task is None and len(tasks) > 1:
+        raise click.UsageError(f"The table has several tasks; add --task: {', '.join(tasks)}")
+    if task is not None and task not in tasks:
+        raise click.UsageError(f"No task {task!r}; the table has {', '.join(tasks)}")
+    return scores if task is None else scores[scores["task"] == task]
+
+
+@click.command(
+    "subgroups", epilog="Example: medpodium analyse subgroups scores.csv --metric dice --group sex --group institute"
+)
+@click.argument("scores", type=click.Path(path_type=Path))
+@click.option("--metric", required=True, help="Which metric.")
+@click.option("--group", "groups", multiple=True, required=True, help="Group column; repeatable.")
+@click.option(
+    "--minimum-size", default=5, show_default=True, type=click.IntRange(1), help="Smaller groups are not tested."
+)
+@click.option("--task", help="Task, where the table has several.")
+@_OUT
+@console.json_option
+@console.guarded
+def subgroups_verb(
+    scores: Path,
+    metric: str,
+    groups: tuple[str, ...],
+    minimum_size: int,
+    task: str | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Summarise a metric by groups of cases; groups that are too small are named, not dropped."""
+    from medpodium.scoring import subgroups
+
+    found = subgroups.analyse(_read(scores, task), metric, groups, minimum_size)
+    targets = set(found.summary["target"])
+    main = subgroups.CASE_MEAN if subgroups.CASE_MEAN in targets else sorted(targets)[0]
+    shown = found.summary[found.summary["target"] == main]
+    tables = {"subgroups": found.summary, "tests": found.tests}
+    _finish(tables, {f"{metric}, {main}".strip(", "): shown}, list(found.findings), out, as_json)
+
+
+@click.command(epilog="Example: medpodium analyse pairs scores.csv --metric dice --out tests")
+@click.argument("scores", type=click.Path(path_type=Path))
+@click.option("--metric", required=True, help="Which metric.")
+@click.option("--smaller-better", is_flag=True, help="Small values are good (a distance).")
+@click.option("--task", help="Task, where the table has several.")
+@_OUT
+@console.json_option
+@console.guarded
+def pairs(scores: Path, metric: str, smaller_better: bool, task: str | None, out: Path | None, as_json: bool) -> None:
+    """Test every ordered pair of submissions, paired by case name: one-sided Wilcoxon, adjusted by Holm."""
+    from medpodium.scoring import pairing
+
+    frame = _read(scores, task)
+    if metric not in set(frame["metric"]):
+        raise click.UsageError(f"No metric {metric!r}; the table has {', '.join(sorted(set(frame['metric'])))}")
+    found = pairing.superiority(frame, metric, higher_better=not smaller_better)
+    wins = found[found["p_holm"] < 0.05].groupby(["target", "better"]).size().unstack("target").fillna(0).astype(int)
+    wins = wins.reindex(sorted(set(found["better"]))).fillna(0).astype(int)
+    shown = wins.rename_axis("significantly better than").reset_index()
+    _finish({"pairs": found}, {f"{metric}: number of submissions beaten (Holm, 5 %)": shown}, [], out, as_json)
+
+
+@click.command(epilog="Example: medpodium analyse suite scores.csv --pair nnunet=large_ft --out gains")
+@click.argument("scores", type=click.Path(path_type=Path))
+@click.option("--pair", "twins", multiple=True, metavar="SCRATCH=TUNED", help="Pairs; by default X and X_ft.")
+@click.option("--quantiles", default=3, show_default=True, type=click.IntRange(2), help="Bins of the training size.")
+@_OUT
+@console.json_option
+@console.guarded
+def suite(scores: Path, twins: tuple[str, ...], quantiles: int, out: Path | None, as_json: bool) -> None:
+    """Compare models over data sets: means, ranks, wins of fine-tuning, gains by modality, target and size."""
+    from medpodium.scoring import transfer
+
+    frame = _read(scores, None)
+    chosen = dict(twin.split("=", 1) for twin in twins if "=" in twin)
+    if len(chosen) < len(twins):
+        raise click.BadParameter("write SCRATCH=TUNED, each model once", param_hint="--pair")
+    unknown = sorted({*chosen, *chosen.values()} - set(frame["submission"]))
+    if unknown:
+        known = ", ".join(sorted(set(frame["submission"])))
+        raise click.BadParameter(f"no model {unknown[0]!r}; the table has {known}", param_hint="--pair")
+    found = transfer.analyse(frame, pairs=chosen or None, quantiles=quantiles)
+    tables = {"models": found.models, "pairs": found.pairs, "gains": found.gains}
+    _finish(tables, tables, list(found.findings), out, as_json)
