@@ -87,20 +87,19 @@ def submit(
         machine = engine.describe(client)
     except Retry as problem:
         raise InfrastructureError(problem.finding) from None
-    others = [one for one in campaign.submissions() if one.digest == pinned.digest and one.team != team]
-    if others:
-        names = ", ".join(sorted({one.team for one in others}))
-        fix = "ask the teams; submit with --allow-duplicate if that is right"
-        text = f"the same image as the submission of {names}"
-        severity = Severity.WARNING if allow_duplicate else Severity.ERROR
-        duplicate = Finding(image.ImageCode.DUPLICATE, team, text, fix, severity)
-        if not allow_duplicate:
-            raise UsageError(duplicate)
-        found.append(duplicate)
-    earlier = [one for one in campaign.submissions(task=container, team=team) if one.digest == pinned.digest]
+    same = [one for one in campaign.submissions() if one.digest == pinned.digest]
+    earlier = [one for one in same if (one.team, one.task) == (team, container)]
+    others = sorted({one.team for one in same if one.team != team})
     if earlier:
         text, fix = "this image was submitted before; nothing is run twice", "nothing to do"
         found.append(Finding(image.ImageCode.DUPLICATE, team, text, fix, Severity.NOTE))
+    elif others:
+        text = f"the same image as the submission of {', '.join(others)}"
+        fix = "ask the teams; submit with --allow-duplicate if that is right"
+        severity = Severity.WARNING if allow_duplicate else Severity.ERROR
+        found.append(Finding(image.ImageCode.DUPLICATE, team, text, fix, severity))
+        if not allow_duplicate:
+            raise UsageError(found[-1])
     record = pinned.as_dict()
     if earlier:
         # The engine has the image because we loaded it the first time; it may still be removed in the end.
