@@ -302,9 +302,9 @@ class ContainerProtocol(Model):
         outputs = [mount for mount in self.mounts if mount.kind == "output"]
         if len(outputs) != 1:
             raise ValueError(f"exactly one mount has kind: output, not {len(outputs)}")
-        sources = [file.source for mount in self.mounts for file in mount.files if not file.optional]
+        sources = [file.source for mount in self.mounts for file in mount.files]
         if not any("{case}" in source for source in sources):
-            raise ValueError("at least one required input file needs {case} in its source")
+            raise ValueError("at least one input file needs {case} in its source")
         paths = [PurePosixPath(mount.path) for mount in self.mounts]
         for one in paths:
             if any(one == other or one in other.parents for other in paths if other is not one):

@@ -62,7 +62,7 @@ def find_table(path: Path) -> Path:
     if len(preferred or found) == 1:
         return (preferred or found)[0]
     text = f"{len(found)} CSV files" if path.is_dir() else "no such file or folder"
-    fix = "give the table of probabilities, or a folder with exactly one *_pred.csv"
+    fix = "give the table itself, or a folder with exactly one CSV file (or one *_pred.csv)"
     raise UsageError(Finding(AnswerCode.NO_FILE, str(path), text, fix))
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from medpodium.challenges.definition import BinaryProblem, Challenge, ClassificationTask
-from medpodium.challenges.findings import Code, Finding, Severity, UsageError
+from medpodium.challenges.findings import Code, Finding, MedpodiumError, Severity, UsageError
 from medpodium.challenges.metrics import MetricSpec
 from medpodium.scoring import classification as scorers
 from medpodium.scoring import table
@@ -24,7 +24,7 @@ from medpodium.scoring.engine import Result
 from medpodium.scoring.groups import group_values
 from medpodium.scoring.importers import read_rows
 from medpodium.scoring.leaks import leaks
-from medpodium.scoring.probabilities import Answers, read_answers
+from medpodium.scoring.probabilities import Answers, find_table, read_answers
 
 Floats = npt.NDArray[np.float64]
 
@@ -72,9 +72,10 @@ def score_classification(
     task_name : str
         Which of its tasks.
     references : Path
-        Table with the case and its class (``reference_column``); other columns may be groups.
+        Table with the case and its class (``reference_column``), or a folder that holds one; other columns may be
+        groups.
     predictions : mapping of str to Path
-        Every submission's table, or a folder that holds one.
+        Every submission's table, or a folder that holds one; a table that cannot be read leaves all cases missing.
     cases : DataFrame, optional
         Column ``case`` and one per group; only these cases are scored.
 
@@ -104,7 +105,12 @@ def score_classification(
     rows: list[dict[str, object]] = []
     for submission, path in predictions.items():
         found: list[Finding] = []
-        answers = read_answers(path, task, found)
+        try:
+            answers = read_answers(path, task, found)
+        except MedpodiumError as error:
+            # one team's unreadable table must not keep the others from being scored
+            found += error.findings
+            answers = Answers({name: {} for name in task.problems})
         _compare_cases(submission, answers, stages, found)
         for level, members in pools.items():
             pool = _Pool(level, members, [stages[case] for case in members], answers, found)
@@ -125,6 +131,7 @@ def score_classification(
 
 def read_classes(path: Path, task: ClassificationTask, challenge: Challenge) -> tuple[dict[str, str], pd.DataFrame]:
     """Read the reference classes; return them by case, and a table of the groups the same file gives."""
+    path = find_table(path)
     columns, rows = read_rows(path)
     lower = {name.lower(): name for name in columns}
     case_column = lower.get("case") or lower.get(task.case_column.lower())

@@ -174,28 +174,39 @@ def test_levels_without_a_single_score_stay_visible() -> None:
 STAGES = "Case,stage,center\n1-A,S4,A\n2-A,S1,A\n3-C,S4,C\n4-C,S2,C\n"
 
 
+ANSWERS = "Case,Subtask1_prob_S4,Subtask2_prob_S1\n1-A,1,0\n"
+
+
 @pytest.mark.parametrize(
-    ("stages", "answers", "said"),
+    ("stages", "answers", "code", "said"),
     [
-        (STAGES.replace("S2", "S9"), "Case,Subtask1_prob_S4,Subtask2_prob_S1\n1-A,1,0\n", "class 'S9'"),
-        (STAGES.replace("2-A", "1-A"), "Case,Subtask1_prob_S4,Subtask2_prob_S1\n1-A,1,0\n", "occurs twice"),
-        (STAGES.replace("stage", "grade"), "Case,Subtask1_prob_S4,Subtask2_prob_S1\n1-A,1,0\n", "no column 'stage'"),
-        (STAGES.replace("center", "town"), "Case,Subtask1_prob_S4,Subtask2_prob_S1\n1-A,1,0\n", "have no domain"),
-        (STAGES, "Case,P4,P1\n1-A,1,0\n", "no column 'Subtask1_prob_S4'"),
-        (STAGES, None, "no such file"),
+        (STAGES.replace("S2", "S9"), ANSWERS, 2, "class 'S9'"),
+        (STAGES.replace("2-A", "1-A"), ANSWERS, 2, "occurs twice"),
+        (STAGES.replace("stage", "grade"), ANSWERS, 2, "no column 'stage'"),
+        (STAGES.replace("center", "town"), ANSWERS, 2, "have no domain"),
+        (STAGES, "Case,P4,P1\n1-A,1,0\n", 1, "no column 'Subtask1_prob_S4'"),
+        (STAGES, None, 1, "no such file"),
     ],
 )
-def test_bad_staging_tables_are_findings(tmp_path: Path, stages: str, answers: str | None, said: str) -> None:
+def test_bad_staging_tables_are_findings(
+    tmp_path: Path, stages: str, answers: str | None, code: int, said: str
+) -> None:
     (tmp_path / "stages.csv").write_text(stages)
+    (tmp_path / "good.csv").write_text(ANSWERS + "2-A,0,1\n3-C,1,0\n4-C,0,0\n")
     if answers is not None:
         (tmp_path / "team.csv").write_text(answers)
+    teams = [f"--predictions={name}={tmp_path / name}.csv" for name in ("team", "good")]
+    out = tmp_path / "scores.csv"
     done = run(
-        "score", "liqa/2025", "--task", "lifs-contrast", "--references", tmp_path / "stages.csv",
-        "--predictions", f"team={tmp_path / 'team.csv'}", "--out", tmp_path / "scores.csv",
-    )  # fmt: skip
-    assert done.exit_code == 2, done.output
+        "score", "liqa/2025", "--task", "lifs-contrast", "--references", tmp_path / "stages.csv", *teams, "--out", out
+    )
+    assert done.exit_code == code, done.output
     assert said in done.output
     assert "Traceback" not in done.output
+    if code == 1:  # one team's broken table does not keep the others from being scored
+        scores = read_scores(out)
+        assert (scores[scores["submission"] == "team"]["status"] == "missing").all()
+        assert scores[(scores["submission"] == "good") & (scores["metric"] == "acc_s4")]["value"].tolist() == [1.0, 1.0]
 
 
 def test_staging_is_scored_and_ranked_from_the_command_line(tmp_path: Path) -> None:
