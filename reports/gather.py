@@ -1,4 +1,4 @@
-"""Collect what a report needs: read the scores, rank every task, compute or read the evidence."""
+"""Collect what a report needs: rank every scored task and compute the evidence behind its ranking."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ import pandas as pd
 from medpodium.challenges.definition import Challenge
 from medpodium.challenges.findings import Finding, Severity
 from medpodium.reports.results import Results, TaskResults, anonymise, ranked_tasks
-from medpodium.scoring import recipe as recipes
-from medpodium.scoring.axes import MissingPolicy
+from medpodium.scoring import evidence_blocks
+from medpodium.scoring.evidence import Evidence, Options, collect_consensus, collect_task, rank_task
+from medpodium.scoring.evidence_tables import TABLES
+from medpodium.scoring.plan import plan_task, rankable
+
+LEVEL = 0.95
+"""Confidence level of every interval and set in the evidence tables."""
 
 
 def gather(
@@ -20,9 +25,12 @@ def gather(
     *,
     bootstrap: int = 1000,
     seed: int = 0,
+    recipe: str | None = None,
     anonymous: bool = False,
     resources: pd.DataFrame | None = None,
+    curves: pd.DataFrame | None = None,
     campaign: Path | None = None,
+    workers: int = 1,
 ) -> Results:
     """Rank every task that has scores and compute its evidence.
 
@@ -34,10 +42,12 @@ def gather(
         Normalised score table (:mod:`medpodium.scoring.table`).
     bootstrap, seed : int
         Number of resamples (0: none) and seed.
+    recipe : str, optional
+        Another recipe than the declared one.
     anonymous : bool
         Replace the names of submissions by ``Team 01``, ... in the order of the first task's ranking.
-    resources : pandas.DataFrame, optional
-        Resource table of a campaign.
+    resources, curves : pandas.DataFrame, optional
+        Resource table of a campaign, and its memory curves (``submission, case, seconds, megabytes``).
 
     Returns
     -------
@@ -49,56 +59,68 @@ def gather(
         If nothing can be ranked; findings say why.
     """
     tasks = ranked_tasks(challenge, scores)
+    names: Mapping[str, str] = {}
     if anonymous:
-        boards = [rank(challenge, scores, task)[0] for task in tasks]
-        order = list(dict.fromkeys(str(name) for board in boards for name in board["submission"]))
-        order += sorted(set(scores["submission"]) - set(order))
-        scores, names = anonymise(scores, order)
-        resources = _renamed(resources, names)
-    told, findings = [], []
+        scores, names = _anonymous(challenge, scores, tasks, recipe)
+        resources, curves = _renamed(resources, names), _renamed(curves, names)
+    frame, findings = rankable(challenge, scores)
+    evidence = Evidence(findings=findings)
+    options = Options(n_resamples=bootstrap, seed=seed, workers=workers)
     for task in tasks:
-        board, noticed = rank(challenge, scores, task)
-        findings += noticed
-        rows = scores[scores["task"] == task]
-        told.append(TaskResults(task, challenge, rows, board, challenge.ranking[task]))
+        collect_task(evidence, frame, plan_task(challenge, task, recipe), options, full=True)
+    collect_consensus(evidence)
+    found = {name.removesuffix(".csv"): evidence.frame(name) for name in TABLES}
+    told = tuple(_task(challenge, scores, task, found, bootstrap) for task in tasks)
+    notable = tuple(finding for finding in evidence.findings if finding.severity is not Severity.NOTE)
     return Results(
-        challenge,
-        tuple(told),
-        scores,
-        bootstrap,
-        seed,
-        tuple(findings),
-        resources,
-        None if anonymous else campaign,
-        anonymous,
+        challenge=challenge,
+        tasks=told,
+        scores=scores,
+        bootstrap=bootstrap,
+        seed=seed,
+        findings=_unique(notable),
+        resources=resources,
+        curves=curves,
+        campaign=None if anonymous else campaign,
+        anonymous=anonymous,
+        consensus=found["consensus"],
+        evidence=found,
+        names=names,
     )
 
 
-def _renamed(resources: pd.DataFrame | None, names: Mapping[str, str]) -> pd.DataFrame | None:
-    if resources is None:
+def _unique(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    return tuple(dict.fromkeys(findings))
+
+
+def _task(
+    challenge: Challenge, scores: pd.DataFrame, task: str, found: Mapping[str, pd.DataFrame], bootstrap: int
+) -> TaskResults:
+    own = {
+        name: rows[rows["task"] == task].reset_index(drop=True) if "task" in rows.columns else rows
+        for name, rows in found.items()
+    }
+    board = own["leaderboard"].dropna(axis="columns", how="all")
+    resampled = bootstrap if len(own["frequencies"]) else 0
+    facts = {"bootstrap": resampled, "level": LEVEL, "alpha": evidence_blocks.ALPHA, "adjust": evidence_blocks.ADJUST}
+    recipe = str(board["recipe"].iloc[0])
+    return TaskResults(task, challenge, scores[scores["task"] == task], board, recipe, own, facts)
+
+
+def _anonymous(
+    challenge: Challenge, scores: pd.DataFrame, tasks: list[str], recipe: str | None
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    frame, _ = rankable(challenge, scores)
+    order: list[str] = []
+    for task in tasks:
+        _, _, ranking = rank_task(frame, plan_task(challenge, task, recipe), Options())
+        order += [str(name) for name in ranking.table()["submission"]]
+    order = list(dict.fromkeys([*order, *sorted(set(scores["submission"]))]))
+    return anonymise(scores, order)
+
+
+def _renamed(table: pd.DataFrame | None, names: Mapping[str, str]) -> pd.DataFrame | None:
+    if table is None:
         return None
-    kept = resources[resources["submission"].isin(names)]
+    kept = table[table["submission"].isin(names)]
     return kept.assign(submission=kept["submission"].map(names))
-
-
-def rank(challenge: Challenge, scores: pd.DataFrame, task: str) -> tuple[pd.DataFrame, list[Finding]]:
-    """Return the leaderboard of one task and what is odd about its scores."""
-    name, recipe = challenge.recipe_for(task)
-    metrics = challenge.tasks[task].metrics
-    missing: dict[str, MissingPolicy] = {key: _policy(spec.missing) for key, spec in metrics.items()}
-    worst = {key: value for key, spec in metrics.items() if (value := spec.worst_value(0.0)) is not None}
-    ranking = recipes.rank_scores(
-        scores,
-        recipe.steps,
-        {key: spec.better for key, spec in metrics.items()},
-        task=task,
-        recipe=name,
-        missing=missing,
-        worst=worst,
-    )
-    notable = [finding for finding in ranking.findings if finding.severity is not Severity.NOTE]
-    return ranking.table(), notable
-
-
-def _policy(outcome: float | str) -> MissingPolicy:
-    return outcome if isinstance(outcome, float) or outcome == "skip" else "worst"

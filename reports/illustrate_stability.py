@@ -229,16 +229,9 @@ def _multiverse(task: TaskResults) -> list[Block]:
         f"as the declared one; {len(names)} {'submission ranks' if len(names) == 1 else 'submissions rank'} first in at "
         "least one."
     )
-    shown = [name for name in _CHOICES if choices[name].nunique() > 1]
-    columns = [
-        *(Column(name.capitalize()) for name in shown),
-        Column("First", "text"),
-        Column("Tau with declared", "number", 3),
-    ]
-    rows = tuple(
-        (*(getattr(row, name) or "as declared" for name in shown), str(row.winners), float(row.tau))
-        for row in winners.assign(**{name: choices[name].to_numpy() for name in shown}).itertuples()
-    )
+    counted = pd.Series([name for cell in winners["winners"] for name in str(cell).split("; ")]).value_counts()
+    shown = [(name, int(counted[name]), int(counted[name]) / universes) for name in task.order if name in counted.index]
+    columns = (Column("Submission", "team"), Column("First in", "integer"), Column("Share", "percent", 1))
     return [
         Paragraph(words),
         Figure(
@@ -250,5 +243,12 @@ def _multiverse(task: TaskResults) -> list[Block]:
             Plot(beyond.multiverse, {"ranks": ranks, "choices": choices, "order": task.order}),
             found.drop(columns=["task"], errors="ignore").reset_index(drop=True),
         ),
-        Table(f"multiverse-winners-{slug(task.name)}", "Who ranks first under which choices", tuple(columns), rows),
+        Table(
+            f"multiverse-winners-{slug(task.name)}",
+            "Who ranks first in how many of them",
+            columns,
+            tuple(shown),
+            caption="Shared first ranks count for each; the download lists every combination.",
+            data=winners.drop(columns=["task"], errors="ignore"),
+        ),
     ]

@@ -94,7 +94,7 @@ class TaskResults:
         """Name as printed."""
         return str(self.task.title or self.name)
 
-    @property
+    @cached_property
     def order(self) -> list[str]:
         """Submissions, best first; equal ranks in alphabetical order."""
         return [str(name) for name in self.leaderboard["submission"]]
@@ -109,7 +109,7 @@ class TaskResults:
         """Colours of the submissions."""
         return look(self.order)
 
-    @property
+    @cached_property
     def groups(self) -> list[str]:
         """Group columns that have at least two different values in this task's cases."""
         found = []
@@ -118,7 +118,13 @@ class TaskResults:
                 found.append(name)
         return found
 
-    @property
+    @cached_property
+    def case_groups(self) -> pd.DataFrame:
+        """Group columns by case."""
+        rows = self.scores[self.scores["case"] != ""].drop_duplicates("case")
+        return rows.set_index("case")[table.group_columns(self.scores)]
+
+    @cached_property
     def cases(self) -> list[str]:
         """Cases of the task."""
         return sorted(case for case in self.scores["case"].unique() if case)
@@ -253,6 +259,14 @@ class Results:
         Resamples and seed of every resampling.
     findings : sequence of Finding
         What was odd about the scores.
+    resources, curves : pandas.DataFrame, optional
+        Resource table of a campaign, and memory over time of its runs.
+    consensus : pandas.DataFrame
+        Consensus over tasks (evidence table ``consensus``).
+    evidence : mapping of str to pandas.DataFrame
+        Every evidence table, all tasks together.
+    names : mapping of str to str
+        Printed name by real name of a submission; empty unless anonymous. Never written anywhere.
     """
 
     challenge: Challenge
@@ -265,6 +279,9 @@ class Results:
     campaign: Path | None = None
     anonymous: bool = False
     consensus: pd.DataFrame = field(default_factory=pd.DataFrame)
+    curves: pd.DataFrame | None = None
+    evidence: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def submissions(self) -> list[str]:

@@ -12,7 +12,10 @@ from medpodium.reports.document import Cell, Column, Table
 from medpodium.reports.results import Panel, TaskResults, slug
 from medpodium.scoring import table as score_table
 
-_INTERNAL = ("rank", "submission", "task")
+_INTERNAL = (
+    "rank", "submission", "task", "recipe", "better", "group", "rank_low", "rank_high", "set_low", "set_high", "first",
+    "missing", "penalised", "skipped",
+)  # fmt: skip
 _STEP_COLUMNS = 4
 """A recipe step with more result columns than this is in the downloads only."""
 
@@ -30,24 +33,24 @@ def leaderboard(task: TaskResults) -> Table:
     board = task.leaderboard
     columns = [Column("Rank", "integer"), Column("Submission", "team")]
     series: list[list[Cell]] = [_plain(board["rank"]), [str(name) for name in board["submission"]]]
-    extra = task.facts.get("intervals")
-    if isinstance(extra, pd.DataFrame):
-        for lower, upper, title, note in (
-            (
-                "set_lower",
-                "set_upper",
-                "Rank confidence set",
-                "ranks that the data cannot rule out, all submissions together",
-            ),
-            ("boot_lower", "boot_upper", "Bootstrap rank interval", "middle 95 % of the resampled ranks"),
-        ):
-            if lower in extra:
-                shown = extra.reindex(board["submission"])
-                columns.append(Column(title, "interval", note=note))
-                series.append(list(zip(shown[lower].astype(float), shown[upper].astype(float), strict=True)))
-        if "group" in extra:
-            columns.append(Column("Tied group", "text", note="submissions that share a letter are not told apart"))
-            series.append(["" if pd.isna(item) else str(item) for item in extra.reindex(board["submission"])["group"]])
+    for low, high, title, note in (
+        (
+            "set_low",
+            "set_high",
+            "Rank confidence set",
+            "ranks the data cannot rule out (95 %, all submissions at once)",
+        ),
+        ("rank_low", "rank_high", "Bootstrap ranks", "middle 95 % of the resampled ranks"),
+    ):
+        if low in board:
+            columns.append(Column(title, "interval", 1, note=note))
+            series.append(list(zip(board[low].astype(float), board[high].astype(float), strict=True)))
+    if "group" in board and board["group"].nunique() > 1:
+        columns.append(Column("Group", "integer", note="submissions of one group are not told apart from its best"))
+        series.append(_plain(board["group"]))
+    if "first" in board:
+        columns.append(Column("First in", "percent", 0, note="share of resamples with rank 1"))
+        series.append(_plain(board["first"]))
     for name in _shown_steps(board):
         values = board[name].astype(float)
         columns.append(Column(step_title(name), "number", digits_for(values)))
@@ -57,16 +60,10 @@ def leaderboard(task: TaskResults) -> Table:
         f"Leaderboard: {task.title}",
         tuple(columns),
         tuple(zip(*series, strict=True)),
-        data=_board_data(board, extra),
+        data=board.drop(columns="task"),
         role="leaderboard",
         extent=float(len(board)),
     )
-
-
-def _board_data(board: pd.DataFrame, extra: object) -> pd.DataFrame:
-    if not isinstance(extra, pd.DataFrame):
-        return board
-    return board.merge(extra.reset_index(names="submission"), on="submission", how="left")
 
 
 def _shown_steps(board: pd.DataFrame) -> list[str]:
@@ -86,10 +83,10 @@ def _shown_steps(board: pd.DataFrame) -> list[str]:
 
 
 def step_title(name: str) -> str:
-    """Return a leaderboard column's head in words: ``mean case:dice`` becomes ``dice, mean over case``."""
-    step, _, labels = name.partition(":")
-    verb, _, dims = step.partition(" ")
-    words = f"{verb} over {dims}" if dims else verb
+    """Return a leaderboard column's head in words: ``mean_case:dice`` becomes ``dice, mean over case``."""
+    step, _, labels = name.partition("#")[0].partition(":")
+    verb, _, dims = step.partition("_")
+    words = f"{verb} over {dims.replace('_', ', ')}" if dims else verb
     return f"{labels.replace(':', ', ').replace('_', ' ')}, {words}" if labels else words[0].upper() + words[1:]
 
 
@@ -191,17 +188,19 @@ def group_cells(task: TaskResults, group: str, metric: str) -> pd.DataFrame:
     pandas.DataFrame
         ``level, submission, cases, mean, lower, upper``; the ends are mean -/+ 1.96 standard errors over cases.
     """
-    rows = task.scores[(task.scores["metric"] == metric) & (task.scores["case"] != "") & (task.scores[group] != "")]
-    rows = rows.dropna(subset=["value"])
-    if rows.empty:
-        return pd.DataFrame(columns=["level", "submission", "cases", "mean", "lower", "upper"])
-    case = rows.groupby([group, "submission", "case"], sort=True)["value"].mean().reset_index()
-    cells = case.groupby([group, "submission"])["value"].agg(["size", "mean", "sem"]).reset_index()
-    cells.columns = pd.Index(["level", "submission", "cases", "mean", "sem"])
+    names = ["level", "submission", "cases", "mean", "lower", "upper"]
+    panel = next((one for one in task.overall if one.metric == metric), None)
+    if panel is None:
+        return pd.DataFrame(columns=names)
+    values = task.matrix(panel)
+    level = task.case_groups[group].reindex(values.index).rename("level")
+    parts = values[level != ""].groupby(level[level != ""])
+    stacked = {key: getattr(parts, key)().rename_axis(columns="submission").stack() for key in ("count", "mean", "sem")}
+    cells = pd.DataFrame(stacked).reset_index().rename(columns={"count": "cases"})
+    cells = cells[cells["cases"] > 0]
     half = 1.96 * cells["sem"]
     cells["lower"], cells["upper"] = cells["mean"] - half, cells["mean"] + half
     place = {name: at for at, name in enumerate(task.order)}
-    cells = cells[cells["submission"].isin(place)]
     declared = task.challenge.groups.get(group)
     levels = (declared.levels if declared is not None else None) or sorted(cells["level"].unique(), key=_natural)
     rank = {level: at for at, level in enumerate(levels)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from medpodium.challenges.definition import ClassificationTask, SegmentationTask
@@ -161,18 +163,40 @@ def methods_paragraphs(results: Results, task: TaskResults) -> list[str]:
     elif structures:
         data += f" for {count(len(structures), 'structure')} ({listed(structures, 20)})"
     paragraphs = [data + "."]
-    stats = []
-    if task.facts.get("bootstrap"):
-        stats.append(
-            f"The ranking was repeated on {count(int(task.facts['bootstrap']), 'bootstrap resample')} of the cases "
-            f"(drawn with replacement, the same for all submissions; a case drawn twice counts as two cases; seed "
-            f"{results.seed}), and each repetition was compared with the ranking on all cases by Kendall's tau-b."
+    return [paragraphs[0], *statistics_sentences(results, task)]
+
+
+def statistics_sentences(results: Results, task: TaskResults) -> list[str]:
+    """Return what was computed beyond the ranking; only what is really there is named."""
+    said = []
+    level = f"{100 * float(task.facts['level']):g} %"
+    resamples = int(task.facts["bootstrap"])
+    if resamples:
+        said.append(
+            f"The ranking was repeated on {count(resamples, 'bootstrap resample')} of the cases (drawn with replacement, the "
+            f"same for all submissions; a case drawn twice counts as two cases; seed {results.seed}), and each repetition "
+            "was compared with the ranking on all cases by Kendall's tau-b."
         )
-    if task.facts.get("tests"):
-        stats.append(str(task.facts["tests"]))
-    if task.facts.get("sets"):
-        stats.append(str(task.facts["sets"]))
-    return paragraphs + ([" ".join(stats)] if stats else [])
+    construction = task.table("confidence_sets").get("construction", pd.Series(dtype=str)).unique()
+    if len(construction):
+        how = "case contributions" if construction[0] == "case-mean" else "the resampled values"
+        said.append(
+            f"Rank confidence sets hold for all submissions at once at level {level}; they come from simultaneous intervals "
+            f"for all pairwise differences, based on {how} (Mogstad, Romano, Shaikh and Wilhelm 2024)."
+        )
+    pairs = task.table("significance")
+    if len(pairs):
+        adjust = str(pairs["adjust"].iloc[0])
+        said.append(
+            "Pairs of submissions were compared, per metric and structure, with one-sided Wilcoxon signed-rank tests on "
+            f"their common cases (normal approximation, continuity correction, zero differences dropped; {_ADJUST[adjust]} "
+            f"over all ordered pairs; significance level {float(task.facts['alpha']):g})."
+        )
+    if len(task.table("friedman")):
+        said.append(
+            "The Friedman test with Nemenyi's critical difference was computed on the cases that all submissions have."
+        )
+    return [" ".join(said)] if said else []
 
 
 def headline(task: TaskResults) -> str:
@@ -187,40 +211,46 @@ def headline(task: TaskResults) -> str:
     first = [str(name) for name in board.loc[board["rank"] == board["rank"].min(), "submission"]]
     if len(task.order) == 1:
         return f"{first[0]} is the only submission to {task.title}."
-    sets = task.facts.get("intervals")
     if len(first) > 1:
         return f"{listed(first)} share the first rank of {task.title}."
     sentence = f"{first[0]} ranks first of {len(task.order)} in {task.title}"
-    if not isinstance(sets, pd.DataFrame) or "set_upper" not in sets or first[0] not in sets.index:
+    if "set_low" not in board:
         return sentence + "; how certain this is was not computed."
-    rivals = [str(name) for name in sets.index if name != first[0] and sets.loc[name, "set_lower"] <= 1]
-    level = task.facts.get("level", 0.95)
-    if sets.loc[first[0], "set_upper"] <= 1 and not rivals:
-        return (
-            f"{sentence}, and the data rule out every other submission as first (confidence level {100 * level:g} %)."
-        )
+    rivals = [
+        str(name) for name in board.loc[(board["set_low"] <= 1) & (board["submission"] != first[0]), "submission"]
+    ]
+    level = f"{100 * float(task.facts['level']):g} %"
+    high = float(board.loc[board["submission"] == first[0], "set_high"].iloc[0])
+    if not rivals and high <= 1:
+        return f"{sentence}, and the data rule out every other submission as first (confidence level {level})."
     if not rivals:
-        return f"{sentence}; its rank confidence set reaches to rank {sets.loc[first[0], 'set_upper']:g}."
+        return f"{sentence}; its rank confidence set reaches to rank {high:g} (confidence level {level})."
+    verb = "is" if len(rivals) == 1 else "are"
     return (
-        f"{sentence}, but the data do not rule out that {listed(rivals, 4)} "
-        f"{'is' if len(rivals) == 1 else 'are'} as good or better (confidence level {100 * level:g} %)."
+        f"{sentence}, but the data do not rule out that {listed(rivals, 4)} {verb} as good or better "
+        f"(confidence level {level})."
     )
 
 
 def place_words(task: TaskResults, submission: str) -> str:
     """Return a short true statement about one submission for the podium card."""
-    sets = task.facts.get("intervals")
-    if not isinstance(sets, pd.DataFrame) or submission not in sets.index:
-        return ""
-    row = sets.loc[submission]
+    row: Any = task.leaderboard.set_index("submission").loc[submission]
     parts = []
-    if "set_lower" in sets and not pd.isna(row["set_lower"]):
-        low, high = row["set_lower"], row["set_upper"]
-        level = f"{100 * float(task.facts.get('level', 0.95)):g} %"
-        parts.append(f"{level} rank confidence set: {f'{low:g}' if low == high else f'{low:g} to {high:g}'}")
-    if "boot_first" in sets and not pd.isna(row["boot_first"]):
-        parts.append(f"first in {100 * row['boot_first']:.0f} % of resamples")
+    if "set_low" in row.index and not pd.isna(row["set_low"]):
+        low, high = float(row["set_low"]), float(row["set_high"])
+        level = f"{100 * float(task.facts['level']):g} %"
+        parts.append(f"{level} rank confidence set: {low:g}" + (f" to {high:g}" if high > low else ""))
+    if "first" in row.index and not pd.isna(row["first"]):
+        parts.append(f"first in {percent(float(row['first']))} of resamples")
     return "; ".join(parts)
+
+
+def percent(share: float) -> str:
+    """Return a share in per cent; "0 %" and "100 %" are said only when exact."""
+    shown = f"{100 * share:.0f} %"
+    if shown == "0 %" and share > 0:
+        return "under 1 %"
+    return "over 99 %" if shown == "100 %" and share < 1 else shown
 
 
 def skips_and_penalties(task: TaskResults, counts: pd.DataFrame) -> str:

@@ -141,6 +141,8 @@ def write_report(request: Request, out: Path) -> Written:
         inputs.scores,
         bootstrap=request.bootstrap,
         seed=request.seed,
+        recipe=request.recipe,
+        workers=request.workers or 1,
         anonymous=request.anonymous,
         resources=inputs.resources,
         campaign=inputs.campaign,

@@ -10,6 +10,7 @@ import pandas as pd
 
 from medpodium.reports.figures.layout import (
     WIDTH,
+    colour_scale,
     label,
     name_rows,
     new_figure,
@@ -158,9 +159,7 @@ def multiverse(ranks: pd.DataFrame, choices: pd.DataFrame, order: Sequence[str])
     name_rows(axes, order, row_font(len(order), upper + 0.8))
     axes.set_ylim(len(order) - 0.5, -0.5)
     axes.tick_params(length=0)
-    bar = figure.colorbar(picture, ax=[axes, below], pad=0.015, aspect=28, fraction=0.03)
-    bar.set_label("rank")
-    bar.outline.set_visible(False)
+    colour_scale(figure, picture, [axes, below], "rank")
     _choices(below, choices.loc[columns], levels)
     below.set_xlabel(f"{len(columns)} combinations of choices, sorted by who ranks first")
     return figure

@@ -135,6 +135,7 @@ def transfer_gains(gains: pd.DataFrame, axis: str) -> Figure:
     groups = list(dict.fromkeys(gains["group"]))
     colours = {group: MUTED_SCHEME[at % len(MUTED_SCHEME)] for at, group in enumerate(groups)}
     figure, panels = grid(len(models), 1, WIDTH, 1.75, sharex=True, sharey=True)
+    figure.subplots_adjust(hspace=0.24)
     for axes, model in zip(panels, models, strict=True):
         mine = gains[gains["model"] == model].sort_values("gain", ascending=False, kind="stable")
         axes.bar(

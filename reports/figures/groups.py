@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from medpodium.reports.figures.layout import WIDTH, label, labels, name_rows, row_font, rows_height, single
+from medpodium.reports.figures.layout import (
+    WIDTH,
+    colour_scale,
+    label,
+    labels,
+    name_rows,
+    row_font,
+    rows_height,
+    single,
+)
 from medpodium.reports.palette import BETTER, INK, MARKERS, MUTED, MUTED_SCHEME, SEQUENTIAL, WORSE
 
 if TYPE_CHECKING:
@@ -102,7 +111,5 @@ def _coloured_table(cells: pd.DataFrame, order: Sequence[str], levels: Sequence[
     axes.invert_yaxis()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    bar = figure.colorbar(picture, ax=axes, pad=0.02, aspect=30, fraction=0.04)
-    bar.set_label(axis)
-    bar.outline.set_visible(False)
+    colour_scale(figure, picture, axes, axis)
     return figure

@@ -72,8 +72,15 @@ def grid(panels: int, columns: int, width: float, each_height: float, **options:
     axes = figure.subplots(rows, columns, squeeze=False, **options).ravel().tolist()
     for surplus in axes[panels:]:
         surplus.set_axis_off()
-    figure.set_layout_engine("constrained")
     return figure, axes[:panels]
+
+
+def colour_scale(figure: Figure, picture: Any, axes: Any, name: str) -> None:
+    """Put a slim colour scale beside a panel; its 256 shades are one small picture, not 256 paths."""
+    bar = figure.colorbar(picture, ax=axes, pad=0.02, aspect=30, fraction=0.04)
+    bar.set_label(name)
+    bar.outline.set_visible(False)
+    bar.solids.set_rasterized(True)
 
 
 def name_rows(axes: Axes, names: Sequence[str], size: float | None = None) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from medpodium.reports.figures.layout import (
     WIDTH,
+    colour_scale,
     label,
     labels,
     name_rows,
@@ -216,9 +217,7 @@ def ranking_heatmap(counts: pd.DataFrame, order: Sequence[str]) -> Figure:
     axes.set_xlabel("place within the case")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    bar = figure.colorbar(picture, ax=axes, pad=0.02, aspect=30, fraction=0.04)
-    bar.set_label("cases")
-    bar.outline.set_visible(False)
+    colour_scale(figure, picture, axes, "cases")
     return figure
 
 

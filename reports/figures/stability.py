@@ -19,7 +19,7 @@ from medpodium.reports.figures.layout import (
     rows_height,
     single,
 )
-from medpodium.reports.palette import INK, MUTED, NEUTRAL, PAPER, RULE, Look
+from medpodium.reports.palette import INK, MUTED, PAPER, RULE, Look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -126,7 +126,7 @@ def significance_map(matrix: pd.DataFrame, ranks: pd.Series, order: Sequence[str
     from matplotlib.patches import Patch
 
     count = len(order)
-    table = matrix.loc[list(order), list(order)].to_numpy(float)
+    table = matrix.loc[list(order), list(order)].to_numpy(float, copy=True)
     np.fill_diagonal(table, np.nan)
     height = min(7.4, 1.7 + 0.25 * max(count, 4))
     figure, axes = single(min(WIDTH, height + 1.4), height)
@@ -199,18 +199,18 @@ def _end_labels(axes: Axes, table: pd.DataFrame, order: Sequence[str], look: Loo
     """Name the lines at their right ends, moved apart where ranks are shared."""
     ends = table.iloc[:, columns - 1].reindex(list(order)).dropna().sort_values(kind="stable")
     spots = np.linspace(1, len(order), len(ends)) if len(ends) > 1 else np.array([1.0])
+    from matplotlib.collections import LineCollection
+
     size = row_font(len(order), rows_height(len(order), margin=1.2))
+    last = columns - 1
+    leads = [[(last + 0.05, float(end)), (last + 0.26, spot)] for spot, end in zip(spots, ends, strict=True)]
+    colours = [look.colour(str(name)) for name in ends.index]
+    axes.add_collection(LineCollection(leads, colors=colours, linewidths=0.8, clip_on=False))
     for spot, name in zip(spots, ends.index, strict=True):
-        axes.annotate(
-            label(str(name), 24), (columns - 1, float(ends[name])), (columns - 1 + 0.28, float(spot)), fontsize=size,
-            color=INK, va="center", annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": look.colour(str(name)), "linewidth": 0.8, "shrinkA": 1, "shrinkB": 4},
-        )  # fmt: skip
+        axes.text(last + 0.3, float(spot), label(str(name), 24), fontsize=size, color=INK, va="center")
 
 
-def stacked_frequencies(
-    frequencies: pd.DataFrame, full: pd.Series, order: Sequence[str], look: Look, page: str = ""
-) -> Figure:
+def stacked_frequencies(frequencies: pd.DataFrame, full: pd.Series, order: Sequence[str], look: Look) -> Figure:
     """Draw one panel per submission: share of resamples per rank, one colour per task, stacked.
 
     Parameters
@@ -219,12 +219,11 @@ def stacked_frequencies(
         ``submission, task, rank, share``.
     full : pandas.Series
         Rank on all cases, indexed by (submission, task).
-    page : str
-        Remark printed above when the submissions are spread over several figures.
     """
     tasks = list(dict.fromkeys(frequencies["task"]))
     highest = int(frequencies["rank"].max())
-    figure, panels = grid(len(order), 4, WIDTH, 1.25, sharex=True)
+    figure, panels = grid(len(order), 4, WIDTH, 1.3, sharex=True, sharey=True)
+    figure.subplots_adjust(hspace=0.42, wspace=0.12)
     for axes, name in zip(panels, order, strict=True):
         mine = frequencies[frequencies["submission"] == name]
         bottom = np.zeros(highest)
@@ -237,15 +236,15 @@ def stacked_frequencies(
                 axes.axvline(float(full[(name, task)]), color=look.colour(task), linestyle=":", linewidth=0.9)
         axes.set_title(label(name, 20), fontsize=7.5)
         axes.set_xticks(rank_ticks(highest, 6))
-        axes.tick_params(labelsize=6.5)
+        axes.tick_params(labelsize=6.5, labelbottom=True)
     for axes in panels[:: min(4, len(panels))]:
         axes.set_ylabel("%", fontsize=7)
-    figure.supxlabel("rank", fontsize=8)
+    for axes in panels[-4:]:
+        axes.set_xlabel("rank", fontsize=7)
     if len(tasks) > 1:
         from matplotlib.patches import Patch
 
         handles = [Patch(color=look.colour(task), label=label(task, 20)) for task in tasks]
-        figure.legend(handles=handles, loc="outside upper center", ncol=min(5, len(tasks)), fontsize=7)
-    if page:
-        figure.suptitle(page, fontsize=8, color=NEUTRAL)
+        place = (0.5, 0.88 + 0.03 * min(1.0, 4 / len(order)))
+        figure.legend(handles=handles, loc="lower center", bbox_to_anchor=place, ncol=min(5, len(tasks)), fontsize=7)
     return figure
