@@ -1,1 +1,59 @@
-"""medpodium: run, score, rank and report medical-image challenges from one definition file."""
+"""medpodium: run, score, rank and report medical-image challenges from one definition file.
+
+The names below are the public Python interface. They are loaded when first used, so that importing the package costs
+nothing and needs neither Docker nor a GPU.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from medpodium.challenges.campaign import open as open_campaign
+    from medpodium.challenges.definition import Challenge
+    from medpodium.challenges.findings import Finding, MedpodiumError
+    from medpodium.challenges.registry import load as load_challenge
+    from medpodium.reports.write import write_report
+    from medpodium.scoring.engine import score_segmentation
+    from medpodium.scoring.masks import read_mask
+    from medpodium.scoring.recipe import rank_scores
+    from medpodium.scoring.staging import score_classification
+    from medpodium.scoring.table import read_scores, write_scores
+
+__all__ = [
+    "Challenge",
+    "Finding",
+    "MedpodiumError",
+    "load_challenge",
+    "open_campaign",
+    "rank_scores",
+    "read_mask",
+    "read_scores",
+    "score_classification",
+    "score_segmentation",
+    "write_report",
+    "write_scores",
+]
+
+_HOME = {
+    "Challenge": "challenges.definition:Challenge",
+    "Finding": "challenges.findings:Finding",
+    "MedpodiumError": "challenges.findings:MedpodiumError",
+    "load_challenge": "challenges.registry:load",
+    "open_campaign": "challenges.campaign:open",
+    "rank_scores": "scoring.recipe:rank_scores",
+    "read_mask": "scoring.masks:read_mask",
+    "read_scores": "scoring.table:read_scores",
+    "score_classification": "scoring.staging:score_classification",
+    "score_segmentation": "scoring.engine:score_segmentation",
+    "write_report": "reports.write:write_report",
+    "write_scores": "scoring.table:write_scores",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _HOME[name].partition(":")
+    return getattr(import_module(f"{__name__}.{module}"), attribute)
