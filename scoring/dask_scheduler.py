@@ -7,23 +7,27 @@ then is to blame, and nothing else ever is.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import pickle
 import queue
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from medpodium.challenges.findings import Finding, InfrastructureError
 from medpodium.scoring.pool import Done, JobError, one_line_error
-from medpodium.scoring.scheduling import Bound, Needs, Scheduler, SchedulerCode, require
+from medpodium.scoring.scheduling import Needs, Scheduler, SchedulerCode, require
 
 J = TypeVar("J")
 R = TypeVar("R")
 
-_JOBS_PER_THREAD = 2
+_JOBS_PER_THREAD = 16
+"""Jobs known to the cluster per worker thread; all but about one of them wait at its scheduler, not at a worker."""
 _SMALL_BYTES = 50_000
 """A function pickled to more than this travels once per worker, not with every job."""
+_MOST_AT_ONCE = 64
 _CONNECT_SECONDS = 15.0
 _LOOK_SECONDS = 2.0
 
@@ -44,7 +48,7 @@ class DaskScheduler(Scheduler):
         If ``distributed`` is not installed or nobody answers.
     """
 
-    def __init__(self, address: Any, *, patience_s: float = 120.0) -> None:
+    def __init__(self, address: Any, *, patience_s: float = 300.0) -> None:
         distributed = require("distributed")
         self._where = str(getattr(address, "scheduler_address", address))
         self._patience = patience_s
@@ -93,7 +97,8 @@ class DaskScheduler(Scheduler):
                 raise _differs(worker, versions, own)
 
 
-def scorer_versions() -> dict[str, str]:
+@functools.cache
+def scorer_versions() -> Mapping[str, str]:
     """Return the versions that scores depend on."""
     from importlib.metadata import PackageNotFoundError, version
 
@@ -106,7 +111,7 @@ def scorer_versions() -> dict[str, str]:
     return found
 
 
-def perform(function: Callable[[J], R], job: J, versions: dict[str, str]) -> R:
+def perform(function: Callable[[J], R], job: J, versions: Mapping[str, str]) -> R:
     """Do one job on a worker; a worker that came late is checked here."""
     own = scorer_versions()
     if own != versions:
@@ -119,7 +124,7 @@ def unpack(payload: bytes) -> Any:
     return pickle.loads(payload)  # noqa: S301 - made by this process a moment ago
 
 
-def _differs(worker: str, versions: object, own: dict[str, str]) -> InfrastructureError:
+def _differs(worker: str, versions: object, own: Mapping[str, str]) -> InfrastructureError:
     shown = versions if isinstance(versions, dict) else {"medpodium": f"not importable ({versions})"}
     odd = ", ".join(
         f"{key} {shown.get(key, 'absent')} instead of {own[key]}" for key in own if shown.get(key) != own[key]
@@ -146,7 +151,7 @@ class _Flight(Generic[J, R]):
     flying: dict[Any, int] = field(default_factory=dict)
     landed: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
     function: Any = None
-    versions: dict[str, str] = field(default_factory=scorer_versions)
+    versions: Mapping[str, str] = field(default_factory=scorer_versions)
     _room: int = 0
     _looked: float = -1e9
     _seen: float = field(default_factory=time.monotonic)
@@ -155,7 +160,7 @@ class _Flight(Generic[J, R]):
         """Ship a large function once; as the result of a task it is made again if its worker dies."""
         payload = pickle.dumps(function, protocol=pickle.HIGHEST_PROTOCOL)
         self.function = function
-        if len(payload) > _SMALL_BYTES or isinstance(function, Bound):
+        if len(payload) > _SMALL_BYTES:
             self.function = self.client.submit(unpack, payload, pure=False)
 
     def fly(self, jobs: Sequence[J]) -> Iterator[Done[R]]:
@@ -166,20 +171,17 @@ class _Flight(Generic[J, R]):
             while pending < len(jobs) and len(self.flying) < self._window():
                 self._launch(pending, jobs[pending])
                 pending += 1
-            done = self._land()
-            if done is not None:
+            for done in self._land():
                 if done.error is _KILLED:
                     suspects.append(done.index)
                 else:
                     yield done
         for index in sorted(suspects):
             self._launch(index, jobs[index])
-            while (done := self._land()) is None:
+            while not (landed := self._land()):
                 pass
-            if done.error is _KILLED:
-                text = "its worker died every time it was tried, alone at last (out of memory?)"
-                done = Done(index, None, JobError(text))
-            yield done
+            for done in landed:
+                yield Done(index, None, _DEADLY) if done.error is _KILLED else done
 
     def cancel(self) -> None:
         """Call back what is still under way (the user stopped, or an error ends the run)."""
@@ -194,33 +196,47 @@ class _Flight(Generic[J, R]):
         self.flying[future] = index
         future.add_done_callback(self.landed.put)
 
-    def _land(self) -> Done[R] | None:
-        """Wait for the next outcome; ``None`` after a while without one, when the cluster was looked at."""
+    def _land(self) -> list[Done[R]]:
+        """Wait for outcomes; none after a while without one, when the cluster was looked at."""
         try:
-            future = self.landed.get(timeout=_LOOK_SECONDS)
+            landed = [self.landed.get(timeout=_LOOK_SECONDS)]
         except queue.Empty:
             self._look()
-            return None
-        index = self.flying.pop(future, None)
-        if index is None:
-            return None
-        done = self._outcome(index, future)
-        future.release()
-        return done
+            return []
+        while len(landed) < _MOST_AT_ONCE:
+            try:
+                landed.append(self.landed.get_nowait())
+            except queue.Empty:
+                break
+        # Results that are there are fetched together: a round trip per job would cost more than a small job.
+        ready = [future for future in landed if future in self.flying and future.status == "finished"]
+        results = self._fetch(ready)
+        outcomes = []
+        for future in landed:
+            if future in results:
+                outcomes.append(Done(self.flying.pop(future), results[future]))
+            elif future in self.flying:
+                outcomes.append(self._failure(self.flying.pop(future), future))
+            future.release()
+        return outcomes
 
-    def _outcome(self, index: int, future: Any) -> Done[R]:
+    def _fetch(self, futures: list[Any]) -> dict[Any, R]:
+        try:
+            return dict(zip(futures, self.client.gather(futures) if futures else [], strict=True))
+        except Exception:
+            # A result was lost with its worker, and making it again failed. The others are still good.
+            results: dict[Any, R] = {}
+            for future in futures:
+                with contextlib.suppress(Exception):
+                    results[future] = future.result()
+            return results
+
+    def _failure(self, index: int, future: Any) -> Done[R]:
         import distributed
 
-        try:
-            if future.status == "finished":
-                return Done(index, future.result())
-            if future.status == "cancelled":
-                raise self._lost()
-            error = future.exception()
-        except distributed.client.FutureCancelledError:
-            raise self._lost() from None
-        except Exception as raised:
-            error = raised
+        if future.status == "cancelled":
+            raise self._lost()
+        error = future.exception() or RuntimeError(f"the result was lost ({future.status})")
         if isinstance(error, distributed.KilledWorker):
             return Done(index, None, _KILLED)
         if isinstance(error, InfrastructureError):
@@ -241,7 +257,7 @@ class _Flight(Generic[J, R]):
             workers = self.client.scheduler_info(n_workers=-1)["workers"]
             if self.needs.gpus:
                 fitting = [item.get("resources", {}).get("GPU", 0) // self.needs.gpus for item in workers.values()]
-                self._room = _JOBS_PER_THREAD * int(sum(fitting))
+                self._room = 2 * int(sum(fitting))
             else:
                 self._room = _JOBS_PER_THREAD * sum(item["nthreads"] for item in workers.values())
             if self._room:
@@ -257,6 +273,7 @@ class _Flight(Generic[J, R]):
 
 
 _KILLED = JobError("worker died")
+_DEADLY = JobError("its worker died every time it was tried, at last with nothing else under way (out of memory?)")
 
 
 def _traceback(future: Any) -> list[str]:
