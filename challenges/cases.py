@@ -201,7 +201,10 @@ def build(
                 continue
             inputs[match["case"]][rule.source] = relative
             values[match["case"]] |= {key: text for key, text in match.groupdict().items() if key != "case"}
-    references = _references(references_dir, reference_patterns)
+    patterns = list(reference_patterns)
+    references = _references(references_dir, patterns)
+    # a table of classes is one file for all cases
+    per_case = not patterns or any("{case}" in pattern for pattern in patterns)
     if not inputs:
         fix = f"the protocol looks for {', '.join(required)} below this folder"
         raise UsageError(Finding(CaseCode.NO_CASES, str(cases_dir), "no file matches the protocol's inputs", fix))
@@ -212,7 +215,7 @@ def build(
             text = f"lacks {', '.join(fill(source, {'case': name, **values[name]}) for source in lacking)}"
             findings.append(Finding(CaseCode.INPUT_MISSING, name, text, "add the file or remove the case"))
             continue
-        if references_dir is not None and name not in references:
+        if references_dir is not None and per_case and name not in references:
             text = "has no reference"
             findings.append(Finding(CaseCode.REFERENCE_MISSING, name, text, "add it or remove the case"))
         own = {source: _take(cases_dir, relative) for source, relative in sorted(inputs[name].items())}

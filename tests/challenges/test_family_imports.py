@@ -187,6 +187,7 @@ ANSWERS = "Case,Subtask1_prob_S4,Subtask2_prob_S1\n1-A,1,0\n"
         (STAGES, "Case,P4,P1\n1-A,1,0\n", 1, "no column 'Subtask1_prob_S4'"),
         (STAGES, None, 1, "no such file"),
     ],
+    ids=["class", "twice", "class-column", "domain", "answer-column", "no-file"],
 )
 def test_bad_staging_tables_are_findings(
     tmp_path: Path, stages: str, answers: str | None, code: int, said: str
