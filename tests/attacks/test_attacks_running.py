@@ -283,7 +283,7 @@ def arena(tiny: Any, docker_engine: Any, tmp_path_factory: pytest.TempPathFactor
     campaign = tiny.campaign(folder, count=1, limits={"time": f"{LIMIT:g} s"})
     before = fingerprint(folder / "images") | fingerprint(folder / "labels")
     tiny.run(docker_engine, campaign, submit_all(tiny, folder / "archives", attacks))
-    scores = score(campaign, "segmentation", workers=1).scores
+    scores = score(campaign, "segmentation").scores
     yield Arena(campaign, attacks, campaign.resources().set_index("submission"), scores, before, docker_engine)
     campaign.close()
 
@@ -313,7 +313,7 @@ def test_honest_teams_are_as_in_a_campaign_without_attackers(
 
     quiet = tiny.campaign(tmp_path, count=1, limits={"time": f"{LIMIT:g} s"})
     tiny.run(docker_engine, quiet, submit_all(tiny, tmp_path / "archives", {}))
-    expected = score(quiet, "segmentation", workers=1).scores
+    expected = score(quiet, "segmentation").scores
     for team in ("honest-first", "honest-last"):
         mine = arena.scores[arena.scores["submission"] == team].reset_index(drop=True)
         other = expected[expected["submission"] == team].reset_index(drop=True)

@@ -83,7 +83,7 @@ def outcome(root: Path) -> tuple[Any, dict[str, str]]:
         on_disk = sum(1 for path in (root / "predictions").rglob("*") if path.is_file())
         assert on_disk == len(files)
         assert list((root / "work").iterdir()) == []
-        table = score(campaign, "segmentation", workers=1).scores
+        table = score(campaign, "segmentation").scores
     return table.sort_values(["submission", "case", "structure", "metric"]).reset_index(drop=True), files
 
 
