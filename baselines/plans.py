@@ -27,7 +27,6 @@ def plan_job(
         "baseline": name,
         "planner": baseline.planner,
         "configuration": baseline.configuration,
-        "trainer": baseline.trainer,
         "spacing": baseline.spacing_zyx_mm,
         "patch": baseline.patch_zyx,
         "batch_size": baseline.batch_size,

@@ -91,6 +91,10 @@ def _run(challenge: str, predictions: dict[str, Path], options: dict[str, Any]) 
     for name in ("references", "out"):
         if options[name] is None:
             raise click.UsageError(f"Missing option '--{name}'.")
+    if (options["references"] / "dataset.json").is_file():
+        from medpodium.scoring.nnunet_results import references_of
+
+        options["references"] = references_of(options["references"])
     cases = None if options["cases"] is None else groups.read_cases(options["cases"])
     if isinstance(loaded.tasks[task], ClassificationTask):
         from medpodium.scoring.staging import score_classification

@@ -18,6 +18,7 @@ _LAYOUTS = {
     "touchstone": ("scoring.import_commands:touchstone", "A folder of models, each with dsc.csv and nsd.csv."),
     "suite": ("scoring.import_commands:suite", "A table of results per data set (STU-Net transfer suite)."),
     "biometry": ("scoring.import_commands:biometry", "Tables of lengths in mm (FeTA 2024)."),
+    "nnunet": ("scoring.nnunet_commands:read_nnunet", "The summary.json of nnU-Net's evaluation."),
     "dataset": ("scoring.import_commands:dataset", "An nnU-Net data set, as a challenge file of your own."),
 }
 _OUT = click.option("--out", required=True, type=click.Path(path_type=Path), help="Score table: .csv or .parquet.")

@@ -286,3 +286,18 @@ class STUNetTrainer_huge_ft(STUNetTrainer_huge):  # noqa: N801
     """STU-Net-H from a checkpoint."""
 
     learning_rate = 1e-3
+
+
+def forward_operations(size: str, channels: int, classes: int, patch_zyx: Sequence[int]) -> float:
+    """Count the floating-point operations of a forward pass without computing one.
+
+    A multiplication and its addition count as two; the published TFLOPs count them as one.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"):
+        network = STUNet(channels, classes, SIZES[size], [(2, 2, 2)] * POOLINGS)
+        counter = FlopCounterMode(display=False)
+        with counter, torch.no_grad():
+            network(torch.empty(1, channels, *patch_zyx))
+    return float(counter.get_total_flops())
