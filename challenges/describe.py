@@ -9,7 +9,7 @@ from rich.markup import escape
 from medpodium import console
 from medpodium.challenges import registry
 from medpodium.challenges.definition import Challenge, ClassificationTask, SegmentationTask, TableTask
-from medpodium.challenges.metrics import Cell, MetricSpec
+from medpodium.challenges.metrics import AREA_KINDS, Cell, MetricSpec
 from medpodium.challenges.steps import Recipe
 
 
@@ -58,7 +58,8 @@ def metric_parameters(spec: MetricSpec) -> str:
     if spec.decimals is not None:
         parts.append(f"rounded to {spec.decimals} decimals")
     if spec.free:
-        parts.append(f"free up to {spec.free:g} {spec.unit_name}")
+        unit = "MB, taken off the curve" if spec.kind in AREA_KINDS else spec.unit_name
+        parts.append(f"free up to {spec.free:g} {unit}")
     if spec.problem:
         parts.append(f"problem {spec.problem}")
     if spec.lesions:

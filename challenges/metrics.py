@@ -188,6 +188,8 @@ COMPUTABLE_KINDS = frozenset(
     {"tp_volume", "fp_volume", "fn_volume", "euler_error", "lesion_tp", "lesion_fp", "lesion_fn"}
 )
 """Kinds whose formula holds for empty masks, too."""
+AREA_KINDS = frozenset({"gpu_memory_area", "cpu_area"})
+"""Areas under a curve over time."""
 TOLERANCE_KINDS = frozenset({"nsd"})
 PERCENTILE_KINDS = frozenset({"hd_percentile"})
 
@@ -274,7 +276,8 @@ class MetricSpec(Model):
     decimals : int, optional
         Round every score to this many decimals (as some published scorers do).
     free : float
-        Tolerance of a resource metric: the score is ``max(0, measured - free)``.
+        Tolerance of a resource metric: the score is ``max(0, measured - free)``. For areas under a curve it is in
+        the unit of the curve (MB) and comes off the curve before integrating, where it was measured.
     ranked : bool
         Whether recipes may use it; ``False`` for values that are only shown.
     """
@@ -349,6 +352,10 @@ class MetricSpec(Model):
     def unit_name(self) -> str:
         """Unit as printed; empty for fractions and counts."""
         return self.unit if self.unit is not None else self.info.unit
+
+    def above_free(self, measured: float) -> float:
+        """Take the tolerance off a measured value; areas arrive with it taken off their curve."""
+        return measured if self.kind in AREA_KINDS else max(0.0, measured - self.free)
 
     @property
     def name(self) -> str:

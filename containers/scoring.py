@@ -129,8 +129,8 @@ def _measure(campaign: Campaign, submission: Submission, row: dict[str, Any], ki
     if kind == "cpu_area":
         return float(row["cpu_time"]) * 100.0  # % of one core, integrated over time
     if kind == "gpu_memory_area" and free:
-        # The tolerance is taken off the memory before integrating; the engine takes `free` off the value again.
-        return _area_above(campaign, submission, str(row["case"]), free) + free
+        # The tolerance comes off the memory before integrating.
+        return _area_above(campaign, submission, str(row["case"]), free)
     return float(row.get(kind, math.nan))
 
 

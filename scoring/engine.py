@@ -265,7 +265,7 @@ def _with_resources(
             for submission in submissions:
                 value, status = measured.get((submission, case), (math.nan, table.MISSING))
                 if status == table.OK and not math.isnan(value):
-                    rows.append((submission, case, "", name, max(0.0, value - spec.free), table.OK))
+                    rows.append((submission, case, "", name, spec.above_free(value), table.OK))
                     continue
                 reason = status.removeprefix(table.FAILED_PREFIX) if status.startswith(table.FAILED_PREFIX) else None
                 rows.append((submission, case, "", name, *absent_score(spec, None, False, math.nan, reason)))
