@@ -13,6 +13,7 @@ from medpodium.scoring import importers
 from medpodium.scoring.recipe import rank_scores
 
 RANK_COLUMNS = {"dice_rank": "dice", "hd95_rank": "hd95", "vs_rank": "vs", "euler_rank": "euler_error"}
+TASK = "published-ranks"
 MEAN_COLUMNS = {"dice": "dice", "hd95_mm": "hd95", "vs": "vs", "euler_error": "euler_error"}
 
 
@@ -21,19 +22,21 @@ def published(shared: Path) -> pd.DataFrame:
     return pd.read_csv(shared / "data/published/feta2024_segmentation_results.csv", index_col="team")
 
 
-def read(shared: Path, columns: dict[str, str]) -> pd.DataFrame:
+def read(shared: Path, columns: dict[str, str], task: str = "segmentation") -> pd.DataFrame:
     path = shared / "data/published/feta2024_segmentation_results.csv"
-    scores, findings = importers.read_leaderboard(
-        path, challenge="feta", edition="2024", task="segmentation", metrics=columns
-    )
+    scores, findings = importers.read_leaderboard(path, challenge="feta", edition="2024", task=task, metrics=columns)
     assert findings == []
     return scores
 
 
 def test_mean_of_four_ranks_and_final_rank(shared: Path, published: pd.DataFrame) -> None:
-    steps = registry.load("feta/2024").recipes["published-ranks"].steps
+    challenge = registry.load("feta/2024")
+    metrics = challenge.tasks[TASK].metrics
     ranking = rank_scores(
-        read(shared, RANK_COLUMNS), steps, dict.fromkeys(RANK_COLUMNS.values(), "lower"), task="segmentation"
+        read(shared, {name: name for name in metrics}, TASK),
+        challenge.recipe_for(TASK)[1].steps,
+        {name: spec.better for name, spec in metrics.items()},
+        task=TASK,
     )
     own = ranking.table().set_index("submission").loc[published.index]
     assert len(own) == 16
