@@ -238,13 +238,13 @@ def _add_bootstrap(
     for column, resampled in columns.items():
         if column not in originals:
             continue
-        low, high = percentile_interval(resampled)
+        low, high = percentile_interval(resampled, n_units=len(units))
         jackknife = jackknives.get(column, np.empty((0, len(names))))
         bca_low, bca_high = bca_interval(originals[column], resampled, jackknife)
         rows = {"submission": names, "column": column, "value": originals[column], "low": low, "high": high}
         evidence.add("aggregates.csv", pd.DataFrame({**rows, "bca_low": bca_low, "bca_high": bca_high}), task=task)
     sets = _rank_sets(prepared, plan, draws, left_out.values, len(units), options)
-    _add_sets(evidence, task, ranking, draws, sets)
+    _add_sets(evidence, ranking, draws, sets, len(units))
     return sets
 
 
@@ -277,8 +277,8 @@ def _rank_sets(
     return rank_sets(pairs, len(value), n_units, "resampled")
 
 
-def _add_sets(evidence: Evidence, task: str, ranking: Ranking, draws: Bootstrap, sets: RankSets) -> None:
-    names = draws.submissions
+def _add_sets(evidence: Evidence, ranking: Ranking, draws: Bootstrap, sets: RankSets, n_units: int) -> None:
+    task, names = ranking.task, draws.submissions
     evidence.add(
         "confidence_sets.csv",
         pd.DataFrame(
@@ -300,7 +300,7 @@ def _add_sets(evidence: Evidence, task: str, ranking: Ranking, draws: Bootstrap,
         for two, versus in enumerate(names):
             if one == two:
                 continue
-            low, high = percentile_interval((values[:, one] - values[:, two])[:, None])
+            low, high = percentile_interval((values[:, one] - values[:, two])[:, None], n_units=n_units)
             gap, margin = float(sets.difference[one, two]), float(sets.margin[one, two])
             rows.append(
                 (task, name, versus, gap, low[0], high[0], gap - margin, gap + margin, bool(sets.separated[one, two]))

@@ -35,7 +35,7 @@ TABLES: dict[str, tuple[str, ...]] = {
         "penalised",
         "skipped",
     ),
-    # Confidence intervals of what the recipe computes: percentile and BCa, level 0.95.
+    # Confidence intervals of what the recipe computes: percentile (widened for few cases) and BCa, level 0.95.
     "aggregates.csv": ("task", "submission", "column", "value", "low", "high", "bca_low", "bca_high"),
     # Bootstrap distribution of the rank.
     "rank_intervals.csv": ("task", "submission", "rank", "mean", "median", "q025", "q25", "q75", "q975", "first"),
