@@ -27,18 +27,27 @@ HONEST = "cp /input/case1_0000.nii.gz /output/case1.nii.gz"
 
 @dataclass
 class Attack:
-    """A script and what it may end as: codes of the run, or statuses of the scores where the run is ``ok``."""
+    """A script and what it may end as: codes of the run, or statuses of the scores where the run is ``ok``.
+
+    ``says`` has to be among its last words, where only they tell that the right thing stopped it.
+    """
 
     script: str
     codes: set[str] = field(default_factory=lambda: BLOCKED)
     files: dict[str, bytes] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     scores: set[str] | None = None
+    says: str = ""
 
 
 def tries(*commands: str) -> str:
     """Return a script that submits an honest prediction only if every one of these commands works."""
     return "".join(f"({command}) || exit 7\n" for command in commands) + HONEST
+
+
+def request(address: str) -> str:
+    """Return a command that asks a web server."""
+    return f"printf 'GET /latest/meta-data/ HTTP/1.0\\r\\n\\r\\n' | nc -w 1 {address} 80"
 
 
 def drops(name: str = "p.nii.gz") -> str:
@@ -48,11 +57,11 @@ def drops(name: str = "p.nii.gz") -> str:
 
 RUNTIME = {
     # Exfiltration and reading
-    "n1-dns": Attack(tries("nslookup example.com 8.8.8.8")),
-    "n1-http": Attack(tries("wget -T 1 -O /dev/null http://1.1.1.1/")),
-    "n1-gateway": Attack(tries("nc -w 1 172.17.0.1 22 < /dev/null")),
+    "n1-dns": Attack(tries("nslookup example.com 8.8.8.8"), says="unreachable"),
+    "n1-http": Attack(tries(request("1.1.1.1")), says="unreachable"),
+    "n1-gateway": Attack(tries("nc -w 1 172.17.0.1 22 < /dev/null"), says="unreachable"),
     "n1-interfaces": Attack(tries("ls /sys/class/net | grep -v lo")),
-    "n2-metadata": Attack(tries("wget -T 1 -O /dev/null http://169.254.169.254/latest/meta-data/")),
+    "n2-metadata": Attack(tries(request("169.254.169.254")), says="unreachable"),
     "n3-other-cases": Attack(tries("find /input -type f | grep -v case1_0000")),
     "n4-labels": Attack(tries("find / -xdev \\( -name labels -o -name '*.sqlite' -o -name references \\) | grep .")),
     "n4-mount-table": Attack(tries("grep -E 'images|labels|case1' /proc/self/mountinfo")),
@@ -169,7 +178,7 @@ def content(tiny: Any) -> dict[str, Attack]:
             {"ok"},
             {"failed:geometry-axis-flipped", "failed:geometry-direction-differs"},
         ),
-        "c4-unknown-label": (tiny.nifti(array * 7), {"ok"}, {"failed:mask-label-unknown"}),
+        "c4-unknown-label": (tiny.nifti(array * 7), {"ok"}, {"failed:label-unknown"}),
         "c5-float-labels": (
             tiny.nifti(array * np.float32(0.9)),
             {"mask-value-not-integral", "mask-probability-map"},
@@ -179,7 +188,7 @@ def content(tiny: Any) -> dict[str, Attack]:
         "c7-wraps": (
             tiny.nifti(array.astype(np.int64) * 256),
             {"ok", "mask-label-wraps", "mask-type-wide"},
-            {"failed:mask-label-unknown", "failed:mask-label-wraps"},
+            {"failed:label-unknown", "failed:mask-label-wraps"},
         ),
         "c9-scaling": (tiny.nifti(array, slope=0.5), {"mask-value-not-integral", "mask-probability-map"}, set()),
         "c14-probabilities": (
@@ -295,6 +304,7 @@ def test_attack_ends_as_typed_failure(arena: Arena, name: str) -> None:
     assert code in attack.codes, f"{code}: {row['cause']}"
     if attack.codes == BLOCKED:
         assert "exit code 7" in row["cause"]
+        assert attack.says in row["cause"]
     assert row["running_time"] < LIMIT + 10
     statuses = set(arena.scores[arena.scores["submission"] == name]["status"])
     if code == "ok":

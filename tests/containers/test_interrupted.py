@@ -182,27 +182,43 @@ class Engine:
         arguments += [f"--pidfile={self.folder}/pid", "--bridge=none", "--iptables=false", "--ip-forward=false"]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(arguments, stdout=log, stderr=log)
-        for _ in range(300):
+        for _ in range(600):
             try:
                 docker.DockerClient(base_url=self.host, timeout=10).ping()
                 return
             except Exception:
                 time.sleep(0.1)
+            if self.process.poll() is not None:  # it met its dying predecessor; a service manager starts it again
+                self.start()
+                return
         pytest.fail((self.folder / "log").read_text()[-2000:])
 
     def kill(self) -> None:
         assert self.process is not None
         self.process.kill()
         self.process.wait()
+        for _ in range(50):  # its containerd dies with it, a moment later
+            if self._containerd() is None:
+                return
+            time.sleep(0.1)
+
+    def _containerd(self) -> int | None:
+        """Return the process id of this engine's containerd, if it lives."""
+        path = self.folder / "exec" / "containerd" / "containerd.pid"
+        if not path.exists() or not path.read_text().strip():
+            return None
+        number = int(path.read_text())
+        command = Path(f"/proc/{number}/cmdline")
+        return number if command.exists() and str(self.folder) in command.read_text() else None
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             self.process.wait(timeout=60)
-        pid = self.folder / "exec" / "containerd" / "containerd.pid"
-        if pid.exists():
-            with contextlib.suppress(ProcessLookupError, ValueError):
-                os.kill(int(pid.read_text()), signal.SIGTERM)
+        number = self._containerd()
+        if number is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, signal.SIGTERM)
 
 
 @pytest.fixture
@@ -218,7 +234,9 @@ def own_engine(docker_engine: Any) -> Iterator[Engine]:
     engine.start()
     yield engine
     engine.stop()
-    subprocess.run(["umount", "-R", str(folder / "data")], capture_output=True, check=False)
+    for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
+        if line.split()[4].startswith(str(folder)):
+            subprocess.run(["umount", "-l", line.split()[4]], capture_output=True, check=False)
     shutil.rmtree(folder, ignore_errors=True)
 
 

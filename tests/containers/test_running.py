@@ -144,8 +144,8 @@ def test_case_order_differs_between_submissions_and_stays_on_resume(tiny: Any, t
             "shm-too-small",
             "num_workers",
         ),
-        ("echo x > /opt/cache; exit 1", "writes-outside-output", "read-only"),
-        ("wget -T 1 http://weights.example.com/model.pt || exit 1", "network-used", "image"),
+        ("echo x > /bin/cache; exit 1", "writes-outside-output", "read-only"),
+        ("nc -w 1 1.2.3.4 80 < /dev/null || exit 1", "network-used", "image"),
         ("echo 'torch.cuda.OutOfMemoryError: CUDA out of memory.'; exit 1", "gpu-oom", "patch"),
     ],
 )
