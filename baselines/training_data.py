@@ -278,7 +278,7 @@ def check_normalisation(
 def _lowest(path: Path) -> float:
     import SimpleITK
 
-    return float(SimpleITK.GetArrayViewFromImage(SimpleITK.ReadImage(str(path))).min())
+    return float(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path))).min())
 
 
 def check_complete(

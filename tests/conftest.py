@@ -49,3 +49,11 @@ def docker_engine() -> object:
         need(False, "a running Docker engine")
         raise
     return client
+
+
+@pytest.fixture(scope="session")
+def nnunet_installed() -> None:
+    """Ask for nnU-Net v2 and PyTorch."""
+    from importlib.util import find_spec
+
+    need(find_spec("nnunetv2") is not None and find_spec("torch") is not None, "nnunetv2 (medpodium[baselines])")

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from conftest import need  # noqa: E402
 
 TRAIN = [(20, 8), (24, 16), (20, 24), (28, 12), (16, 20)]
 TEST = [(22, 14), (26, 22)]
@@ -73,12 +70,6 @@ class Tiny:
 
 
 @pytest.fixture(scope="session")
-def nnunet_here() -> None:
-    """Skip (or fail in CI) where nnU-Net is not installed."""
-    need(importlib.util.find_spec("nnunetv2") is not None, "nnunetv2")
-
-
-@pytest.fixture(scope="session")
 def tiny(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """Crop the example CT and its segmentation into five training and two test cases."""
     source = shared / "data" / "masks" / "totalsegmentator"
@@ -96,17 +87,38 @@ def tiny(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
         for number, (y, x) in enumerate(offsets):
             box = (slice(x, x + EDGE), slice(y, y + EDGE), slice(None))
             name = f"case{names}{number}"
-            SimpleITK.WriteImage(SimpleITK.Cast(image[box], SimpleITK.sitkInt16), str(root / f"images{names}" / f"{name}_0000.nii.gz"))
+            SimpleITK.WriteImage(
+                SimpleITK.Cast(image[box], SimpleITK.sitkInt16), str(root / f"images{names}" / f"{name}_0000.nii.gz")
+            )
             SimpleITK.WriteImage(organs[box], str(root / f"labels{names}" / f"{name}.nii.gz"))
     return Tiny(root / "challenge.yaml", root / "imagesTr", root / "labelsTr", root / "imagesTs", root / "labelsTs")
 
 
-def run(*arguments: object, code: int = 0) -> dict:
-    """Run the command line in this process with ``--json`` and return its output."""
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def run() -> Run:
+    """Return a function that runs the command line in this process with ``--json`` and returns its output."""
     from click.testing import CliRunner
 
     from medpodium.cli import main
 
-    result = CliRunner().invoke(main, [*map(str, arguments), "--json"])
-    assert result.exit_code == code, f"exit {result.exit_code}: {result.output}\n{result.stderr}\n{result.exception!r}"
-    return json.loads(result.stdout)
+    def call(*arguments: object, code: int = 0) -> dict[str, Any]:
+        result = CliRunner().invoke(main, [*map(str, arguments), "--json"])
+        shown = f"exit {result.exit_code}: {result.output} {result.exception!r}"
+        assert result.exit_code == code, shown
+        answer: dict[str, Any] = json.loads(result.stdout)
+        return answer
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def tiny_challenge(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The tiny challenge, loaded; needs no data."""
+    from medpodium.challenges import registry
+
+    path = tmp_path_factory.mktemp("definition") / "challenge.yaml"
+    path.write_text(CHALLENGE)
+    return registry.load(path)
