@@ -27,6 +27,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "import": ("scoring.import_commands:import_scores", "Read published score tables and foreign data sets."),
     "rank": ("scoring.rank_commands:rank", "Rank submissions, with evidence."),
     "analyse": ("scoring.analysis_commands:analyse", "Subgroups, pairwise tests, transfer suites."),
+    "export": ("containers.platforms.commands:export", "Write the scorer for grand-challenge, Codabench, Synapse."),
     "report": ("reports.commands:report", "Write the report of a ranking."),
     "baseline": ("baselines.commands:baseline", "Train, run and package reference methods (nnU-Net, STU-Net)."),
     "verify": ("reports.commands:verify", "Recompute a report's numbers from its scores."),

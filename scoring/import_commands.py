@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
     from medpodium.challenges.findings import Finding
 
+_PLATFORMS = "containers.platforms.import_commands"
 _LAYOUTS = {
+    "grand-challenge": (f"{_PLATFORMS}:grand_challenge", "predictions.json with outputs, or a scorer's metrics.json."),
+    "codabench": (f"{_PLATFORMS}:codabench", "The output of a Codabench scoring program."),
+    "challenger": (f"{_PLATFORMS}:challenger", "challengeR's long CSV, one file per metric."),
+    "brats": (f"{_PLATFORMS}:brats", "BraTS-like folders of predictions."),
+    "bids": (f"{_PLATFORMS}:bids", "BIDS derivatives with *_dseg files."),
     "touchstone": ("scoring.import_commands:touchstone", "A folder of models, each with dsc.csv and nsd.csv."),
     "suite": ("scoring.import_commands:suite", "A table of results per data set (STU-Net transfer suite)."),
     "biometry": ("scoring.import_commands:biometry", "Tables of lengths in mm (FeTA 2024)."),

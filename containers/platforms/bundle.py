@@ -1,0 +1,253 @@
+"""What a scorer on another platform needs: the frozen rules, the references, the program itself and its libraries.
+
+Every platform's scorer goes through :func:`score`, which calls the same engine as ``medpodium score``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from medpodium.challenges import registry
+from medpodium.challenges.definition import Challenge, ClassificationTask, SegmentationTask
+from medpodium.challenges.findings import Finding, UsageError
+from medpodium.containers.platforms.codes import PlatformCode
+from medpodium.scoring import table
+from medpodium.scoring.engine import Result, score_segmentation
+from medpodium.scoring.segmentation import MaskFiles
+
+LIBRARIES = ("numba", "numpy", "pandas", "psutil", "pydantic", "ruamel.yaml", "scipy")
+"""What the scorer imports beyond the standard library; ``isal`` and ``zstandard`` make it faster."""
+OPTIONAL_LIBRARIES = ("isal", "zstandard")
+_ROOMS = ("challenges", "scoring", "containers/platforms")
+_SUBMISSION = "submission"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The hidden part of a scorer: rules and references.
+
+    Parameters
+    ----------
+    challenge : Challenge
+        The frozen rules.
+    task : str
+        Which task is scored.
+    folder : Path
+        Holds ``references``.
+    cases : pandas.DataFrame or None
+        Cases to score and their groups.
+    """
+
+    challenge: Challenge
+    task: str
+    folder: Path
+    cases: pd.DataFrame | None
+
+    @property
+    def references(self) -> Path:
+        """Folder of references, or the table of classes."""
+        folder = self.folder / "references"
+        if isinstance(self.challenge.tasks[self.task], ClassificationTask):
+            return next(iter(sorted(folder.glob("*.csv"))), folder)
+        return folder
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What the scores depend on."""
+        from medpodium.scoring.dask_scheduler import scorer_versions
+
+        return {"variant": self.challenge.variant, "definition": self.challenge.digest, **scorer_versions()}
+
+
+def new_folder(folder: Path) -> Path:
+    """Make a folder for an export; `UsageError` if it holds anything."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(Finding(PlatformCode.EXISTS, str(folder), "the folder is not empty", "choose a new folder"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def write_truth(challenge: Challenge, task: str, references: Path, cases: Path | None, folder: Path) -> None:
+    """Write rules and references in the layout that :func:`load` reads; references are linked where that works.
+
+    Raises
+    ------
+    UsageError
+        If there is nothing to score against, or the task is scored from imported tables.
+    """
+    from ruamel.yaml import YAML
+
+    from medpodium.challenges.campaign import frozen
+    from medpodium.scoring import groups
+    from medpodium.scoring.casefiles import discover_cases, matched_files
+
+    rules = challenge.tasks[task]
+    known = groups.read_cases(cases) if cases is not None else None
+    files: list[Path]
+    if isinstance(rules, SegmentationTask):
+        names = discover_cases(references, rules) if known is None else list(known["case"])
+        found: list[Finding] = []
+        matched = matched_files(rules, references, names, reference=True, findings=found)
+        lacking = [name for name in names if name not in matched]
+        if lacking:
+            fix = "complete the folder of references, or correct --cases"
+            cause = f"{len(lacking)} cases have no reference, first: {lacking[0]}"
+            raise UsageError(Finding(PlatformCode.BUNDLE, str(references), cause, fix))
+        files = [
+            path for item in matched.values() for path in ([item] if isinstance(item, Path) else list(item.values()))
+        ]
+        root = references
+    elif isinstance(rules, ClassificationTask):
+        files, root = [references], references.parent
+    else:
+        cause = f"task {task!r} is a {rules.kind} task: its values are computed elsewhere"
+        raise UsageError(Finding(PlatformCode.TASK_KIND, challenge.reference, cause, "choose a task with predictions"))
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "challenge.yaml").open("w", encoding="utf-8", newline="\n") as stream:
+        YAML(typ="safe", pure=True).dump(frozen(challenge), stream)
+    about = {"edition": challenge.edition, "variant": challenge.variant, "task": task, "definition": challenge.digest}
+    (folder / "bundle.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8", newline="\n")
+    if cases is not None:
+        shutil.copyfile(cases, folder / "cases.csv")
+    for path in files:
+        place(path, folder / "references" / path.relative_to(root))
+
+
+def place(source: Path, target: Path) -> None:
+    """Put a file at another place: as a hard link where the file system allows, else as a copy."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(os.path.realpath(source), target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def load(folder: Path) -> Bundle:
+    """Read rules and references written by :func:`write_truth`.
+
+    Raises
+    ------
+    UsageError
+        If something is missing or was changed.
+    """
+    from medpodium.scoring import groups
+
+    try:
+        about = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
+        edition, variant, task = (str(about[name]) for name in ("edition", "variant", "task"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        cause = f"no readable bundle.json ({error})".split("\n")[0]
+        fix = "give the folder that 'medpodium export' wrote"
+        raise UsageError(Finding(PlatformCode.BUNDLE, str(folder), cause, fix)) from None
+    challenge = registry.load(f"{folder / 'challenge.yaml'}:{edition}", variant=variant)
+    if challenge.digest != about.get("definition") or task not in challenge.tasks:
+        cause = "challenge.yaml was changed after the export, or another version of medpodium reads it"
+        fix = "export again, so that every team is scored by the same rules"
+        raise UsageError(Finding(PlatformCode.BUNDLE, str(folder), cause, fix))
+    cases = folder / "cases.csv"
+    return Bundle(challenge, task, folder, groups.read_cases(cases) if cases.is_file() else None)
+
+
+def score(
+    bundle: Bundle,
+    predictions: Path | Mapping[str, MaskFiles],
+    *,
+    submission: str = _SUBMISSION,
+    failures: Mapping[str, str] | None = None,
+    workers: int | None = None,
+) -> Result:
+    """Score one submission with the engine behind ``medpodium score``.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        Rules and references.
+    predictions : Path or mapping of str to files
+        Folder (or table) of predictions, or the file(s) of each case.
+    failures : mapping of str to str
+        Case to the reason why there is no prediction.
+    workers : int, optional
+        Processes; by default what cores and memory allow.
+    """
+    task = bundle.challenge.tasks[bundle.task]
+    if isinstance(task, ClassificationTask):
+        from medpodium.scoring.staging import score_classification
+
+        if not isinstance(predictions, Path):
+            cause = "this platform hands over one file per case, the task needs one table"
+            fix = "use codabench or synapse for classification tasks"
+            raise UsageError(Finding(PlatformCode.TASK_KIND, bundle.task, cause, fix))
+        chosen = {submission: predictions}
+        return score_classification(bundle.challenge, bundle.task, bundle.references, chosen, cases=bundle.cases)
+    rows = [
+        {"submission": submission, "case": case, "metric": "status", "status": f"{table.FAILED_PREFIX}{why}"}
+        for case, why in (failures or {}).items()
+    ]
+    resources_frame = pd.DataFrame(rows).assign(value=float("nan")) if rows else None
+    return score_segmentation(
+        bundle.challenge,
+        bundle.task,
+        bundle.references,
+        {submission: predictions},
+        cases=bundle.cases,
+        resources=resources_frame,
+        workers=workers,
+    )
+
+
+def write_program(folder: Path) -> None:
+    """Copy the part of the package that scores to ``folder/medpodium``, and its libraries' versions beside it."""
+    package = Path(str(resources.files("medpodium")))
+    target = folder / "medpodium"
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "__init__.py").write_text('"""The scoring part of medpodium."""\n', encoding="utf-8", newline="\n")
+    (target / "containers").mkdir()
+    shutil.copyfile(package / "containers" / "__init__.py", target / "containers" / "__init__.py")
+    for room in _ROOMS:
+        for path in sorted((package / room).glob("*.py")):
+            copy = target / room / path.name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+    (folder / "requirements.txt").write_text("\n".join(requirements()) + "\n", encoding="utf-8", newline="\n")
+
+
+def own_version() -> str:
+    """Return the version of this package."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("medpodium")
+    except PackageNotFoundError:
+        return "from source"
+
+
+def requirements() -> list[str]:
+    """Return the libraries of the scorer, at the versions installed here, so that scores stay the same to the bit."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = []
+    for name in (*LIBRARIES, *OPTIONAL_LIBRARIES):
+        try:
+            found.append(f"{name}=={version(name)}")
+        except PackageNotFoundError:
+            if name in LIBRARIES:
+                found.append(name)
+    return found
+
+
+def template(name: str, values: Mapping[str, Any]) -> str:
+    """Fill one of the templates of this room."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)  # noqa: S701
+    text = (resources.files("medpodium.containers") / "templates" / "platforms" / name).read_text(encoding="utf-8")
+    return environment.from_string(text).render(**values)

@@ -1,0 +1,120 @@
+"""The verb ``export``: the scorer of a challenge in the form other platforms want, and scores for challengeR."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from medpodium import console
+
+if TYPE_CHECKING:
+    from medpodium.challenges.definition import Challenge
+
+_HOME = "containers.platforms.commands"
+_PLATFORMS = {
+    "grand-challenge": (f"{_HOME}:grand_challenge", "Evaluation container, phase settings, pack context."),
+    "codabench": (f"{_HOME}:codabench", "Bundle to upload: scoring program, reference data, leaderboard."),
+    "synapse": (f"{_HOME}:synapse", "Scripts validate.py and score.py in the ORCA convention."),
+    "challenger": (f"{_HOME}:challenger", "Scores as challengeR's long CSV, with the R lines that read it."),
+}
+_PATH = click.Path(path_type=Path)
+
+
+@click.group("export", cls=console.LazyGroup, verbs=_PLATFORMS)
+def export(**_: object) -> None:
+    """Write a challenge's scorer for other platforms; all of them score exactly as 'medpodium score' does."""
+
+
+def _rules(function: Any) -> Any:
+    function = click.option("--task", help="Task to export, where the challenge has several.")(function)
+    function = click.option("--variant", help="Scoring variant, for instance as-published.")(function)
+    function = click.option("--cases", type=_PATH, help="CSV with a column 'case' and one per group.")(function)
+    text = "Folder of references (or the CSV of classes). They go into the export: keep it private."
+    return click.option("--references", required=True, type=_PATH, help=text)(function)
+
+
+def _load(challenge: str, task: str | None, variant: str | None) -> tuple[Challenge, str]:
+    from medpodium.challenges import registry
+    from medpodium.scoring.engine import pick_task
+
+    loaded = registry.load(challenge, variant=variant)
+    return loaded, pick_task(loaded, task)
+
+
+def _tell(written: list[Path], as_json: bool) -> None:
+    if as_json:
+        console.print_json({"written": written})
+    else:
+        for path in written:
+            console.out.print(str(path), markup=False)
+
+
+@click.command(
+    "grand-challenge",
+    epilog="Example: medpodium export grand-challenge flare-pancancer/2023 --references hidden/ --out evaluation/",
+)
+@click.argument("challenge")
+@_rules
+@click.option("--out", required=True, type=_PATH, help="New folder.")
+@click.option("--base-image", default="python:3.11-slim", show_default=True, help="Image with Python 3.10 or newer.")
+@click.option("--input-slug", help="Slug of the phase's input socket.")
+@click.option("--output-slug", help="Slug of the phase's output socket.")
+@console.json_option
+@console.guarded
+def grand_challenge(challenge: str, task: str | None, variant: str | None, as_json: bool, **options: Any) -> None:
+    """Write an evaluation container for grand-challenge, with ground truth, phase settings and pack context."""
+    from medpodium.containers.platforms import grand_challenge as platform
+
+    loaded, name = _load(challenge, task, variant)
+    _tell(platform.export(loaded, name, options.pop("references"), options.pop("out"), **options), as_json)
+
+
+@click.command(epilog="Example: medpodium export codabench flare-pancancer/2023 --references hidden/ --out bundle.zip")
+@click.argument("challenge")
+@_rules
+@click.option("--out", required=True, type=_PATH, help="Zip file to write.")
+@click.option("--docker-image", default="python:3.11", show_default=True, help="Image the scoring program runs in.")
+@click.option("--start", metavar="YYYY-MM-DD", help="First day of the phase; today when left out.")
+@click.option("--submissions", default=10, show_default=True, type=click.IntRange(1), help="Submissions per person.")
+@click.option("--minutes", default=240, show_default=True, type=click.IntRange(1), help="Time limit of one scoring.")
+@console.json_option
+@console.guarded
+def codabench(challenge: str, task: str | None, variant: str | None, as_json: bool, **options: Any) -> None:
+    """Write a competition bundle for Codabench (competition.yaml version 2)."""
+    from medpodium.containers.platforms import codabench as platform
+
+    loaded, name = _load(challenge, task, variant)
+    _tell([platform.export(loaded, name, options.pop("references"), options.pop("out"), **options)], as_json)
+
+
+@click.command(
+    epilog="Example: medpodium export synapse liqa --task LiFS-contrast --references stages.csv --out synapse/"
+)
+@click.argument("challenge")
+@_rules
+@click.option("--out", required=True, type=_PATH, help="New folder.")
+@console.json_option
+@console.guarded
+def synapse(challenge: str, task: str | None, variant: str | None, as_json: bool, **options: Any) -> None:
+    """Write validate.py and score.py for a Synapse evaluation queue."""
+    from medpodium.containers.platforms import synapse as platform
+
+    loaded, name = _load(challenge, task, variant)
+    _tell(platform.export(loaded, name, options.pop("references"), options.pop("out"), **options), as_json)
+
+
+@click.command(epilog="Example: medpodium export challenger feta/2022 --scores scores.csv --out challenger/")
+@click.argument("challenge")
+@click.option("--scores", required=True, type=_PATH, help="Score table: .csv or .parquet.")
+@click.option("--out", required=True, type=_PATH, help="New folder.")
+@console.json_option
+@console.guarded
+def challenger(challenge: str, scores: Path, out: Path, as_json: bool) -> None:
+    """Write scores as challengeR's long CSV, one file per metric, and the R lines that read them."""
+    from medpodium.challenges import registry
+    from medpodium.containers.platforms import challenger as platform
+    from medpodium.scoring import table
+
+    _tell(platform.export(table.read_scores(scores), registry.load(challenge), out), as_json)
