@@ -15,7 +15,7 @@ import pandas as pd
 
 Kind = Literal["text", "team", "integer", "number", "percent", "interval", "flag"]
 Tone = Literal["body", "lead", "note", "warning"]
-Cell: TypeAlias = "str | float | int | bool | None | tuple[float, float]"
+Cell: TypeAlias = "str | float | int | bool | tuple[float, float] | None"
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,11 @@ class Column:
         if self.kind == "flag":
             return "yes" if value else "no"
         if self.kind == "percent" and not isinstance(value, str):
-            return f"{100 * value:.{self.digits}f} %"
+            shown = f"{100 * value:.{self.digits}f}"
+            # A share is printed as none or all only when it is exactly that.
+            if float(shown) == 0 and value > 0:
+                return f"<{10.0**-self.digits:g} %"
+            return f">{100 - 10.0**-self.digits:g} %" if float(shown) == 100 and value < 1 else f"{shown} %"
         if self.kind == "integer" and not isinstance(value, str):
             return f"{value:.0f}" if float(value).is_integer() else f"{value:.1f}"
         if self.kind == "number" and not isinstance(value, str):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import pandas as pd
 
@@ -29,7 +28,6 @@ def gather(
     anonymous: bool = False,
     resources: pd.DataFrame | None = None,
     curves: pd.DataFrame | None = None,
-    campaign: Path | None = None,
     workers: int = 1,
 ) -> Results:
     """Rank every task that has scores and compute its evidence.
@@ -81,7 +79,6 @@ def gather(
         findings=_unique(notable),
         resources=resources,
         curves=curves,
-        campaign=None if anonymous else campaign,
         anonymous=anonymous,
         consensus=found["consensus"],
         evidence=found,

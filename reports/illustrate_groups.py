@@ -262,6 +262,33 @@ def cost_section(task: TaskResults, prefix: str = "") -> Section:
     return Section(f"cost-{slug(task.name)}", f"{prefix}Accuracy and cost", tuple(blocks))
 
 
+def memory_section(results: Results) -> Section:
+    """Return memory over time of every run of a campaign, where curves were recorded."""
+    curves = results.curves
+    if curves is None or curves.empty:
+        return Section("memory", "Memory over time")
+    order = [name for name in results.submissions if name in set(curves["submission"])]
+    colours = look(results.submissions)
+    what = str(curves["what"].iloc[0])
+    blocks: list[Block] = []
+    pages = -(-len(order) // cost.PER_PAGE)
+    for page in range(pages):
+        names = order[page * cost.PER_PAGE : (page + 1) * cost.PER_PAGE]
+        part = curves[curves["submission"].isin(names)]
+        words = f" ({page + 1} of {pages})" if pages > 1 else ""
+        blocks.append(
+            Figure(
+                f"memory-{page + 1}",
+                f"{what} over time{words}",
+                "One line per case, from the start of the container to its end.",
+                f"{what} against time for {len(names)} submissions.",
+                Plot(cost.memory_curves, {"curves": part, "order": names, "look": colours}),
+                part.reset_index(drop=True),
+            )
+        )
+    return Section("memory", "Memory over time", tuple(blocks))
+
+
 def transfer_section(task: TaskResults, prefix: str = "") -> Section:
     """Return the gains of fine-tuned submissions over their twins trained from scratch, where there are such twins."""
     from medpodium.scoring.transfer import FINE_TUNED

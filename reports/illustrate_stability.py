@@ -143,7 +143,7 @@ def _map(task: TaskResults, panel: Panel, pairs: pd.DataFrame) -> Figure:
     return Figure(
         f"significance-{slug(task.name)}-{panel.id}",
         f"Significance map, {panel.title}",
-        f"One-sided paired Wilcoxon signed-rank tests of all {len(pairs):,} ordered pairs, {adjust} adjusted, level "
+        f"One-sided paired Wilcoxon signed-rank tests of all {len(pairs):,} ordered pairs, {adjust.capitalize()} adjusted, level "
         f"{alpha:g}: {wins:,} are significant. Ranks of the task stand beside the names.",
         f"Matrix of {len(task.order)} by {len(task.order)} submissions: {wins} significant differences.",
         Plot(

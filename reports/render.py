@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _VARIABLES = {INK: "var(--ink)", PAPER: "var(--sheet)", RULE: "var(--rule)", MUTED: "var(--muted)"}
 _WIDTH = re.compile(r'<svg([^>]*?) width="([\d.]+)pt"')
 _SIZE = re.compile(r'(<svg[^>]*?) width="[\d.]+pt"|(<svg[^>]*?) height="[\d.]+pt"')
-_TEAM_LENGTH = 48
+_TEAM_LENGTH = 34
 _COMPRESS_ABOVE = 30_000
 
 
@@ -40,7 +40,7 @@ class ShownCell:
     full: str = ""
 
 
-def to_html(document: Document, version: str, links: Mapping[str, str] | None = None) -> str:
+def to_html(document: Document, version: str, links: Mapping[str, str] | None = None, home: str = "") -> str:
     """Return the document as one HTML page.
 
     Parameters
@@ -51,6 +51,8 @@ def to_html(document: Document, version: str, links: Mapping[str, str] | None = 
         Version of the toolkit, printed at the foot.
     links : mapping of str to str, optional
         Relative address of each submission's own page.
+    home : str
+        Relative address of the page to go back to.
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
@@ -65,6 +67,7 @@ def to_html(document: Document, version: str, links: Mapping[str, str] | None = 
     return environment.from_string(page).render(
         document=document,
         version=version,
+        home=home,
         css=Markup(css),  # noqa: S704 - the toolkit's own file
         js=Markup(js),  # noqa: S704 - the toolkit's own file
         script_hash=f"'sha256-{digest}'",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -138,7 +137,7 @@ class TaskResults:
     def panels(self) -> list[Panel]:
         """Every (structure, metric) with at least one value per case, in the order of the challenge file."""
         rows = self.scores[self.scores["case"] != ""]
-        present = set(zip(rows["structure"], rows["metric"], strict=True))
+        present = {tuple(pair) for pair in rows[["structure", "metric"]].drop_duplicates().to_numpy()}
         return [
             self._panel(structure, name)
             for name in self.task.metrics
@@ -150,13 +149,13 @@ class TaskResults:
     def pooled(self) -> list[Panel]:
         """Every (structure, metric) that has values per set of cases only."""
         rows = self.scores[self.scores["case"] == ""]
-        present = dict.fromkeys(zip(rows["structure"], rows["metric"], strict=True))
+        present = [tuple(pair) for pair in rows[["structure", "metric"]].drop_duplicates().to_numpy()]
         known = {(panel.structure, panel.metric) for panel in self.panels}
         return [self._panel(*pair) for pair in present if pair not in known and pair[1] in self.task.metrics]
 
     def _structures(self, metric: str) -> list[str]:
         declared = list(getattr(self.task, "structures", None) or {})
-        found = list(dict.fromkeys(self.scores.loc[self.scores["metric"] == metric, "structure"]))
+        found = list(self.scores.loc[self.scores["metric"] == metric, "structure"].unique())
         return [name for name in declared if name in found] + [name for name in found if name not in declared]
 
     def structure_title(self, name: str) -> str:
@@ -276,7 +275,6 @@ class Results:
     seed: int
     findings: Sequence[Finding] = ()
     resources: pd.DataFrame | None = None
-    campaign: Path | None = None
     anonymous: bool = False
     consensus: pd.DataFrame = field(default_factory=pd.DataFrame)
     curves: pd.DataFrame | None = None

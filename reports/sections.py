@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from medpodium.reports import bias, illustrate_groups, tables, text
+from collections.abc import Mapping
+from dataclasses import replace
+
+from medpodium.reports import bias, gallery, illustrate_groups, tables, text
 from medpodium.reports.document import Block, Column, Document, Items, Paragraph, Section, Table
+from medpodium.reports.gallery import Gallery
 from medpodium.reports.illustrate_raw import failures, raw_data
 from medpodium.reports.illustrate_stability import stability_section
+from medpodium.reports.palette import look
 from medpodium.reports.results import Results, TaskResults, slug
 
 
-def assemble(results: Results, title: str | None = None) -> Document:
-    """Return the report of a set of results."""
+def assemble(results: Results, title: str | None = None, galleries: Mapping[str, Gallery] | None = None) -> Document:
+    """Return the report of a set of results.
+
+    Parameters
+    ----------
+    galleries : mapping of str to Gallery, optional
+        Pictures by task.
+    """
     challenge = results.challenge
     several = len(results.tasks) > 1
     sections = [_ranking(results)]
     for task in results.tasks:
         sections += [part for part in _task_sections(task, several) if part]
     sections.append(illustrate_groups.across_tasks(results, results.consensus))
+    sections.append(illustrate_groups.memory_section(results))
+    sections += [_gallery(task, pictures) for task in results.tasks if (pictures := (galleries or {}).get(task.name))]
     sections += [_methods(results), _reliability(results)]
     return Document(
         title or challenge.title,
@@ -24,13 +37,43 @@ def assemble(results: Results, title: str | None = None) -> Document:
         _facts(results),
         tuple(section for section in sections if section),
         podium=_podium(results),
-        colours=_colours(results),
+        colours=colours(results),
     )
 
 
-def _colours(results: Results) -> dict[str, str]:
-    from medpodium.reports.palette import look
+def leaderboards(results: Results, title: str | None = None) -> Document:
+    """Return the rankings alone: the front page of a leaderboard site."""
+    scores = tuple(
+        Section(
+            f"scores-{slug(task.name)}",
+            f"Scores, {task.title}",
+            tuple(table for name in task.task.metrics if (table := tables.per_structure(task, name))),
+        )
+        for task in results.tasks
+    )
+    return Document(
+        title or results.challenge.title,
+        _subtitle(results),
+        _facts(results),
+        tuple(section for section in (_ranking(results), *scores) if section),
+        podium=_podium(results),
+        colours=colours(results),
+    )
 
+
+def _gallery(task: TaskResults, pictures: Gallery) -> Section:
+    made = gallery.section(task, pictures)
+    words = (
+        "Contours: reference light blue, prediction orange; axial slice with the largest disagreement, patient's right on "
+        "the left, front on top."
+    )
+    if pictures.left_out:
+        words += f" {text.count(pictures.left_out, 'picture')} left out to keep the report readable."
+    return replace(made, blocks=(Paragraph(words, "note"),)) if made else made
+
+
+def colours(results: Results) -> dict[str, str]:
+    """Return the colour of every submission."""
     return dict(look(results.submissions).colours)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -13,7 +15,13 @@ from medpodium.challenges import registry
 from medpodium.challenges.definition import Challenge
 from medpodium.challenges.findings import Finding, UsageError
 from medpodium.reports.document import Document
+from medpodium.reports.manifest import package_version, sha256, write_manifest
 from medpodium.reports.results import ReportCode, Results
+from medpodium.reports.spreadsheet import to_csv
+
+if TYPE_CHECKING:
+    from medpodium.challenges.campaign import Campaign
+    from medpodium.reports.gallery import Gallery
 
 _ENDINGS = {"html": "svg", "pdf": "svg", "latex": "pdf", "markdown": "svg", "docx": "png"}
 
@@ -91,8 +99,12 @@ class Inputs:
 
     challenge: Challenge
     scores: pd.DataFrame
+    provenance: Mapping[str, Any]
     resources: pd.DataFrame | None = None
-    campaign: Path | None = None
+    curves: pd.DataFrame | None = None
+    references: Path | None = None
+    predictions: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
+    images: Path | None = None
 
 
 def read_inputs(request: Request) -> Inputs:
@@ -111,13 +123,69 @@ def read_inputs(request: Request) -> Inputs:
         with campaign.opened(folder) as opened:
             path = request.scores or opened.scores_path
             _must_exist(path, "score it first: medpodium score CAMPAIGN")
-            return Inputs(opened.challenge, read_scores(path), opened.resources(), folder)
+            tasks = list(opened.challenge.ranking)
+            return Inputs(
+                opened.challenge,
+                read_scores(path),
+                _provenance(path, request, {one.team: one.digest for one in opened.submissions()}),
+                opened.resources(),
+                read_curves(opened),
+                request.references or opened.references_dir,
+                {task: request.predictions or opened.predictions_dirs(task) for task in tasks},
+                request.images or opened.cases_dir,
+            )
     challenge = registry.load(request.source)
     if request.scores is None:
         fix = "give the score table after the challenge: medpodium report CHALLENGE scores.csv --out DIR"
         raise UsageError(Finding(ReportCode.FILE_MISSING, request.source, "no score table given", fix))
     _must_exist(request.scores, "check the path of the score table")
-    return Inputs(challenge, read_scores(request.scores))
+    return Inputs(
+        challenge,
+        read_scores(request.scores),
+        _provenance(request.scores, request, {}),
+        references=request.references,
+        predictions={task: request.predictions for task in challenge.ranking},
+        images=request.images,
+    )
+
+
+def _provenance(path: Path, request: Request, digests: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {"scores": {"name": path.name, "sha256": sha256(path.read_bytes())}}
+    if digests and not request.anonymous:
+        found["submissions"] = dict(sorted(digests.items()))
+    elif digests:
+        found["submissions"] = sorted(digests.values())
+    return found
+
+
+def read_curves(campaign: Campaign) -> pd.DataFrame | None:
+    """Return memory over time of every run: ``submission, case, seconds, megabytes, what``.
+
+    Graphics memory where it was measured, host memory otherwise; ``None`` without any curve.
+    """
+    parts = []
+    for submission in campaign.submissions():
+        for path in sorted(campaign.runs_dir(submission).rglob("curve.parquet")):
+            curve = pd.read_parquet(path)
+            gpu = "gpu_memory" in curve and curve["gpu_memory"].notna().any()
+            memory = curve["gpu_memory" if gpu else "memory"] / 1e6
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "submission": submission.team,
+                        "case": path.parent.name,
+                        "seconds": curve["time"],
+                        "megabytes": memory,
+                        "what": "GPU memory" if gpu else "Host memory",
+                    }
+                )
+            )
+    if not parts:
+        return None
+    curves = pd.concat(parts, ignore_index=True).dropna(subset=["megabytes"])
+    # One kind of memory per figure: graphics memory when any run used it.
+    kind = "GPU memory" if (curves["what"] == "GPU memory").any() else "Host memory"
+    return curves[curves["what"] == kind]
 
 
 def _must_exist(path: Path, fix: str) -> None:
@@ -134,6 +202,7 @@ def write_report(request: Request, out: Path) -> Written:
     """
     from medpodium.reports import gather, sections
     from medpodium.reports.draw import draw_all
+    from medpodium.reports.site import write_site
 
     inputs = read_inputs(request)
     results = gather.gather(
@@ -142,60 +211,76 @@ def write_report(request: Request, out: Path) -> Written:
         bootstrap=request.bootstrap,
         seed=request.seed,
         recipe=request.recipe,
-        workers=request.workers or 1,
         anonymous=request.anonymous,
         resources=inputs.resources,
-        campaign=inputs.campaign,
+        curves=inputs.curves,
     )
-    document = sections.assemble(results, request.title)
+    galleries, findings = _galleries(request, inputs, results)
+    document = sections.assemble(results, request.title, galleries)
     endings = sorted({_ENDINGS[name] for name in request.formats})
     document = draw_all(document, endings, request.workers)
     out.mkdir(parents=True, exist_ok=True)
     files = write_data(document, results, out)
     for name in request.formats:
         files += _WRITERS[name](document, out)
-    shown = tuple(out / name for name in files if "/" not in name)
-    return Written(tuple(files), shown, results.findings)
+    settings = {
+        "formats": list(request.formats), "title": request.title, "anonymous": request.anonymous,
+        "bootstrap": request.bootstrap, "seed": request.seed, "recipe": request.recipe,
+        "show_images": request.show_images, "command": "medpodium report",
+    }  # fmt: skip
+    write_manifest(out, results.challenge, files, settings=settings, inputs=inputs.provenance)
+    shown = [out / name for name in (*files, "manifest.json") if "/" not in name and name != "definition.json"]
+    shown += [out / "latex" / "main.tex"] if "latex" in request.formats else []
+    if request.site is not None:
+        pages = write_site(results, galleries, request.site, package_version(), request.title)
+        shown.append(pages[0])
+    return Written((*files, "manifest.json"), tuple(shown), (*results.findings, *findings))
+
+
+def _galleries(request: Request, inputs: Inputs, results: Results) -> tuple[dict[str, Gallery], tuple[Finding, ...]]:
+    """Draw the pictures, only when the organizer allows hidden test images to be shown."""
+    from medpodium.reports.gallery import Sources, make_gallery
+
+    made: dict[str, Gallery] = {}
+    findings: list[Finding] = []
+    if inputs.references is None or not request.show_images:
+        return made, ()
+    for task in results.tasks:
+        given = inputs.predictions.get(task.name, {})
+        folders = {results.names.get(name, name): folder for name, folder in given.items()}
+        if folders:
+            made[task.name] = make_gallery(task, Sources(inputs.references, folders, inputs.images))
+            findings += made[task.name].findings
+    return made, tuple(findings)
 
 
 def write_data(document: Document, results: Results, out: Path) -> list[str]:
-    """Write the table behind every table and figure as CSV below ``data``."""
-    from medpodium.reports.spreadsheet import to_csv
-
+    """Write the definition, the scores, and the table behind every table and figure."""
     folder = out / "data"
     folder.mkdir(exist_ok=True)
-    written = []
+    written = ["definition.json", "data/scores.csv.gz"]
+    text = json.dumps(results.challenge.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False)
+    (out / "definition.json").write_text(text + "\n", encoding="utf-8", newline="\n")
+    (folder / "scores.csv.gz").write_bytes(gzip.compress(to_csv(results.scores), 6, mtime=0))
     items = [(table.id, table.frame()) for table in document.tables()]
     items += [(figure.id, figure.data) for figure in document.figures()]
     for name, frame in items:
         (folder / f"{name}.csv").write_bytes(to_csv(frame))
         written.append(f"data/{name}.csv")
-    del results
     return written
 
 
 def _html(document: Document, out: Path) -> list[str]:
     from medpodium.reports.render import to_html
 
-    (out / "index.html").write_text(to_html(document, version()), encoding="utf-8", newline="\n")
+    (out / "index.html").write_text(to_html(document, package_version()), encoding="utf-8", newline="\n")
     return ["index.html"]
-
-
-def version() -> str:
-    """Return the installed version of the toolkit."""
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as installed
-
-    try:
-        return installed("medpodium")
-    except PackageNotFoundError:
-        return "unreleased"
 
 
 def _pdf(document: Document, out: Path) -> list[str]:
     from medpodium.reports.pdf import to_pdf
 
-    (out / "report.pdf").write_bytes(to_pdf(document, version()))
+    (out / "report.pdf").write_bytes(to_pdf(document, package_version()))
     return ["report.pdf"]
 
 

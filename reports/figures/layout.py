@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 WIDTH = 7.0
 """Width of a full figure in inches: the text width of a page."""
-TALLEST = 9.2
+TALLEST = 8.6
 """Largest height in inches that still fits a page with its caption."""
 LABEL_LENGTH = 26
 
@@ -80,6 +80,8 @@ def colour_scale(figure: Figure, picture: Any, axes: Any, name: str) -> None:
     bar = figure.colorbar(picture, ax=axes, pad=0.02, aspect=30, fraction=0.04)
     bar.set_label(name)
     bar.outline.set_visible(False)
+    if name == "rank":
+        bar.ax.invert_yaxis()  # rank 1 on top
     bar.solids.set_rasterized(True)
 
 

@@ -91,7 +91,7 @@ def violin(taus: pd.DataFrame) -> Figure:
         ``task, tau``; resamples without a tau (all submissions tied) left out.
     """
     tasks = list(taus.groupby("task", sort=False)["tau"].median().sort_values(ascending=False, kind="stable").index)
-    height = rows_height(len(tasks), each=0.42)
+    height = 0.75 + min(8.0, 0.46 * len(tasks))
     figure, axes = single(WIDTH, height)
     for row, task in enumerate(tasks):
         values = taus.loc[taus["task"] == task, "tau"].to_numpy(float)
@@ -146,7 +146,7 @@ def significance_map(matrix: pd.DataFrame, ranks: pd.Series, order: Sequence[str
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_aspect("equal")
-    adjusted = "unadjusted" if adjust == "none" else f"{adjust} adjusted"
+    adjusted = "unadjusted" if adjust == "none" else f"{adjust.capitalize()} adjusted"
     axes.legend(
         handles=[
             Patch(color=SUPERIOR, label=f"row better than column (p ≤ {alpha:g}, {adjusted})"),
@@ -223,18 +223,19 @@ def stacked_frequencies(frequencies: pd.DataFrame, full: pd.Series, order: Seque
     tasks = list(dict.fromkeys(frequencies["task"]))
     highest = int(frequencies["rank"].max())
     figure, panels = grid(len(order), 4, WIDTH, 1.3, sharex=True, sharey=True)
-    figure.subplots_adjust(hspace=0.42, wspace=0.12)
+    figure.subplots_adjust(hspace=0.78, wspace=0.14)
     for axes, name in zip(panels, order, strict=True):
         mine = frequencies[frequencies["submission"] == name]
         bottom = np.zeros(highest)
         for task in tasks:
             part = mine[mine["task"] == task].groupby("rank")["share"].sum()
             tall = np.array([100 * float(part.get(rank, 0.0)) for rank in range(1, highest + 1)])
-            axes.bar(np.arange(1, highest + 1), tall, 0.85, bottom=bottom, color=look.colour(task), linewidth=0)
+            colour = look.colour(task if len(tasks) > 1 else name)
+            axes.bar(np.arange(1, highest + 1), tall, 0.85, bottom=bottom, color=colour, linewidth=0)
             bottom += tall
             if (name, task) in full.index:
-                axes.axvline(float(full[(name, task)]), color=look.colour(task), linestyle=":", linewidth=0.9)
-        axes.set_title(label(name, 20), fontsize=7.5)
+                axes.axvline(float(full[(name, task)]), color=colour, linestyle=":", linewidth=0.9)
+        axes.set_title(label(name, 18), fontsize=6.8)
         axes.set_xticks(rank_ticks(highest, 6))
         axes.tick_params(labelsize=6.5, labelbottom=True)
     for axes in panels[:: min(4, len(panels))]:

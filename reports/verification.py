@@ -1,0 +1,180 @@
+"""Recompute a report's numbers from its scores and say what differs."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import ValidationError
+
+from medpodium.challenges.definition import Challenge
+from medpodium.challenges.findings import Finding, Severity, UsageError
+from medpodium.reports import gather, manifest, sections
+from medpodium.reports.results import ReportCode
+from medpodium.reports.spreadsheet import raw_text, to_csv
+from medpodium.scoring.table import normalise, read_scores
+
+TOLERANCE = 1e-9
+"""Largest relative difference of two numbers that count as equal: libraries may round the last digits differently."""
+_PER_FILE = 3
+MEASURED = ("memory-",)
+"""Data files that hold measurements, not numbers computed from the scores."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a verification found."""
+
+    findings: tuple[Finding, ...]
+    counts: dict[str, int]
+
+    @property
+    def sentence(self) -> str:
+        """The outcome in one line."""
+        checked = f"{self.counts['numbers']:,} numbers in {self.counts['tables']} tables"
+        if not self.findings:
+            return f"verified: {self.counts['files']} files unchanged, {checked} recomputed and equal"
+        return f"{len(self.findings)} findings; {checked} recomputed"
+
+
+def verify(folder: Path, scores: Path | None = None) -> Outcome:
+    """Check a report's files against its manifest and recompute its numbers.
+
+    Parameters
+    ----------
+    folder : Path
+        A folder written by ``medpodium report``.
+    scores : Path, optional
+        Recompute from this table instead of the one in the folder.
+
+    Raises
+    ------
+    UsageError
+        If the folder is no report.
+    """
+    about = _manifest(folder)
+    findings = list(_changed(folder, about["files"]))
+    challenge = _definition(folder)
+    if challenge.digest != about["challenge"]["definition_sha256"]:
+        findings.append(_differs("definition.json", "its digest is not the manifest's", "write the report again"))
+    settings = about["settings"]
+    table = read_scores(scores) if scores is not None else read_packed(folder / "data" / "scores.csv.gz")
+    results = gather.gather(
+        challenge,
+        table,
+        bootstrap=int(settings["bootstrap"]),
+        seed=int(settings["seed"]),
+        recipe=settings["recipe"],
+        anonymous=bool(settings["anonymous"]) and scores is not None,
+    )
+    document = sections.assemble(results)
+    fresh = {item.id: item.frame() for item in document.tables()} | {item.id: item.data for item in document.figures()}
+    counts = {"files": len(about["files"]), "tables": 0, "numbers": 0}
+    for name in sorted(about["files"]):
+        if not name.startswith("data/") or not name.endswith(".csv") or not (folder / name).is_file():
+            continue
+        key = name.removeprefix("data/").removesuffix(".csv")
+        if key.startswith(MEASURED):
+            continue
+        if key not in fresh:
+            findings.append(_differs(name, "the scores give no such table", "write the report again from these scores"))
+            continue
+        told, again = _read(io.BytesIO((folder / name).read_bytes())), _read(io.BytesIO(to_csv(fresh[key])))
+        counts["tables"] += 1
+        counts["numbers"] += int(told.size)
+        findings += _compare(name, told, again)
+    return Outcome(tuple(findings), counts)
+
+
+def read_packed(path: Path) -> pd.DataFrame:
+    """Read the compressed score table of a report folder.
+
+    Raises
+    ------
+    UsageError
+        If it is missing or unreadable.
+    """
+    try:
+        with gzip.open(path, "rt", encoding="utf-8", newline="") as stream:
+            table = pd.read_csv(stream, dtype=str, keep_default_na=False)
+    except (OSError, EOFError, ValueError) as error:
+        fix = "restore the file or give --scores"
+        raise UsageError(Finding(ReportCode.FILE_MISSING, str(path), str(error).split("\n")[0], fix)) from None
+    for name in table.columns:
+        if name != "value":
+            table[name] = [raw_text(text) for text in table[name]]
+    return normalise(table.rename(columns=raw_text), path.name)
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / manifest.NAME
+    try:
+        about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        _ = about["files"], about["settings"]["seed"], about["challenge"]["definition_sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        cause = f"{type(error).__name__}: {error}".split("\n")[0]
+        fix = "give the folder that 'medpodium report --out' wrote"
+        raise UsageError(Finding(ReportCode.NO_MANIFEST, str(path), cause, fix)) from None
+    return about
+
+
+def _definition(folder: Path) -> Challenge:
+    path = folder / "definition.json"
+    try:
+        return Challenge.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, ValidationError) as error:
+        cause = str(error).split("\n")[0]
+        raise UsageError(Finding(ReportCode.FILE_MISSING, str(path), cause, "restore the file")) from None
+
+
+def _changed(folder: Path, files: dict[str, str]) -> Iterator[Finding]:
+    root = folder.resolve()
+    for name, digest in sorted(files.items()):
+        path = folder / name
+        if not path.resolve().is_relative_to(root) or not path.is_file():
+            yield Finding(
+                ReportCode.FILE_MISSING, name, "the manifest lists it, the folder lacks it", "restore the file"
+            )
+        elif manifest.sha256(path.read_bytes()) != digest:
+            yield Finding(
+                ReportCode.FILE_CHANGED, name, "changed since the report was written", "write the report again"
+            )
+
+
+def _differs(where: str, cause: str, fix: str) -> Finding:
+    return Finding(ReportCode.NUMBER_DIFFERS, where, cause, fix, Severity.ERROR)
+
+
+def _read(stream: io.BytesIO) -> pd.DataFrame:
+    return pd.read_csv(stream, dtype=str, keep_default_na=False)
+
+
+def _compare(name: str, told: pd.DataFrame, again: pd.DataFrame) -> list[Finding]:
+    if list(told.columns) != list(again.columns) or len(told) != len(again):
+        cause = f"{len(told)} rows and {told.shape[1]} columns; the scores give {len(again)} and {again.shape[1]}"
+        return [_differs(name, cause, "write the report again from these scores")]
+    left, right = told.to_numpy(), again.to_numpy()
+    unequal = [(row, column) for row, column in zip(*(left != right).nonzero(), strict=True)]
+    wrong = [spot for spot in unequal if not _close(left[spot], right[spot])]
+    found = []
+    for row, column in wrong[:_PER_FILE]:
+        label = ", ".join(left[row][: min(2, left.shape[1])])
+        cause = f"row {row + 1} ({label}), {told.columns[column]}: {left[row, column]!r}, the scores give {right[row, column]!r}"
+        found.append(_differs(name, cause, "write the report again from these scores"))
+    if len(wrong) > _PER_FILE:
+        found.append(_differs(name, f"{len(wrong) - _PER_FILE} more cells differ", "write the report again"))
+    return found
+
+
+def _close(one: str, other: str) -> bool:
+    try:
+        return math.isclose(float(one), float(other), rel_tol=TOLERANCE, abs_tol=1e-12)
+    except ValueError:
+        return False
