@@ -118,8 +118,8 @@ class SurfaceDistances:
         if far.size == 0:
             return near
         spacing = np.array(self.spacing_zyx)
-        edges = np.maximum(1, np.rint(8 * spacing.min() / spacing)).astype(np.int64)
-        offsets = nearest.far_offsets(points[far], targets, edges, spacing)
+        shifts = nearest.tile_shifts(len(targets), self.spacing_zyx)
+        offsets = nearest.far_offsets(points[far], targets, shifts, spacing)
         values = in_millimetres(offsets, self.spacing_zyx, self.axis_order)
         values, place = np.unique(np.concatenate([near.values, values]), return_inverse=True)
         every_weight = np.concatenate([near.weights, weights[codes[far]]])
@@ -149,16 +149,16 @@ def in_millimetres(offsets: npt.NDArray[np.int64], spacing_zyx: Spacing, axis_or
 class _Reach:
     """Every offset the near search can return, with the rank of its distance."""
 
-    row_steps: Points
+    row_steps: npt.NDArray[np.int32]
     row_squares: Floats
     x_squares: Floats
-    ranks: Points
+    ranks: npt.NDArray[np.int32]
     values: Floats
     limit: float
 
 
 @lru_cache(maxsize=64)
-def _reach(spacing_zyx: Spacing, axis_order: AxisOrder, max_rows: int = 400) -> _Reach:
+def _reach(spacing_zyx: Spacing, axis_order: AxisOrder, max_rows: int = 200) -> _Reach:
     sz, sy, sx = spacing_zyx
     dz, dy = (grid.ravel() for grid in np.mgrid[-24:25, -400:401])
     squares = (dz * sz) ** 2 + (dy * sy) ** 2

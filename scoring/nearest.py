@@ -12,9 +12,11 @@ offsets give equal distances. Two searches share the work:
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
@@ -58,12 +60,14 @@ def bounds(points):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def bit_grid(points, box):  # type: ignore[no-untyped-def]
-    """Return the points as bits, shape (nz, ny, words): bit ``x - x_min + 64`` of row ``(z - z_min, y - y_min)``."""
+    """Return the points as bits, shape (nz * ny, words): bit ``x - x_min + 64`` of row ``(z - z_min, y - y_min)``."""
     n_words = (box[1, 2] - box[0, 2] + 64) // 64 + 3
-    grid = np.zeros((box[1, 0] - box[0, 0] + 1, box[1, 1] - box[0, 1] + 1, n_words), np.uint64)
+    n_y = box[1, 1] - box[0, 1] + 1
+    grid = np.zeros(((box[1, 0] - box[0, 0] + 1) * n_y, n_words), np.uint64)
     for i in range(points.shape[0]):
         bit = points[i, 2] - box[0, 2] + 64
-        grid[points[i, 0] - box[0, 0], points[i, 1] - box[0, 1], bit >> 6] |= np.uint64(1) << np.uint64(bit & 63)
+        row = (points[i, 0] - box[0, 0]) * n_y + points[i, 1] - box[0, 1]
+        grid[row, bit >> 6] |= np.uint64(1) << np.uint64(bit & 63)
     return grid
 
 
@@ -73,11 +77,11 @@ def near_distances(queries, weights, codes, targets, row_steps, row_squares, x_s
 
     Parameters
     ----------
-    queries : ndarray of int32, shape (n, 3)
+    queries : ndarray of int16, shape (n, 3)
     weights : ndarray of float64, shape (256,)
         Weight of a query by its code (surfel area in mm², or 1).
     codes : ndarray of uint8, shape (n,)
-    targets : ndarray of int32, shape (m, 3), m > 0
+    targets : ndarray of int16, shape (m, 3), m > 0
     row_steps : ndarray of int32, shape (k, 2)
         Row offsets ``(dz, dy)`` in ascending order of distance, the first ``(0, 0)``.
     row_squares : ndarray of float64, shape (k,)
@@ -103,7 +107,12 @@ def near_distances(queries, weights, codes, targets, row_steps, row_squares, x_s
     n_far = 0
     box = bounds(targets)
     grid = bit_grid(targets, box)
-    n_z, n_y, n_words = grid.shape
+    n_words = grid.shape[1]
+    n_z = np.uint64(box[1, 0] - box[0, 0] + 1)
+    n_y = np.uint64(box[1, 1] - box[0, 1] + 1)
+    reach = np.uint64(REACH)
+    touching_weight = 0.0  # most points lie on the other surface: distance 0
+    n_touching = 0
     for i in range(queries.shape[0]):
         z = queries[i, 0] - box[0, 0]
         y = queries[i, 1] - box[0, 1]
@@ -111,23 +120,31 @@ def near_distances(queries, weights, codes, targets, row_steps, row_squares, x_s
         best = limit
         rank = -1
         if 0 <= first_bit < (n_words - 1) * 64:
-            word = first_bit >> 6
+            word = np.uint64(first_bit >> 6)
             shift = np.uint64(first_bit & 63)
             rest = np.uint64(63) - shift
+            own_z, own_y = np.uint64(z), np.uint64(y)
+            own_word = np.uint64((first_bit + REACH) >> 6)
+            own_bit = np.uint64((first_bit + REACH) & 63)
+            if own_z < n_z and own_y < n_y and (grid[own_z * n_y + own_y, own_word] >> own_bit) & np.uint64(1):
+                touching_weight += weights[codes[i]]
+                n_touching += 1
+                continue
             for k in range(row_squares.size):
                 if row_squares[k] >= best:
                     break
-                row_z = z + row_steps[k, 0]
-                row_y = y + row_steps[k, 1]
-                if row_z < 0 or row_z >= n_z or row_y < 0 or row_y >= n_y:
+                row_z = np.uint64(z + row_steps[k, 0])  # a negative number becomes a huge one
+                row_y = np.uint64(y + row_steps[k, 1])
+                if row_z >= n_z or row_y >= n_y:
                     continue
                 # 64 points of the row: bit REACH is the query's own x; two shifts, as shifting by 64 is undefined
-                window = grid[row_z, row_y, word] >> shift
-                window |= (grid[row_z, row_y, word + 1] << np.uint64(1)) << rest
+                row = row_z * n_y + row_y
+                window = grid[row, word] >> shift
+                window |= (grid[row, word + np.uint64(1)] << np.uint64(1)) << rest
                 if window == 0:
                     continue
-                right = np.int64(_trailing_zeros(window >> np.uint64(REACH)))  # 64 when nothing is set
-                left = np.int64(_leading_zeros(window << np.uint64(REACH))) + 1 if window << np.uint64(REACH) else 64
+                right = np.int64(_trailing_zeros(window >> reach))  # 64 when nothing is set
+                left = np.int64(_leading_zeros(window << reach)) + 1  # 65 when nothing is set
                 step = min(right, left)
                 square = row_squares[k] + x_squares[step]
                 if square < best:
@@ -139,22 +156,33 @@ def near_distances(queries, weights, codes, targets, row_steps, row_squares, x_s
         else:
             rank_weights[rank] += weights[codes[i]]
             rank_counts[rank] += 1
+    rank_weights[ranks[0, 0]] += touching_weight
+    rank_counts[ranks[0, 0]] += n_touching
     return rank_weights, rank_counts, far[:n_far].copy()
 
 
+def tile_shifts(n_targets: int, spacing_zyx: tuple[float, float, float]) -> npt.NDArray[np.int64]:
+    """Return tile edges (log2 of voxels per axis) that balance the number of tiles and the points in each.
+
+    A surface is a plane to a tile, so a tile of edge ``n ** 0.25`` holds about ``n ** 0.5`` points.
+    """
+    edge = 0.8 * n_targets**0.25 * min(spacing_zyx)
+    return np.array([max(0, round(math.log2(edge / s))) for s in spacing_zyx], np.int64)
+
+
 @njit(cache=True, nogil=True)
-def _tiles(points, edges):  # type: ignore[no-untyped-def]
-    """Sort points into tiles of ``edges`` voxels; return them with tile offsets and tight bounding boxes."""
+def _tiles(points, shifts):  # type: ignore[no-untyped-def]
+    """Sort points into tiles of ``2 ** shifts`` voxels; return them with tile offsets and tight bounding boxes."""
     box = bounds(points)
-    n_y = (box[1, 1] - box[0, 1]) // edges[1] + 1
-    n_x = (box[1, 2] - box[0, 2]) // edges[2] + 1
-    n_z = (box[1, 0] - box[0, 0]) // edges[0] + 1
+    n_z = ((box[1, 0] - box[0, 0]) >> shifts[0]) + 1
+    n_y = ((box[1, 1] - box[0, 1]) >> shifts[1]) + 1
+    n_x = ((box[1, 2] - box[0, 2]) >> shifts[2]) + 1
     n = points.shape[0]
     tile_of = np.empty(n, np.int64)
     sizes = np.zeros(n_z * n_y * n_x + 1, np.int64)
     for i in range(n):
-        tile = (points[i, 0] - box[0, 0]) // edges[0] * n_y + (points[i, 1] - box[0, 1]) // edges[1]
-        tile_of[i] = tile * n_x + (points[i, 2] - box[0, 2]) // edges[2]
+        row = ((points[i, 0] - box[0, 0]) >> shifts[0]) * n_y + ((points[i, 1] - box[0, 1]) >> shifts[1])
+        tile_of[i] = row * n_x + ((points[i, 2] - box[0, 2]) >> shifts[2])
         sizes[tile_of[i]] += 1
     # only occupied tiles are kept: number them, and turn sizes into places
     n_tiles = 0
@@ -167,7 +195,7 @@ def _tiles(points, edges):  # type: ignore[no-untyped-def]
             sizes[tile] = offsets[n_tiles]
             n_tiles += 1
     offsets[n_tiles] = n
-    ordered = np.empty((n, 3), np.int32)
+    ordered = np.empty((n, 3), np.int16)
     for i in range(n):
         k = sizes[tile_of[i]]
         sizes[tile_of[i]] += 1
@@ -183,15 +211,33 @@ def _tiles(points, edges):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def far_offsets(queries, targets, edges, spacing):  # type: ignore[no-untyped-def]
+def _length(first, second, spacing):  # type: ignore[no-untyped-def]
+    dz = (first[0] - second[0]) * spacing[0]
+    dy = (first[1] - second[1]) * spacing[1]
+    dx = (first[2] - second[2]) * spacing[2]
+    return math.sqrt(dz * dz + dy * dy + dx * dx)
+
+
+@njit(cache=True, nogil=True)
+def _square_to_box(z, y, x, boxes, tile, sz, sy, sx):  # type: ignore[no-untyped-def]
+    """Return the squared distance from a point to a tile's bounding box."""
+    dz = max(boxes[0, tile] - z, z - boxes[3, tile], 0.0) * sz
+    dy = max(boxes[1, tile] - y, y - boxes[4, tile], 0.0) * sy
+    dx = max(boxes[2, tile] - x, x - boxes[5, tile], 0.0) * sx
+    return dz * dz + dy * dy + dx * dx
+
+
+@njit(cache=True, nogil=True)
+def far_offsets(queries, targets, shifts, spacing):  # type: ignore[no-untyped-def]
     """Find each query's nearest target, however far.
 
     Parameters
     ----------
-    queries : ndarray of int32, shape (n, 3)
-    targets : ndarray of int32, shape (m, 3), m > 0
-    edges : ndarray of int64, shape (3,)
-        Tile size in voxels; any size is correct, about 8 of the finest voxels is fast.
+    queries : ndarray of int16, shape (n, 3)
+        Fast when neighbours follow each other, as in scan order.
+    targets : ndarray of int16, shape (m, 3), m > 0
+    shifts : ndarray of int64, shape (3,)
+        Tile size, log2 of voxels; any size is correct, see :func:`tile_shifts` for a fast one.
     spacing : ndarray of float64, shape (3,)
         Voxel size along z, y, x in mm.
 
@@ -200,29 +246,32 @@ def far_offsets(queries, targets, edges, spacing):  # type: ignore[no-untyped-de
     offsets : ndarray of int64, shape (n, 3)
         ``|dz|, |dy|, |dx|`` to the nearest target, in voxels.
     """
-    points, starts, boxes = _tiles(targets, edges)
+    points, starts, boxes = _tiles(targets, shifts)
     n_tiles = starts.size - 1
-    lower = np.empty(n_tiles)
+    nearby = np.empty(n_tiles, np.int64)
+    n_nearby = 0
+    slack = 16 * min(spacing[0], spacing[1], spacing[2])
+    anchor = -1
     offsets = np.empty((queries.shape[0], 3), np.int64)
     sz, sy, sx = spacing[0], spacing[1], spacing[2]
     winner = 0
     for i in range(queries.shape[0]):
         z, y, x = queries[i, 0], queries[i, 1], queries[i, 2]
-        nearest_tile = 0
-        for tile in range(n_tiles):
-            dz = max(boxes[0, tile] - z, z - boxes[3, tile], 0.0) * sz
-            dy = max(boxes[1, tile] - y, y - boxes[4, tile], 0.0) * sy
-            dx = max(boxes[2, tile] - x, x - boxes[5, tile], 0.0) * sx
-            lower[tile] = dz * dz + dy * dy + dx * dx
-        for tile in range(n_tiles):
-            if lower[tile] < lower[nearest_tile]:
-                nearest_tile = tile
         # the previous query was next door: its nearest target is a good first bound
         dz, dy, dx = (points[winner, 0] - z) * sz, (points[winner, 1] - y) * sy, (points[winner, 2] - x) * sx
         best = dz * dz + dy * dy + dx * dx
-        for turn in range(n_tiles + 1):
-            tile = nearest_tile if turn == 0 else turn - 1
-            if lower[tile] >= best:
+        if anchor < 0 or _length(queries[i], queries[anchor], spacing) > slack:
+            # whatever is nearest to a query within `slack` of this one lies in one of these tiles
+            anchor = i
+            n_nearby = 0
+            farthest = (math.sqrt(best) + 2 * slack) ** 2
+            for tile in range(n_tiles):
+                if _square_to_box(z, y, x, boxes, tile, sz, sy, sx) <= farthest:
+                    nearby[n_nearby] = tile
+                    n_nearby += 1
+        for j in range(n_nearby):
+            tile = nearby[j]
+            if _square_to_box(z, y, x, boxes, tile, sz, sy, sx) >= best:
                 continue
             for k in range(starts[tile], starts[tile + 1]):
                 dz, dy, dx = (points[k, 0] - z) * sz, (points[k, 1] - y) * sy, (points[k, 2] - x) * sx

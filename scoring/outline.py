@@ -21,9 +21,12 @@ Volume: TypeAlias = "npt.NDArray[np.uint8] | npt.NDArray[np.uint16]"
 Kind = Literal["surfel-area", "border-voxel"]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-Points = npt.NDArray[np.int32]
+Points = npt.NDArray[np.int16]
 Codes = npt.NDArray[np.uint8]
 Spacing = tuple[float, float, float]
+
+_LONGEST = np.iinfo(np.int16).max - 1
+"""Points are stored as int16: NIfTI-1 allows no longer axis, and half the memory is half the time."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Surfaces:
     ----------
     kind
         Which definition of a surface.
-    points : ndarray of int32, shape (n, 3)
+    points : ndarray of int16, shape (n, 3)
         ``(z, y, x)`` of voxel corners (``surfel-area``) or voxels (``border-voxel``), structure after structure.
     codes : ndarray of uint8, shape (n,)
         Neighbour codes of surfels; 0 for border voxels.
@@ -107,10 +110,12 @@ def frozen(volume: Volume) -> Volume:
     Raises
     ------
     ValueError
-        If the volume is not a three-dimensional array of uint8 or uint16.
+        If the volume is not a three-dimensional array of uint8 or uint16, or longer than 32,766 voxels somewhere.
     """
     if volume.ndim != 3 or volume.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"expected a 3-D volume of uint8 or uint16, got {volume.ndim}-D {volume.dtype}")
+    if max(volume.shape) > _LONGEST:
+        raise ValueError(f"no axis may be longer than {_LONGEST} voxels, got {volume.shape}")
     view: Any = np.ascontiguousarray(volume).view()
     view.flags.writeable = False
     read_only: Volume = view

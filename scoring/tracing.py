@@ -43,14 +43,24 @@ def _is_cut(z, nz, z_start, z_stop):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def _first_room(start, stop):  # type: ignore[no-untyped-def]
+    """Return output arrays that nearly always suffice; memory never written to is never taken from the machine."""
+    size = 1024
+    for z in range(start.shape[0]):
+        for y in range(start.shape[1]):
+            size += stop[z, y] - start[z, y]
+    return np.empty((size, 3), np.int16), np.empty(size, np.uint8), np.empty(size, np.int16)
+
+
+@njit(cache=True, nogil=True)
 def _room(points, codes, owners, n, more):  # type: ignore[no-untyped-def]
     """Return the three output arrays, grown when ``more`` further entries may not fit."""
     if n + more <= codes.size:
         return points, codes, owners
     size = 2 * (n + more)
-    new_points = np.empty((size, 3), np.int32)
+    new_points = np.empty((size, 3), np.int16)
     new_codes = np.empty(size, np.uint8)
-    new_owners = np.empty(size, np.int32)
+    new_owners = np.empty(size, np.int16)
     for i in range(n):
         new_points[i, 0] = points[i, 0]
         new_points[i, 1] = points[i, 1]
@@ -89,6 +99,41 @@ def _copy_row(volume, z, y, lo, hi, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def _neighbour_codes(quad, width, tallest, owner, others, outside):  # type: ignore[no-untyped-def]
+    """Compare the eight voxels around every corner of a row, with vector instructions only.
+
+    For corner ``i``: ``owner`` becomes the largest of the eight labels, ``outside`` the bits of the voxels that have
+    another label (0 where all eight agree), ``others`` is 0 if those are background.
+    """
+    a, b, c, d = quad[0], quad[1], quad[2], quad[3]
+    for i in range(width + 1):
+        tallest[i] = max(max(a[i], b[i]), max(c[i], d[i]))
+    for i in range(width):
+        owner[i] = max(tallest[i], tallest[i + 1])
+    for i in range(width):
+        o = owner[i]
+        first = ((a[i] != o) << 7) | ((a[i + 1] != o) << 6) | ((b[i] != o) << 5) | ((b[i + 1] != o) << 4)
+        second = ((c[i] != o) << 3) | ((c[i + 1] != o) << 2) | ((d[i] != o) << 1) | (d[i + 1] != o)
+        outside[i] = first | second
+    none = np.uint8(0)
+    for i in range(width):
+        o = owner[i]
+        rest = max(a[i] if a[i] != o else none, a[i + 1] if a[i + 1] != o else none)
+        rest = max(rest, max(b[i] if b[i] != o else none, b[i + 1] if b[i + 1] != o else none))
+        rest = max(rest, max(c[i] if c[i] != o else none, c[i + 1] if c[i + 1] != o else none))
+        others[i] = max(rest, max(d[i] if d[i] != o else none, d[i + 1] if d[i + 1] != o else none))
+
+
+@njit(cache=True, nogil=True)
+def _put(points, codes, owners, n, z, y, x, code, owner):  # type: ignore[no-untyped-def]
+    points[n, 0] = z
+    points[n, 1] = y
+    points[n, 2] = x
+    codes[n] = code
+    owners[n] = owner
+
+
+@njit(cache=True, nogil=True)
 def surface_elements(volume, rows, layers, z_start, z_stop):  # type: ignore[no-untyped-def]
     """Find the surface elements (surfels) of every structure.
 
@@ -109,27 +154,26 @@ def surface_elements(volume, rows, layers, z_start, z_stop):  # type: ignore[no-
 
     Returns
     -------
-    points : ndarray of int32, shape (n, 3)
+    points : ndarray of int16, shape (n, 3)
         Corners as ``(z, y, x)``, in scan order.
     codes : ndarray of uint8, shape (n,)
-    owners : ndarray of int32, shape (n,)
+    owners : ndarray of int16, shape (n,)
         Structure number, from 1.
     """
     nz, ny, nx = volume.shape
     start, stop = rows
     # Scratch rows start at the extent: column i + 1 holds voxel lo + i, the margins on both sides are background.
     quad = np.zeros((4, nx + 2), volume.dtype)
-    mixed = np.zeros(nx + 2, volume.dtype)
-    corners = np.zeros((nx + 16) // 8 * 8, volume.dtype)
-    words = corners.view(np.uint64)
-    per_word = 8 // corners.itemsize
+    tallest = np.zeros(nx + 2, volume.dtype)
+    owner_label = np.zeros(nx + 1, volume.dtype)
+    others = np.zeros(nx + 1, volume.dtype)
+    outside = np.zeros((nx + 16) // 8 * 8, np.uint8)
+    words = outside.view(np.uint64)
     limited = _is_limited(nz, z_start, z_stop)
     low = layers.copy()
     high = layers.copy()
     eight = np.zeros(8, np.int32)
-    points = np.empty((1 << 15, 3), np.int32)
-    codes = np.empty(1 << 15, np.uint8)
-    owners = np.empty(1 << 15, np.int32)
+    points, codes, owners = _first_room(start, stop)
     n = 0
     for z in range(nz + 1):
         cut = False
@@ -137,30 +181,32 @@ def surface_elements(volume, rows, layers, z_start, z_stop):  # type: ignore[no-
             _structures_of_slice(z - 1, layers, z_start, z_stop, low)
             _structures_of_slice(z, layers, z_start, z_stop, high)
             cut = _is_cut(z, nz, z_start, z_stop)
+        either = high if z < nz else low  # both slices follow the same table, unless this is a cut
         for y in range(ny + 1):
             lo, hi = _extent_around(start, stop, z, y, nx)
             if hi == 0:
                 continue
+            width = hi - lo + 1
             for k in range(4):
                 _copy_row(volume, z - 1 + k // 2, y - 1 + k % 2, lo, hi, quad[k])
-            a, b, c, d = quad[0], quad[1], quad[2], quad[3]
-            width = hi - lo + 1
-            for i in range(width + 1):
-                mixed[i] = (a[i] ^ b[i]) | (a[i] ^ c[i]) | (a[i] ^ d[i])
-            for i in range(width):
-                corners[i] = mixed[i] | mixed[i + 1] | (a[i] ^ a[i + 1])
+            _neighbour_codes(quad, width, tallest, owner_label, others, outside)
             if cut:
                 for i in range(width):
-                    corners[i] = 1
+                    outside[i] = 1 if owner_label[i] != 0 else 0
             points, codes, owners = _room(points, codes, owners, n, 8 * layers.shape[0] * width)
-            for w in range((width - 1) // per_word + 1):
+            for w in range((width - 1) // 8 + 1):
                 if words[w] == 0:
                     continue
-                for i in range(w * per_word, (w + 1) * per_word):
-                    if corners[i] == 0:
+                for i in range(w * 8, (w + 1) * 8):
+                    if outside[i] == 0:
                         continue
-                    corners[i] = 0
                     for g in range(layers.shape[0]):
+                        if others[i] == 0 and not cut:  # one label and background: nearly everywhere
+                            owner = either[g, owner_label[i]]
+                            if owner != 0:
+                                _put(points, codes, owners, n, z, y, lo + i, 255 - outside[i], owner)
+                                n += 1
+                            continue
                         for k in range(4):
                             eight[k] = low[g, quad[k // 2, i + k % 2]]
                             eight[k + 4] = high[g, quad[2 + k // 2, i + k % 2]]
@@ -176,12 +222,10 @@ def surface_elements(volume, rows, layers, z_start, z_stop):  # type: ignore[no-
                                     code |= 128 >> k
                                     eight[k] = 0
                             if code != 255:
-                                points[n, 0] = z
-                                points[n, 1] = y
-                                points[n, 2] = lo + i
-                                codes[n] = code
-                                owners[n] = owner
+                                _put(points, codes, owners, n, z, y, lo + i, code, owner)
                                 n += 1
+            for w in range((width - 1) // 8 + 1):
+                words[w] = 0
     return points[:n], codes[:n], owners[:n]
 
 
@@ -199,11 +243,11 @@ def border_voxels(volume, rows, layers, z_start, z_stop):  # type: ignore[no-unt
 
     Returns
     -------
-    points : ndarray of int32, shape (n, 3)
+    points : ndarray of int16, shape (n, 3)
         Voxels as ``(z, y, x)``, in scan order.
     codes : ndarray of uint8, shape (n,)
         All 0, so that surfels and border voxels share one layout.
-    owners : ndarray of int32, shape (n,)
+    owners : ndarray of int16, shape (n,)
         Structure number, from 1.
     """
     nz, ny, nx = volume.shape
@@ -217,9 +261,7 @@ def border_voxels(volume, rows, layers, z_start, z_stop):  # type: ignore[no-unt
     here = layers.copy()
     below = layers.copy()
     above = layers.copy()
-    points = np.empty((1 << 15, 3), np.int32)
-    codes = np.empty(1 << 15, np.uint8)
-    owners = np.empty(1 << 15, np.int32)
+    points, codes, owners = _first_room(start, stop)
     n = 0
     for z in range(nz):
         cut = False
@@ -279,7 +321,7 @@ def group_by_owner(points, codes, owners, n_structures):  # type: ignore[no-unty
 
     Returns
     -------
-    points : ndarray of int32, shape (n, 3)
+    points : ndarray of int16, shape (n, 3)
     codes : ndarray of uint8, shape (n,)
     offsets : ndarray of int64, shape (n_structures + 1,)
         Structure ``i`` (from 0) has the points ``offsets[i]:offsets[i + 1]``.
@@ -291,7 +333,7 @@ def group_by_owner(points, codes, owners, n_structures):  # type: ignore[no-unty
     for s in range(n_structures):
         offsets[s + 1] += offsets[s]
     place = offsets[:-1].copy()
-    sorted_points = np.empty((n, 3), np.int32)
+    sorted_points = np.empty((n, 3), np.int16)
     sorted_codes = np.empty(n, np.uint8)
     for i in range(n):
         s = owners[i] - 1

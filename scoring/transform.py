@@ -35,7 +35,7 @@ def transformed_distances(pair: SurfaceDistances) -> tuple[tuple[Floats, Floats]
     from surface_distance import lookup_tables
 
     axes = [2, 1, 0] if pair.axis_order == "xyz" else [0, 1, 2]
-    both = [points[:, axes] for points, _ in (pair.reference, pair.prediction)]
+    both = [points[:, axes].astype(np.int64) for points, _ in (pair.reference, pair.prediction)]
     origin = np.minimum(both[0].min(axis=0), both[1].min(axis=0))
     shape = np.maximum(both[0].max(axis=0), both[1].max(axis=0)) - origin + 1
     spacing = [pair.spacing_zyx[axis] for axis in axes]
