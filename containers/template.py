@@ -44,14 +44,15 @@ def write(challenge: Challenge, folder: Path, *, task: str | None = None, base: 
     written = []
     source = files("medpodium.containers") / "templates"
     for name in ("Dockerfile", "segment.py", "predict.sh", "README.md", "protocol.json"):
-        if name == "predict.sh" and protocol.command is None:
+        if name == "predict.sh" and values["script"] is None:
             continue
         if name == "protocol.json":
             text = json.dumps(values["protocol"], indent=1)
         else:
             text = environment.from_string((source / f"{name}.j2").read_text(encoding="utf-8")).render(values)
-        (folder / name).write_text(text, encoding="utf-8", newline="\n")
-        written.append(str(folder / name))
+        target = folder / (Path(values["script"]).name if name == "predict.sh" else name)
+        target.write_text(text, encoding="utf-8", newline="\n")
+        written.append(str(target))
     return written
 
 
@@ -83,6 +84,7 @@ def _values(challenge: Challenge, container: str, protocol: ContainerProtocol, b
         "several": len(challenge.containers) > 1,
         "base": base,
         "command": protocol.command,
+        "script": _script(protocol),
         "workdir": _workdir(protocol),
         "limits": protocol.limits,
         "per": protocol.per,
@@ -90,6 +92,15 @@ def _values(challenge: Challenge, container: str, protocol: ContainerProtocol, b
         "archive": archive,
         "protocol": {"inputs": inputs, "outputs": outputs, "per": protocol.per},
     }
+
+
+def _script(protocol: ContainerProtocol) -> str | None:
+    """Return the path of the shell script that the protocol's command starts, if it starts one."""
+    words = " ".join(protocol.command or ()).split()
+    scripts = [word for word in words if word.endswith(".sh")]
+    if not scripts:
+        return None if protocol.command is None else words[0]
+    return scripts[0]
 
 
 def _workdir(protocol: ContainerProtocol) -> str:

@@ -22,7 +22,7 @@ BASE = "medpodium-test-python:latest"
 KITS = [
     ("flare-pancancer", "default"),
     ("feta", "per-subject"),
-    ("liqa", "liseg"),
+    ("feta", "whole-set"),
     ("liqa", "lifs"),
     ("touchstone", "bodymaps"),
 ]
