@@ -287,8 +287,11 @@ def create(root: Path, challenge: Challenge, manifest: Manifest) -> Campaign:
         (root / name).mkdir(mode=0o700)
     from ruamel.yaml import YAML
 
+    writer = YAML(typ="safe", pure=True)
+    # Structures and metrics keep their order: it is the order of the score table.
+    writer.sort_base_mapping_type_on_output = False
     with (root / "challenge.yaml").open("w", encoding="utf-8") as stream:
-        YAML(typ="safe", pure=True).dump(frozen(challenge), stream)
+        writer.dump(frozen(challenge), stream)
     text = json.dumps(manifest.as_dict(), indent=1, ensure_ascii=False)
     (root / "cases.json").write_text(text, encoding="utf-8")
     ledger = Ledger(root / "ledger.sqlite", create=True)
