@@ -32,6 +32,13 @@ FORMATS = ("html", "pdf", "latex", "markdown", "docx")
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of every resampling.")
 @click.option("--recipe", help="Another recipe of the challenge file than the official one.")
+@click.option(
+    "--figures",
+    default="main",
+    show_default=True,
+    type=click.Choice(["main", "all"]),
+    help="Draw the figures of whole cases only, or those of each structure too.",
+)
 @click.option("--site", type=click.Path(path_type=Path), help="Also write a static leaderboard site to this folder.")
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of the input images, for the gallery.")
 @click.option("--references", type=click.Path(path_type=Path), help="Folder of the references, for the gallery.")

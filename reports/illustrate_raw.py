@@ -5,17 +5,26 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from medpodium.reports.document import Block, Figure, Plot, Section
+from medpodium.reports.document import Block, Figure, Paragraph, Plot, Section
 from medpodium.reports.figures import raw
 from medpodium.reports.results import CASE_MEAN, Panel, TaskResults, case_places, slug
 from medpodium.reports.tables import status_counts, status_title
 
 
-def raw_data(task: TaskResults, prefix: str = "") -> Section:
-    """Return the figures of the values per case: the mean over structures first, then each structure folded."""
+def raw_data(task: TaskResults, prefix: str = "", *, every: bool = True) -> Section:
+    """Return the figures of the values per case: the mean over structures first, then each structure folded.
+
+    Parameters
+    ----------
+    every : bool
+        Draw the figures of each structure by itself too.
+    """
     overall = [_panel_section(task, panel, folded=False) for panel in task.overall]
-    single = [_panel_section(task, panel, folded=True) for panel in task.panels if panel not in task.overall]
-    return Section(f"raw-{slug(task.name)}", f"{prefix}Scores case by case", sections=(*overall, *single))
+    rest = [panel for panel in task.panels if panel not in task.overall]
+    single = [_panel_section(task, panel, folded=True) for panel in rest] if every else []
+    note = Paragraph("The same figures for each structure by itself are drawn with --figures all.", "note")
+    blocks = (note,) if rest and not every else ()
+    return Section(f"raw-{slug(task.name)}", f"{prefix}Scores case by case", blocks, (*overall, *single))
 
 
 def _panel_section(task: TaskResults, panel: Panel, *, folded: bool) -> Section:

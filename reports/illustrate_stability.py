@@ -12,13 +12,19 @@ PER_PAGE = 20
 """Submissions per figure of stacked frequencies."""
 
 
-def stability_section(task: TaskResults, prefix: str = "") -> Section:
-    """Return everything the evidence says about how stable the ranking of one task is."""
+def stability_section(task: TaskResults, prefix: str = "", *, every: bool = True) -> Section:
+    """Return everything the evidence says about how stable the ranking of one task is.
+
+    Parameters
+    ----------
+    every : bool
+        Draw significance maps and line plots of each structure by itself too.
+    """
     bootstrap = Section(f"bootstrap-{slug(task.name)}", "Other cases: bootstrap", tuple(_bootstrap(task)))
     sets = Section(f"sets-{slug(task.name)}", "What the data cannot rule out", tuple(_sets(task)))
     tests = Section(f"tests-{slug(task.name)}", "Pairwise tests", tuple(_significance(task, task.overall)))
     methods = Section(f"choices-{slug(task.name)}", "Other ways to rank", tuple(_methods(task)))
-    rest = [panel for panel in task.panels if panel not in task.overall]
+    rest = [panel for panel in task.panels if panel not in task.overall] if every else []
     single = Section(
         f"tests-structures-{slug(task.name)}",
         "Tests and ranking methods per structure",

@@ -14,19 +14,23 @@ from medpodium.reports.palette import look
 from medpodium.reports.results import Results, TaskResults, slug
 
 
-def assemble(results: Results, title: str | None = None, galleries: Mapping[str, Gallery] | None = None) -> Document:
+def assemble(
+    results: Results, title: str | None = None, galleries: Mapping[str, Gallery] | None = None, *, every: bool = True
+) -> Document:
     """Return the report of a set of results.
 
     Parameters
     ----------
     galleries : mapping of str to Gallery, optional
         Pictures by task.
+    every : bool
+        Draw the figures of each structure by itself too.
     """
     challenge = results.challenge
     several = len(results.tasks) > 1
     sections = [_ranking(results)]
     for task in results.tasks:
-        sections += [part for part in _task_sections(task, several) if part]
+        sections += [part for part in _task_sections(task, several, every) if part]
     sections.append(illustrate_groups.across_tasks(results, results.consensus))
     sections.append(illustrate_groups.memory_section(results))
     sections += [_gallery(task, pictures) for task in results.tasks if (pictures := (galleries or {}).get(task.name))]
@@ -122,13 +126,13 @@ def _ranking(results: Results) -> Section:
     return Section("ranking", "Ranking", tuple(blocks))
 
 
-def _task_sections(task: TaskResults, several: bool) -> list[Section]:
+def _task_sections(task: TaskResults, several: bool, every: bool) -> list[Section]:
     prefix = f"{task.title}: " if several else ""
     per_structure = tuple(table for name in task.task.metrics if (table := tables.per_structure(task, name)))
     return [
         Section(f"scores-{slug(task.name)}", f"{prefix}Scores", per_structure),
-        stability_section(task, prefix),
-        raw_data(task, prefix),
+        stability_section(task, prefix, every=every),
+        raw_data(task, prefix, every=every),
         illustrate_groups.structures(task, prefix),
         illustrate_groups.subgroup_sections(task, prefix),
         illustrate_groups.cost_section(task, prefix),

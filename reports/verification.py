@@ -74,7 +74,7 @@ def verify(folder: Path, scores: Path | None = None) -> Outcome:
         recipe=settings["recipe"],
         anonymous=bool(settings["anonymous"]) and scores is not None,
     )
-    document = sections.assemble(results)
+    document = sections.assemble(results, every=settings.get("figures") == "all")
     fresh = {item.id: item.frame() for item in document.tables()} | {item.id: item.data for item in document.figures()}
     counts = {"files": len(about["files"]), "tables": 0, "numbers": 0}
     for name in sorted(about["files"]):

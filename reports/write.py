@@ -48,6 +48,7 @@ class Request:
     bootstrap: int = 1000
     seed: int = 0
     recipe: str | None = None
+    figures: str = "main"
     site: Path | None = None
     images: Path | None = None
     references: Path | None = None
@@ -216,7 +217,7 @@ def write_report(request: Request, out: Path) -> Written:
         curves=inputs.curves,
     )
     galleries, findings = _galleries(request, inputs, results)
-    document = sections.assemble(results, request.title, galleries)
+    document = sections.assemble(results, request.title, galleries, every=request.figures == "all")
     endings = sorted({_ENDINGS[name] for name in request.formats})
     document = draw_all(document, endings, request.workers)
     out.mkdir(parents=True, exist_ok=True)
@@ -225,7 +226,7 @@ def write_report(request: Request, out: Path) -> Written:
         files += _WRITERS[name](document, out)
     settings = {
         "formats": list(request.formats), "title": request.title, "anonymous": request.anonymous,
-        "bootstrap": request.bootstrap, "seed": request.seed, "recipe": request.recipe,
+        "bootstrap": request.bootstrap, "seed": request.seed, "recipe": request.recipe, "figures": request.figures,
         "show_images": request.show_images, "command": "medpodium report",
     }  # fmt: skip
     write_manifest(out, results.challenge, files, settings=settings, inputs=inputs.provenance)
