@@ -60,6 +60,7 @@ def package(
     folds: Sequence[int | str] | None = None,
     build: bool = True,
     channels: Mapping[str, str] | None = None,
+    network: str | None = None,
 ) -> Packaged:
     """Write the build context of a trained model, build it and save the image.
 
@@ -83,6 +84,8 @@ def package(
         Whether to build; False writes the context only.
     channels : mapping of str to str, optional
         Channel of the model to role of the protocol's input, where the names differ.
+    network : str, optional
+        Network of the build: ``none`` for a base image that has nnU-Net, ``host``; the engine's own when left out.
 
     Raises
     ------
@@ -112,7 +115,7 @@ def package(
         if not build:
             return Packaged(context, None, None)
         name = _image_name(protocol, team)
-        _build(target, name)
+        _build(target, name, network)
         size = _save(name, out) if out is not None else 0
     return Packaged(context, name, out, size)
 
@@ -233,14 +236,16 @@ def _image_name(protocol: ContainerProtocol, team: str) -> str:
     return (protocol.image_name or "{team}").replace("{team}", team.lower()).replace("\\", "") + ":latest"
 
 
-def _build(context: Path, name: str) -> None:
+def _build(context: Path, name: str, network: str | None) -> None:
     from docker.errors import APIError, BuildError
 
     from medpodium.containers import engine
 
     client = engine.connect(timeout=3600)
     try:
-        client.images.build(path=str(context), tag=name, rm=True, forcerm=True, platform="linux/amd64")
+        client.images.build(
+            path=str(context), tag=name, rm=True, forcerm=True, platform="linux/amd64", network_mode=network
+        )
     except BuildError as error:
         lines = [str(row.get("stream") or row.get("error") or "").strip() for row in error.build_log]
         last = next((line for line in reversed(lines) if line), str(error))

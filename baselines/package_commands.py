@@ -26,6 +26,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--folds", type=FoldList(), help="Folds to put in; every trained one by default.")
 @click.option("--channel", "channels", multiple=True, metavar="CHANNEL=ROLE",
               help="Input of the protocol that is a channel, where names differ.")  # fmt: skip
+@click.option("--network", help="Network of the build, such as none or host; the engine's own by default.")
 @console.json_option
 @console.guarded
 def package(model: Path, challenge: str, as_json: bool, **options: Any) -> None:
@@ -45,6 +46,7 @@ def package(model: Path, challenge: str, as_json: bool, **options: Any) -> None:
         folds=options["folds"],
         build=not options["no_build"],
         channels=pairs(options["channels"], "--channel"),
+        network=options["network"],
     )
     if as_json:
         console.print_json({"context": made.context, "image": made.image, "archive": made.archive, "bytes": made.bytes})

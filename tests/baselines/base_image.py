@@ -1,4 +1,4 @@
-"""Make a small base image from this machine: its Python, the shared libraries that needs, and a site-packages folder."""
+"""Make a small base image from this machine: its Python, the shared libraries of that, and a site-packages folder."""
 
 from __future__ import annotations
 

@@ -53,8 +53,17 @@ containers:
     outputs: [{name: "{case}.nii.gz"}]
     limits: {time: 10 min, memory: 6 GiB, cpus: "2", gpus: "0"}
 baselines:
-  nnunet: {method: nnU-Net, normalisation: ct, patch_zyx: [16, 32, 32], batch_size: 2, folds: [all], mirroring: false}
-  stunet: {method: STU-Net-S, normalisation: ct, patch_zyx: [16, 32, 32], batch_size: 2, folds: [all], mirroring: false, trainer: STUNetTrainer_small}
+  nnunet: &quick
+    method: nnU-Net
+    normalisation: ct
+    patch_zyx: [16, 32, 32]
+    batch_size: 2
+    folds: [all]
+    mirroring: false
+  stunet:
+    <<: *quick
+    method: STU-Net-S
+    trainer: STUNetTrainer_small
 """
 
 

@@ -77,7 +77,7 @@ def test_average_keeps_the_response_to_equal_channels(checkpoint: Path) -> None:
 def test_a_stem_needs_a_declared_choice(checkpoint: Path) -> None:
     from medpodium.baselines.finetune import load_weights
 
-    with pytest.raises(UsageError, match="checkpoint-stem-undeclared.*--stem repeat"):
+    with pytest.raises(UsageError, match=r"checkpoint-stem-undeclared.*--stem repeat"):
         load_weights(network(channels=2), checkpoint)
 
 

@@ -150,7 +150,7 @@ def test_missing_channels(tmp_path: Path) -> None:
 
 
 def test_unions_become_regions_that_can_be_read_back() -> None:
-    """Whole tumour = core and oedema, core = necrosis and enhancing: the labels in between have no structure of their own."""
+    """Whole tumour = core and oedema, core = necrosis and enhancing; only the last has a label of its own."""
     tumour = make_task({"whole": {"union": [1, 2, 4]}, "core": {"union": [1, 4]}, "enhancing": {"label": 4}})
     scheme = make_scheme(tumour)
     assert scheme.labels == {"background": 0, "whole": [1, 2, 3], "core": [1, 3], "enhancing": [3]}

@@ -1,0 +1,116 @@
+"""The transfer suite: what is planned, what is resumed, what the analysis gets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.nnunet, pytest.mark.usefixtures("nnunet_installed")]
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    """Two raw data sets, one of them of the published suite by name."""
+    for name, cases in (("Dataset002_Heart", 20), ("Dataset900_Own", 6)):
+        folder = tmp_path / "raw" / name
+        (folder / "labelsTr").mkdir(parents=True)
+        (folder / "imagesTr").mkdir()
+        for number in range(cases):
+            (folder / "labelsTr" / f"c{number:02d}.nii.gz").write_bytes(b"")
+        facts = {
+            "channel_names": {"0": "MR"},
+            "labels": {"background": 0, "a": 1},
+            "numTraining": cases,
+            "file_ending": ".nii.gz",
+        }
+        (folder / "dataset.json").write_text(json.dumps(facts))
+    (tmp_path / "base.model").write_bytes(b"weights")
+    path = tmp_path / "suite.yaml"
+    path.write_text(
+        f"datasets:\n- {{raw: {tmp_path}/raw/Dataset002_Heart, name: Task002_Heart}}\n"
+        f"- {{raw: {tmp_path}/raw/Dataset900_Own, modality: CT, target_kind: organ}}\n"
+        f"sizes: [small, base]\ncheckpoints: {{base: {tmp_path}/base.model}}\n"
+    )
+    return path
+
+
+def test_a_dry_run_lists_pairs_and_estimates_hours(suite: Path, run: Any) -> None:
+    answer = run("baseline", "transfer", suite, "--dry-run")
+    trainers = [row["trainer"] for row in answer["runs"]]
+    assert trainers == ["STUNetTrainer_small", "STUNetTrainer_base", "STUNetTrainer_base_ft"] * 2
+    hours = {row["trainer"]: row["GPU hours"] for row in answer["runs"]}
+    # 0.51 TMAC x 2, batch 2, (3 x 250 + 50) passes of 1000 epochs at 40 TFLOP/s
+    expected = 0.506 * 2 * 2 * 800 * 1000 / 40 / 3600
+    assert hours["STUNetTrainer_base"] == pytest.approx(expected, rel=0.02)
+    assert answer["gpu_hours"] == pytest.approx(sum(row["GPU hours"] for row in answer["runs"]))
+    faster = run("baseline", "transfer", suite, "--dry-run", "--teraflops", 80)
+    assert faster["gpu_hours"] == pytest.approx(answer["gpu_hours"] / 2, rel=0.05)
+
+
+def test_runs_are_resumed_and_handed_to_the_analysis(suite: Path, run: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """nnU-Net itself is replaced: its part is tested on real data, here it is which jobs are started, and when."""
+    from medpodium.baselines import transfer
+
+    started: list[tuple[str, str]] = []
+    dice = {"small": 0.70, "base": 0.75, "base_ft": 0.80}
+    stop_at = {"name": "STUNetTrainer_base_ft"}
+
+    def job(kind: str, job: Any, workspace: Any, **_: Any) -> dict[str, Any]:
+        from medpodium.baselines.failures import BaselineCode, broken
+
+        if kind == "plan":
+            (workspace.preprocessed / job["dataset"]).mkdir(parents=True)
+            return {"plans": "P", "configuration": "3d_fullres"}
+        started.append((job["dataset"], job["trainer"]))
+        if job["trainer"] == stop_at["name"]:
+            raise broken(BaselineCode.RUN_FAILED, "train", "no memory left", "see the log")
+        assert (job["pretrained"] is not None) == job["trainer"].endswith("_ft")
+        value = dice[job["trainer"].removeprefix("STUNetTrainer_")]
+        folder = workspace.results / job["dataset"] / f"{job['trainer']}__P__3d_fullres" / "fold_0" / "validation"
+        folder.mkdir(parents=True)
+        (folder / "summary.json").write_text(json.dumps({"foreground_mean": {"Dice": value}}))
+        return {"validation_dice": value}
+
+    monkeypatch.setattr(transfer, "run_job", job)
+    common = (
+        "baseline",
+        "transfer",
+        suite,
+        "--workspace",
+        tmp_path / "ws",
+        "--out",
+        tmp_path / "out",
+        "--device",
+        "cpu",
+    )
+    answer = run(*common, code=1)
+    assert len(started) == 6  # a failed run never stops the others
+    assert {item["code"] for item in answer["findings"]} >= {"nnunet-failed"}
+    started.clear()
+    stop_at["name"] = ""
+    answer = run(*common)
+    assert started == [("Dataset002_Heart", "STUNetTrainer_base_ft"), ("Dataset900_Own", "STUNetTrainer_base_ft")]
+    (pair,) = answer["pairs"]
+    assert (pair["scratch"], pair["fine_tuned"], pair["n"], pair["wins"]) == ("base", "base_ft", 2, 2)
+    assert pair["mean_gain"] == pytest.approx(0.05)
+    ranking = run(
+        "rank", "stunet-transfer", tmp_path / "out" / "scores.csv", "--out", tmp_path / "board.csv", "--bootstrap", 10
+    )
+    assert ranking
+    assert (tmp_path / "board.csv").read_text().splitlines()[1].find("base_ft") >= 0
+
+
+def test_bad_suites(suite: Path, run: Any, tmp_path: Path) -> None:
+    good = suite.read_text()
+    for text, cause in (
+        (good.replace("Dataset900_Own", "Dataset901_Gone"), "holds no dataset.json"),
+        (good.replace("base.model", "none.model"), "no such file"),
+        (good.replace("small", "tiny"), "should be 'small', 'base', 'large' or 'huge'"),
+        ("datasets: []\n", "at least 1 item"),
+    ):
+        suite.write_text(text)
+        (found,) = run("baseline", "transfer", suite, "--dry-run", code=2)["findings"]
+        assert cause in found["cause"]
