@@ -68,7 +68,8 @@ def build(
     findings = _unknown_metrics(rows, task, directions)
     rows = rows[rows["metric"].isin(list(directions))]
     if rows.empty:
-        raise problem(RankingCode.NO_SCORES, task, "no row has a metric that can be ranked", "add scores or directions")
+        cause, fix = "no row has a metric that can be ranked", "score the challenge's metrics, or declare these"
+        raise MedpodiumError(Finding(RankingCode.NO_SCORES, task, cause, fix), *findings)
     groups = table.group_columns(scores)
     rows = rows.assign(case=_case_labels(rows, groups))
     _refuse_duplicates(rows, task)

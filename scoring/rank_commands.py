@@ -97,11 +97,14 @@ def _rank_challenge(reference: str, path: Path, as_json: bool, options: dict[str
     evidence = Evidence(findings=findings)
     plans = [plan_task(challenge, task, options["recipe"]) for task in tasks]
     _collect(evidence, frame, plans, options)
+    if not evidence.rankings:
+        raise MedpodiumError(*evidence.findings)
     about = {"challenge": challenge.name, "edition": challenge.edition, "definition": challenge.digest}
     _finish(evidence, about, as_json, options)
 
 
 def _collect(evidence: Evidence, frame: Any, plans: list[TaskPlan], options: dict[str, Any]) -> None:
+    from medpodium.challenges.findings import MedpodiumError
     from medpodium.scoring.evidence import collect_consensus, collect_task
 
     chosen, full = _options(options), options["evidence"] is not None
@@ -109,7 +112,10 @@ def _collect(evidence: Evidence, frame: Any, plans: list[TaskPlan], options: dic
         total = len(plans) * chosen.n_resamples
         handle = bar.add_task("resampling", total=total or None)
         for plan in plans:
-            collect_task(evidence, frame, plan, chosen, full=full, advance=lambda done: bar.advance(handle, done))
+            try:
+                collect_task(evidence, frame, plan, chosen, full=full, advance=lambda done: bar.advance(handle, done))
+            except MedpodiumError as error:  # one task that cannot be ranked does not stop the others
+                evidence.findings += error.findings
     if full:
         collect_consensus(evidence)
 
