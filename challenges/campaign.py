@@ -289,7 +289,7 @@ def create(root: Path, challenge: Challenge, manifest: Manifest) -> Campaign:
 
     writer = YAML(typ="safe", pure=True)
     # Structures and metrics keep their order: it is the order of the score table.
-    writer.sort_base_mapping_type_on_output = False
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     with (root / "challenge.yaml").open("w", encoding="utf-8") as stream:
         writer.dump(frozen(challenge), stream)
     text = json.dumps(manifest.as_dict(), indent=1, ensure_ascii=False)

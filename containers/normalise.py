@@ -92,18 +92,9 @@ def mask(request: dict[str, Any]) -> dict[str, Any]:
     return {
         "ok": True,
         "geometry": found.geometry.as_dict(),
-        "labels": _labels(found.array),
         "notes": [one.as_dict() for one in found.findings],
         "geometry_findings": [one.as_dict() for one in differences],
     }
-
-
-def _labels(array: Any) -> list[int]:
-    import numpy as np
-
-    counts = np.bincount(array.reshape(-1)) if array.itemsize == 1 else None
-    found = np.flatnonzero(counts) if counts is not None else np.unique(array)
-    return [int(value) for value in found]
 
 
 def table(request: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,143 @@
+"""What the runner costs over a bare ``docker run`` of the same image with the same limits, per case.
+
+    python benchmarks/runner_overhead.py                      # 9 cases of 512 x 512 x 100 voxels, a method of 5 s
+    python benchmarks/runner_overhead.py --seconds 20 --cases 5
+
+Both do the same work in turn, case by case: bare is the printed ``docker run`` command (the sandbox's flags, inputs and
+outputs mounted from folders that lie ready); runner is everything ``medpodium run`` does for a case: verify the image,
+copy and hash the inputs, start, watch and measure, collect, check, rewrite and hash the outputs, and write the ledger.
+The first round is not counted. Needs a running engine and /bin/busybox (static).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+TARGET_SECONDS, TARGET_SHARE = 0.5, 0.10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=int, default=9, help="cases that count")
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long the method takes")
+    parser.add_argument("--shape", type=int, nargs=3, default=(100, 512, 512), help="voxels (z, y, x)")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="overhead-") as folder:
+        result = measure(Path(folder), options.cases, options.seconds, tuple(options.shape))
+    print(json.dumps(result) if options.json else table(result))
+    sys.exit(0 if result["extra_s"] < TARGET_SECONDS and result["share"] < TARGET_SHARE else 1)
+
+
+def helper():
+    path = Path(__file__).resolve().parents[1] / "tests" / "containers" / "tiny.py"
+    spec = importlib.util.spec_from_file_location("tiny", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def measure(folder: Path, count: int, seconds: float, shape: tuple[int, ...]) -> dict[str, float]:
+    from medpodium.challenges import campaign as campaigns
+    from medpodium.challenges.cases import build
+    from medpodium.challenges.registry import load
+    from medpodium.containers import athome, engine
+    from medpodium.containers.runner import Options, Runner
+
+    tiny, client = helper(), engine.connect()
+    limits = {"time": "10 min", "memory": "1 GiB", "output": "256 MiB", "file": "128 MiB"}
+    loaded = load(tiny.challenge(folder, limits=limits))
+    images = folder / "images"
+    images.mkdir()
+    # A label map as large as a scan, so that reading, checking and rewriting it costs what it costs in a challenge.
+    axes = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in shape), indexing="ij", sparse=True)
+    array = np.zeros(shape, np.uint8)
+    for label, (z, y, x, radius) in enumerate(((0, 0.2, -0.3, 0.5), (0.1, -0.4, 0.3, 0.3)), start=1):
+        array[(axes[0] - z) ** 2 + (axes[1] - y) ** 2 + (axes[2] - x) ** 2 < radius**2] = label
+    for number in range(count + 1):
+        (images / f"case{number}_0000.nii.gz").write_bytes(tiny.nifti(array))
+    manifest, _ = build(loaded.containers["default"], images)
+    campaign = campaigns.create(folder / "campaign", loaded, manifest)
+    script = tiny.archive(folder / "team.tar", f"sleep {seconds:g}; {tiny.GOOD}")
+    submission, _ = athome.submit(client, campaign, str(script), "team", None)
+    runner, bare, full, inside = Runner(client, campaign, Options(keep_images=True)), [], [], []
+    with runner.session():
+        for _ in range(count + 1):
+            only = OneCase(campaign, submission)
+            began = time.perf_counter()
+            runner.run([submission])
+            full.append(time.perf_counter() - began)
+            inside.append(float(campaign.resources()["running_time"].dropna().iloc[-1]))
+            record = max(campaign.root.rglob("run.json"), key=lambda path: path.stat().st_mtime)
+            bare.append(bare_run(json.loads(record.read_text())["command"], folder / "bare", images, only.case))
+            only.undo()
+    campaign.close()
+    bare_s, full_s = statistics.median(bare[1:]), statistics.median(full[1:])
+    return {
+        "cases": count,
+        "bare_s": bare_s,
+        "runner_s": full_s,
+        "measured_running_time_s": statistics.median(inside[1:]),
+        "extra_s": full_s - bare_s,
+        "share": (full_s - bare_s) / bare_s,
+    }
+
+
+class OneCase:
+    """Let the runner see one pending case at a time, so that both ways alternate."""
+
+    def __init__(self, campaign, submission) -> None:
+        self._campaign, self._real = campaign, campaign.pending
+        self.case = sorted(campaign.pending(submission))[0]
+        campaign.pending = lambda one: [self.case] if self.case in self._real(one) else []
+
+    def undo(self) -> None:
+        """Let it see all pending cases again."""
+        self._campaign.pending = self._real
+
+
+def bare_run(command: str, folder: Path, images: Path, case: str) -> float:
+    """Run the printed command with folders of our own, and return its wall time in s."""
+    source, target = folder / case / "in", folder / case / "out"
+    for path in (source, target):
+        path.mkdir(parents=True)
+        path.chmod(0o777)
+    name = f"{case}_0000.nii.gz"
+    (source / name).write_bytes((images / name).read_bytes())
+    (source / name).chmod(0o644)
+    words = []
+    for word in shlex.split(command)[3:]:
+        if word.startswith("--mount=") and ",target=/input" in word:
+            word = f"--mount=type=bind,source={source},target=/input,readonly"
+        elif word.startswith("--mount="):
+            word = f"--mount=type=bind,source={target},target=/output"
+        words.append(word)
+    began = time.perf_counter()
+    subprocess.run(words, check=True, capture_output=True)
+    return time.perf_counter() - began
+
+
+def table(result: dict[str, float]) -> str:
+    lines = [
+        f"bare docker run      {result['bare_s']:8.3f} s per case (median of {result['cases']:.0f})",
+        f"medpodium run        {result['runner_s']:8.3f} s per case, of which measured running time "
+        f"{result['measured_running_time_s']:.3f} s",
+        f"overhead             {result['extra_s']:8.3f} s, {100 * result['share']:.1f} %"
+        f"   (target: under {TARGET_SECONDS} s and {100 * TARGET_SHARE:.0f} %)",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
