@@ -148,8 +148,9 @@ class Campaign:
         """
         found: dict[tuple[str, str], Finding] = {}
         for submission in self.submissions(task=task):
+            current = set(self.keys(submission).values())
             for attempt in self.ledger.results(submission.id):
-                if attempt.work_key not in self.keys(submission).values():
+                if attempt.work_key not in current:
                     continue
                 for name, problem in self._case_failures(attempt).items():
                     found[(submission.team, name)] = problem

@@ -9,6 +9,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ class Manifest:
         """Return a case by its name; `KeyError` if absent."""
         return self._by_id[case]
 
-    @property
+    @cached_property
     def _by_id(self) -> dict[str, Case]:
         return {case.id: case for case in self.cases}
 

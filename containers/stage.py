@@ -26,6 +26,7 @@ from medpodium.containers.sandbox import Bind
 
 _CHUNK = 1 << 20
 _MARGIN = 64 << 20
+_MAX_OPEN = 100
 
 
 @dataclass(frozen=True)
@@ -243,6 +244,7 @@ def remove(root: Path) -> None:
         return
     stack = [os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)]
     names: list[str] = []
+    moved = 0
     try:
         while stack:
             top = stack[-1]
@@ -251,6 +253,10 @@ def remove(root: Path) -> None:
                 os.close(stack.pop())
                 if stack:
                     os.rmdir(names.pop(), dir_fd=stack[-1])
+            elif len(stack) > _MAX_OPEN:
+                # Deeper than descriptors may be open: hang the rest of the branch to the root, and come back to it.
+                moved += 1
+                os.rename(inner, f"\n{moved}", src_dir_fd=top, dst_dir_fd=stack[0])
             else:
                 names.append(inner)
                 stack.append(_enter(inner, top))
