@@ -34,6 +34,7 @@ def main() -> int:
     parser.add_argument("--case", choices=["amos", "synthetic"], help="which case (default: amos where present)")
     parser.add_argument("--repeats", type=int, default=7, help="rounds of the quick contenders")
     parser.add_argument("--peers", nargs="+", choices=list(contenders.ALL), help="only these contenders")
+    parser.add_argument("--no-memory", action="store_true", help="skip the runs that measure peak memory")
     parser.add_argument("--json", type=Path, help="also write the results here")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -61,7 +62,7 @@ def _compare(options: argparse.Namespace, folder: Path) -> int:
             print(f"running {name} ...", file=sys.stderr, flush=True)
             spent, values[name] = _timed(name, case)
             seconds[name].append(spent)
-    memory = {name: _memory(name, folder) for name in runnable}
+    memory = {name: math.nan if options.no_memory else _memory(name, folder) for name in runnable}
     results = {
         name: {
             "cpu_s": statistics.median(seconds[name]),
