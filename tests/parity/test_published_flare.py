@@ -90,10 +90,14 @@ def assert_equal(own: pd.DataFrame, expected: Scores) -> None:
         assert own.at[key, "value"] == value, (key, own.at[key, "value"], value)
 
 
-@pytest.mark.parametrize(("variant", "gate"), [("as-published", 0.2), ("as-published-2023", 0.1)])
-def test_random_masks_score_as_published(scored: Callable[..., pd.DataFrame], variant: str, gate: float) -> None:
+@pytest.mark.parametrize(
+    ("variant", "gate", "seeds"), [("as-published", 0.2, range(7)), ("as-published-2023", 0.1, range(7, 12))]
+)
+def test_random_masks_score_as_published(
+    scored: Callable[..., pd.DataFrame], variant: str, gate: float, seeds: range
+) -> None:
     gated = 0
-    for seed in range(12):
+    for seed in seeds:
         truth, guess, spacing = random_pair(seed)
         # a cropped structure on one slice crashes the published scorer; see the test of that case
         for label in (5, 6, 10):
