@@ -11,10 +11,9 @@ from medpodium.challenges import campaign as campaigns
 from medpodium.challenges import cases as case_files
 from medpodium.challenges.campaign import Campaign, Submission, check_team, container_name
 from medpodium.challenges.definition import Challenge
-from medpodium.challenges.findings import Finding, Severity, has_errors
+from medpodium.challenges.findings import Finding, Severity, UsageError, has_errors
 from medpodium.containers import engine, image
-from medpodium.containers.failures import Retry
-from medpodium.containers.runner import Options, Report, Runner, missing_gpu
+from medpodium.containers.runner import Options, Report, Runner, machine_findings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,16 +76,11 @@ def submit(
     UsageError
         If the image is refused.
     """
-    from medpodium.challenges.findings import InfrastructureError, UsageError
-
     team = check_team(team)
     container = container_name(campaign.challenge, task)
     protocol = campaign.protocol(container)
-    try:
-        pinned, found = image.take(client, source, protocol, team)
-        machine = engine.describe(client)
-    except Retry as problem:
-        raise InfrastructureError(problem.finding) from None
+    pinned, found = image.take(client, source, protocol, team)
+    machine = engine.describe(client)
     same = [one for one in campaign.submissions() if one.digest == pinned.digest]
     earlier = [one for one in same if (one.team, one.task) == (team, container)]
     others = sorted({one.team for one in same if one.team != team})
@@ -145,7 +139,9 @@ def check_image(
     protocol = challenge.containers[container]
     patterns = reference_patterns(challenge, container)
     manifest, findings = case_files.build(protocol, cases_dir, references_dir, patterns, groups)
-    verdict = Verdict(findings=[*findings, *engine.preflight(client), *missing_gpu(protocol, options or Options())])
+    verdict = Verdict(
+        findings=[*findings, *engine.preflight(client), *machine_findings(protocol, options or Options())]
+    )
     with tempfile.TemporaryDirectory(prefix="medpodium-") as temporary:
         campaign = campaigns.create(keep or Path(temporary) / "campaign", challenge, manifest)
         try:
@@ -156,7 +152,7 @@ def check_image(
                 runner.run([submission], report)
             _tell(campaign, submission, verdict)
             if references_dir is not None:
-                _score(campaign, container, verdict)
+                _score(campaign, verdict)
         finally:
             campaign.close()
     return verdict
@@ -182,16 +178,15 @@ def _level(note: dict[str, str]) -> Severity:
     return Severity(note["severity"])
 
 
-def _score(campaign: Campaign, container: str, verdict: Verdict) -> None:
+def _score(campaign: Campaign, verdict: Verdict) -> None:
     import pandas as pd
 
-    from medpodium.containers.scoring import score
+    from medpodium.containers.scoring import answered_tasks, score
 
     tables = []
-    for name in campaign.challenge.tasks:
-        if container_name(campaign.challenge, name) == container:
-            result = score(campaign, name)
-            tables.append(result.scores)
-            known = {(str(one.code), one.where) for one in verdict.findings}
-            verdict.findings += [one for one in result.all_findings() if (str(one.code), one.where) not in known]
+    for name in answered_tasks(campaign):
+        result = score(campaign, name)
+        tables.append(result.scores)
+        known = {(str(one.code), one.where) for one in verdict.findings}
+        verdict.findings += [one for one in result.all_findings() if (str(one.code), one.where) not in known]
     verdict.scores = pd.concat(tables, ignore_index=True) if tables else None

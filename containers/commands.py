@@ -215,7 +215,7 @@ def run(
     from medpodium.challenges import campaign as campaigns
     from medpodium.challenges.findings import Severity
     from medpodium.containers import engine
-    from medpodium.containers.runner import Runner, missing_gpu
+    from medpodium.containers.runner import Runner, machine_findings
 
     options = _options(gpu, runtime, keep_images)
     done: list[dict[str, Any]] = []
@@ -224,7 +224,7 @@ def run(
         entries = [one for one in opened.submissions() if not team or one.team in team]
         warnings = engine.preflight(client, gpus=bool(gpu))
         for entry in entries:
-            warnings += [one for one in missing_gpu(opened.protocol(entry.task), options) if one not in warnings]
+            warnings += [one for one in machine_findings(opened.protocol(entry.task), options) if one not in warnings]
         runner = Runner(client, opened, options)
         with console.progress() as bar, runner.session():
             line = bar.add_task("running", total=sum(len(opened.pending(entry)) for entry in entries))

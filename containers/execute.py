@@ -70,9 +70,7 @@ class _Watch:
     def _wait(self) -> None:
         try:
             # No read timeout: a long run is silent, and the end of the engine breaks the connection by itself.
-            api = self._container.client.api
-            response = api.post(api._url("/containers/{0}/wait", self._container.id), timeout=None)
-            api._raise_for_status(response)
+            self._container.client.api.wait(self._container.id, timeout=None)
         except Exception as error:
             self.error = error
         self.done.set()

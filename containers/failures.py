@@ -58,6 +58,7 @@ class EngineCode(Code):
     NO_GPU = "no-gpu"
     OLD_RUNTIME = "runtime-outdated"
     RUNTIME_DEFAULT = "runtime-default-nvidia"
+    FEWER_CPUS = "fewer-cpus"
     CHECKER = "checker-failed"
 
 
@@ -107,6 +108,7 @@ FIXES: dict[Code, str] = {
     EngineCode.NO_GPU: "run on a machine with an NVIDIA GPU and driver, or set limits.gpus to 0",
     EngineCode.OLD_RUNTIME: "update the runtime (a distribution's package may carry the fix under an old number)",
     EngineCode.RUNTIME_DEFAULT: "make runc the default runtime in daemon.json",
+    EngineCode.FEWER_CPUS: "expect longer running times here than in the hidden test",
     EngineCode.CHECKER: "see the message; the checker itself failed, not the submission",
 }
 """One line per code: what to do about it."""
@@ -122,12 +124,12 @@ def infrastructure(code: EngineCode, where: str, cause: str) -> InfrastructureEr
     return InfrastructureError(finding(code, where, cause))
 
 
-class Retry(Exception):  # noqa: N818 - a request, not an error
-    """A failure of the infrastructure during one run; the run does not count and is tried again."""
+class Retry(InfrastructureError):  # noqa: N818 - a request, not an error
+    """A failure of the machine that may pass; a run that meets it does not count and is tried again."""
 
     def __init__(self, problem: Finding) -> None:
         self.finding = problem
-        super().__init__(str(problem))
+        super().__init__(problem)
 
 
 def printable(text: str, limit: int = 500) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -233,10 +234,21 @@ def _from_archive(client: Any, path: Path, protocol: ContainerProtocol, team: st
     ), found
 
 
+@contextmanager
+def _patience(client: Any) -> Iterator[None]:
+    """Give the engine an hour to answer: it is silent while it unpacks a large image."""
+    before = client.api.timeout
+    client.api.timeout = 3600.0
+    try:
+        yield
+    finally:
+        client.api.timeout = before
+
+
 def _load(client: Any, held: archives.Archive, tag: str, max_bytes: int) -> None:
     import docker
 
-    with errors(held.path.name):
+    with errors(held.path.name), _patience(client):
         try:
             client.images.load(archives.normalised(held, tag, max_bytes=max_bytes))
         except docker.errors.ImageLoadError as error:

@@ -101,10 +101,7 @@ class Runner:
         return {f"{LABEL}.campaign": self.campaign.secret[:16], f"{LABEL}.run": self.run_id}
 
     def _clear_leftovers(self) -> None:
-        try:
-            sweep(self.client, {f"{LABEL}.campaign": self.campaign.secret[:16]})
-        except Retry as problem:
-            raise InfrastructureError(problem.finding) from None
+        sweep(self.client, {f"{LABEL}.campaign": self.campaign.secret[:16]})
         left = self.campaign.ledger.interrupt_running()
         if left:
             self.campaign.ledger.event("resume", attempts=left)
@@ -364,10 +361,15 @@ def escape_log(log: bytes) -> bytes:
     return "".join(safe).encode()
 
 
-def missing_gpu(protocol: ContainerProtocol, options: Options) -> list[Finding]:
-    """Return a warning when the protocol hands out GPUs and this machine has none."""
+def machine_findings(protocol: ContainerProtocol, options: Options) -> list[Finding]:
+    """Return a warning for everything the protocol hands out that this machine has less of."""
+    found = []
     wanted = int(parse_count(protocol.limits.gpus))
-    if wanted == 0 or find(wanted, options.gpu_ids).handles:
-        return []
-    text = f"the protocol hands out {wanted} GPU(s), this machine has none: it runs without"
-    return [finding(EngineCode.NO_GPU, "this machine", text, Severity.WARNING)]
+    if wanted and not find(wanted, options.gpu_ids).handles:
+        text = f"the protocol hands out {wanted} GPU(s), this machine has none: it runs without"
+        found.append(finding(EngineCode.NO_GPU, "this machine", text, Severity.WARNING))
+    have = os.cpu_count() or 1
+    if parse_count(protocol.limits.cpus) > have:
+        text = f"the protocol hands out {protocol.limits.cpus} processor cores, this machine has {have}"
+        found.append(finding(EngineCode.FEWER_CPUS, "this machine", text, Severity.WARNING))
+    return found

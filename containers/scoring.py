@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from medpodium.challenges import campaign as campaigns
 from medpodium.challenges.campaign import Campaign, Submission
-from medpodium.challenges.definition import Challenge, ClassificationTask, Task
+from medpodium.challenges.definition import Challenge, ClassificationTask, TableTask, Task
 from medpodium.challenges.findings import Code, Finding, UsageError
 
 if TYPE_CHECKING:
@@ -43,11 +43,48 @@ def score_campaign(root: Path, options: dict[str, Any]) -> tuple[Challenge, Resu
     from medpodium.scoring import engine
 
     with campaigns.opened(root) as campaign:
-        task = engine.pick_task(campaign.challenge, options.get("task"))
-        result = score(campaign, task, scheduler=options.get("place"))
+        named = options.get("task")
+        tasks = [engine.pick_task(campaign.challenge, named)] if named else answered_tasks(campaign)
+        result = merged([score(campaign, task, scheduler=options.get("place")) for task in tasks])
         out = options.get("out") or campaign.scores_path
-        campaign.ledger.event("score", task, rows=len(result.scores), out=str(out))
+        campaign.ledger.event("score", ", ".join(tasks), rows=len(result.scores), out=str(out))
         return campaign.challenge, result, Path(out)
+
+
+def answered_tasks(campaign: Campaign) -> list[str]:
+    """Return the tasks that somebody has submitted to, in the definition's order.
+
+    Raises
+    ------
+    UsageError
+        If nobody has submitted anything.
+    """
+    containers = {one.task for one in campaign.submissions()}
+    tasks = []
+    for name, task in campaign.challenge.tasks.items():
+        known = campaign.challenge.containers
+        own = task.container or (next(iter(known)) if len(known) == 1 else None)
+        if own in containers and not isinstance(task, TableTask):
+            tasks.append(name)
+    if not tasks:
+        text, fix = "nobody has submitted anything", "add submissions with 'medpodium submit'"
+        raise UsageError(Finding(CampaignScoreCode.NO_SUBMISSIONS, str(campaign.root), text, fix))
+    return tasks
+
+
+def merged(results: list[Result]) -> Result:
+    """Return the results of several tasks as one table."""
+    import pandas as pd
+
+    from medpodium.scoring.engine import Result
+
+    if len(results) == 1:
+        return results[0]
+    findings: dict[str, list[Finding]] = {}
+    for result in results:
+        for name, found in result.findings.items():
+            findings.setdefault(name, []).extend(found)
+    return Result(pd.concat([result.scores for result in results], ignore_index=True), findings)
 
 
 def score(campaign: Campaign, task_name: str, *, scheduler: Scheduler | None = None) -> Result:

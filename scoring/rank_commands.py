@@ -61,9 +61,21 @@ def rank(challenge: str | None, scores: Path | None, as_json: bool, **options: A
             raise click.UsageError("--challenger takes its own file: leave CHALLENGE and SCORES out.")
         _rank_challenger(as_json, options)
         return
+    if challenge is not None and scores is None:
+        challenge, scores = _of_campaign(challenge)
     if challenge is None or scores is None:
         raise click.UsageError("Give CHALLENGE and SCORES, or --challenger FILE.")
     _rank_challenge(challenge, scores, as_json, options)
+
+
+def _of_campaign(folder: str) -> tuple[str, Path | None]:
+    """Return the frozen definition and the scores of a campaign folder; anything else is given back as it is."""
+    from medpodium.challenges import campaign
+
+    if not campaign.is_campaign(Path(folder)):
+        return folder, None
+    with campaign.opened(folder) as opened:
+        return opened.challenge_reference, opened.scores_path
 
 
 def _options(options: dict[str, Any]) -> Options:

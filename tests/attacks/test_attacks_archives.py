@@ -57,11 +57,11 @@ def pipe(tiny: Any, path: Path) -> Path:
 
 
 def bomb(tiny: Any, path: Path) -> Path:
-    return tiny.pack(path, {"zeros": bytes(600 << 20)})
+    return tiny.pack(path, {"zeros": bytes(400 << 20)})
 
 
 def nested_bomb(tiny: Any, path: Path) -> Path:
-    return tiny.archive(path, layers=[gzip.compress(bytes(300 << 20), 1)])
+    return tiny.archive(path, layers=[gzip.compress(bytes(80 << 20), 1)])
 
 
 def many_members(tiny: Any, path: Path) -> Path:

@@ -112,9 +112,7 @@ def test_from_init_to_report(real: dict[str, Any], tiny: Any, docker_engine: Any
     assert all(0 < times["good", case] < 60 for case in real["truth"])
     assert all(times["hostile", case] == 3600 for case in real["truth"])
 
-    medpodium(
-        "rank", root / "challenge.yaml", root / "scores.parquet", "--out", tmp_path / "board.csv", "--bootstrap", 0
-    )
+    medpodium("rank", root, "--out", tmp_path / "board.csv", "--bootstrap", 0)
     board = pd.read_csv(tmp_path / "board.csv")
     assert board.iloc[0]["submission"] == "good"
     assert board.iloc[-1]["submission"] == "hostile"
