@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
+from threadpoolctl import threadpool_limits
 
 from medpodium.challenges.steps import Direction
 from medpodium.scoring.axes import RankingCode, ScoreArray, near, problem
@@ -131,9 +133,24 @@ def tally(indices: Ints, number: int) -> Floats:
     number : int
         Number of positions.
     """
-    offset = np.arange(indices.shape[0])[:, None] * number
-    flat = np.bincount((indices + offset).reshape(-1), minlength=indices.shape[0] * number)
-    return flat.reshape(indices.shape[0], number).astype(np.float64)
+    counts = np.zeros((indices.shape[0], number))
+    _count(np.ascontiguousarray(indices), counts)
+    return counts
+
+
+@njit(cache=True, nogil=True)
+def _count(indices: Ints, counts: Floats) -> None:
+    for row in range(indices.shape[0]):
+        for column in range(indices.shape[1]):
+            counts[row, indices[row, column]] += 1.0
+
+
+def one_blas_thread() -> threadpool_limits:
+    """Return a context in which matrix products use one thread.
+
+    They are small here, so BLAS threads would only wait for each other (and for the chunks' own threads).
+    """
+    return threadpool_limits(1, user_api="blas")
 
 
 def _levels(array: ScoreArray, name: str | None) -> npt.NDArray[np.str_]:
@@ -215,11 +232,12 @@ def bootstrap(
         return run, taus
 
     jobs = list(chunks(n_resamples if given is None else len(given)))
-    if workers > 1 and len(jobs) > 1:
-        with ThreadPoolExecutor(workers) as pool:
-            parts = list(pool.map(work, jobs))
-    else:
-        parts = [work(job) for job in jobs]
+    with one_blas_thread():
+        if workers > 1 and len(jobs) > 1:
+            with ThreadPoolExecutor(workers) as pool:
+                parts = list(pool.map(work, jobs))
+        else:
+            parts = [work(job) for job in jobs]
     runs = [run for run, _ in parts]
     return Bootstrap(
         submissions=array.submissions,

@@ -14,7 +14,7 @@ from medpodium.challenges.steps import Step
 from medpodium.scoring import table
 from medpodium.scoring.assemble import build
 from medpodium.scoring.axes import MISSING, RankingCode, ScoreArray
-from medpodium.scoring.bootstrap import Bootstrap, Scheme, bootstrap
+from medpodium.scoring.bootstrap import Bootstrap, Scheme, bootstrap, one_blas_thread
 from medpodium.scoring.confidence import (
     RankSets,
     bca_interval,
@@ -155,6 +155,18 @@ def collect_task(
     advance: Callable[[int], None] | None = None,
 ) -> None:
     """Add one task's ranking, and with ``full`` all of its evidence."""
+    with one_blas_thread():
+        _collect_task(evidence, scores, plan, options, full, advance)
+
+
+def _collect_task(
+    evidence: Evidence,
+    scores: pd.DataFrame,
+    plan: TaskPlan,
+    options: Options,
+    full: bool,
+    advance: Callable[[int], None] | None,
+) -> None:
     array, prepared, ranking = rank_task(scores, plan, options)
     evidence.rankings[plan.task] = ranking
     evidence.findings += ranking.findings

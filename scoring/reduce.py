@@ -122,6 +122,7 @@ class CaseReducer:
         flat = values.reshape(rows, -1)
         flat_state = state.reshape(rows, -1)
         self._some = (flat_state == OK).astype(np.float64)
+        self._full = bool((flat_state == OK).all())
         self._lacking = (flat_state == MISSING).astype(np.float64)
         was_missing = before.transpose(order).reshape(rows, -1) == MISSING
         self._skipped = (was_missing & (flat_state == ABSENT)).astype(np.float64)
@@ -136,13 +137,21 @@ class CaseReducer:
             return self._prepare_test(flat, step)
         if step.step in ("mean", "sum"):
             sums = ExactSums(flat * self._cell[:, None])
-            weigh = self._some * self._cell[:, None]
             if step.step == "sum":
                 return lambda weights: sums.sums(weights)[0]
+            if (self._cell == 1).all():
+                return lambda weights: divide(*sums.sums(weights), self._count(weights))
+            weigh = self._some * self._cell[:, None]
             return lambda weights: divide(*sums.sums(weights), weights @ weigh)
         q = step.q if isinstance(step, Quantile) else _Q[step.step]
         quantiles = Quantiles(flat)
         return lambda weights: quantiles(weights, q)
+
+    def _count(self, weights: Floats) -> Floats:
+        """Return how many values every column has, with their weights; one number per resample if none lacks."""
+        if self._full:
+            return np.broadcast_to(weights.sum(axis=1)[:, None], (weights.shape[0], self._some.shape[1]))
+        return np.asarray(weights @ self._some)
 
     def _prepare_test(self, flat: Floats, step: Test) -> Callable[[Floats], Floats]:
         cube = flat.reshape(flat.shape[0], *self._columns)
@@ -207,7 +216,7 @@ class CaseReducer:
         if isinstance(self._step, Test):  # nobody to beat is no result; unpaired rows are no missing result
             state = np.where(np.isnan(values), MISSING, OK).astype(np.uint8)
         else:
-            some = weights @ self._some
+            some = self._count(weights)
             none = np.zeros_like(some)
             lacking, skipped = (none, none) if self._complete else (weights @ self._lacking, weights @ self._skipped)
             values, state = _settle(values, some, lacking, skipped)
