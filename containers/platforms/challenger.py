@@ -46,6 +46,7 @@ def export(scores: pd.DataFrame, challenge: Challenge, out: Path) -> list[Path]:
         "edition": challenge.edition,
         "tasks": list(dict.fromkeys(scores["task"])),
         "metrics": metrics,
+        "whole_case_metrics": list(dict.fromkeys(scores.loc[scores["structure"] == "", "metric"])),
     }
     (out / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8", newline="\n")
     return sorted(out.iterdir())

@@ -110,13 +110,10 @@ def _split_tasks(scores: pd.DataFrame, about: dict[str, Any]) -> pd.DataFrame:
     tasks = [str(name) for name in about.get("tasks", [])]
     if not tasks:
         return scores
-    if len(tasks) == 1:
-        names, structures = (
-            pd.Series(tasks[0], index=scores.index),
-            scores["structure"].where(scores["structure"] != tasks[0], ""),
-        )
-    else:
-        names = scores["structure"].str.partition("/")[0]
-        structures = scores["structure"].str.partition("/")[2]
+    names, structures = pd.Series(tasks[0], index=scores.index), scores["structure"]
+    if len(tasks) > 1:
+        names, _, structures = (scores["structure"].str.partition("/")[part] for part in range(3))
+    elif set(scores["metric"]) <= set(about.get("whole_case_metrics", [])):
+        structures = structures.where(structures != tasks[0], "")
     identity = {name: str(about.get(name, "")) for name in ("challenge", "edition")}
     return scores.assign(task=names, structure=structures, **identity)

@@ -78,6 +78,7 @@ def export(
     }
     for name, target in (
         ("grand-challenge.Dockerfile.j2", "Dockerfile"),
+        ("grand-challenge.start.sh.j2", "start.sh"),
         ("grand-challenge.README.md.j2", "README.md"),
         ("grand-challenge.test_run.sh.j2", "test_run.sh"),
     ):
