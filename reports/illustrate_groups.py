@@ -25,7 +25,7 @@ def structures(task: TaskResults, prefix: str = "") -> Section:
         if overall.structure != CASE_MEAN:
             continue
         mine = [panel for panel in task.panels if panel.metric == overall.metric]
-        ranks = {panel.title: _mean_ranks(task, panel) for panel in mine}
+        ranks = {task.structure_title(panel.structure): _mean_ranks(task, panel) for panel in mine}
         blocks += _across(
             task.order, task, ranks, f"structures-{slug(task.name)}-{overall.metric}", overall, "structures"
         )
@@ -76,6 +76,8 @@ def _across(
     if len(ranks) > 2:
         for linkage in ("complete", "average"):
             merges = pd.DataFrame(cluster_tasks(ranks, linkage), columns=["height", "left", "right"])  # type: ignore[arg-type]
+            if merges["height"].max() == 0:  # the same ranking everywhere: nothing to cluster
+                break
             shown = merges.assign(left=merges["left"].map("; ".join), right=merges["right"].map("; ".join))
             blocks.append(
                 Figure(

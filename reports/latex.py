@@ -11,6 +11,7 @@ import unicodedata
 from pathlib import Path
 
 from medpodium.reports.document import Block, Document, Figure, Items, Paragraph, Pictures, Section, Table
+from medpodium.reports.figures.layout import WIDTH
 from medpodium.reports.paged import Part, parts, wide_text
 
 _SPECIAL = {
@@ -140,7 +141,7 @@ def _block(block: Block) -> tuple[list[str], dict[str, bytes]]:
 def _figure(figure: Figure) -> list[str]:
     return [
         r"\begin{figure}[!htbp]\centering",
-        rf"\includegraphics[width=\linewidth,height=0.82\textheight,keepaspectratio]{{figures/{figure.id}.pdf}}",
+        rf"\includegraphics[width={_share(figure):.3f}\linewidth,height=0.82\textheight,keepaspectratio]{{figures/{figure.id}.pdf}}",
         rf"\caption{{\textbf{{{escape(figure.title)}.}} {escape(figure.caption)}}}",
         rf"\label{{fig:{figure.id}}}",
         r"\end{figure}",
@@ -148,10 +149,19 @@ def _figure(figure: Figure) -> list[str]:
     ]
 
 
+def _size(figure: Figure) -> tuple[float, float]:
+    """Return width and height of a figure in points."""
+    match = re.search(rb"/MediaBox \[ 0 0 ([\d.]+) ([\d.]+) \]", figure.files["pdf"])
+    return (float(match[1]), float(match[2])) if match else (72 * WIDTH, 0.0)
+
+
+def _share(figure: Figure) -> float:
+    return min(1.0, _size(figure)[0] / (72 * WIDTH))
+
+
 def _tall(figure: Figure) -> bool:
     """Return whether a figure takes most of a page; such figures would pile up if left to float."""
-    match = re.search(rb"/MediaBox \[ 0 0 [\d.]+ ([\d.]+) \]", figure.files["pdf"])
-    return match is not None and float(match[1]) > 400
+    return _size(figure)[1] > 400
 
 
 def _pictures(block: Pictures) -> tuple[list[str], dict[str, bytes]]:

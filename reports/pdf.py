@@ -6,12 +6,14 @@ Every string travels as JSON and is set as text, never parsed as markup, so a te
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from medpodium.reports.document import Block, Document, Figure, Items, Paragraph, Pictures, Section, Table
+from medpodium.reports.figures.layout import WIDTH
 from medpodium.reports.paged import parts, wide_text
 
 _BREAK_AFTER = "_-/.:,;"
@@ -49,6 +51,12 @@ def to_pdf(document: Document, version: str) -> bytes:
         return made
 
 
+def page_share(svg: bytes) -> float:
+    """Return the share of the text width a drawing takes at its natural size, at most 1; text keeps one size then."""
+    match = re.search(rb'<svg[^>]* width="([\d.]+)pt"', svg[:4000])
+    return min(1.0, float(match[1]) / (72 * WIDTH)) if match else 1.0
+
+
 def soft(text: str) -> str:
     """Return text in which long words may break after punctuation; control characters become spaces."""
     clean = "".join(" " if ord(char) < 32 or ord(char) == 127 else char for char in text)
@@ -83,6 +91,7 @@ def _block(block: Block, folder: Path) -> list[dict[str, Any]]:
             {
                 "kind": "figure",
                 "path": f"{block.id}.svg",
+                "width": page_share(block.files["svg"]),
                 "title": soft(block.title),
                 "caption": soft(block.caption),
                 "alt": block.alt,

@@ -166,7 +166,8 @@ class TaskResults:
     def _panel(self, structure: str, name: str) -> Panel:
         spec = self.metric(name)
         axis = f"{spec.name} ({spec.unit_name})" if spec.unit_name else spec.name
-        title = f"{self.structure_title(structure)}, {spec.name}" if structure else spec.name
+        shown = self.structure_title(structure)
+        title = spec.name if shown.lower() in spec.name.lower() else f"{shown}, {spec.name}"
         ends = [end for end in (spec.info.best, spec.info.worst) if end is not None]
         bounds = (min(ends), max(ends)) if len(ends) == 2 else None
         return Panel(structure, name, title, axis, spec.better, bounds)

@@ -42,7 +42,7 @@ def memory_curves(curves: pd.DataFrame, order: Sequence[str], look: Look) -> Fig
             )  # fmt: skip
         axes.set_title(label(name, 24), fontsize=8)
         axes.grid()
-        axes.set_ylim(bottom=0)
+    panels[0].set_ylim(0, 1.05 * float(curves["megabytes"].max()) / 1000)
     figure.supxlabel("time (s)", fontsize=8.5)
     figure.supylabel("memory (GB)", fontsize=8.5)
     return figure
@@ -76,6 +76,8 @@ def accuracy_cost(
     axes.plot(cost[front], accuracy[front], color=MUTED, linewidth=1, linestyle="--", zorder=1)
     if cost.min(initial=1) > 0 and cost.max(initial=1) / cost.min(initial=1) > 20:
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+        axes.xaxis.set_minor_formatter(lambda *_: "")
     for at, name in enumerate(shown):
         axes.plot(
             cost[at],
@@ -93,7 +95,7 @@ def accuracy_cost(
             ha="center",
             va="center",
             fontsize=6,
-            color="#ffffff",
+            color=_readable(look.colour(name)),
             zorder=3,
             fontweight="bold",
         )
@@ -110,6 +112,14 @@ def accuracy_cost(
         side.plot(0.05, at, look.marker(name), color=look.colour(name), markersize=5)
         side.text(0.11, at, f"{at}  {text}", va="center", fontsize=min(7.5, row_font(len(shown), 6.0)), color=INK)
     return figure
+
+
+def _readable(colour: str) -> str:
+    """Return black or white, whichever reads better on a colour (relative luminance of WCAG 2.2)."""
+    parts = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    luminance = sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    return "#101418" if luminance > 0.24 else "#ffffff"
 
 
 def pareto(cost: np.ndarray, gain: np.ndarray) -> np.ndarray:

@@ -92,5 +92,6 @@ def name_rows(axes: Axes, names: Sequence[str], size: float | None = None) -> No
 
 
 def rank_ticks(highest: int, most: int = 12) -> list[int]:
-    """Return the ranks to print on an axis: all of them, or 1 and every fifth."""
-    return list(range(1, highest + 1)) if highest <= most else [1, *range(5, highest + 1, 5)]
+    """Return the ranks to print on an axis: all of them, or 1 and every fifth (or tenth, where few fit)."""
+    step = 5 if highest <= 4 * most else 10
+    return list(range(1, highest + 1)) if highest <= most else [1, *range(step, highest + 1, step)]

@@ -1,0 +1,158 @@
+"""Figures stay readable from three to forty submissions; pictures show the right slice the right way round."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medpodium.reports import gallery
+from medpodium.reports.document import Plot
+from medpodium.reports.draw import draw, inline_svg
+from medpodium.reports.figures import beyond, cost, layout, raw, stability
+from medpodium.reports.illustrate_raw import place_counts
+from medpodium.reports.palette import look
+from medpodium.reports.results import case_places
+
+
+def _values(teams: int) -> pd.DataFrame:
+    random = np.random.default_rng(0)
+    names = [f"Team {at} with a rather long name" for at in range(teams)]
+    return pd.DataFrame(0.9 - 0.01 * np.arange(teams) + random.normal(0, 0.05, (20, teams)), columns=names)
+
+
+def _plots(teams: int) -> dict[str, Plot]:
+    values = _values(teams)
+    names = list(values.columns)
+    colours = look(names)
+    places = case_places(values, "higher")
+    ranks = pd.Series(np.arange(1.0, teams + 1), index=names)
+    sets = pd.DataFrame(
+        {"rank": ranks, "set_low": ranks.clip(lower=2) - 1, "set_high": ranks.clip(upper=teams - 1) + 1}
+    )
+    matrix = pd.DataFrame(np.triu(np.ones((teams, teams)), 1).astype(bool), index=names, columns=names)
+    return {
+        "dots": Plot(raw.dot_box, {"values": values, "order": names, "look": colours, "axis": "Dice", "bounds": None}),
+        "heat": Plot(raw.ranking_heatmap, {"counts": place_counts(places, teams), "order": names}),
+        "sets": Plot(beyond.confidence_sets, {"sets": sets, "order": names, "look": colours}),
+        "map": Plot(
+            stability.significance_map,
+            {"matrix": matrix, "ranks": ranks, "order": names, "alpha": 0.05, "adjust": "holm"},
+        ),
+    }
+
+
+@pytest.mark.parametrize("teams", [3, 40])
+def test_row_labels_do_not_overlap_and_figures_fit_a_page(teams: int) -> None:
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    from medpodium.reports.palette import STYLE
+
+    for name, plot in _plots(teams).items():
+        with matplotlib.rc_context(STYLE):
+            figure = plot.function(**plot.arguments)
+            renderer = FigureCanvasAgg(figure).get_renderer()
+            axes = figure.axes[0]
+            boxes = [text.get_window_extent(renderer) for text in axes.get_yticklabels() if text.get_text()]
+            size = figure.get_tightbbox(renderer)
+        assert len(boxes) == teams
+        spots = sorted((box.y0, box.y1) for box in boxes)
+        assert all(low[1] <= high[0] + 1.0 for low, high in zip(spots, spots[1:], strict=False)), name
+        assert size.height < 9.9, name
+        assert size.width < 9.2, name
+
+
+def test_forty_submissions_have_forty_looks() -> None:
+    names = [f"t{at}" for at in range(40)]
+    made = look(names)
+    assert len({(made.colour(name), made.marker(name)) for name in names}) == 40
+
+
+def _simulated(colour: str, matrix: np.ndarray) -> np.ndarray:
+    linear = (np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)]) / 255) ** 2.2
+    return np.clip(matrix @ linear, 0, 1) ** (1 / 2.2) * 255
+
+
+def test_the_first_colours_differ_under_colour_blindness() -> None:
+    # Viénot, Brettel and Mollon 1999: dichromat simulation in linear RGB.
+    protan = np.array([[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]])
+    deutan = np.array([[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]])
+    colours = list(look([f"t{at}" for at in range(8)]).colours.values())
+    for matrix in (np.eye(3), protan, deutan):
+        seen = [_simulated(colour, matrix) for colour in colours]
+        gaps = [np.abs(one - two).max() for at, one in enumerate(seen) for two in seen[:at]]
+        assert min(gaps) > 20
+
+
+def test_the_same_plot_gives_the_same_bytes() -> None:
+    plot = _plots(3)["dots"]
+    first, second = draw(plot, ("svg", "pdf", "png")), draw(plot, ("svg", "pdf", "png"))
+    assert first == second
+
+
+def test_two_figures_on_a_page_share_no_id() -> None:
+    plots = _plots(3)
+    one, two = (inline_svg(draw(plot, ("svg",))["svg"], name) for name, plot in list(plots.items())[:2])
+    import re
+
+    ids = [set(re.findall(r'\bid="([^"]+)"', text)) for text in (one, two)]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+
+
+def test_names_are_shortened_but_stay_different() -> None:
+    long = ["x" * 40 + "a" + "y" * 40, "x" * 40 + "b" + "y" * 40]
+    short = layout.labels(long)
+    assert len(set(short)) == 2
+    assert layout.label("a\u202eb\nc") == "ab c"
+    assert layout.label("\u200b") == "(no name)"
+
+
+def test_places_after_the_last_as_challenger_counts() -> None:
+    values = pd.DataFrame([[0.5, 0.9, 0.5, np.nan, np.nan]], columns=list("abcde"))
+    assert case_places(values, "higher").iloc[0].tolist() == [2, 1, 2, 3, 3]
+    assert sorted(case_places(values, "higher", "random").iloc[0]) == [1, 2, 3, 4, 5]
+
+
+def test_pareto_front_and_cliques() -> None:
+    assert cost.pareto(np.array([1.0, 2, 3, 4]), np.array([0.5, 0.4, 0.9, 0.9])).tolist() == [0, 2]
+    assert beyond.cliques(np.array([1.0, 1.5, 2.4, 4.0]), 1.0) == [(0, 1), (1, 2)]
+
+
+def _save(path: Path, array: np.ndarray, orientation: str) -> None:
+    import SimpleITK
+
+    image = SimpleITK.GetImageFromArray(array.astype(np.uint8))
+    image.SetSpacing((1.0, 2.0, 3.0))
+    SimpleITK.WriteImage(SimpleITK.DICOMOrient(image, orientation), str(path))
+
+
+@pytest.mark.parametrize("orientation", ["LPS", "RAS", "LAS", "PIR", "ASL"])
+def test_a_slice_shows_the_same_whatever_the_files_orientation(tmp_path: Path, orientation: str) -> None:
+    from medpodium.scoring.masks import read_mask
+
+    truth = np.zeros((5, 7, 9), dtype=np.uint8)  # z to the head, y to the back, x to the left
+    truth[3, 1:3, 6:9] = 1
+    _save(tmp_path / "m.nii.gz", truth, orientation)
+    mask = read_mask(tmp_path / "m.nii.gz")
+    np.testing.assert_array_equal(gallery.to_lps(mask.array, mask.geometry), truth)
+    np.testing.assert_allclose(gallery.lps_spacing(mask.geometry), (3.0, 2.0, 1.0), rtol=1e-6)
+
+
+def test_the_slice_with_the_most_disagreement_is_shown() -> None:
+    reference = np.zeros((4, 8, 8), dtype=bool)
+    reference[1, 2:6, 2:6] = True
+    reference[2, 3:5, 3:5] = True
+    assert gallery.best_slice(reference, reference) == 1
+    wrong = reference.copy()
+    wrong[3] = True
+    assert gallery.best_slice(reference, wrong) == 3
+    png = gallery.draw_slice(None, reference, wrong, (1.0, 1.0, 1.0), None)
+    from PIL import Image
+
+    with Image.open(io.BytesIO(png)) as image:
+        assert image.size == (286, 286)
