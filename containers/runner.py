@@ -202,8 +202,11 @@ class Runner:
         names = stage.pseudonyms(protocol, cases, secret, submission.digest)
         if protocol.warm_up and not self._warm(submission):
             for _ in range(protocol.warm_up):
-                self._once(submission, protocol, pinned, cases, names, work / "warm")
-                stage.remove(work / "warm")
+                warm = work.with_name(f"{work.name}-warm")
+                try:
+                    self._once(submission, protocol, pinned, cases, names, warm)
+                finally:
+                    stage.remove(warm)
             self.campaign.ledger.event("warm-up", submission.team, digest=submission.digest, run=self.run_id)
         return self._once(submission, protocol, pinned, cases, names, work)
 

@@ -371,3 +371,9 @@ def test_own_findings_name_what_was_ignored(arena: Arena) -> None:
         notes = arena.campaign.ledger.results(submission.id)[0].detail["notes"]
         assert code in {note["code"] for note in notes}
         assert all(note["where"].isprintable() and note["cause"].isprintable() for note in notes)
+
+
+def test_threat_model_names_every_attack() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "threat-model.md").read_text(encoding="utf-8")
+    missing = [name for name in [*RUNTIME, *CONTENT] if f"`{name}`" not in page]
+    assert missing == []

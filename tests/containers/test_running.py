@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -217,3 +219,35 @@ def test_cascade_mounts_the_first_image_s_predictions(tiny: Any, docker_engine: 
     assert campaign.predictions_dirs("refined")["team"] != campaign.predictions_dirs("segmentation")["team"]
     assert len(list(campaign.predictions_dirs("refined")["team"].iterdir())) == 2
     campaign.close()
+
+
+def test_warm_up_runs_are_made_once_and_discarded(tiny: Any, docker_engine: Any, tmp_path: Path) -> None:
+    import time
+
+    campaign = tiny.campaign(tmp_path, count=2, warm_up=1)
+    since = time.time() - 1
+    tiny.run(docker_engine, campaign, {"team": tiny.archive(tmp_path / "team.tar")})
+    filters = {"event": "start", "label": f"medpodium.campaign={campaign.secret[:16]}"}
+    events = list(docker_engine.events(since=since, until=time.time() + 1, decode=True, filters=filters))
+    assert len(events) == 3
+    assert list(campaign.resources()["attempts"]) == [1, 1]
+    assert len(list(campaign.root.rglob("run.json"))) == 2
+    campaign.close()
+
+
+def test_check_image_on_the_command_line(tiny: Any, docker_engine: Any, tmp_path: Path) -> None:
+    images, references = tiny.cases(tmp_path, 1)
+    words = [sys.executable, "-m", "medpodium.cli", "check", "image", str(tiny.challenge(tmp_path))]
+    folders = ["--cases", str(images), "--references", str(references)]
+    good = [*words, str(tiny.archive(tmp_path / "good.tar")), *folders]
+    done = subprocess.run([*good, "--json"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["passed"] is True
+    assert {row["value"] for row in answer["scores"]} == {1.0}
+    bad = [*words, str(tiny.archive(tmp_path / "bad.tar", "echo x > /etc/cache; exit 1")), *folders]
+    done = subprocess.run(bad, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "FAIL" in done.stdout
+    assert "docker run --rm --network=none" in done.stdout
+    assert "fix:" in done.stderr
