@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +15,11 @@ import numpy.typing as npt
 from numba import njit
 from threadpoolctl import threadpool_limits
 
+from medpodium.challenges.findings import Finding, InfrastructureError, MedpodiumError
 from medpodium.challenges.steps import Direction
 from medpodium.scoring.axes import RankingCode, ScoreArray, near, problem
 from medpodium.scoring.recipe import Prepared, Run
+from medpodium.scoring.scheduling import Bound, Scheduler, SchedulerCode, ThreadScheduler
 from medpodium.scoring.stability import kendall_with
 
 Floats = npt.NDArray[np.float64]
@@ -178,6 +179,33 @@ def chunks(number: int) -> Iterator[tuple[int, int]]:
         yield index, min(CHUNK, number - start)
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """What every chunk of resamples shares."""
+
+    prepared: Prepared
+    sampler: Sampler
+    full_ranks: Floats
+    seed: int
+    task: str
+    given: Ints | None
+
+
+def _rank_chunk(drawn: _Drawn, job: tuple[int, int]) -> tuple[Run, Floats] | MedpodiumError:
+    """Rank one chunk (number, size); what the recipe refuses is returned, so that it arrives as it is."""
+    number, size = job
+    try:
+        if drawn.given is not None:
+            counts = tally(drawn.given[number * CHUNK : number * CHUNK + size], len(drawn.prepared.array.cases))
+        else:
+            counts = drawn.sampler.draw(stream(drawn.seed, f"bootstrap/{drawn.task}", number), size)
+        with one_blas_thread():
+            run = drawn.prepared.run(counts)
+        return run, kendall_with(drawn.full_ranks, run.ranks)
+    except MedpodiumError as error:
+        return error
+
+
 def bootstrap(
     prepared: Prepared,
     n_resamples: int,
@@ -187,6 +215,7 @@ def bootstrap(
     scheme: Scheme | None = None,
     indices: Sequence[Sequence[int]] | Ints | None = None,
     workers: int = 1,
+    scheduler: Scheduler | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Bootstrap:
     """Rank resamples of the cases.
@@ -205,6 +234,8 @@ def bootstrap(
         0-based positions into ``prepared.array.cases`` to use instead of drawing.
     workers : int
         Threads; the result does not depend on it.
+    scheduler : Scheduler, optional
+        Where to run instead of this process's threads; the result does not depend on it either.
     advance : callable, optional
         Called with the number of resamples just finished.
 
@@ -212,6 +243,8 @@ def bootstrap(
     ------
     MedpodiumError
         If there is only one case or one submission, or a group column is unknown.
+    InfrastructureError
+        If a chunk could not be computed anywhere.
     """
     array = prepared.array
     _need_two(array, task)
@@ -219,25 +252,22 @@ def bootstrap(
     sampler = Sampler(array, scheme)
     given = None if indices is None else np.asarray(indices, dtype=np.intp)
 
-    def work(job: tuple[int, int]) -> tuple[Run, Floats]:
-        number, size = job
-        if given is not None:
-            counts = tally(given[number * CHUNK : number * CHUNK + size], len(array.cases))
-        else:
-            counts = sampler.draw(stream(seed, f"bootstrap/{task}", number), size)
-        run = prepared.run(counts)
-        taus = kendall_with(full.ranks[0], run.ranks)
-        if advance is not None:
-            advance(size)
-        return run, taus
-
     jobs = list(chunks(n_resamples if given is None else len(given)))
+    drawn = _Drawn(prepared, sampler, full.ranks[0], seed, task, given)
+    place = scheduler or ThreadScheduler(workers)
+    found: dict[int, tuple[Run, Floats]] = {}
     with one_blas_thread():
-        if workers > 1 and len(jobs) > 1:
-            with ThreadPoolExecutor(workers) as pool:
-                parts = list(pool.map(work, jobs))
-        else:
-            parts = [work(job) for job in jobs]
+        for done in place.run(Bound(_rank_chunk, drawn), jobs):
+            if isinstance(done.result, MedpodiumError):
+                raise done.result
+            if done.result is None:
+                summary = done.error.summary if done.error else "no result"
+                fix = "report this with the score table and the challenge file"
+                raise InfrastructureError(Finding(SchedulerCode.JOB_FAILED, f"resamples of {task}", summary, fix))
+            found[done.index] = done.result
+            if advance is not None:
+                advance(jobs[done.index][1])
+    parts = [found[index] for index in range(len(jobs))]
     runs = [run for run, _ in parts]
     return Bootstrap(
         submissions=array.submissions,

@@ -33,6 +33,7 @@ from medpodium.scoring.evidence_blocks import block_tables, consensus_tables
 from medpodium.scoring.evidence_tables import TABLES
 from medpodium.scoring.multiverse import Rules, Universe, multiverse
 from medpodium.scoring.recipe import Prepared, Ranking, rank_array
+from medpodium.scoring.scheduling import Scheduler
 from medpodium.scoring.sensitivity import leave_one_out, subsampling
 from medpodium.scoring.stability import rank_counts, rank_summary, tau_summary
 
@@ -81,6 +82,8 @@ class Options:
         Strata and clusters of the bootstrap.
     submissions : sequence of str, optional
         Submissions that must appear even without scores.
+    scheduler : Scheduler, optional
+        Where to resample instead of in this process; nothing depends on it but the time.
     """
 
     n_resamples: int = 0
@@ -89,6 +92,7 @@ class Options:
     compat: bool = False
     scheme: Scheme = field(default_factory=Scheme)
     submissions: Sequence[str] | None = None
+    scheduler: Scheduler | None = None
 
 
 @dataclass
@@ -181,6 +185,7 @@ def _collect_task(
                 task=plan.task,
                 scheme=options.scheme,
                 workers=options.workers,
+                scheduler=options.scheduler,
                 advance=advance,
             )
             sets = _add_bootstrap(evidence, prepared, plan, ranking, draws, options)

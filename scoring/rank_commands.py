@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from medpodium import console
+from medpodium.scoring.scheduler_options import elsewhere, scheduler_options
 
 if TYPE_CHECKING:
     from medpodium.challenges.findings import Finding
     from medpodium.scoring.evidence import Evidence, Options, TaskPlan
+    from medpodium.scoring.scheduling import Scheduler
 
 _METHODS = (
     "mean-then-rank",
@@ -48,6 +50,7 @@ _ADJUST = ("none", "holm", "hochberg", "hommel", "bonferroni", "BH", "BY")
 @click.option("--ties", default="min", show_default=True, type=click.Choice(["min", "average"]), help="Shared ranks.")
 @click.option("--smaller-better", is_flag=True, help="Small values are good (a distance).")
 @click.option("--na", type=click.Choice(["worst", "0", "rm"]), help="Missing values: last, replaced by 0, removed.")
+@scheduler_options
 @console.json_option
 @console.guarded
 def rank(challenge: str | None, scores: Path | None, as_json: bool, **options: Any) -> None:
@@ -78,7 +81,7 @@ def _of_campaign(folder: str) -> tuple[str, Path | None]:
         return opened.challenge_reference, opened.scores_path
 
 
-def _options(options: dict[str, Any]) -> Options:
+def _options(options: dict[str, Any], scheduler: Scheduler | None) -> Options:
     from medpodium.scoring.bootstrap import Scheme
     from medpodium.scoring.evidence import Options
 
@@ -88,6 +91,7 @@ def _options(options: dict[str, Any]) -> Options:
         workers=options["workers"],
         compat=options["compat"] == "challenger",
         scheme=Scheme(options["stratify"], options["cluster"]),
+        scheduler=scheduler,
     )
 
 
@@ -119,8 +123,9 @@ def _collect(evidence: Evidence, frame: Any, plans: list[TaskPlan], options: dic
     from medpodium.challenges.findings import MedpodiumError
     from medpodium.scoring.evidence import collect_consensus, collect_task
 
-    chosen, full = _options(options), options["evidence"] is not None
-    with console.progress() as bar:
+    full = options["evidence"] is not None
+    with console.progress() as bar, elsewhere(options) as place:
+        chosen = _options(options, place)
         total = len(plans) * chosen.n_resamples
         handle = bar.add_task("resampling", total=total or None)
         for plan in plans:

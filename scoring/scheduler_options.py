@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -52,3 +53,9 @@ def open_scheduler(options: dict[str, Any]) -> Scheduler:
     from medpodium.scoring.scheduling import choose
 
     return choose(options.get("scheduler"), options.get("slurm"), options.get("workers"))
+
+
+def elsewhere(options: dict[str, Any]) -> AbstractContextManager[Scheduler | None]:
+    """Return the cluster that a verb's options name, or nothing where they name none."""
+    named = options.get("scheduler") is not None or options.get("slurm") is not None
+    return open_scheduler(options) if named else nullcontext()

@@ -34,6 +34,7 @@ class SchedulerCode(Code):
     LOST = "scheduler-lost"
     SETTINGS = "slurm-settings-invalid"
     BOTH = "scheduler-given-twice"
+    JOB_FAILED = "job-failed-everywhere"
     FILE_NOT_SEEN = "file-not-seen-by-worker"
 
 
