@@ -53,7 +53,8 @@ def lint_source(source: registry.Source) -> list[Finding]:
     """
     found: dict[str, Finding] = {}
     for edition in source.editions or [source.default_edition]:
-        for variant in dict.fromkeys(["corrected", *source.variants]):
+        own = (source.data.get("editions") or {}).get(edition) or {}
+        for variant in dict.fromkeys(["corrected", *source.variants, *(own.get("variants") or {})]):
             try:
                 challenge = registry.resolve(source, edition, variant)
             except UsageError as error:

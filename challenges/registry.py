@@ -108,7 +108,8 @@ def locate(reference: str) -> tuple[Source, str | None]:
             Finding(DefinitionCode.UNREADABLE, reference, "no such file", "check the path of the challenge file")
         )
     name, _, edition = reference.partition("/")
-    known = _aliases()
+    # Aliases stand inside the files; all of them are read only for a name that is no folder's.
+    known = {name: name} if name in names() else _aliases()
     if name not in known:
         near = difflib.get_close_matches(name, known, 1)
         fix = f"did you mean {near[0]}? " if near else ""
