@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 SHELL = ("bash", "sh", "chmod", "env", "cat", "ls")
-SKIP = re.compile(r"(^|/)(__pycache__|tests?|test_data|include|share/doc)(/|$)|\.(a|h|hpp|cuh|pyi|pyc)$")
+SKIP = re.compile(r"(^|/)(tests?|test_data|include|share/doc)(/|$)|\.(a|h|hpp|cuh|pyi)$")
+"""Compiled modules stay: without them every start of the container compiles thousands of files again."""
 
 
 def libraries(files: Iterable[Path]) -> set[Path]:
@@ -41,7 +42,7 @@ def _entries(site: Path) -> Iterator[tuple[Path, str]]:
     for path in sorted(site.rglob("*")):
         name = path.relative_to(site).as_posix()
         # pandas and torch keep modules called 'test', so only their own test data are left out
-        if path.is_file() and not re.search(r"(^|/)__pycache__(/|$)|\.(a|h|hpp|cuh|pyc)$", name):
+        if path.is_file() and not re.search(r"\.(a|h|hpp|cuh)$", name):
             yield path, f"usr/local/lib/{version}/site-packages/{name}"
     tools = [Path(found) for found in map(shutil.which, SHELL) if found]
     for tool in tools:

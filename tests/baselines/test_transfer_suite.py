@@ -44,7 +44,7 @@ def test_a_dry_run_lists_pairs_and_estimates_hours(suite: Path, run: Any) -> Non
     hours = {row["trainer"]: row["GPU hours"] for row in answer["runs"]}
     # 0.51 TMAC x 2, batch 2, (3 x 250 + 50) passes of 1000 epochs at 40 TFLOP/s
     expected = 0.506 * 2 * 2 * 800 * 1000 / 40 / 3600
-    assert hours["STUNetTrainer_base"] == pytest.approx(expected, rel=0.02)
+    assert hours["STUNetTrainer_base"] == pytest.approx(expected, rel=0.03)  # two classes instead of 105
     assert answer["gpu_hours"] == pytest.approx(sum(row["GPU hours"] for row in answer["runs"]))
     faster = run("baseline", "transfer", suite, "--dry-run", "--teraflops", 80)
     assert faster["gpu_hours"] == pytest.approx(answer["gpu_hours"] / 2, rel=0.05)
