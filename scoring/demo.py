@@ -48,14 +48,14 @@ class Team:
     wobble: float
     misses_lesion: float
     seconds: float
-    gpu_mb_seconds: float
+    gpu_mb: float
     failure: str = ""
 
 
 TEAMS = (
-    Team("aurora", 0.8, 0.1, 11.0, 26_000.0),
-    Team("borealis", 1.2, 0.3, 18.0, 52_000.0, failure="missing"),
-    Team("cirrus", 1.9, 0.5, 9.0, 21_000.0, failure="flipped"),
+    Team("aurora", 0.8, 0.1, 11.0, 3_900.0),
+    Team("borealis", 1.2, 0.3, 18.0, 5_200.0, failure="missing"),
+    Team("cirrus", 1.9, 0.5, 9.0, 4_600.0, failure="flipped"),
 )
 
 
@@ -155,13 +155,13 @@ def _smooth_noise(rng: np.random.Generator) -> npt.NDArray[np.float32]:
 
 def _resources(team: Team, case: str, rng: np.random.Generator, failed: bool) -> list[dict[str, object]]:
     status = "failed:timeout" if failed else "ok"
-    seconds = "" if failed else round(team.seconds * rng.uniform(0.85, 1.2), 2)
-    area = "" if failed else round(team.gpu_mb_seconds * rng.uniform(0.8, 1.25))
+    seconds = round(team.seconds * rng.uniform(0.85, 1.2), 2)
+    peak = round(team.gpu_mb * rng.uniform(0.9, 1.3))
+    # The area above the challenge's free 4096 MB, for memory that is held four fifths of the time.
+    area = round(max(0, peak - 4096) * seconds * 0.8)
+    measured = {"running_time": seconds, "gpu_memory_area": area, "peak_gpu_memory": peak}
     common = {"submission": team.name, "case": case, "status": status}
-    return [
-        {**common, "metric": "running_time", "value": seconds},
-        {**common, "metric": "gpu_memory_area", "value": area},
-    ]
+    return [{**common, "metric": name, "value": "" if failed else value} for name, value in measured.items()]
 
 
 def _write(labels: Labels, path: Path) -> None:
