@@ -55,8 +55,8 @@ class Column:
             low, high = value
             if any(math.isnan(end) for end in (low, high)):
                 return "–"
-            shown = [f"{end:.0f}" if float(end).is_integer() else f"{end:.{self.digits}f}" for end in (low, high)]
-            return shown[0] if shown[0] == shown[1] else "–".join(shown)
+            ends = [f"{end:.0f}" if float(end).is_integer() else f"{end:.{self.digits}f}" for end in (low, high)]
+            return ends[0] if ends[0] == ends[1] else "–".join(ends)
         if self.kind == "flag":
             return "yes" if value else "no"
         if self.kind == "percent" and not isinstance(value, str):
@@ -140,11 +140,8 @@ class Table:
         for index, column in enumerate(self.columns):
             if column.better is None or len(self.rows) < 2:
                 continue
-            shown = {
-                at: float(row[index])
-                for at, row in enumerate(self.rows)
-                if isinstance(row[index], (int, float)) and not math.isnan(float(row[index]))  # type: ignore[arg-type]
-            }
+            cells = [(at, row[index]) for at, row in enumerate(self.rows)]
+            shown = {at: float(cell) for at, cell in cells if isinstance(cell, (int, float)) and not math.isnan(cell)}
             if shown:
                 best = max(shown.values()) if column.better == "higher" else min(shown.values())
                 found |= {(at, index) for at, value in shown.items() if value == best}

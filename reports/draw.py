@@ -47,7 +47,8 @@ def draw(plot: Plot, endings: Sequence[str]) -> dict[str, bytes]:
     style: Any = STYLE
     with matplotlib.rc_context(style):
         figure = plot.function(**plot.arguments)
-        renderer = FigureCanvasAgg(figure).get_renderer()
+        canvas: Any = FigureCanvasAgg(figure)
+        renderer = canvas.get_renderer()
         engine = figure.get_layout_engine()
         if engine is not None:
             engine.execute(figure)

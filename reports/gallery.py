@@ -203,7 +203,7 @@ class _Reader:
 
 def _read_image(folder: Path, task: SegmentationTask, case: str) -> Volume | None:
     """Return the first channel of a case's image in LPS, axes (z, y, x); ``None`` when it cannot be read."""
-    import SimpleITK as sitk
+    import SimpleITK
 
     patterns = [*task.files.images.values(), "{case}_0000{extension}", "{case}{extension}"]
     for pattern in patterns:
@@ -211,10 +211,11 @@ def _read_image(folder: Path, task: SegmentationTask, case: str) -> Volume | Non
             path = folder / pattern.replace("{case}", case).replace("{extension}", ending)
             if path.is_file():
                 try:
-                    image = sitk.DICOMOrient(sitk.ReadImage(str(path)), "LPS")
+                    orient: Any = SimpleITK.DICOMOrient
+                    image = orient(SimpleITK.ReadImage(str(path)), "LPS")
                 except RuntimeError:
                     return None
-                array: Volume = sitk.GetArrayFromImage(image)
+                array: Volume = SimpleITK.GetArrayFromImage(image)
                 return array
     return None
 
@@ -225,7 +226,8 @@ def to_lps(array: Volume, geometry: Geometry) -> Volume:
     Oblique grids are turned to the nearest axes; nothing is resampled.
     """
     order, flips = _turn(geometry)
-    return np.flip(array.transpose(order), axis=[axis for axis, flip in enumerate(flips) if flip])
+    turned: Volume = np.flip(array.transpose(order), axis=tuple(axis for axis, flip in enumerate(flips) if flip))
+    return turned
 
 
 def lps_spacing(geometry: Geometry) -> tuple[float, float, float]:

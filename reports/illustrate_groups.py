@@ -9,6 +9,7 @@ import pandas as pd
 from medpodium.reports import tables
 from medpodium.reports.document import Block, Column, Figure, Paragraph, Plot, Section, Table
 from medpodium.reports.figures import cost, groups, stability, tasks
+from medpodium.reports.figures.layout import records
 from medpodium.reports.palette import look
 from medpodium.reports.results import CASE_MEAN, Panel, Results, TaskResults, slug
 from medpodium.scoring.consensus import cluster_tasks
@@ -63,7 +64,8 @@ def _across(
         Figure(
             f"blob-{key}",
             f"Ranks over {what}{name}",
-            f"Area of each disc: share of the {len(ranks)} {what} in which the submission has that rank ({how}); cross: "
+            f"Area of each disc: share of the {len(ranks)} {what} in which the submission has that rank "
+            f"({how}); cross: "
             "median; line: from the 2.5 to the 97.5 % quantile.",
             f"Ranks of {len(order)} submissions over {len(ranks)} {what}.",
             Plot(
@@ -75,7 +77,7 @@ def _across(
     ]
     if len(ranks) > 2:
         for linkage in ("complete", "average"):
-            merges = pd.DataFrame(cluster_tasks(ranks, linkage), columns=["height", "left", "right"])  # type: ignore[arg-type]
+            merges = pd.DataFrame(cluster_tasks(ranks, linkage), columns=["height", "left", "right"])
             if merges["height"].max() == 0:  # the same ranking everywhere: nothing to cluster
                 break
             shown = merges.assign(left=merges["left"].map("; ".join), right=merges["right"].map("; ".join))
@@ -106,7 +108,7 @@ def across_tasks(results: Results, consensus: pd.DataFrame) -> Section:
     if not euclidean.empty:
         rows = tuple(
             (float(row.rank), str(row.submission), float(row.score))
-            for row in euclidean.sort_values(["rank", "submission"]).itertuples()
+            for row in records(euclidean.sort_values(["rank", "submission"]))
         )
         columns = (Column("Rank", "integer"), Column("Submission", "team"), Column("Mean rank", "number", 3))
         blocks.append(
@@ -225,7 +227,8 @@ def _gaps(task: TaskResults, group: str, panel: Panel) -> list[Block]:
             Figure(
                 f"gap-{slug(task.name)}-{slug(group)}-{slug(str(level))}-{slug(panel.metric)}",
                 f"Gap between {level} and the other cases, {task.metric(panel.metric).name}",
-                f"Difference of the means with its 95 % interval; {better.get('level', 0)} submissions are better in {level}, "
+                f"Difference of the means with its 95 % interval; {better.get('level', 0)} submissions are "
+                f"better in {level}, "
                 f"{better.get('rest', 0)} elsewhere, {better.get('', 0)} intervals contain zero.",
                 f"Difference between {level} and the other cases for {len(gaps)} submissions.",
                 Plot(groups.domain_gap, {"gaps": gaps, "order": task.order, "axis": panel.axis, "level": str(level)}),
@@ -332,7 +335,8 @@ def _gains(task: TaskResults, panel: Panel, gains: pd.DataFrame, group: str) -> 
         Figure(
             f"gains-{key}-groups",
             f"Gain of fine-tuning by {title}",
-            f"One dot per data set; positive: fine-tuning is better ({up:,} of {len(gains):,} comparisons). Each value is one "
+            f"One dot per data set; positive: fine-tuning is better ({up:,} of {len(gains):,} "
+            "comparisons). Each value is one "
             "training run, so its spread over seeds is unknown.",
             f"Distribution of the gain by {title}.",
             Plot(cost.transfer_by_group, {"gains": gains, "axis": axis}),

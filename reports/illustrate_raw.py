@@ -35,7 +35,7 @@ def _panel_section(task: TaskResults, panel: Panel, *, folded: bool) -> Section:
         places = task.places(panel)
         blocks += [_podium(task, panel, values, key), _heatmap(task, panel, places, key)]
         if panel.structure == CASE_MEAN or not folded:
-            blocks.append(_difficulty(task, panel, values, key))
+            blocks.append(_difficulty(panel, values, key))
     return Section(f"panel-{key}", panel.title, tuple(blocks), folded=folded)
 
 
@@ -64,7 +64,8 @@ def _podium(task: TaskResults, panel: Panel, values: pd.DataFrame, key: str) -> 
         f"podium-{key}",
         f"Podium plot, {panel.title}",
         f"Above: each podium collects the cases in which a submission took that place, one column per submission "
-        f"({some}ties broken at random with a fixed seed); thin lines join the results of one case. Below: share of cases "
+        f"({some}ties broken at random with a fixed seed); thin lines join the results of one case. "
+        "Below: share of cases "
         "in which each submission took each place.",
         f"Podium plot of {panel.title}: places within each case for {shown} submissions.",
         Plot(
@@ -97,7 +98,7 @@ def _heatmap(task: TaskResults, panel: Panel, places: pd.DataFrame, key: str) ->
     )
 
 
-def _difficulty(task: TaskResults, panel: Panel, values: pd.DataFrame, key: str) -> Figure:
+def _difficulty(panel: Panel, values: pd.DataFrame, key: str) -> Figure:
     filled = values.dropna(how="all")
     summary = pd.DataFrame(
         {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from medpodium.reports.document import Block, Column, Figure, Paragraph, Plot, Section, Table
@@ -93,7 +95,12 @@ def _tau(task: TaskResults, taus: pd.DataFrame) -> list[Block]:
     )
     columns = [Column("Task"), Column("Resamples", "integer"), Column("Without tau", "integer")]
     columns += [Column(name, "number", 3) for name in ("Mean", "Median", "25 % quantile", "75 % quantile")]
-    values = (task.title, int(row["n"]), undefined, *(float(row[key]) for key in ("mean", "median", "q25", "q75")))
+    values: tuple[Any, ...] = (
+        task.title,
+        int(row["n"]),
+        undefined,
+        *(float(row[key]) for key in ("mean", "median", "q25", "q75")),
+    )
     data = taus.assign(task=task.title)[["task", "resample", "tau"]]
     return [
         Figure(
@@ -149,7 +156,8 @@ def _map(task: TaskResults, panel: Panel, pairs: pd.DataFrame) -> Figure:
     return Figure(
         f"significance-{slug(task.name)}-{panel.id}",
         f"Significance map, {panel.title}",
-        f"One-sided paired Wilcoxon signed-rank tests of all {len(pairs):,} ordered pairs, {adjust.capitalize()} adjusted, level "
+        f"One-sided paired Wilcoxon signed-rank tests of all {len(pairs):,} ordered pairs, "
+        f"{adjust.capitalize()} adjusted, level "
         f"{alpha:g}: {wins:,} are significant. Ranks of the task stand beside the names.",
         f"Matrix of {len(task.order)} by {len(task.order)} submissions: {wins} significant differences.",
         Plot(
@@ -171,7 +179,8 @@ def _critical_difference(task: TaskResults, panel: Panel, friedman: pd.DataFrame
         Figure(
             f"critical-{slug(task.name)}-{panel.id}",
             f"Critical-difference diagram, {panel.title}",
-            f"Mean rank within the {int(row['n_cases']):,} cases that every submission has; a grey bar joins submissions that "
+            f"Mean rank within the {int(row['n_cases']):,} cases that every submission has; a grey bar "
+            "joins submissions that "
             f"differ by less than the critical difference of the Nemenyi test (Friedman test: chi-squared "
             f"{row['statistic']:.1f}, {p_value}).",
             f"Mean ranks of {len(ranks)} submissions with the critical difference {difference:.2f}.",
@@ -190,7 +199,8 @@ def _lines(task: TaskResults, panel: Panel) -> list[Block]:
         Figure(
             f"methods-{slug(task.name)}-{panel.id}",
             f"Line plot over ranking methods, {panel.title}",
-            "Rank of each submission under common ranking methods, this metric alone; tied submissions share the lowest rank.",
+            "Rank of each submission under common ranking methods, this metric alone; tied submissions "
+            "share the lowest rank.",
             f"Lines: ranks of {len(task.order)} submissions under {found['method'].nunique()} methods.",
             Plot(stability.ranking_methods, {"comparison": shown, "order": task.order, "look": task.look}),
             found.drop(columns=["task"], errors="ignore").reset_index(drop=True),
@@ -208,7 +218,8 @@ def _methods(task: TaskResults) -> list[Block]:
             Figure(
                 f"subsampling-{slug(task.name)}",
                 "Would fewer cases have been enough?",
-                f"Random subsets of the {len(task.cases):,} cases ({samples:,} per size). Left: how often the first rank goes "
+                f"Random subsets of the {len(task.cases):,} cases ({samples:,} per size). Left: how often "
+                "the first rank goes "
                 "to the same submission as on all cases. Right: similarity of the ranking to the one on all cases.",
                 "Curves over the number of cases: share of subsets with the same winner, and Kendall's tau.",
                 Plot(beyond.subsampling, {"curve": curve, "cases": len(task.cases)}),
@@ -231,8 +242,10 @@ def _multiverse(task: TaskResults) -> list[Block]:
     names = sorted({name for cell in winners["winners"] for name in str(cell).split("; ")})
     universes = len(winners)
     words = (
-        f"{same:,} of {universes:,} combinations of choices that the challenge marks as debatable have the same first rank "
-        f"as the declared one; {len(names)} {'submission ranks' if len(names) == 1 else 'submissions rank'} first in at "
+        f"{same:,} of {universes:,} combinations of choices that the challenge marks as debatable "
+        "have the same first rank "
+        f"as the declared one; {len(names)} "
+        f"{'submission ranks' if len(names) == 1 else 'submissions rank'} first in at "
         "least one."
     )
     counted = pd.Series([name for cell in winners["winners"] for name in str(cell).split("; ")]).value_counts()
@@ -243,7 +256,8 @@ def _multiverse(task: TaskResults) -> list[Block]:
         Figure(
             f"multiverse-{slug(task.name)}",
             "Multiverse of defensible choices",
-            "Rank of every submission under every combination of choices; a white dot marks the first rank. Below: what was "
+            "Rank of every submission under every combination of choices; a white dot marks the first "
+            "rank. Below: what was "
             "chosen in each column.",
             f"Strip of ranks of {len(task.order)} submissions in {universes} combinations of choices.",
             Plot(beyond.multiverse, {"ranks": ranks, "choices": choices, "order": task.order}),

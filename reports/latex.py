@@ -15,19 +15,20 @@ from medpodium.reports.figures.layout import WIDTH
 from medpodium.reports.paged import Part, parts, wide_text
 
 _SPECIAL = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_\allowbreak{}",
-    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': r"\textquotedbl{}", "[": "{[}", "]": "{]}", "-": "-{}", "'": "{\\textquotesingle}", "`": "{\\textasciigrave}",
-    ",": ",{}", "!": "!{}", "?": "?{}", "*": "{*}",
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%",
+    "_": r"\_\allowbreak{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}",
+    ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "[": "{[}", "]": "{]}", "-": "-{}",
+    "'": r"{\textquotesingle}", "`": r"{\textasciigrave}", ",": ",{}", "!": "!{}", "?": "?{}", "*": "{*}",
 }  # fmt: skip
 _SYMBOLS = {
     "∩": r"\cap", "∪": r"\cup", "≤": r"\le", "≥": r"\ge", "×": r"\times", "·": r"\cdot", "±": r"\pm", "∞": r"\infty",
     "→": r"\rightarrow", "χ": r"\chi", "α": r"\alpha", "β": r"\beta", "τ": r"\tau", "κ": r"\kappa", "μ": r"\mu",
-    "σ": r"\sigma", "δ": r"\delta", "Δ": r"\Delta", "λ": r"\lambda", "ρ": r"\rho", "−": "-", "≠": r"\neq", "≈": r"\approx",
+    "σ": r"\sigma", "δ": r"\delta", "Δ": r"\Delta", "λ": r"\lambda", "ρ": r"\rho", "−": "-", "≠": r"\neq",
+    "≈": r"\approx",
 }  # fmt: skip
 _WORDS = {
-    "–": "--", "—": "---", "…": r"\ldots{}", "“": "``", "”": "''", "‘": "`", "’": "'", "\u00a0": "~", "\u200b": "", "€": r"\texteuro{}",
-    "²": r"\ensuremath{^2}", "³": r"\ensuremath{^3}", "°": r"\ensuremath{^\circ}",
+    "–": "--", "—": "---", "…": r"\ldots{}", "“": "``", "”": "''", "‘": "`", "’": "'", "\u00a0": "~", "\u200b": "",
+    "€": r"\texteuro{}", "²": r"\ensuremath{^2}", "³": r"\ensuremath{^3}", "°": r"\ensuremath{^\circ}",
 }  # fmt: skip
 _LONG = 38
 """Tables with more rows than this may break over pages."""
@@ -198,7 +199,8 @@ def _part(part: Part, table: Table) -> list[str]:
     size = r"\footnotesize" if len(part.columns) < 8 else r"\scriptsize"
     if len(part.rows) > _LONG or any(wide):
         return [
-            rf"{{{size}\begin{{longtable}}{{{spec}}}", rf"{caption}{label} \\", r"\toprule", head, r"\midrule", r"\endfirsthead",
+            rf"{{{size}\begin{{longtable}}{{{spec}}}", rf"{caption}{label} \\", r"\toprule", head,
+            r"\midrule", r"\endfirsthead",
             r"\toprule", head, r"\midrule", r"\endhead", *rows, r"\bottomrule", r"\end{longtable}}",
         ]  # fmt: skip
     return [

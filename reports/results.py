@@ -240,7 +240,8 @@ def case_places(values: pd.DataFrame, better: str, ties: str = "min") -> pd.Data
         return ranks[values.columns]
     ranks = values.rank(axis=1, method="min", ascending=better == "lower", na_option="keep")
     after = ranks.max(axis=1).fillna(0) + 1
-    return ranks.apply(lambda column: column.fillna(after))
+    filled: pd.DataFrame = ranks.apply(lambda column: column.fillna(after))
+    return filled
 
 
 @dataclass(frozen=True)

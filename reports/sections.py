@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from medpodium.reports import bias, gallery, illustrate_groups, tables, text
 from medpodium.reports.document import Block, Column, Document, Items, Paragraph, Section, Table
+from medpodium.reports.figures.layout import records
 from medpodium.reports.gallery import Gallery
 from medpodium.reports.illustrate_raw import failures, raw_data
 from medpodium.reports.illustrate_stability import stability_section
@@ -68,7 +69,8 @@ def leaderboards(results: Results, title: str | None = None) -> Document:
 def _gallery(task: TaskResults, pictures: Gallery) -> Section:
     made = gallery.section(task, pictures)
     words = (
-        "Contours: reference light blue, prediction orange; axial slice with the largest disagreement, patient's right on "
+        "Contours: reference light blue, prediction orange; axial slice with the largest "
+        "disagreement, patient's right on "
         "the left, front on top."
     )
     if pictures.left_out:
@@ -114,7 +116,7 @@ def _podium(results: Results) -> tuple[tuple[str, str, str], ...]:
             str(row.submission),
             text.place_words(task, str(row.submission)),
         )
-        for row in board.head(3).itertuples()
+        for row in records(board.head(3))
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from medpodium.reports import gallery, sections, tables
 from medpodium.reports.document import Block, Column, Document, Paragraph, Pictures, Section, Table
@@ -85,7 +86,7 @@ def _scores(task: TaskResults, name: str) -> Table:
 
 
 def _statuses(task: TaskResults, name: str) -> list[Block]:
-    counts = tables.status_counts(task).loc[name]
+    counts: Any = tables.status_counts(task).loc[name]
     other = counts.drop(labels=[label for label in ("ok",) if label in counts.index])
     if not other.sum():
         return [Paragraph(f"All {count(int(counts.sum()), 'score')} were computed from a prediction.")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -126,7 +127,7 @@ def per_structure(task: TaskResults, metric: str) -> Table | None:
     for panel in panels:
         head = task.structure_title(panel.structure) if panel.structure else spec.name
         columns.append(Column(head, "number", digits, spec.better, f"mean over up to {counts[panel.structure]} cases"))
-    rows = [[name, *map(float, wide.loc[name])] for name in task.order]
+    rows: list[list[Any]] = [[name, *map(float, wide.loc[name])] for name in task.order]
     if len(panels) > 1:
         columns.append(Column("Mean of structures", "number", digits, spec.better))
         for row in rows:
@@ -161,7 +162,7 @@ def per_group(task: TaskResults, group: str, metric: str) -> Table | None:
     digits = digits_for(wide.to_numpy().ravel())
     columns = [Column("Submission", "team")]
     columns += [Column(f"{level} (n = {size[level]})", "number", digits, spec.better) for level in levels]
-    rows = tuple((name, *map(float, wide.loc[name])) for name in task.order)
+    rows: tuple[tuple[Any, ...], ...] = tuple((name, *map(float, wide.loc[name])) for name in task.order)
     several = task.scores.loc[task.scores["metric"] == metric, "structure"].nunique() > 1
     how = "Mean over cases of the mean over structures." if several else "Mean over cases."
     return Table(
@@ -220,7 +221,7 @@ def penalties(task: TaskResults) -> Table:
     """Return how many scores of each submission have which status."""
     counts = status_counts(task)
     columns = [Column("Submission", "team"), *(Column(status_title(name), "integer") for name in counts.columns)]
-    rows = tuple((str(name), *map(int, counts.loc[name])) for name in counts.index)
+    rows: tuple[tuple[Any, ...], ...] = tuple((str(name), *map(int, counts.loc[name])) for name in counts.index)
     return Table(
         f"statuses-{slug(task.name)}",
         f"How the scores of {task.title} came about",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
 from medpodium.challenges.definition import ClassificationTask, SegmentationTask
-from medpodium.challenges.describe import metric_parameters, outcome_text
+from medpodium.challenges.describe import metric_parameters
 from medpodium.challenges.metrics import EmptyPolicy, MetricSpec, Outcome
 from medpodium.challenges.steps import Common, Quantile, Rank, Recipe, Reduce, Select, Step, Test, Threshold
 from medpodium.reports.results import Results, TaskResults
@@ -47,13 +47,15 @@ def count(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def outcome(value: Outcome) -> str:
+def outcome(value: Outcome | Literal["compute"]) -> str:
     """Return what a score becomes, in words."""
     if value == "skip":
         return "is left out"
+    if value == "compute":
+        return "is computed as it stands"
     if value in ("worst", "best"):
         return f"gets the {value} value"
-    return f"gets {outcome_text(value)}"
+    return f"gets {value:g}" if isinstance(value, float) else f"gets {value}"
 
 
 def metric_sentence(name: str, spec: MetricSpec) -> str:
@@ -173,23 +175,28 @@ def statistics_sentences(results: Results, task: TaskResults) -> list[str]:
     resamples = int(task.facts["bootstrap"])
     if resamples:
         said.append(
-            f"The ranking was repeated on {count(resamples, 'bootstrap resample')} of the cases (drawn with replacement, the "
-            f"same for all submissions; a case drawn twice counts as two cases; seed {results.seed}), and each repetition "
+            f"The ranking was repeated on {count(resamples, 'bootstrap resample')} of the cases (drawn "
+            "with replacement, the "
+            f"same for all submissions; a case drawn twice counts as two cases; seed {results.seed}), "
+            "and each repetition "
             "was compared with the ranking on all cases by Kendall's tau-b."
         )
     construction = task.table("confidence_sets").get("construction", pd.Series(dtype=str)).unique()
     if len(construction):
         how = "case contributions" if construction[0] == "case-mean" else "the resampled values"
         said.append(
-            f"Rank confidence sets hold for all submissions at once at level {level}; they come from simultaneous intervals "
+            f"Rank confidence sets hold for all submissions at once at level {level}; they come from "
+            "simultaneous intervals "
             f"for all pairwise differences, based on {how} (Mogstad, Romano, Shaikh and Wilhelm 2024)."
         )
     pairs = task.table("significance")
     if len(pairs):
         adjust = str(pairs["adjust"].iloc[0])
         said.append(
-            "Pairs of submissions were compared, per metric and structure, with one-sided Wilcoxon signed-rank tests on "
-            f"their common cases (normal approximation, continuity correction, zero differences dropped; {_ADJUST[adjust]} "
+            "Pairs of submissions were compared, per metric and structure, with one-sided Wilcoxon "
+            "signed-rank tests on "
+            "their common cases (normal approximation, continuity correction, zero differences "
+            f"dropped; {_ADJUST[adjust]} "
             f"over all ordered pairs; significance level {float(task.facts['alpha']):g})."
         )
     if len(task.table("friedman")):

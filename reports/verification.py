@@ -166,7 +166,8 @@ def _compare(name: str, told: pd.DataFrame, again: pd.DataFrame) -> list[Finding
     found = []
     for row, column in wrong[:_PER_FILE]:
         label = ", ".join(left[row][: min(2, left.shape[1])])
-        cause = f"row {row + 1} ({label}), {told.columns[column]}: {left[row, column]!r}, the scores give {right[row, column]!r}"
+        values = f"{left[row, column]!r}, the scores give {right[row, column]!r}"
+        cause = f"row {row + 1} ({label}), {told.columns[column]}: {values}"
         found.append(_differs(name, cause, "write the report again from these scores"))
     if len(wrong) > _PER_FILE:
         found.append(_differs(name, f"{len(wrong) - _PER_FILE} more cells differ", "write the report again"))

@@ -36,7 +36,7 @@ def to_docx(document: Document) -> bytes:
     made.styles["Normal"].font.size = Pt(10)
     made.core_properties.author = ""
     made.core_properties.title = clean(document.title)[:255]
-    made.core_properties.created = made.core_properties.modified = datetime(2000, 1, 1)  # noqa: DTZ001 - Word has no zone
+    made.core_properties.created = made.core_properties.modified = datetime(2000, 1, 1)
     made.add_heading(clean(document.title), 0)
     if document.subtitle:
         made.add_paragraph(clean(document.subtitle))

@@ -145,7 +145,7 @@ def read_inputs(request: Request) -> Inputs:
         read_scores(request.scores),
         _provenance(request.scores, request, {}),
         references=request.references,
-        predictions={task: request.predictions for task in challenge.ranking},
+        predictions=dict.fromkeys(challenge.ranking, request.predictions),
         images=request.images,
     )
 

@@ -37,7 +37,7 @@ def confidence_sets(sets: pd.DataFrame, order: Sequence[str], look: Look) -> Fig
     height = rows_height(len(order))
     figure, axes = single(WIDTH, height)
     for row, name in enumerate(order):
-        low, high, rank = (float(sets.loc[name, key]) for key in ("set_low", "set_high", "rank"))
+        low, high, rank = sets.loc[name, ["set_low", "set_high", "rank"]].to_numpy(float)
         axes.plot(
             [low - 0.28, high + 0.28],
             [row, row],

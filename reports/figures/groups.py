@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_LEVELS = 6
-"""With more levels than this, a subgroup plot becomes a coloured table: that many dots in a row cannot be told apart."""
+"""With more levels than this, a subgroup plot becomes a coloured table: so many dots cannot be told apart."""
 
 
 def domain_gap(gaps: pd.DataFrame, order: Sequence[str], axis: str, level: str) -> Figure:

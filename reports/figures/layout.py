@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -82,7 +83,13 @@ def colour_scale(figure: Figure, picture: Any, axes: Any, name: str) -> None:
     bar.outline.set_visible(False)
     if name == "rank":
         bar.ax.invert_yaxis()  # rank 1 on top
-    bar.solids.set_rasterized(True)
+    if bar.solids is not None:
+        bar.solids.set_rasterized(True)
+
+
+def records(frame: pd.DataFrame) -> Iterator[Any]:
+    """Yield the rows of a table as named tuples."""
+    yield from frame.itertuples()
 
 
 def name_rows(axes: Axes, names: Sequence[str], size: float | None = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -108,7 +108,7 @@ def boxes(axes: Axes, samples: Sequence[np.ndarray], spots: Sequence[float], wid
     corners = np.stack([low, spot - half, low, spot + half, high, spot + half, high, spot - half], axis=1).reshape(
         -1, 4, 2
     )
-    line = {"colors": INK, "linewidth": 0.9, "zorder": 4}
+    line: dict[str, Any] = {"colors": INK, "linewidth": 0.9, "zorder": 4}
     axes.add_collection(PolyCollection(list(corners), facecolors="none", edgecolors=INK, linewidths=0.9, zorder=4))
     axes.hlines(np.r_[spot, spot], np.r_[left, high], np.r_[low, right], **line)
     axes.vlines(np.r_[left, right], np.r_[spot, spot] - half / 2, np.r_[spot, spot] + half / 2, **line)
@@ -149,8 +149,9 @@ def podium(ranks: pd.DataFrame, values: pd.DataFrame, order: Sequence[str], look
     )
     for column, name in enumerate(shown):
         upper.plot(
-            across[:, column], height[:, column], linestyle="", marker=look.marker(name), markersize=3 if len(place) < 100 else 2.2,
-            color=look.colour(name), alpha=0.8 if len(place) < 100 else 0.45, markeredgewidth=0, rasterized=raster, label=name,
+            across[:, column], height[:, column], linestyle="", marker=look.marker(name),
+            markersize=3 if len(place) < 100 else 2.2, color=look.colour(name), alpha=0.8 if len(place) < 100 else 0.45,
+            markeredgewidth=0, rasterized=raster,
         )  # fmt: skip
         share = [float(np.mean(place[:, column][np.isfinite(place[:, column])] == at)) for at in range(1, places + 1)]
         lower.bar(
@@ -234,7 +235,8 @@ def case_difficulty(summary: pd.DataFrame, axis: str, better: str) -> Figure:
     figure, axes = single(WIDTH, 2.9)
     across = np.arange(1, len(summary) + 1)
     axes.fill_between(
-        across, summary["q25"], summary["q75"], color=NEUTRAL, alpha=0.45, linewidth=0, label="middle half of the submissions",
+        across, summary["q25"], summary["q75"], color=NEUTRAL, alpha=0.45, linewidth=0,
+        label="middle half of the submissions",
         step="mid" if len(summary) < 40 else None,
     )  # fmt: skip
     axes.plot(across, summary["median"], color=INK, linewidth=1.3, label="median submission")

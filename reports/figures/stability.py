@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -70,7 +70,7 @@ def _blobs(
         axes.plot([row["lower"], row["upper"]], [at, at], color=INK, linewidth=0.9, zorder=3)
         axes.plot(row["median"], at, "x", color=INK, markersize=5, markeredgewidth=1.2, zorder=4)
     names = labels(order)
-    ranks = [f"{summary.loc[name, 'rank']:g}" for name in order]
+    ranks = [f"{float(rank):g}" for rank in summary.loc[list(order), "rank"]]
     axes.set_yticks(
         range(len(order)),
         [f"{text}  {rank}" for text, rank in zip(names, ranks, strict=True)],
@@ -96,7 +96,9 @@ def violin(taus: pd.DataFrame) -> Figure:
     for row, task in enumerate(tasks):
         values = taus.loc[taus["task"] == task, "tau"].to_numpy(float)
         if np.ptp(values) > 0:
-            body = axes.violinplot(values, positions=[row], orientation="horizontal", widths=0.8, showextrema=False)
+            body: Any = axes.violinplot(
+                values, positions=[row], orientation="horizontal", widths=0.8, showextrema=False
+            )
             for part in body["bodies"]:
                 part.set(facecolor="#5b7fb5", alpha=0.4, edgecolor="none")
         box = {"color": INK, "linewidth": 0.9}
@@ -176,8 +178,8 @@ def ranking_methods(comparison: pd.DataFrame, order: Sequence[str], look: Look) 
             continue
         shift = 0.0 if len(order) > 25 else 0.05 * ((place[name] % 3) - 1)
         axes.plot(
-            range(len(methods)), table.loc[name].to_numpy(float) + shift, color=look.colour(name), marker=look.marker(name),
-            markersize=4.5, linewidth=1.3, zorder=3,
+            range(len(methods)), table.loc[name].to_numpy(float) + shift, color=look.colour(name),
+            marker=look.marker(name), markersize=4.5, linewidth=1.3, zorder=3,
         )  # fmt: skip
     _end_labels(axes, table, order, look, len(methods))
     axes.set_xticks(range(len(methods)), [_two_lines(method) for method in methods])

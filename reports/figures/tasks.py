@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from medpodium.reports.figures.layout import WIDTH, labels, row_font, rows_height, single
+from medpodium.reports.figures.layout import WIDTH, labels, records, row_font, rows_height, single
 from medpodium.reports.palette import INK
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ def dendrogram(merges: pd.DataFrame) -> Figure:
     leaves = _leaf_order(merges)
     height = rows_height(len(leaves), margin=0.9, each=0.28)
     figure, axes = single(WIDTH, height)
-    spot = {(name,): (float(at), 0.0) for at, name in enumerate(leaves)}
-    for row in merges.itertuples():
+    spot: dict[tuple[str, ...], tuple[float, float]] = {(name,): (float(at), 0.0) for at, name in enumerate(leaves)}
+    for row in records(merges):
         left, right = tuple(sorted(row.left)), tuple(sorted(row.right))
         (y_left, x_left), (y_right, x_right) = spot[left], spot[right]
         axes.plot(
@@ -47,7 +47,7 @@ def _leaf_order(merges: pd.DataFrame) -> list[str]:
     """Return the members in an order in which no two branches cross."""
     order: dict[tuple[str, ...], list[str]] = {}
     whole: list[str] = []
-    for row in merges.itertuples():
+    for row in records(merges):
         left, right = tuple(sorted(row.left)), tuple(sorted(row.right))
         whole = [*order.get(left, list(left)), *order.get(right, list(right))]
         order[tuple(sorted(whole))] = whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ def test_row_labels_do_not_overlap_and_figures_fit_a_page(teams: int) -> None:
             size = figure.get_tightbbox(renderer)
         assert len(boxes) == teams
         spots = sorted((box.y0, box.y1) for box in boxes)
-        assert all(low[1] <= high[0] + 1.0 for low, high in zip(spots, spots[1:], strict=False)), name
+        assert all(low[1] <= high[0] + 1.0 for low, high in pairwise(spots)), name
         assert size.height < 9.9, name
         assert size.width < 9.2, name
 

@@ -26,7 +26,7 @@ METHODS = {
 
 
 def _oracle(shared: Path, name: str, **keep: str) -> pd.DataFrame:
-    rows = pd.read_csv(shared / "oracle" / "results" / "touchstone_dsc" / f"{name}.csv", float_precision="round_trip")
+    rows = pd.read_csv(shared / "oracle" / "results" / "touchstone_dsc" / f"{name}.csv")
     rows = rows[rows["dataset"] == DATA]
     for column, value in keep.items():
         rows = rows[rows[column] == value]
@@ -36,7 +36,7 @@ def _oracle(shared: Path, name: str, **keep: str) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def organ(shared: Path) -> TaskResults:
     """Return Touchstone's pancreas on the cases every model has, as the report sees it."""
-    rows = pd.read_csv(shared / "oracle" / "inputs" / "touchstone_dsc.csv.gz", float_precision="round_trip")
+    rows = pd.read_csv(shared / "oracle" / "inputs" / "touchstone_dsc.csv.gz")
     complete = pd.read_csv(shared / "oracle" / "inputs" / "touchstone_complete_cases.csv")
     rows = rows[rows["task"] == "pancreas"].merge(complete[complete["task"] == "pancreas"][["case"]], on="case")
     scores = table.normalise(
