@@ -334,7 +334,7 @@ def test_honest_teams_are_as_in_a_campaign_without_attackers(
     quiet.close()
 
 
-def test_host_is_as_before(arena: Arena) -> None:
+def test_host_is_as_before(arena: Arena, tiny: Any) -> None:
     root = arena.campaign.root
     folder = root.parent
     assert fingerprint(folder / "images") | fingerprint(folder / "labels") == arena.before
@@ -343,7 +343,7 @@ def test_host_is_as_before(arena: Arena) -> None:
     assert arena.client.containers.list(all=True, filters=labels) == []
     assert not [one for one in arena.client.volumes.list() if one.attrs.get("Labels")]
     assert subprocess.run(["hostname"], capture_output=True, text=True, check=True).stdout.strip() != "evil"
-    assert not [tag for image in arena.client.images.list() for tag in image.tags if tag.startswith("medpodium/n1")]
+    assert tiny.tags(arena.client, "medpodium/n1", "medpodium/r1") == []
 
 
 def test_nothing_hidden_survives_collection(arena: Arena) -> None:

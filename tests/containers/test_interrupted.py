@@ -317,14 +317,39 @@ def test_fill_the_disk_four_times(
     same(outcome(root), undisturbed)
 
 
-def test_a_lost_image_is_loaded_again_and_a_changed_archive_is_noticed(
-    tiny: Any, docker_engine: Any, tmp_path: Path
-) -> None:
+LOADED = ("medpodium/perfect:", "medpodium/half:", "medpodium/crashing:")
+
+
+def test_a_lost_image_is_loaded_again(tiny: Any, docker_engine: Any, tmp_path: Path) -> None:
     root = prepare(tiny, docker_engine, tmp_path, 1)
-    for image in docker_engine.images.list():
-        for tag in image.tags:
-            if tag.startswith(("medpodium/perfect:", "medpodium/half:", "medpodium/crashing:")):
-                docker_engine.images.remove(tag, force=True)
+    tiny.clean(docker_engine, *LOADED)
+    finish(root)
+    outcome(root)
+
+
+def test_an_archive_changed_after_submission_is_not_run(tiny: Any, docker_engine: Any, tmp_path: Path) -> None:
+    root = prepare(tiny, docker_engine, tmp_path, 1)
+    tiny.clean(docker_engine, *LOADED)
+    tiny.archive(tmp_path / "perfect.tar", "echo another program")
+    process = start(root)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 3
+    assert b"image-changed" in errors
+    tiny.archive(tmp_path / "perfect.tar", TEAMS["perfect"])
+    finish(root)
+    outcome(root)
+
+
+def test_a_case_changed_after_init_is_not_run(tiny: Any, docker_engine: Any, tmp_path: Path) -> None:
+    root = prepare(tiny, docker_engine, tmp_path, 1)
+    path = tmp_path / "images" / "case1_0000.nii.gz"
+    right = path.read_bytes()
+    path.write_bytes(tiny.nifti(tiny.mask(9)))
+    process = start(root)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 3
+    assert b"case-changed" in errors
+    path.write_bytes(right)
     finish(root)
     outcome(root)
 

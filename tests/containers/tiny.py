@@ -235,12 +235,20 @@ def run(client: Any, campaign: Any, archives: dict[str, Path], **options: Any) -
         runner.run(entries)
 
 
-def clean(client: Any) -> None:
-    """Remove the images that intake loaded."""
-    for image in client.images.list():
-        for tag in image.tags:
-            if tag.startswith("medpodium/"):
-                client.images.remove(tag, force=True)
+def tags(client: Any, *prefixes: str) -> list[str]:
+    """Return the tags of the engine's images that start with one of these; other tests may remove images meanwhile."""
+    found = [tag for image in client.api.images() for tag in image.get("RepoTags") or []]
+    return [tag for tag in found if tag.startswith(prefixes)]
+
+
+def clean(client: Any, *prefixes: str) -> None:
+    """Remove images that intake loaded."""
+    for tag in tags(client, *(prefixes or ("medpodium/",))):
+        try:
+            client.images.remove(tag, force=True)
+        except Exception as error:
+            if getattr(error, "status_code", None) not in (404, 409):
+                raise
 
 
 def free_tree(path: Path) -> None:
