@@ -215,6 +215,15 @@ def on_grid(voxels: npt.NDArray[Any], grid: SimpleITK.Image) -> SimpleITK.Image:
     return image
 
 
+def write_zeros(like: Path, target: Path) -> None:
+    """Write an image of zeros on another image's grid, for a channel that a case lacks."""
+    import SimpleITK
+
+    grid = SimpleITK.ReadImage(str(like))
+    voxels = np.zeros_like(SimpleITK.GetArrayFromImage(grid), dtype=np.float32)
+    SimpleITK.WriteImage(on_grid(voxels, grid), str(target), useCompression=True)
+
+
 def _write_images(folder: Path, case: TrainingCase, channels: Sequence[str], ending: str, written: Written) -> None:
     import SimpleITK
 
@@ -225,10 +234,10 @@ def _write_images(folder: Path, case: TrainingCase, channels: Sequence[str], end
             place(source, target)
             written.linked += 1
             continue
-        image = SimpleITK.ReadImage(str(source or next(iter(case.images.values()))))
         if source is None:
-            image = on_grid(np.zeros_like(SimpleITK.GetArrayViewFromImage(image), dtype=np.float32), image)
-        SimpleITK.WriteImage(image, str(target), useCompression=True)
+            write_zeros(next(iter(case.images.values())), target)
+        else:
+            SimpleITK.WriteImage(SimpleITK.ReadImage(str(source)), str(target), useCompression=True)
         written.converted += 1
 
 

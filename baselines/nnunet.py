@@ -175,6 +175,7 @@ def plan(
         "plans": found["plans"],
         "settings": chosen.baseline.model_dump(mode="json", exclude={"published", "notes", "unconfirmed"}),
         "images": layout.images,
+        "missing_channel": folders.missing,
     }
     (workspace.raw / dataset / RECORD).write_text(json.dumps(notes, indent=2), encoding="utf-8")
     return Planned(dataset, found, written, findings)
@@ -297,7 +298,8 @@ def predict(
     }
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="medpodium-", dir=out) as scratch:
-        rows = prediction_cases(found, notes["channels"], Path(scratch))
+        zeros = notes.get("missing_channel") == "zero"
+        rows = prediction_cases(found, notes["channels"], Path(scratch), zeros=zeros)
         job = {**used, "model": str(model.resolve()), "cases": rows}
         # The model may have been moved out of its workspace; what nnU-Net prints is kept beside it
         here = Workspace(model, model, model / "results")

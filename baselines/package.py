@@ -134,6 +134,7 @@ def _settings(
         "mirroring": used["mirroring"],
         "resampling": resampling,
         "values": notes["values"],
+        "zeros": notes.get("missing_channel") == "zero",
         "inputs": [_input(name, protocol, channels, len(notes["channels"])) for name in notes["channels"]],
         "outputs": _outputs(task, protocol),
     }

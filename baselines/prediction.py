@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from medpodium.baselines.dataset import RECORD, on_grid
+from medpodium.baselines.dataset import RECORD, on_grid, write_zeros
 from medpodium.baselines.failures import BaselineCode, refuse
 from medpodium.challenges.definition import SegmentationTask
 
@@ -106,9 +106,20 @@ def use_fast_export(configuration: dict[str, Any]) -> None:
 
 
 def prediction_cases(
-    images: Mapping[str, Mapping[str, Path]], channels: Sequence[str], folder: Path
+    images: Mapping[str, Mapping[str, Path]], channels: Sequence[str], folder: Path, *, zeros: bool = False
 ) -> list[tuple[str, list[str], str]]:
     """Return the (name, files, output) rows of a prediction job.
+
+    Parameters
+    ----------
+    images : mapping
+        Files of every case by channel.
+    channels : sequence of str
+        Channels in the model's order.
+    folder : Path
+        Folder of the outputs, and of channels that are made of zeros.
+    zeros : bool
+        Fill missing channels with zeros, as the model was trained.
 
     Raises
     ------
@@ -118,10 +129,15 @@ def prediction_cases(
     rows = []
     for name, files in images.items():
         lacking = [channel for channel in channels if channel not in files]
-        if lacking:
+        present = dict(files)
+        if lacking and zeros and files:
+            filled = folder / f"{name}-missing.nii.gz"
+            write_zeros(next(iter(files.values())), filled)
+            present |= dict.fromkeys(lacking, filled)
+        elif lacking:
             fix = "add the file, or leave the case out; a model needs every channel it was trained on"
             raise refuse(BaselineCode.CHANNEL_MISSING, name, f"lacks the channel {', '.join(lacking)}", fix)
-        rows.append((name, [str(files[channel].resolve()) for channel in channels], str(folder / name)))
+        rows.append((name, [str(present[channel].resolve()) for channel in channels], str(folder / name)))
     return rows
 
 

@@ -11,6 +11,7 @@ import pytest
 import SimpleITK
 
 from medpodium.baselines import dataset, training_data
+from medpodium.baselines.prediction import prediction_cases
 from medpodium.baselines.scheme import make_scheme
 from medpodium.challenges.definition import SegmentationTask
 from medpodium.challenges.findings import MedpodiumError, UsageError, has_errors
@@ -147,6 +148,12 @@ def test_missing_channels(tmp_path: Path) -> None:
     assert not read(tmp_path / "raw" / "imagesTr" / "c0_0001.nii.gz").any()
     assert read(tmp_path / "raw" / "imagesTr" / "c1_0001.nii.gz").all()
     assert not training_data.check_geometry(cases)
+    # a model that was trained so is given zeros again, any other refuses the case
+    found = training_data.find_images(layout, folders[0])
+    (_, files, _), *_ = prediction_cases(found, ["t1", "t2"], tmp_path, zeros=True)
+    assert not read(Path(files[1])).any()
+    with pytest.raises(UsageError, match="c0: lacks the channel t2"):
+        prediction_cases(found, ["t1", "t2"], tmp_path)
 
 
 def test_unions_become_regions_that_can_be_read_back() -> None:
