@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from medpodium import console
+from medpodium.scoring.scheduler_options import elsewhere, scheduler_options
 
 if TYPE_CHECKING:
     from medpodium.challenges.campaign import Submission
@@ -203,27 +204,37 @@ def submit(campaign: Path, image: str, team: str, task: str | None, allow_duplic
 @click.option("--gpu", multiple=True, help="GPU to hand out; repeat for several.")
 @click.option("--runtime", help="Container runtime of the engine, for instance runsc (gVisor).")
 @click.option("--keep-images", is_flag=True, help="Leave loaded images in the engine when a team is done.")
+@scheduler_options
 @console.json_option
 @console.guarded
 def run(
-    campaign: Path, team: tuple[str, ...], gpu: tuple[str, ...], runtime: str | None, keep_images: bool, as_json: bool
+    campaign: Path,
+    team: tuple[str, ...],
+    gpu: tuple[str, ...],
+    runtime: str | None,
+    keep_images: bool,
+    as_json: bool,
+    **options_elsewhere: Any,
 ) -> None:
     """Run every pending case of every submission in the sandbox; run it again to go on after any interruption.
 
-    A submission's failure is recorded as a finding and does not change the exit code; see 'medpodium status'.
+    A submission's failure is recorded as a finding and does not change the exit code; see 'medpodium status'. With
+    --scheduler or --slurm, containers run on the cluster's workers (those with GPU=1 where the challenge hands out
+    one), which must see the campaign and the cases under the same paths.
     """
     from medpodium.challenges import campaign as campaigns
     from medpodium.challenges.findings import Severity
     from medpodium.containers import engine
+    from medpodium.containers.fleet import Fleet
     from medpodium.containers.runner import Runner, machine_findings
 
     options = _options(gpu, runtime, keep_images)
     done: list[dict[str, Any]] = []
-    with campaigns.opened(campaign) as opened:
-        client = engine.connect()
+    with campaigns.opened(campaign) as opened, elsewhere(options_elsewhere) as place:
+        client = engine.connect() if place is None else None
         entries = [one for one in opened.submissions() if not team or one.team in team]
-        warnings = engine.preflight(client, gpus=bool(gpu))
-        for entry in entries:
+        warnings = engine.preflight(client, gpus=bool(gpu)) if place is None else []
+        for entry in entries if place is None else []:
             warnings += [one for one in machine_findings(opened.protocol(entry.task), options) if one not in warnings]
         runner = Runner(client, opened, options)
         with console.progress() as bar, runner.session():
@@ -234,7 +245,7 @@ def run(
                 found = problem.as_dict() if problem else None
                 done.append({"team": entry.team, "task": entry.task, "case": case, "problem": found})
 
-            runner.run(entries, tell)
+            (runner if place is None else Fleet(runner, place)).run(entries, tell)
             opened.resources().to_csv(opened.root / "runs.csv", index=False)
     failed = [row for row in done if row["problem"]]
     if as_json:

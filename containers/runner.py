@@ -75,7 +75,7 @@ class Runner:
     Parameters
     ----------
     client : docker.DockerClient
-        The engine.
+        The engine; ``None`` where other machines run the containers.
     campaign : Campaign
         Opened; its ledger is locked by :meth:`session`.
     options : Options
@@ -88,20 +88,22 @@ class Runner:
         self.options = options or Options()
         self.checker = Checker()
         self.run_id = secrets.token_hex(8)
+        self.leash_id = self.run_id
 
     @contextmanager
     def session(self) -> Iterator[None]:
         """Hold the campaign, clear what a killed run left behind, and keep the leash, for the length of a block."""
         self.campaign.ledger.lock()
         self._clear_leftovers()
-        with held(self.run_id), self.checker:
+        with held(self.leash_id), self.checker:
             yield
 
     def _labels(self) -> dict[str, str]:
-        return {f"{LABEL}.campaign": self.campaign.secret[:16], f"{LABEL}.run": self.run_id}
+        return {f"{LABEL}.campaign": self.campaign.secret[:16], f"{LABEL}.run": self.leash_id}
 
     def _clear_leftovers(self) -> None:
-        sweep(self.client, {f"{LABEL}.campaign": self.campaign.secret[:16]})
+        if self.client is not None:
+            sweep(self.client, {f"{LABEL}.campaign": self.campaign.secret[:16]})
         left = self.campaign.ledger.interrupt_running()
         if left:
             self.campaign.ledger.event("resume", attempts=left)
@@ -120,12 +122,12 @@ class Runner:
         InfrastructureError
             When the machine keeps failing; nothing is lost, the same call goes on later.
         """
-        ordered = sorted(submissions, key=lambda one: (_is_cascade(self.campaign.protocol(one.task)), one.id))
+        ordered = sorted(submissions, key=lambda one: (is_cascade(self.campaign.protocol(one.task)), one.id))
         for submission in ordered:
             self._run_submission(submission, report)
 
     def _run_submission(self, submission: Submission, report: Report | None) -> None:
-        protocol = self._fit(self.campaign.protocol(submission.task))
+        protocol = self.fit(self.campaign.protocol(submission.task))
         pending = self.campaign.pending(submission)
         pinned = image.Pinned.from_dict(submission.detail["image"])
         self.campaign.predictions_dir(submission).mkdir(parents=True, exist_ok=True)
@@ -142,7 +144,7 @@ class Runner:
                 with suppress(Retry):
                     image.discard(self.client, pinned)
 
-    def _fit(self, protocol: ContainerProtocol) -> ContainerProtocol:
+    def fit(self, protocol: ContainerProtocol) -> ContainerProtocol:
         """Take no more processors than the host has; the engine would refuse."""
         have = os.cpu_count() or 1
         if parse_count(protocol.limits.cpus) <= have:
@@ -154,15 +156,15 @@ class Runner:
     ) -> Finding | None:
         """Run one case (or the whole set) until it has a result that is the submission's own."""
         ledger, key = self.campaign.ledger, self.campaign.keys(submission)[name]
-        self._forget(submission, protocol, name)
+        self.forget(submission, protocol, name)
         for tries in range(protocol.retries + 1):
             attempt = ledger.start(submission.id, name, key)
             work = self.campaign.root / "work" / secrets.token_hex(8)
             try:
                 try:
                     image.verify(self.client, pinned, protocol, submission.team)
-                    outcome = self._attempt(submission, protocol, pinned, name, work)
-                    return self._record(submission, name, attempt, outcome, work)
+                    outcome = self.attempt(submission, protocol, pinned, name, work)
+                    return self.record(submission, name, attempt, outcome, work)
                 finally:
                     stage.remove(work)
             except Retry as problem:
@@ -182,7 +184,7 @@ class Runner:
                 raise
         raise AssertionError("unreachable")
 
-    def _forget(self, submission: Submission, protocol: ContainerProtocol, name: str) -> None:
+    def forget(self, submission: Submission, protocol: ContainerProtocol, name: str) -> None:
         """Remove what a killed run moved into place but did not note; a failure now must not keep it."""
         folder = self.campaign.predictions_dir(submission)
         for case in self._cases(name):
@@ -194,9 +196,10 @@ class Runner:
     def _cases(self, name: str) -> list[Case]:
         return [self.campaign.manifest[name]] if name else list(self.campaign.manifest.cases)
 
-    def _attempt(
+    def attempt(
         self, submission: Submission, protocol: ContainerProtocol, pinned: image.Pinned, name: str, work: Path
     ) -> Outcome:
+        """Run one case (or the whole set) once in the folder ``work``, after the warm-up runs it may still need."""
         cases = self._cases(name)
         secret = self.campaign.secret
         names = stage.pseudonyms(protocol, cases, secret, submission.digest)
@@ -301,7 +304,7 @@ class Runner:
 
     # -- results --
 
-    def _record(self, submission: Submission, name: str, attempt: int, outcome: Outcome, work: Path) -> Finding | None:
+    def record(self, submission: Submission, name: str, attempt: int, outcome: Outcome, work: Path) -> Finding | None:
         """Move the files to their place, then note the result in one transaction: what is noted is on disk."""
         target = self.campaign.predictions_dir(submission)
         outputs = []
@@ -346,7 +349,8 @@ class Runner:
             outcome.ended.curve.write(folder / "curve.parquet")
 
 
-def _is_cascade(protocol: ContainerProtocol) -> bool:
+def is_cascade(protocol: ContainerProtocol) -> bool:
+    """Return whether a protocol mounts another task's predictions."""
     return any(mount.kind == "cascade" for mount in protocol.mounts)
 
 

@@ -232,16 +232,18 @@ class _Flight(Generic[J, R]):
             return results
 
     def _failure(self, index: int, future: Any) -> Done[R]:
+        """Tell what the job raised from what its worker's death did; only the first is an answer."""
         import distributed
 
-        if future.status == "cancelled":
+        if future.status == "error":
+            error = future.exception()
+            if isinstance(error, InfrastructureError):
+                raise error
+            if not isinstance(error, (distributed.KilledWorker, distributed.client.FutureCancelledError)):
+                return Done(index, None, JobError(one_line_error(error), "".join(_traceback(future))))
+        elif self.client.status != "running":
             raise self._lost()
-        error = future.exception() or RuntimeError(f"the result was lost ({future.status})")
-        if isinstance(error, distributed.KilledWorker):
-            return Done(index, None, _KILLED)
-        if isinstance(error, InfrastructureError):
-            raise error
-        return Done(index, None, JobError(one_line_error(error), "".join(_traceback(future))))
+        return Done(index, None, _KILLED)
 
     def _window(self) -> int:
         if time.monotonic() - self._looked > _LOOK_SECONDS:
