@@ -131,6 +131,8 @@ def _ranking(results: Results) -> Section:
 def _task_sections(task: TaskResults, several: bool, every: bool) -> list[Section]:
     prefix = f"{task.title}: " if several else ""
     per_structure = tuple(table for name in task.task.metrics if (table := tables.per_structure(task, name)))
+    whole = tables.pooled(task)
+    per_structure += (whole,) if whole is not None else ()
     return [
         Section(f"scores-{slug(task.name)}", f"{prefix}Scores", per_structure),
         stability_section(task, prefix, every=every),

@@ -146,6 +146,38 @@ def per_structure(task: TaskResults, metric: str) -> Table | None:
     )
 
 
+def pooled(task: TaskResults) -> Table | None:
+    """Return values of whole test sets (AUC over pooled cases, imported leaderboards) per metric and group level."""
+    rows = task.scores[task.scores["case"] == ""]
+    if rows.empty:
+        return None
+    keys = [name for name in score_table.group_columns(rows) if rows[name].nunique() > 1]
+    columns = [Column("Submission", "team")]
+    series: list[list[Cell]] = [list(task.order)]
+    for metric, spec in task.task.metrics.items():
+        mine = rows[rows["metric"] == metric]
+        for structure in dict.fromkeys(mine["structure"]):
+            for levels, part in mine[mine["structure"] == structure].groupby(keys) if keys else [((), mine)]:
+                values = part.drop_duplicates("submission").set_index("submission")["value"].reindex(task.order)
+                where = ", ".join(filter(None, [task.structure_title(structure), *map(str, levels)]))
+                unit = f" ({spec.unit_name})" if spec.unit_name else ""
+                columns.append(
+                    Column(
+                        f"{spec.name}{f', {where}' if where else ''}{unit}", "number", digits_for(values), spec.better
+                    )
+                )
+                series.append([float(value) for value in values])
+    if len(columns) == 1:
+        return None
+    return Table(
+        f"pooled-{slug(task.name)}",
+        "Values of whole test sets",
+        tuple(columns),
+        tuple(zip(*series, strict=True)),
+        "One value per submission and set of cases; the best of each column is bold.",
+    )
+
+
 def per_group(task: TaskResults, group: str, metric: str) -> Table | None:
     """Return the mean of one metric per submission and level of a group (centre, domain, sex, ...).
 

@@ -21,9 +21,9 @@ from medpodium.scoring.table import normalise
 teams = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("teams.py"))))
 
 
-def _results(tiny: Path, teams: list[str], **options: object) -> Results:
+def _results(tiny: Path, names: list[str], **options: object) -> Results:
     step = float(options.pop("step", 0.08))  # type: ignore[arg-type]
-    scores = normalise(teams.make_scores(teams, step=step), "test")
+    scores = normalise(teams.make_scores(names, step=step), "test")
     return gather.gather(registry.load(tiny), scores, **{"bootstrap": 120, **options})  # type: ignore[arg-type]
 
 

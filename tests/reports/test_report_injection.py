@@ -132,4 +132,4 @@ def test_svg_escapes_names(hostile: tuple[Path, Path]) -> None:
         tree = ElementTree.parse(path)
         words += " ".join(node.text or "" for node in tree.iter())
         assert not any(node.tag.endswith(("}script", "}img", "}foreignObject")) for node in tree.iter())
-    assert "<img src=x onerror" in words
+    assert "<img src=x on" in words  # long names are shortened in figures
