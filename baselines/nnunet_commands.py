@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from medpodium import console
+from medpodium.baselines.job_bar import JobBar
 from medpodium.baselines.options import FoldList, PerAxis, pairs
 
 _PATH = click.Path(path_type=Path)
@@ -40,27 +40,6 @@ def _choose(challenge: str, name: str | None, **overrides: Any) -> Any:
     from medpodium.challenges import registry
 
     return nnunet.choose(registry.load(challenge), name, overrides)
-
-
-class _Bar:
-    """Progress of a job on stderr."""
-
-    def __init__(self, bar: Any) -> None:
-        self.bar = bar
-        self.line = bar.add_task("starting", total=None)
-
-    def __call__(self, event: Mapping[str, Any]) -> None:
-        if event["event"] == "stage":
-            self.bar.update(self.line, description=event["name"], completed=0, total=None)
-        elif event["event"] == "epoch":
-            text = f"loss {event['loss']:.3f}"
-            self.bar.update(self.line, description=text, completed=event["done"], total=event["total"])
-        elif event["event"] == "case":
-            self.bar.update(self.line, description=event["name"], completed=event["done"], total=event["total"])
-
-    def converting(self, done: int, total: int) -> None:
-        """Show the conversion."""
-        self.bar.update(self.line, description="checking and converting", completed=done, total=total)
 
 
 @click.command(
@@ -116,7 +95,7 @@ def plan(challenge: str, name: str | None, as_json: bool, **options: Any) -> Non
         partial if partial in (None, "infer") else Path(partial),
     )
     with console.progress() as bar:
-        line = _Bar(bar)
+        line = JobBar(bar)
         planned = nnunet.plan(
             chosen, folders, Workspace.at(options["workspace"]), number=options["dataset_id"],
             regions=options["regions"], gpu_memory_gb=options["gpu_memory"], progress=line.converting, on_event=line,
@@ -174,7 +153,7 @@ def train(challenge: str, name: str | None, as_json: bool, **options: Any) -> No
     start = nnunet.Start(options["resume"], options["pretrained"], options["stem"], options["trust_checkpoint"])
     results = []
     with console.progress() as bar:
-        line = _Bar(bar)
+        line = JobBar(bar)
         for fold in chosen.baseline.folds:
             results.append(
                 nnunet.train(
@@ -222,7 +201,7 @@ def predict(challenge: str, as_json: bool, **options: Any) -> None:
     loaded = registry.load(challenge)
     options["image_patterns"] = pairs(options["image_patterns"], "--image-pattern")
     with console.progress() as bar:
-        result = nnunet.predict(loaded, on_event=_Bar(bar), **options)
+        result = nnunet.predict(loaded, on_event=JobBar(bar), **options)
     if as_json:
         console.print_json(result)
         return

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from medpodium import console
+from medpodium.baselines.job_bar import JobBar
 
 _PATH = click.Path(path_type=Path)
 
@@ -47,7 +48,13 @@ def transfer(suite: Path, as_json: bool, **options: Any) -> None:
         def show(run: transfers.Run, index: int, total: int) -> None:
             bar.update(line, description=f"{run.dataset.title} {run.model}", completed=index - 1, total=total)
 
-        outcomes = transfers.execute(loaded, Workspace.at(options["workspace"]), device=options["device"], on_run=show)
+        outcomes = transfers.execute(
+            loaded,
+            Workspace.at(options["workspace"]),
+            device=options["device"],
+            on_run=show,
+            on_event=JobBar(bar),
+        )
     _finish(loaded, outcomes, options["out"], as_json)
 
 
