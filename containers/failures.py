@@ -14,6 +14,7 @@ class RunCode(Code):
     GPU_MEMORY = "gpu-memory-limit"
     TIMEOUT = "timeout"
     NO_COMMAND = "no-command"
+    CANNOT_START = "cannot-start"
     PLATFORM = "platform-mismatch"
     PIDS = "pids-limit"
     FILE_LIMIT = "file-size-limit"
@@ -69,6 +70,7 @@ FIXES: dict[Code, str] = {
     RunCode.GPU_MEMORY: "stay below the challenge's graphics memory limit",
     RunCode.TIMEOUT: "make inference faster (fewer folds, no test-time augmentation, larger step) or skip heavy cases",
     RunCode.NO_COMMAND: "make sure the command of the protocol exists in the image and is executable",
+    RunCode.CANNOT_START: "make sure that the mounted folders, /proc, /sys and /dev are plain folders in the image",
     RunCode.PLATFORM: "build for linux/amd64: docker build --platform linux/amd64",
     RunCode.PIDS: "start fewer processes and threads (nnU-Net: -npp 0 -nps 0; set OMP_NUM_THREADS)",
     RunCode.FILE_LIMIT: "write smaller files (compressed label maps as uint8)",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -198,7 +199,9 @@ def take(client: Any, source: str, protocol: ContainerProtocol, team: str) -> tu
 
 
 def _tag(team: str, digest: str) -> str:
-    return f"medpodium/{re.sub('[^a-z0-9]+', '-', team.lower()).strip('-') or 'team'}:{digest.partition(':')[2][:16]}"
+    """Return a tag of this intake's own, so that dropping it never takes the image from another campaign."""
+    name = re.sub("[^a-z0-9]+", "-", team.lower()).strip("-") or "team"
+    return f"medpodium/{name}:{digest.partition(':')[2][:16]}-{secrets.token_hex(4)}"
 
 
 def _stop(found: list[Finding]) -> None:
@@ -207,7 +210,9 @@ def _stop(found: list[Finding]) -> None:
         raise UsageError(*errors_found, *(one for one in found if one.severity is not Severity.ERROR))
 
 
-def _from_archive(client: Any, path: Path, protocol: ContainerProtocol, team: str) -> tuple[Pinned, list[Finding]]:
+def _from_archive(
+    client: Any, path: Path, protocol: ContainerProtocol, team: str, tag: str | None = None
+) -> tuple[Pinned, list[Finding]]:
     max_bytes = parse_bytes(protocol.limits.image)
     held = archives.inspect(path, max_bytes=max_bytes, max_layers=int(parse_count(protocol.limits.layers)))
     config = held.config.get("config") or {}
@@ -221,7 +226,7 @@ def _from_archive(client: Any, path: Path, protocol: ContainerProtocol, team: st
     found = [*name_findings(protocol, team, held.tags, path.name), *lint(facts, protocol)]
     _stop(found)
     existed = _find(client, held.digest) is not None
-    tag = _tag(team, held.digest)
+    tag = tag or _tag(team, held.digest)
     _load(client, held, tag, max_bytes)
     image = _find(client, held.digest) or _find(client, tag)
     if image is None:
@@ -300,7 +305,7 @@ def verify(client: Any, pinned: Pinned, protocol: ContainerProtocol, team: str) 
     """
     image = _find(client, pinned.engine_id)
     if image is None and pinned.archive and Path(pinned.archive).is_file():
-        again, _ = _from_archive(client, Path(pinned.archive), protocol, team)
+        again, _ = _from_archive(client, Path(pinned.archive), protocol, team, pinned.tag)
         if again.digest != pinned.digest:
             text = f"{pinned.archive} now holds {again.digest}, not {pinned.digest}"
             raise infrastructure(EngineCode.IMAGE_CHANGED, team, text)

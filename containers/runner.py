@@ -33,6 +33,9 @@ from medpodium.containers.sandbox import LABEL, Sandbox, sandbox
 ENGINE_PATIENCE = 60.0
 """Seconds that a run waits for a lost engine to come back."""
 
+_OF_ONE_TEAM = (EngineCode.ENGINE_ERROR, EngineCode.IMAGE_ABSENT, EngineCode.IMAGE_CHANGED, EngineCode.INPUT_CHANGED)
+"""Failures of the machine that may have to do with one image only."""
+
 Report = Callable[[Submission, str, Finding | None], None]
 
 
@@ -123,8 +126,16 @@ class Runner:
             When the machine keeps failing; nothing is lost, the same call goes on later.
         """
         ordered = sorted(submissions, key=lambda one: (is_cascade(self.campaign.protocol(one.task)), one.id))
+        stuck: list[Finding] = []
         for submission in ordered:
-            self._run_submission(submission, report)
+            try:
+                self._run_submission(submission, report)
+            except InfrastructureError as error:
+                if error.findings[0].code not in _OF_ONE_TEAM:
+                    raise
+                stuck += error.findings  # an image that the engine cannot handle must not hold up the others
+        if stuck:
+            raise InfrastructureError(*stuck)
 
     def _run_submission(self, submission: Submission, report: Report | None) -> None:
         protocol = self.fit(self.campaign.protocol(submission.task))

@@ -38,6 +38,7 @@ class Attack:
     config: dict[str, Any] = field(default_factory=dict)
     scores: set[str] | None = None
     says: str = ""
+    links: dict[str, str] = field(default_factory=dict)
 
 
 def tries(*commands: str) -> str:
@@ -159,6 +160,11 @@ RUNTIME = {
     "d5-nothing-but-zero": Attack("exit 0", {"missing-output"}),
     "d6-complete-but-failed": Attack(f"{HONEST}; exit 7"),
     "d7-no-command": Attack("", {"no-command"}, config={}),
+    # Images that make the runtime stumble
+    "i1-input-is-a-file": Attack(HONEST, {"cannot-start"}, {"input": b"x"}),
+    "i2-proc-is-a-link": Attack(HONEST, {"cannot-start", "ok"}, links={"proc": "/output"}),
+    "i3-output-is-a-link": Attack(HONEST, {"cannot-start", "missing-output", "ok"}, links={"output": "/../../etc"}),
+    "i4-passwd-without-users": Attack(HONEST, {"ok"}, {"etc/passwd": b"\xff\xfe\0:::::"}),
 }
 """Name to attack; the predictions of ``drops`` are added by :func:`content`."""
 
@@ -254,7 +260,7 @@ def submit_all(tiny: Any, folder: Path, attacks: dict[str, Attack]) -> dict[str,
             files = {"other.sh": b"#!/bin/sh\n"}
         if name == "t9-root-by-setuid":
             files["suid"] = tiny.BUSYBOX.read_bytes()
-        blob = tiny.layer(files, busybox=False)
+        blob = tiny.layer(files, busybox=False, links=attack.links, folders=False)
         if name == "t9-root-by-setuid":
             blob = setuid(blob, "suid")
         archives[name] = tiny.archive(folder / f"{name}.tar", layers=[base, blob], config=attack.config)

@@ -119,7 +119,6 @@ def test_from_init_to_report(real: dict[str, Any], tiny: Any, docker_engine: Any
     medpodium("report", root, "--out", tmp_path / "report", "--bootstrap", 50)
     page = next((tmp_path / "report").glob("*.html")).read_text(encoding="utf-8")
     assert all(team in page for team in counts)
-    tiny.clean(docker_engine)
 
 
 def test_pseudonyms_reach_the_container_and_real_names_come_back(

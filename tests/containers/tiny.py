@@ -123,11 +123,13 @@ def cases(folder: Path, count: int = 2, prefix: str = "case") -> tuple[Path, Pat
     return images, references
 
 
-def layer(files: dict[str, bytes], *, busybox: bool = True, links: dict[str, str] | None = None) -> bytes:
+def layer(
+    files: dict[str, bytes], *, busybox: bool = True, links: dict[str, str] | None = None, folders: bool = True
+) -> bytes:
     """Return a layer with busybox, its applets and some files (executable)."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
-        for name in ("bin", "tmp", "input", "output", "workspace"):
+        for name in ("bin", "tmp", "input", "output", "workspace") if folders else ():
             info = tarfile.TarInfo(name)
             info.type, info.mode = tarfile.DIRTYPE, 0o755
             tar.addfile(info)
