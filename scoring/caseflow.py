@@ -11,16 +11,18 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from medpodium.challenges.definition import SegmentationTask
 from medpodium.challenges.findings import Finding, InfrastructureError
 from medpodium.scoring.scheduling import SchedulerCode
 from medpodium.scoring.segmentation import CaseJob, CaseScores, MaskFiles, Row, score_case
+
+if TYPE_CHECKING:  # this module is imported by every worker, which needs no tables
+    import pandas as pd
 
 ROW_COLUMNS = ("submission", "case", "structure", "metric", "value", "status")
 
@@ -119,6 +121,8 @@ class ScoreRows:
 
     def frame(self) -> pd.DataFrame:
         """Return all rows, cases in their order and rows of a case as they were added (:data:`ROW_COLUMNS`)."""
+        import pandas as pd
+
         codes = {name: np.frombuffer(held, dtype=np.intc) for name, held in self._codes.items()}
         order = np.argsort(codes["case"], kind="stable")
         columns: dict[str, npt.NDArray[np.object_] | npt.NDArray[np.float64]] = {

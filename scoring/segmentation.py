@@ -15,7 +15,6 @@ from medpodium.challenges.definition import SegmentationTask
 from medpodium.challenges.findings import Finding, MedpodiumError, has_errors
 from medpodium.challenges.metrics import MetricSpec
 from medpodium.scoring import table
-from medpodium.scoring.checking import check_files, check_prediction
 from medpodium.scoring.geometry import Geometry, GeometryTolerance, compare_geometry, compare_shape
 from medpodium.scoring.inflate import DEFAULT_LIMITS, OWN_FILES, ReadLimits
 from medpodium.scoring.mask_codes import MaskCode
@@ -221,6 +220,9 @@ def _check_labels(task: SegmentationTask, pair: Comparison, where: str, found: l
 
 def check_case(task: SegmentationTask, reference: MaskFiles, prediction: MaskFiles) -> list[Finding]:
     """Return everything that is wrong with one prediction, reasons for a low overlap included."""
+    # Here, as it brings scipy: scoring a case needs neither.
+    from medpodium.scoring.checking import check_files, check_prediction
+
     labels = {min(item.labels): name for name, item in task.structures.items() if item.label is not None}
     labels |= {label: f"label {label}" for label in task.known_labels - set(labels) if label}
     rules = task.geometry

@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from medpodium.challenges.findings import Code, Finding, UsageError
+
+if TYPE_CHECKING:  # workers that score masks need the statuses but no tables: 60 MB and a second each
+    import pandas as pd
 
 KEY_COLUMNS = ("challenge", "edition", "task", "submission", "case", "structure", "metric")
 COLUMNS = (*KEY_COLUMNS, "value", "status")
@@ -69,6 +71,8 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     UsageError
         If the file cannot be read or breaks the contract; every problem is a finding.
     """
+    import pandas as pd
+
     path = Path(path)
     try:
         if path.suffix.lower() == ".parquet":
@@ -117,6 +121,8 @@ def normalise(scores: pd.DataFrame, where: str) -> pd.DataFrame:
 
 
 def _numbers(column: pd.Series, where: str) -> pd.Series:
+    import pandas as pd
+
     text = column.astype(object)
     blank = text.isna() | text.astype(str).str.strip().str.lower().isin(["", "na", "nan", "none", "null"])
     # float() rounds correctly; the vectorised parser need not.
@@ -190,6 +196,8 @@ def write_scores(scores: pd.DataFrame, path: str | Path) -> Path:
 
 def concatenate(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """Join score tables; group columns that one lacks are empty there."""
+    import pandas as pd
+
     joined = pd.concat(list(tables), ignore_index=True)
     groups = group_columns(joined)
     joined[groups] = joined[groups].fillna("")
@@ -207,6 +215,8 @@ def to_challenger(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
     pandas.DataFrame
         Columns ``task, case, algorithm, value``; a missing score is an empty value.
     """
+    import pandas as pd
+
     rows = scores[scores["metric"] == metric]
     several = rows["task"].nunique() > 1
     names = [
@@ -228,6 +238,8 @@ def from_challenger(table: pd.DataFrame, metric: str, where: str = "challengeR t
 
     Each of its tasks becomes a structure of one task, the inverse of :func:`to_challenger`.
     """
+    import pandas as pd
+
     for name in ("case", "algorithm", "value"):
         if name not in table.columns:
             fix = "name the columns task, case, algorithm, value"
