@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from medpodium.challenges.findings import Finding, InfrastructureError, MedpodiumError
 from medpodium.challenges.steps import Direction
@@ -146,12 +148,18 @@ def _count(indices: Ints, counts: Floats) -> None:
             counts[row, indices[row, column]] += 1.0
 
 
-def one_blas_thread() -> threadpool_limits:
+@cache
+def _thread_pools() -> ThreadpoolController:
+    return ThreadpoolController()  # looking through the loaded libraries takes milliseconds: once is enough
+
+
+def one_blas_thread() -> AbstractContextManager[object]:
     """Return a context in which matrix products use one thread.
 
     They are small here, so BLAS threads would only wait for each other (and for the chunks' own threads).
     """
-    return threadpool_limits(1, user_api="blas")
+    limited: AbstractContextManager[object] = _thread_pools().limit(limits=1, user_api="blas")
+    return limited
 
 
 def _levels(array: ScoreArray, name: str | None) -> npt.NDArray[np.str_]:

@@ -112,10 +112,10 @@ def test_resampled_sets_agree_with_case_means_where_both_hold() -> None:
 
 @pytest.mark.slow
 def test_coverage_by_simulation(coverage: ModuleType) -> None:
-    """Reduced from ``benchmarks/coverage.py``: 150 data sets for each of its settings."""
-    simulations = 150
+    """Reduced from ``benchmarks/coverage.py``: 100 data sets for each of its settings."""
+    simulations = 100
     for setting in coverage.SETTINGS:
-        found = coverage.simulate(setting, simulations, 200, 1)
+        found = coverage.simulate(setting, simulations, 150, 1)
         three_errors = 3 * found.error
         assert found.simultaneous >= 0.95 - three_errors, setting.name
         assert found.marginal >= 0.95 - three_errors, setting.name
