@@ -132,7 +132,7 @@ def plan(challenge: str, name: str | None, as_json: bool, **options: Any) -> Non
 @click.option("--iterations", type=click.IntRange(1), help="Batches per epoch; nnU-Net's 250 by default.")
 @click.option("--learning-rate", type=float, help="Initial learning rate.")
 @click.option("--device", type=_DEVICES, default="auto", show_default=True)
-@click.option("--resume", is_flag=True, help="Go on from the last checkpoint.")
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint of every fold that has one.")
 @click.option("--pretrained", type=_PATH, help="Checkpoint to start from; every shape is checked.")
 @click.option("--stem", type=click.Choice(["repeat", "average"]), help="Weights of one channel over several.")
 @click.option("--trust-checkpoint", is_flag=True, help="Unpickle objects in the checkpoint; this can run code.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,15 +21,12 @@ def check_start(trainer: str, pretrained: Path | None, resume: bool) -> None:
     Raises
     ------
     UsageError
-        If a fine-tuning trainer has no checkpoint, or weights are given to a training that is resumed.
+        If a fine-tuning trainer has no checkpoint to start from, or the file is not there.
     """
     if trainer.endswith(FINE_TUNING) and pretrained is None and not resume:
         fix = f"give --pretrained CHECKPOINT, or use the trainer {trainer.removesuffix(FINE_TUNING)}"
         cause = f"{trainer} fine-tunes, but no checkpoint is given"
         raise refuse(BaselineCode.TRAINER, trainer, cause, fix)
-    if pretrained is not None and resume:
-        cause = "--resume goes on from its own checkpoint and cannot load --pretrained again"
-        raise refuse(BaselineCode.TRAINER, trainer, cause, "leave out one of the two")
     if pretrained is not None and not pretrained.is_file():
         raise refuse(BaselineCode.CHECKPOINT, pretrained, "no such file", "check the path of the checkpoint")
 
@@ -85,20 +81,21 @@ def train_here(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     """
     import torch
 
-    # Two threads per core make small networks on the CPU slower, not faster
-    torch.set_num_threads(os.cpu_count() or 1)
     trainer = build_trainer(job)
     trainer.initialize()
     loaded = None
-    if job["pretrained"]:
-        from medpodium.baselines.finetune import load_weights
-
-        loaded = load_weights(trainer.network, Path(job["pretrained"]), stem=job["stem"], trust=job["trust"]).as_dict()
-        emit("loaded", **loaded)
     folder = Path(trainer.output_folder)
     checkpoint = _checkpoint(folder) if job["resume"] else None
     if checkpoint is not None:
         trainer.load_checkpoint(str(checkpoint))
+    elif job["pretrained"]:
+        from medpodium.baselines.finetune import load_weights
+
+        loaded = load_weights(trainer.network, Path(job["pretrained"]), stem=job["stem"], trust=job["trust"]).as_dict()
+        emit("loaded", **loaded)
+    elif job["trainer"].endswith(FINE_TUNING):
+        fix = "give --pretrained CHECKPOINT; with --resume it is used by folds that have not started"
+        raise refuse(BaselineCode.TRAINER, folder, "no checkpoint to go on from, and none to fine-tune", fix)
     start = trainer.current_epoch
     seconds = _report_epochs(trainer, emit)
     if trainer.current_epoch < trainer.num_epochs:

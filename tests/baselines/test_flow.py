@@ -84,6 +84,13 @@ def test_training_reports_what_it_did(trained: dict[str, Any]) -> None:
         assert all(bool(torch.isfinite(value).all()) for value in weights.values())
 
 
+def test_a_finished_training_is_not_repeated(trained: dict[str, Any], tiny: Any, run: Any) -> None:
+    workspace = ("--workspace", trained["workspace"], "--trainer", "STUNetTrainer_small")
+    (fold,) = run("baseline", "train", tiny.challenge, *workspace, *QUICK, "--resume")["folds"]
+    assert fold["resumed_at"] == 1
+    assert fold["seconds_per_epoch"] is None
+
+
 def test_scored_ranked_and_reported_beside_two_teams(
     predictions: dict[str, Path], tiny: Any, run: Any, tmp_path: Path
 ) -> None:

@@ -81,7 +81,5 @@ class TestWithNnunet:
 
         with pytest.raises(UsageError, match="STUNetTrainer_base_ft fine-tunes, but no checkpoint is given"):
             check_start("STUNetTrainer_base_ft", None, resume=False)
-        with pytest.raises(UsageError, match="cannot load --pretrained again"):
-            check_start("STUNetTrainer_base_ft", tmp_path, resume=True)
         with pytest.raises(UsageError, match="no such file"):
             check_start("STUNetTrainer_base_ft", tmp_path / "none.pth", resume=False)
