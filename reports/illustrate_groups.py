@@ -216,7 +216,7 @@ def _gaps(task: TaskResults, group: str, panel: Panel) -> list[Block]:
     found = task.table("domain_gap", panel)
     found = found[found["group"] == group] if not found.empty else found
     levels = list(dict.fromkeys(found["level"])) if not found.empty else []
-    if not 2 <= len(levels) <= _GAP_LEVELS:
+    if not 1 <= len(levels) <= _GAP_LEVELS:
         return []
     blocks: list[Block] = []
     for level in levels[:1] if len(levels) == 2 else levels:

@@ -29,7 +29,7 @@ def _results(tiny: Path, names: list[str], **options: object) -> Results:
 
 @pytest.fixture(scope="module")
 def clear(tiny: Path) -> Results:
-    return _results(tiny, ["good", "middling", "poor"])
+    return _results(tiny, ["good", "middling", "poor"], step=0.2)
 
 
 def _words(document: Document) -> str:
@@ -102,7 +102,7 @@ def test_the_checklist_covers_every_field_and_marks_what_is_missing(clear: Resul
 
 def test_per_structure_means_are_the_means(clear: Results) -> None:
     table = next(table for table in sections.assemble(clear, every=False).tables() if table.id == "scores-organs-dice")
-    raw = teams.make_scores(["good", "middling", "poor"])
+    raw = teams.make_scores(["good", "middling", "poor"], step=0.2)
     truth = raw[raw["metric"] == "dice"].groupby(["submission", "structure"])["value"].mean()
     told = table.frame().set_index(["submission", "structure"])["mean"]
     pd.testing.assert_series_equal(told.sort_index(), truth.sort_index(), check_names=False, rtol=1e-12)
