@@ -114,6 +114,7 @@ class Prepared:
     """
 
     def __init__(self, array: ScoreArray, steps: Sequence[Step], *, compat: bool = False) -> None:
+        self._made_of = (array, tuple(steps), compat)
         array = _squeeze(array, steps)
         self._steps = check_steps(steps, array)
         self._first = next(index for index, step in enumerate(self._steps) if _collapses_cases(step))
@@ -122,6 +123,10 @@ class Prepared:
         self._array = self._through(array, 0, self._first if self._joint is None else self._joint)
         self._step = collapsing_step(self._steps[self._first])
         self._reducer = CaseReducer(self._array, self._step, unique=compat) if self._joint is None else None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # A worker elsewhere prepares again what cannot travel; the same input gives the same bits.
+        return _prepared, self._made_of
 
     @property
     def array(self) -> ScoreArray:
@@ -312,3 +317,7 @@ def rank_scores(
     array, findings = build(scores, task, directions, missing=missing, worst=worst, submissions=submissions)
     ranking = rank_array(array, parse_steps(steps), task=task, recipe=recipe)
     return replace(ranking, findings=(*findings, *ranking.findings))
+
+
+def _prepared(array: ScoreArray, steps: Sequence[Step], compat: bool) -> Prepared:
+    return Prepared(array, steps, compat=compat)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import random
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,12 +16,17 @@ import pandas as pd
 import psutil
 import pytest
 import SimpleITK
+from click.testing import CliRunner
 
 from medpodium.challenges import registry
 from medpodium.challenges.findings import InfrastructureError
+from medpodium.cli import main
 from medpodium.scoring import engine, table
+from medpodium.scoring.assemble import build
+from medpodium.scoring.bootstrap import bootstrap
 from medpodium.scoring.caseflow import ScoreRows
 from medpodium.scoring.dask_scheduler import DaskScheduler
+from medpodium.scoring.recipe import Prepared
 from medpodium.scoring.scheduling import Bound, LocalScheduler, Needs, Scheduler, ThreadScheduler
 
 pytestmark = pytest.mark.slow
@@ -196,16 +200,24 @@ def test_memory_of_the_client_stays_flat(scheduler: Scheduler) -> None:
 
 def test_ranking_is_the_same_bytes_anywhere(small: Path, cluster: Any, tmp_path: Path) -> None:
     _score(small, LocalScheduler(1), tmp_path / "scores.csv")
-    command = [sys.executable, "-m", "medpodium.cli", "rank", small / "rules.yaml", tmp_path / "scores.csv"]
     boards = []
-    for name, more in (("here", []), ("there", ["--scheduler", cluster.scheduler_address])):
-        folder = tmp_path / name
-        arguments = [*command, "--bootstrap", "1500", "--out", folder / "board.csv", "--evidence", folder / "evidence"]
-        subprocess.run(list(map(str, [*arguments, *more])), check=True, capture_output=True)
-        files = sorted(path for path in folder.rglob("*.csv"))
-        boards.append({path.relative_to(folder).as_posix(): path.read_bytes() for path in files})
+    for more in ([], ["--scheduler", cluster.scheduler_address]):
+        out = tmp_path / f"board{len(boards)}.csv"
+        arguments = ["rank", small / "rules.yaml", tmp_path / "scores.csv", "--bootstrap", "1500", "--out", out, *more]
+        result = CliRunner().invoke(main, list(map(str, arguments)))
+        assert result.exit_code == 0, result.output
+        boards.append(out.read_bytes())
     assert boards[0] == boards[1]
-    assert len(boards[0]) > 3
+    # and every resample, not only what the leaderboard shows of them
+    directions = {"dice": "higher", "nsd": "higher"}
+    array, _ = build(table.read_scores(tmp_path / "scores.csv"), "it", directions)
+    prepared = Prepared(array, registry.load(small / "rules.yaml").recipes["means"].steps)
+    here = bootstrap(prepared, 1500, seed=5, task="it", workers=2)
+    with DaskScheduler(cluster.scheduler_address) as there:
+        far = bootstrap(prepared, 1500, seed=5, task="it", scheduler=there)
+    assert here.ranks.tobytes() == far.ranks.tobytes()
+    assert here.values.tobytes() == far.values.tobytes()
+    assert here.taus.tobytes() == far.taus.tobytes()
 
 
 def test_nobody_answers() -> None:

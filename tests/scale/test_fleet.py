@@ -54,7 +54,7 @@ def test_runs_on_workers_give_what_runs_here_give(
     campaign = tiny.campaign(tmp_path, count=4)
     failing = f"case $(ls /input) in case3*) exit 7;; esac; {tiny.GOOD}"
     for team, script in (("good", tiny.GOOD), ("failing", failing)):
-        athome.submit(docker_engine, campaign, str(tiny.archive(tmp_path / f"{team}.tar", script)), team)
+        athome.submit(docker_engine, campaign, str(tiny.archive(tmp_path / f"{team}.tar", script)), team, None)
     runner = Runner(None, campaign)
     seen = []
     with runner.session():
@@ -79,7 +79,7 @@ def test_without_a_gpu_worker_nothing_starts(
     from medpodium.containers import athome
 
     campaign = tiny.campaign(tmp_path, count=1, limits={"gpus": "1"})
-    athome.submit(docker_engine, campaign, str(tiny.archive(tmp_path / "team.tar")), "team")
+    athome.submit(docker_engine, campaign, str(tiny.archive(tmp_path / "team.tar")), "team", None)
     runner = Runner(None, campaign)
     with runner.session(), pytest.raises(InfrastructureError, match=r"no-worker-with-resource"):
         Fleet(runner, scheduler).run(campaign.submissions())
