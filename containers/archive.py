@@ -20,7 +20,7 @@ from medpodium.containers.failures import printable
 _CHUNK = 1 << 20
 _SMALL = 1 << 20
 _MAX_KEPT = 64 << 20
-_MAX_MEMBERS = 20_000
+_MAX_MEMBERS = 2_000  # docker save writes about four per layer
 _MAX_HEADER = 1 << 20
 _SLACK = 256 << 20
 
