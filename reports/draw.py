@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -45,7 +46,9 @@ def draw(plot: Plot, endings: Sequence[str]) -> dict[str, bytes]:
 
     made: dict[str, bytes] = {}
     style: Any = STYLE
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context(style), warnings.catch_warnings():
+        # A name in another script: SVG is set by the reader's own fonts; elsewhere a box stands for the glyph.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = plot.function(**plot.arguments)
         canvas: Any = FigureCanvasAgg(figure)
         renderer = canvas.get_renderer()
