@@ -22,7 +22,7 @@ def test_frozen_definition_is_the_same_for_every_built_in_challenge(tmp_path: Pa
 
     for number, name in enumerate(registry.names()):
         source, _ = registry.locate(name)
-        for edition in source.editions or ["1"]:
+        for edition in dict.fromkeys([*source.editions[:1], *source.editions[-1:]]) or ["1"]:
             loaded = registry.load(f"{name}/{edition}") if source.editions else registry.load(name)
             root = tmp_path / f"{number}-{edition}"
             made = campaigns.create(root, loaded, Manifest(str(tmp_path), "", ()))
