@@ -181,6 +181,7 @@ class PairMeasures:
         self.z_ranges = reference.z_ranges(z_first, z_stop)
         self._confusions: dict[tuple[int, int], Ints] = {(0, self.array.shape[0]): counts}
         self._surfaces: dict[Kind, Surfaces] = {}
+        self._pairs: dict[tuple[int, Kind], SurfaceDistances] = {}
 
     def overlap(self, structure: int) -> Overlap:
         """Return the overlap counts of a structure, within its slices."""
@@ -205,8 +206,10 @@ class PairMeasures:
         reference = self.reference
         if kind not in self._surfaces:
             self._surfaces[kind] = reference.surfaces_of(self.array, self._rows, kind, self.z_ranges)
-        first = reference.surfaces(kind, self.z_ranges)
-        return distances(first, self._surfaces[kind], structure, reference.axis_order)
+        if (structure, kind) not in self._pairs:  # kept, as every metric of a structure shares its distances
+            first = reference.surfaces(kind, self.z_ranges)
+            self._pairs[structure, kind] = distances(first, self._surfaces[kind], structure, reference.axis_order)
+        return self._pairs[structure, kind]
 
     def _joint_counts(self, start: int, stop: int) -> tuple[Ints, Ints, Ints]:
         """Count label combinations in the slices ``start <= z < stop``."""

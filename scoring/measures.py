@@ -59,6 +59,18 @@ _LESION_COUNTS = {
 }
 
 
+def _label_counts(labels: outline.Volume) -> npt.NDArray[np.int64]:
+    """Return the number of voxels of every label from 0 to 65535.
+
+    Slice by slice, because ``bincount`` first widens what it is given to eight bytes per voxel.
+    """
+    counts = np.zeros(65536, np.int64)
+    for slab in labels:
+        found = np.bincount(slab.ravel())
+        counts[: found.size] += found
+    return counts
+
+
 @dataclass(frozen=True, eq=False)
 class Volume:
     """The structures of one mask on its grid.
@@ -148,7 +160,7 @@ class CaseMeasures:
     def _reference_voxels(self) -> dict[str, int]:
         if self.reference.labels is None:
             return {name: int(case.array.sum()) for name, case in self._apart.items()}
-        counts = np.bincount(self.reference.labels.ravel(), minlength=65536)
+        counts = _label_counts(self.reference.labels)
         return {name: int(counts[list(item.labels)].sum()) for name, item in self.task.structures.items()}
 
     def against(self, prediction: Volume) -> Comparison:
@@ -184,7 +196,7 @@ class Comparison:
         pair, _ = next(iter(self._pairs.values()))
         if not pair.confusion[:, -1].any():
             return []
-        present = np.flatnonzero(np.bincount(self._prediction.labels.ravel()))
+        present = np.flatnonzero(_label_counts(self._prediction.labels))
         return [int(label) for label in present if int(label) not in self._case.task.known_labels]
 
     def value(self, spec: MetricSpec, structure: str, tolerance_mm: float | None) -> float:

@@ -178,3 +178,11 @@ def test_far_search_finds_what_brute_force_finds() -> None:
     found = np.sqrt(((offsets * spacing) ** 2).sum(axis=1))
     gaps = (queries[:, None].astype(float) - targets[None]) * spacing
     np.testing.assert_allclose(found, np.sqrt((gaps**2).sum(axis=2)).min(axis=1), rtol=1e-12)
+
+
+def test_all_metrics_of_a_structure_share_one_search() -> None:
+    mask = cube((8, 8, 8), (2, 2, 2), 3)
+    pair = measure_pair(mask, mask, (1, 1, 1), ONE)
+    assert pair.surfels(0) is pair.surfels(0)
+    assert pair.borders(0) is pair.borders(0)
+    assert pair.surfels(0) is not pair.borders(0)
