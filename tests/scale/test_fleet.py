@@ -9,12 +9,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 from medpodium.challenges.findings import InfrastructureError
 from medpodium.containers.fleet import Fleet
 from medpodium.containers.runner import Runner
 from medpodium.scoring.dask_scheduler import DaskScheduler
+from medpodium.scoring.masks import read_mask
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -66,8 +68,8 @@ def test_runs_on_workers_give_what_runs_here_give(
     assert (table["attempts"] == 1).all()
     folder = campaign.predictions_dirs("segmentation")["good"]
     for number in (1, 2, 3, 4):
-        found = (folder / f"case{number}.nii.gz").read_bytes()
-        assert found == (tmp_path / "labels" / f"case{number}.nii.gz").read_bytes()
+        found = read_mask(folder / f"case{number}.nii.gz").array
+        assert np.array_equal(found, read_mask(tmp_path / "labels" / f"case{number}.nii.gz").array)
     assert not list((campaign.root / "work").iterdir())
     assert not any(campaign.pending(entry) for entry in campaign.submissions())
     campaign.close()
