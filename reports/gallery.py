@@ -92,9 +92,14 @@ def make_gallery(task: TaskResults, sources: Sources, most: int = MOST) -> Galle
             kept = [pick for pick in chosen if pick[3] != unwanted]
             gallery.left_out += len(chosen) - len(kept)
             chosen = kept
-    gallery.left_out += max(0, len(chosen) - most)
+    if len(chosen) > most:
+        # Every submission keeps the same number of pictures.
+        share = max(1, most // len({pick[0] for pick in chosen}))
+        kept = [pick for name in task.order for pick in [one for one in chosen if one[0] == name][:share]]
+        gallery.left_out += len(chosen) - len(kept)
+        chosen = kept
     reader = _Reader(task, sources)
-    for submission, panel, case, which, value in chosen[:most]:
+    for submission, panel, case, which, value in chosen:
         try:
             png = reader.picture(submission, panel.structure, case)
         except MedpodiumError as error:
@@ -287,7 +292,7 @@ def draw_slice(
     at = best_slice(reference, prediction)
     rows, columns = _crop(reference[at] | prediction[at], spacing[1:])
     tile = np.zeros(reference.shape[1:]) if image is None else image[at].astype(float)
-    low, high = window or _percentiles(tile)
+    low, high = (0.0, 1.0) if image is None else window or _percentiles(tile)
     style: Any = STYLE
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(2.6, 2.6), facecolor="black")

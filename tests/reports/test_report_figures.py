@@ -157,3 +157,4 @@ def test_the_slice_with_the_most_disagreement_is_shown() -> None:
 
     with Image.open(io.BytesIO(png)) as image:
         assert image.size == (286, 286)
+        assert image.convert("RGB").getpixel((2, 2)) == (0, 0, 0)
