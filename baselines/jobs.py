@@ -16,11 +16,12 @@ from typing import Any
 
 from medpodium.baselines.failures import BaselineCode, broken
 from medpodium.baselines.workspace import Workspace
-from medpodium.challenges.findings import Finding, MedpodiumError, Severity
+from medpodium.challenges.findings import Finding, InfrastructureError, MedpodiumError, Severity, UsageError
 
 MARK = "@@medpodium "
 """Start of a line of the worker that is an event, not text."""
 
+_ERRORS: dict[int, type[MedpodiumError]] = {2: UsageError, 3: InfrastructureError}
 OnEvent = Callable[[Mapping[str, Any]], None]
 
 
@@ -79,7 +80,7 @@ def run_job(
                     continue
                 event = json.loads(line[len(MARK) :])
                 if event["event"] == "findings":
-                    raise MedpodiumError(*map(_finding, event["findings"]))
+                    raise _ERRORS.get(event["exit_code"], MedpodiumError)(*map(_finding, event["findings"]))
                 if event["event"] == "result":
                     result = event["result"]
                 elif on_event is not None:

@@ -40,7 +40,7 @@ def main() -> None:
     try:
         emit("result", result=work(request["kind"], request["job"]))
     except MedpodiumError as error:
-        emit("findings", findings=[finding.as_dict() for finding in error.findings])
+        emit("findings", exit_code=int(error.exit_code), findings=[item.as_dict() for item in error.findings])
 
 
 if __name__ == "__main__":
