@@ -182,17 +182,13 @@ class PairMeasures:
         self._confusions: dict[tuple[int, int], Ints] = {(0, self.array.shape[0]): counts}
         self._surfaces: dict[Kind, Surfaces] = {}
         self._pairs: dict[tuple[int, Kind], SurfaceDistances] = {}
+        self._overlaps: dict[int, Overlap] = {}
 
     def overlap(self, structure: int) -> Overlap:
         """Return the overlap counts of a structure, within its slices."""
-        start, stop = (int(z) for z in self.z_ranges[structure])
-        if (start, stop) not in self._confusions:
-            self._confusions[start, stop] = self._joint_counts(start, stop)[0]
-        counts = self._confusions[start, stop]
-        index = self.reference.index_of[list(self.reference.structures[structure])]
-        both = int(counts[np.ix_(index, index)].sum())
-        voxel_ml = float(np.prod(self.reference.spacing_zyx)) / 1000
-        return Overlap(both, int(counts[:, index].sum()) - both, int(counts[index].sum()) - both, voxel_ml)
+        if structure not in self._overlaps:
+            self._overlaps[structure] = self._overlap(structure)
+        return self._overlaps[structure]
 
     def surfels(self, structure: int) -> SurfaceDistances:
         """Return the distances between surfaces made of surface elements (``surfel-area``)."""
@@ -210,6 +206,16 @@ class PairMeasures:
             first = reference.surfaces(kind, self.z_ranges)
             self._pairs[structure, kind] = distances(first, self._surfaces[kind], structure, reference.axis_order)
         return self._pairs[structure, kind]
+
+    def _overlap(self, structure: int) -> Overlap:
+        start, stop = (int(z) for z in self.z_ranges[structure])
+        if (start, stop) not in self._confusions:
+            self._confusions[start, stop] = self._joint_counts(start, stop)[0]
+        counts = self._confusions[start, stop]
+        index = self.reference.index_of[list(self.reference.structures[structure])]
+        both = int(counts[np.ix_(index, index)].sum())
+        voxel_ml = float(np.prod(self.reference.spacing_zyx)) / 1000
+        return Overlap(both, int(counts[:, index].sum()) - both, int(counts[index].sum()) - both, voxel_ml)
 
     def _joint_counts(self, start: int, stop: int) -> tuple[Ints, Ints, Ints]:
         """Count label combinations in the slices ``start <= z < stop``."""

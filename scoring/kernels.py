@@ -16,13 +16,14 @@ make these loops, and those of :mod:`medpodium.scoring.tracing`, fast:
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from medpodium.scoring.compiled import kernel, part
 
 _BLOCK = 8
 """Rows looked at together first: most are empty, and one long loop over machine words is the fastest there is."""
 
 
-@njit(cache=True, nogil=True)
+@part
 def _any(words, start, stop):  # type: ignore[no-untyped-def]
     seen = np.uint64(0)
     for word in words[start:stop]:
@@ -30,7 +31,7 @@ def _any(words, start, stop):  # type: ignore[no-untyped-def]
     return seen != 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def row_extents(volume):  # type: ignore[no-untyped-def]
     """Find the labelled part of every row.
 
@@ -80,7 +81,7 @@ def row_extents(volume):  # type: ignore[no-untyped-def]
     return start, stop
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def joint_counts(reference, prediction, reference_rows, prediction_rows, index_of, n_indices):  # type: ignore[no-untyped-def]
     """Count every combination of reference label and predicted label, and find the reference's slices.
 

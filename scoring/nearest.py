@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from medpodium.scoring.compiled import kernel, part
 
 REACH = 32
 """The near search sees offsets ``|dx| < REACH`` in a row (half a machine word)."""
@@ -44,7 +46,7 @@ _trailing_zeros: Any = intrinsic(_count_trailing)
 _leading_zeros: Any = intrinsic(_count_leading)
 
 
-@njit(cache=True, nogil=True)
+@part
 def bounds(points):  # type: ignore[no-untyped-def]
     """Return the smallest and largest coordinate of ``points`` per axis, shape (2, 3)."""
     box = np.empty((2, 3), np.int64)
@@ -58,7 +60,7 @@ def bounds(points):  # type: ignore[no-untyped-def]
     return box
 
 
-@njit(cache=True, nogil=True)
+@part
 def bit_grid(points, box):  # type: ignore[no-untyped-def]
     """Return the points as bits, shape (nz * ny, words): bit ``x - x_min + 64`` of row ``(z - z_min, y - y_min)``."""
     n_words = (box[1, 2] - box[0, 2] + 64) // 64 + 3
@@ -71,7 +73,7 @@ def bit_grid(points, box):  # type: ignore[no-untyped-def]
     return grid
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def near_distances(queries, weights, codes, targets, row_steps, row_squares, x_squares, ranks, n_ranks, limit):  # type: ignore[no-untyped-def]
     """Find each query's nearest target among nearby ones, summed up per distinct distance.
 
@@ -170,7 +172,7 @@ def tile_shifts(n_targets: int, spacing_zyx: tuple[float, float, float]) -> npt.
     return np.array([max(0, round(math.log2(edge / s))) for s in spacing_zyx], np.int64)
 
 
-@njit(cache=True, nogil=True)
+@part
 def _tiles(points, shifts):  # type: ignore[no-untyped-def]
     """Sort points into tiles of ``2 ** shifts`` voxels; return them with tile offsets and tight bounding boxes."""
     box = bounds(points)
@@ -210,7 +212,7 @@ def _tiles(points, shifts):  # type: ignore[no-untyped-def]
     return ordered, offsets[: n_tiles + 1], boxes
 
 
-@njit(cache=True, nogil=True)
+@part
 def _length(first, second, spacing):  # type: ignore[no-untyped-def]
     dz = (first[0] - second[0]) * spacing[0]
     dy = (first[1] - second[1]) * spacing[1]
@@ -218,7 +220,7 @@ def _length(first, second, spacing):  # type: ignore[no-untyped-def]
     return math.sqrt(dz * dz + dy * dy + dx * dx)
 
 
-@njit(cache=True, nogil=True)
+@part
 def _square_to_box(z, y, x, boxes, tile, sz, sy, sx):  # type: ignore[no-untyped-def]
     """Return the squared distance from a point to a tile's bounding box."""
     dz = max(boxes[0, tile] - z, z - boxes[3, tile], 0.0) * sz
@@ -227,7 +229,7 @@ def _square_to_box(z, y, x, boxes, tile, sz, sy, sx):  # type: ignore[no-untyped
     return dz * dz + dy * dy + dx * dx
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def far_offsets(queries, targets, shifts, spacing):  # type: ignore[no-untyped-def]
     """Find each query's nearest target, however far.
 

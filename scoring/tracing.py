@@ -12,10 +12,11 @@ in a volume cropped there.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from medpodium.scoring.compiled import kernel, part
 
 
-@njit(cache=True, nogil=True)
+@part
 def _structures_of_slice(z, layers, z_start, z_stop, out):  # type: ignore[no-untyped-def]
     """Write the label-to-structure table that holds in slice ``z``: limited structures vanish outside theirs."""
     for g in range(layers.shape[0]):
@@ -24,7 +25,7 @@ def _structures_of_slice(z, layers, z_start, z_stop, out):  # type: ignore[no-un
             out[g, label] = s if s > 0 and z_start[s - 1] <= z < z_stop[s - 1] else 0
 
 
-@njit(cache=True, nogil=True)
+@part
 def _is_limited(nz, z_start, z_stop):  # type: ignore[no-untyped-def]
     """Tell whether any structure is limited to some of the slices."""
     limited = False
@@ -33,7 +34,7 @@ def _is_limited(nz, z_start, z_stop):  # type: ignore[no-untyped-def]
     return limited
 
 
-@njit(cache=True, nogil=True)
+@part
 def _is_cut(z, nz, z_start, z_stop):  # type: ignore[no-untyped-def]
     """Tell whether a structure's limit lies between slices ``z - 1`` and ``z``, inside the volume."""
     cut = False
@@ -42,7 +43,7 @@ def _is_cut(z, nz, z_start, z_stop):  # type: ignore[no-untyped-def]
     return cut
 
 
-@njit(cache=True, nogil=True)
+@part
 def _first_room(start, stop):  # type: ignore[no-untyped-def]
     """Return output arrays that nearly always suffice; memory never written to is never taken from the machine."""
     size = 1024
@@ -52,7 +53,7 @@ def _first_room(start, stop):  # type: ignore[no-untyped-def]
     return np.empty((size, 3), np.int16), np.empty(size, np.uint8), np.empty(size, np.int16)
 
 
-@njit(cache=True, nogil=True)
+@part
 def _room(points, codes, owners, n, more):  # type: ignore[no-untyped-def]
     """Return the three output arrays, grown when ``more`` further entries may not fit."""
     if n + more <= codes.size:
@@ -70,7 +71,7 @@ def _room(points, codes, owners, n, more):  # type: ignore[no-untyped-def]
     return new_points, new_codes, new_owners
 
 
-@njit(cache=True, nogil=True)
+@part
 def _extent_around(start, stop, z, y, nx):  # type: ignore[no-untyped-def]
     """Return the joint extent of the rows ``(z-1, y-1), (z-1, y), (z, y-1), (z, y)``; ``(nx, 0)`` if all empty."""
     lo = nx
@@ -83,7 +84,7 @@ def _extent_around(start, stop, z, y, nx):  # type: ignore[no-untyped-def]
     return lo, hi
 
 
-@njit(cache=True, nogil=True)
+@part
 def _copy_row(volume, z, y, lo, hi, out):  # type: ignore[no-untyped-def]
     """Copy voxels ``lo <= x < hi`` of a row to ``out[1:]`` with one background voxel on either side."""
     n = hi - lo
@@ -98,7 +99,7 @@ def _copy_row(volume, z, y, lo, hi, out):  # type: ignore[no-untyped-def]
     out[n + 1] = 0
 
 
-@njit(cache=True, nogil=True)
+@part
 def _neighbour_codes(quad, width, tallest, owner, others, outside):  # type: ignore[no-untyped-def]
     """Compare the eight voxels around every corner of a row, with vector instructions only.
 
@@ -124,7 +125,7 @@ def _neighbour_codes(quad, width, tallest, owner, others, outside):  # type: ign
         others[i] = max(rest, max(d[i] if d[i] != o else none, d[i + 1] if d[i + 1] != o else none))
 
 
-@njit(cache=True, nogil=True)
+@part
 def _put(points, codes, owners, n, z, y, x, code, owner):  # type: ignore[no-untyped-def]
     points[n, 0] = z
     points[n, 1] = y
@@ -133,7 +134,7 @@ def _put(points, codes, owners, n, z, y, x, code, owner):  # type: ignore[no-unt
     owners[n] = owner
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def surface_elements(volume, rows, layers, z_start, z_stop):  # type: ignore[no-untyped-def]
     """Find the surface elements (surfels) of every structure.
 
@@ -229,7 +230,7 @@ def surface_elements(volume, rows, layers, z_start, z_stop):  # type: ignore[no-
     return points[:n], codes[:n], owners[:n]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def border_voxels(volume, rows, layers, z_start, z_stop):  # type: ignore[no-untyped-def]
     """Find the border voxels of every structure: those with one of six neighbours outside it.
 
@@ -315,7 +316,7 @@ def border_voxels(volume, rows, layers, z_start, z_stop):  # type: ignore[no-unt
     return points[:n], codes[:n], owners[:n]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def group_by_owner(points, codes, owners, n_structures):  # type: ignore[no-untyped-def]
     """Sort points by structure, keeping scan order within each (a counting sort).
 
