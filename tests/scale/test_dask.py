@@ -59,7 +59,9 @@ def cluster() -> Iterator[Any]:
         "distributed.scheduler.allowed-failures": 1,
         "distributed.comm.timeouts.connect": "120s",
         "distributed.worker.multiprocessing-method": "forkserver",
-        "distributed.worker.preload": [],
+        # The scheduler's own diary, in this process here, fills up to 100,000 entries otherwise.
+        "distributed.admin.log-length": 500,
+        "distributed.admin.low-level-log-length": 500,
     }
     with (
         dask.config.set(patient),
@@ -192,7 +194,7 @@ def test_memory_of_the_client_stays_flat(scheduler: Scheduler) -> None:
     assert len(rows) == number * 30
     assert most_under_way <= 3 * 16
     table_bytes = 28 * 30 * (number - 2_000)
-    assert seen[number] - seen[2_000] < 2 * table_bytes + 40_000_000
+    assert seen[number] - seen[2_000] < table_bytes + 40_000_000
     frame = rows.frame()
     assert list(frame["case"].iloc[[0, 30, -1]]) == ["case 0", "case 1", "case 19999"]
     assert frame["value"].iloc[30 * 98] == 1 / 97
