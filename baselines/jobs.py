@@ -72,7 +72,7 @@ def run_job(
             raise RuntimeError("the worker has no pipes")
         process.stdin.write(json.dumps({"kind": kind, "job": dict(job)}))
         process.stdin.close()
-        with log.open("w", encoding="utf-8") as stream:
+        with log.open("w", encoding="utf-8", buffering=1) as stream:
             for line in process.stdout:
                 if not line.startswith(MARK):
                     stream.write(line)
