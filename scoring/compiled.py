@@ -11,6 +11,10 @@ from typing import Any
 
 from numba import njit
 
+# numba's type stubs do not know the options that leave out wrappers
+_KERNEL: dict[str, Any] = {"nogil": True, "no_cfunc_wrapper": True}
+_PART: dict[str, Any] = {"nogil": True, "no_cfunc_wrapper": True, "no_cpython_wrapper": True}
+
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function that Python calls, and keep it on disk.
@@ -20,10 +24,10 @@ def kernel(function: Callable[..., Any]) -> Any:
     kept holds the :data:`part` functions it calls, too.
     """
     try:
-        return njit(cache=True, nogil=True, no_cfunc_wrapper=True)(function)
+        return njit(cache=True, **_KERNEL)(function)
     except RuntimeError:  # "no locator available": nowhere to keep it
-        return njit(nogil=True, no_cfunc_wrapper=True)(function)
+        return njit(**_KERNEL)(function)
 
 
-part: Any = njit(nogil=True, no_cfunc_wrapper=True, no_cpython_wrapper=True)
+part: Any = njit(**_PART)
 """Compile a function that only compiled functions call."""
