@@ -112,7 +112,7 @@ def write_truth(challenge: Challenge, task: str, references: Path, cases: Path |
         cause = f"task {task!r} is a {rules.kind} task: its values are computed elsewhere"
         raise UsageError(Finding(PlatformCode.TASK_KIND, challenge.reference, cause, "choose a task with predictions"))
     folder.mkdir(parents=True, exist_ok=True)
-    writer = YAML(typ="safe", pure=True)
+    writer: Any = YAML(typ="safe", pure=True)
     # Structures and metrics keep their order: it is the order of the score table.
     writer.sort_base_mapping_type_on_output = False
     with (folder / "challenge.yaml").open("w", encoding="utf-8", newline="\n") as stream:
