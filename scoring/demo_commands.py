@@ -33,7 +33,8 @@ def demo(folder: Path, cases: int, seed: int, as_json: bool) -> None:
         ["score", maker.CHALLENGE, "--references", str(places["references"]), "--cases", str(places["cases"])]
         + ["--resources", str(places["resources"]), "--out", str(scores)]
         + [part for team in teams for part in ("--predictions", team)],
-        ["rank", maker.CHALLENGE, str(scores), "--out", str(leaderboard), "--evidence", str(folder / "evidence")],
+        # The report collects the evidence itself and keeps its tables in report/data.
+        ["rank", maker.CHALLENGE, str(scores), "--out", str(leaderboard)],
         ["report", maker.CHALLENGE, str(scores), "--out", str(folder / "report")],
     )
     codes = {}
