@@ -105,10 +105,9 @@ def inspected(client: Any, name: str) -> dict[str, Any]:
 @pytest.mark.docker
 @pytest.mark.parametrize("entrypoint", [None, ["/run.sh"], []])
 def test_printed_command_recreates_the_container(
-    entrypoint: list[str] | None, tiny: Any, docker_engine: Any, tmp_path: Path
+    entrypoint: list[str] | None, tiny: Any, docker_engine: Any, require: Any, tmp_path: Path
 ) -> None:
-    if shutil.which("docker") is None:
-        pytest.skip("needs the docker command line")
+    require(shutil.which("docker") is not None, "the docker command line")
     from medpodium.containers import image
 
     protocol = load(tiny.challenge(tmp_path, entrypoint=entrypoint)).containers["default"]

@@ -6,6 +6,7 @@ import builtins
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +77,10 @@ def test_script_says_what_the_file_asks_for(tmp_path: Path) -> None:
     assert lines.index("module load docker") < lines.index("ulimit -n 4096") < len(lines) - 1
 
 
-def test_script_is_valid_shell(tmp_path: Path) -> None:
+def test_script_is_valid_shell(require: Callable[[bool, str], None]) -> None:
     shell = shutil.which("bash")
-    if shell is None:
-        pytest.skip("no bash on this machine")
+    require(shell is not None, "bash")
+    assert shell is not None
     script = submission_script(SlurmSettings(time="30 min", memory="4 GB", cores=2))
     subprocess.run([shell, "-n"], input=script, text=True, check=True)
     assert _directives(script)["-t"] == "0-00:30:00"
