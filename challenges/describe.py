@@ -9,7 +9,7 @@ from rich.markup import escape
 from medpodium import console
 from medpodium.challenges import registry
 from medpodium.challenges.definition import Challenge, ClassificationTask, SegmentationTask, TableTask
-from medpodium.challenges.metrics import AREA_KINDS, Cell, MetricSpec
+from medpodium.challenges.metrics import AREA_KINDS, Cell, EmptyPolicy, MetricSpec
 from medpodium.challenges.steps import Recipe
 
 
@@ -86,6 +86,13 @@ def _flow(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def fact_text(value: Any) -> str:
+    """Return the value of a fact in one short line; empty where it is a whole section of the challenge file."""
+    if isinstance(value, EmptyPolicy):
+        return _flow(value.model_dump(mode="json", exclude={"unconfirmed"}, exclude_none=True))
+    return str(value) if isinstance(value, (int, float, str)) else ""
+
+
 def print_challenge(challenge: Challenge) -> None:
     """Print everything a resolved definition says; unconfirmed facts come last, each with its reason."""
     out = console.out
@@ -124,7 +131,7 @@ def print_challenge(challenge: Challenge) -> None:
     if facts:
         out.print(f"\n[bold yellow]Unconfirmed[/] ({len(facts)} facts without a primary source)")
         for path, value, why in facts:
-            shown = f" = {value}" if isinstance(value, (int, float, str)) else ""
+            shown = f" = {text}" if (text := fact_text(value)) else ""
             out.print(f"  - [yellow]{escape(path + shown)}[/]: {escape(why)}")
 
 

@@ -359,8 +359,9 @@ class MetricSpec(Model):
 
     @property
     def name(self) -> str:
-        """Title as printed."""
-        return self.title or self.info.title
+        """Title as printed; a percentile of the Hausdorff distance carries its number."""
+        known = f"HD{self.percentile_value:g}" if self.kind == "hd_percentile" else self.info.title
+        return self.title or known
 
     @property
     def percentile_value(self) -> float:

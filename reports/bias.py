@@ -78,28 +78,27 @@ def checklist(results: Results) -> Table:
 
 
 def _from_data(results: Results, task: TaskResults) -> list[tuple[str, str, str, str]]:
-    several = len(results.tasks) > 1
-    prefix = f"{task.title}: " if several else ""
-    groups = [f"{name.replace('_', ' ')} ({task.scores[name].nunique()})" for name in task.groups]
-    metrics = [spec.name for spec in task.task.metrics.values()]
+    prefix = f"{task.title}: " if len(results.tasks) > 1 else ""
+    groups = [f"{task.group_title(name)} ({len(task.levels(name))})" for name in task.groups]
+    metrics = [task.metric_name(name) for name in task.task.metrics]
     found = [
-        ("Results", f"{prefix}submissions", count(len(task.order), "submission"), "data"),
+        ("Results", f"{prefix}Submissions", count(len(task.order), "submission"), "data"),
         (
             "Results",
-            f"{prefix}test cases",
+            f"{prefix}Test cases",
             count(len(task.cases), "case") if task.cases else "pooled values only",
             "data",
         ),
-        ("Results", f"{prefix}score rows", f"{len(task.scores):,}", "data"),
-        ("Results", f"{prefix}metrics", listed(metrics), "challenge file"),
-        ("Results", f"{prefix}subgroups", listed(groups) or MISSING, "data" if groups else ""),
-        ("Results", f"{prefix}ranking method", task.recipe, "challenge file"),
+        ("Results", f"{prefix}Score rows", f"{len(task.scores):,}", "data"),
+        ("Results", f"{prefix}Metrics", listed(metrics), "challenge file"),
+        ("Results", f"{prefix}Subgroups", listed(groups) or MISSING, "data" if groups else ""),
+        ("Results", f"{prefix}Ranking method", task.recipe, "challenge file"),
     ]
     resamples = int(task.facts.get("bootstrap") or 0)
     found.append(
         (
             "Results",
-            f"{prefix}uncertainty of the ranking",
+            f"{prefix}Uncertainty of the ranking",
             f"{count(resamples, 'bootstrap resample')}, seed {results.seed}" if resamples else MISSING,
             "data" if resamples else "",
         )

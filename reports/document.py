@@ -7,7 +7,7 @@ how they write these blocks. All text is plain: no block carries markup, so esca
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -28,8 +28,8 @@ class Column:
         Printed head.
     kind : str
         ``team`` names a submission, ``interval`` holds a pair (lower, upper), ``percent`` a fraction.
-    digits : int
-        Decimals of ``number`` and ``percent``.
+    digits : int, optional
+        Decimals of ``number`` and ``percent``; None in a column of unlike numbers, each with the decimals that suit it.
     better : {"higher", "lower"}, optional
         Which values are better; the best of the column is printed bold.
     note : str
@@ -38,7 +38,7 @@ class Column:
 
     title: str
     kind: Kind = "text"
-    digits: int = 3
+    digits: int | None = 3
     better: Literal["higher", "lower"] | None = None
     note: str = ""
 
@@ -51,20 +51,21 @@ class Column:
         """Return a cell as printed in every format; missing values are an en dash."""
         if value is None or (isinstance(value, float) and math.isnan(value)):
             return "–"
+        digits = 3 if self.digits is None else self.digits
         if isinstance(value, tuple):
             low, high = value
             if any(math.isnan(end) for end in (low, high)):
                 return "–"
-            ends = [f"{end:.0f}" if float(end).is_integer() else f"{end:.{self.digits}f}" for end in (low, high)]
+            ends = [f"{end:.0f}" if float(end).is_integer() else f"{end:.{digits}f}" for end in (low, high)]
             return ends[0] if ends[0] == ends[1] else "–".join(ends)
         if self.kind == "flag":
             return "yes" if value else "no"
         if self.kind == "percent" and not isinstance(value, str):
-            shown = f"{100 * value:.{self.digits}f}"
+            shown = f"{100 * value:.{digits}f}"
             # A share is printed as none or all only when it is exactly that.
             if float(shown) == 0 and value > 0:
-                return f"<{10.0**-self.digits:g} %"
-            return f">{100 - 10.0**-self.digits:g} %" if float(shown) == 100 and value < 1 else f"{shown} %"
+                return f"<{10.0**-digits:g} %"
+            return f">{100 - 10.0**-digits:g} %" if float(shown) == 100 and value < 1 else f"{shown} %"
         if self.kind == "integer" and not isinstance(value, str):
             return f"{value:.0f}" if float(value).is_integer() else f"{value:.1f}"
         if self.kind == "number" and not isinstance(value, str):
@@ -72,8 +73,18 @@ class Column:
         return str(value)
 
 
-def number(value: float, digits: int) -> str:
+def digits_for(values: Iterable[float]) -> int:
+    """Return the decimals that show four significant digits of the largest value and two of the smallest, up to 3."""
+    sizes = [abs(value) for value in values if math.isfinite(value) and value]
+    if not sizes or max(sizes) < 1:
+        return 3
+    largest, smallest = (math.floor(math.log10(size)) for size in (max(sizes), min(sizes)))
+    return int(min(3, max(0, 3 - largest, 1 - smallest)))
+
+
+def number(value: float, digits: int | None) -> str:
     """Format a number: fixed decimals, large ones with fewer, never in exponent form below 1e7."""
+    digits = digits_for([value]) if digits is None else digits
     if not math.isfinite(value):
         return "∞" if value > 0 else "-∞" if value < 0 else "–"
     if abs(value) >= 1e7:
@@ -93,9 +104,10 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Items:
-    """A bulleted list of plain text."""
+    """A list of plain text, with bullets or in numbered order."""
 
     items: tuple[str, ...]
+    ordered: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,8 +180,6 @@ class Figure:
         The numbers drawn, offered as CSV.
     files : mapping of str to bytes
         Drawn formats by ending (``svg``, ``pdf``, ``png``); filled by :func:`medpodium.reports.draw.draw_all`.
-    width : {"full", "half"}
-        Half-width figures stand side by side where there is room.
     """
 
     id: str
@@ -178,7 +188,6 @@ class Figure:
     alt: str
     plot: Plot
     data: pd.DataFrame
-    width: Literal["full", "half"] = "full"
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
@@ -218,6 +227,36 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Place:
+    """One of the first three places.
+
+    Parameters
+    ----------
+    rank : float
+        Rank of the submission; whole unless tied submissions share a mean rank.
+    shared : int
+        Number of submissions that have this rank.
+    words : str
+        How certain the place is.
+    """
+
+    rank: float
+    shared: int
+    team: str
+    words: str = ""
+
+    @property
+    def title(self) -> str:
+        """Rank as printed."""
+        return f"Rank {self.rank:g}" + (f", shared by {self.shared}" if self.shared > 1 else "")
+
+    @property
+    def step(self) -> int:
+        """Step of the podium, 1 to 3; equal ranks stand on one."""
+        return min(3, max(1, int(self.rank)))
+
+
+@dataclass(frozen=True)
 class Document:
     """A whole report.
 
@@ -227,7 +266,7 @@ class Document:
         Head of the document.
     facts : sequence of (str, str)
         Short key facts printed below the head (cases, submissions, seed).
-    podium : sequence of (str, str, str)
+    podium : sequence of Place
         Place, submission and a true short statement for the first places; empty without a ranking.
     colours : mapping of str to str
         Colour of each submission, the same as in the figures.
@@ -237,7 +276,7 @@ class Document:
     subtitle: str
     facts: tuple[tuple[str, str], ...]
     sections: tuple[Section, ...]
-    podium: tuple[tuple[str, str, str], ...] = ()
+    podium: tuple[Place, ...] = ()
     colours: Mapping[str, str] = field(default_factory=dict)
 
     def walk(self) -> Iterator[tuple[int, Section]]:

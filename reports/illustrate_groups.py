@@ -12,6 +12,7 @@ from medpodium.reports.figures import cost, groups, stability, tasks
 from medpodium.reports.figures.layout import records
 from medpodium.reports.palette import look
 from medpodium.reports.results import CASE_MEAN, Panel, Results, TaskResults, slug
+from medpodium.reports.text import count, listed
 from medpodium.scoring.consensus import cluster_tasks
 
 _GAP_LEVELS = 3
@@ -27,9 +28,8 @@ def structures(task: TaskResults, prefix: str = "") -> Section:
             continue
         mine = [panel for panel in task.panels if panel.metric == overall.metric]
         ranks = {task.structure_title(panel.structure): _mean_ranks(task, panel) for panel in mine}
-        blocks += _across(
-            task.order, task, ranks, f"structures-{slug(task.name)}-{overall.metric}", overall, "structures"
-        )
+        key = f"structures-{slug(task.name)}-{overall.metric}"
+        blocks += _across(task.order, task, ranks, task.ranks, key, overall, "structures")
     return Section(f"structures-{slug(task.name)}", f"{prefix}Differences between structures", tuple(blocks))
 
 
@@ -43,6 +43,7 @@ def _across(
     order: Sequence[str],
     task: TaskResults,
     ranks: Mapping[str, Mapping[str, float]],
+    full: pd.Series,
     key: str,
     panel: Panel | None,
     what: str,
@@ -52,14 +53,14 @@ def _across(
     shares = long.groupby(["submission", "rank"], sort=True).size().div(len(ranks)).rename("share").reset_index()
     summary = pd.DataFrame(
         {
-            "rank": task.ranks.reindex(list(order)) if panel is not None else table.mean(axis=1).rank(method="min"),
+            "rank": full.reindex(list(order)),
             "median": table.median(axis=1),
             "lower": table.quantile(0.025, axis=1),
             "upper": table.quantile(0.975, axis=1),
         }
     )
-    name = f", {task.metric(panel.metric).name}" if panel is not None else ""
-    how = "by the mean over cases" if panel is not None else "as each task declares"
+    name = f", {task.metric_name(panel.metric)}" if panel is not None else ""
+    how = "by the mean over cases" if panel is not None else "as each task declares, submissions to all tasks only"
     blocks: list[Block] = [
         Figure(
             f"blob-{key}",
@@ -89,7 +90,6 @@ def _across(
                     f"Dendrogram of {len(ranks)} {what}.",
                     Plot(tasks.dendrogram, {"merges": merges}),
                     shown,
-                    width="half",
                 )
             )
     return blocks
@@ -120,7 +120,8 @@ def across_tasks(results: Results, consensus: pd.DataFrame) -> Section:
                 "Mean over tasks of the rank, ties averaged.",
             )
         )
-    blocks += _across(order, results.tasks[0], ranks, "tasks", None, "tasks")
+    # The printed rank is the consensus by which the submissions are ordered.
+    blocks += _across(order, results.tasks[0], ranks, means.rank(method="min"), "tasks", None, "tasks")
     blocks += _stacked(results, order)
     return Section("tasks", "Across tasks", tuple(blocks))
 
@@ -168,45 +169,52 @@ def subgroup_sections(task: TaskResults, prefix: str = "") -> Section:
                 continue
             blocks += [_subgroups(task, group, panel), table, *_gaps(task, group, panel)]
         small = _too_small(task, group)
-        if small:
+        if small and blocks:
             blocks.insert(0, Paragraph(small, "note"))
         parts.append(
             Section(
                 f"group-{slug(task.name)}-{slug(group)}",
-                f"By {tables.group_title(task, group)}",
+                f"By {task.group_title(group)}",
                 tuple(blocks),
                 folded=True,
             )
         )
-    return Section(f"subgroups-{slug(task.name)}", f"{prefix}Subgroups", sections=tuple(part for part in parts if part))
+    sections = tuple(part for part in parts if part)
+    fine = [f"{task.group_title(group)} ({levels:,} levels)" for group, levels in task.fine_groups.items()]
+    words = f"Too fine for subgroups of {count(len(task.cases), 'case')}: {listed(fine)}."
+    notes = (Paragraph(words, "note"),) if fine and sections else ()
+    return Section(f"subgroups-{slug(task.name)}", f"{prefix}Subgroups", notes, sections)
+
+
+def _sizes(task: TaskResults, group: str) -> pd.Series:
+    """Return the number of cases in each level of a group, levels in printing order."""
+    counts = task.case_groups[group].value_counts()
+    return counts.reindex(task.levels(group)).fillna(0).astype(int)
 
 
 def _too_small(task: TaskResults, group: str) -> str:
-    declared = task.challenge.groups.get(group)
-    least = declared.minimum_size if declared is not None else 1
-    rows = task.scores[(task.scores["case"] != "") & (task.scores[group] != "")]
-    sizes = rows.drop_duplicates(["case"])[group].value_counts()
-    small = [f"{level} ({size})" for level, size in sizes.items() if size < least]
+    least = task.smallest_group(group)
+    small = [f"{level} ({size})" for level, size in _sizes(task, group).items() if size < least]
     if not small:
         return ""
-    return f"Fewer than {least} cases, too few to conclude from: {', '.join(sorted(small))}."
+    return f"Fewer than {least} cases, too few to conclude from: {', '.join(small)}."
 
 
 def _subgroups(task: TaskResults, group: str, panel: Panel) -> Figure:
     cells = tables.group_cells(task, group, panel.metric)
-    title = tables.group_title(task, group)
+    title, metric = task.group_title(group), task.metric_name(panel.metric)
     levels = cells["level"].nunique()
     return Figure(
         f"subgroup-{slug(task.name)}-{slug(group)}-{slug(panel.metric)}",
-        f"{task.metric(panel.metric).name} by {title}",
+        f"{metric} by {title}",
         "Mean over cases"
         + (
-            "; lines: mean ± 1.96 standard errors over cases."
+            f"; lines: mean ± 1.96 standard errors, where there are at least {task.smallest_group(group)} cases."
             if levels <= groups.MOST_LEVELS
             else "; number of cases in brackets."
         )
         + " Differences between groups may also stem from which cases they contain.",
-        f"{task.metric(panel.metric).name} of {len(task.order)} submissions in {levels} levels of {title}.",
+        f"{metric} of {len(task.order)} submissions in {levels} levels of {title}.",
         Plot(groups.subgroups, {"cells": cells, "order": task.order, "axis": panel.axis, "better": panel.better}),
         cells,
     )
@@ -215,18 +223,20 @@ def _subgroups(task: TaskResults, group: str, panel: Panel) -> Figure:
 def _gaps(task: TaskResults, group: str, panel: Panel) -> list[Block]:
     found = task.table("domain_gap", panel)
     found = found[found["group"] == group] if not found.empty else found
-    levels = list(dict.fromkeys(found["level"])) if not found.empty else []
-    if not 1 <= len(levels) <= _GAP_LEVELS:
+    sizes = _sizes(task, group)
+    large = [level for level, size in sizes.items() if size >= task.smallest_group(group)]
+    if found.empty or not 2 <= len(large) <= _GAP_LEVELS:
         return []
+    present = [level for level in large if level in set(found["level"])]
     blocks: list[Block] = []
-    for level in levels[:1] if len(levels) == 2 else levels:
+    for level in present[:1] if len(large) == 2 else present:  # of two levels, one is the other's mirror image
         gaps = found[found["level"] == level].set_index("submission")
         gaps = gaps.assign(better_in=gaps["better_in"].fillna(""))
         better = gaps["better_in"].value_counts()
         blocks.append(
             Figure(
                 f"gap-{slug(task.name)}-{slug(group)}-{slug(str(level))}-{slug(panel.metric)}",
-                f"Gap between {level} and the other cases, {task.metric(panel.metric).name}",
+                f"Gap between {level} and the other cases, {task.metric_name(panel.metric)}",
                 f"Difference of the means with its 95 % interval; {better.get('level', 0)} submissions are "
                 f"better in {level}, "
                 f"{better.get('rest', 0)} elsewhere, {better.get('', 0)} intervals contain zero.",
@@ -249,7 +259,7 @@ def cost_section(task: TaskResults, prefix: str = "") -> Section:
             points = pd.DataFrame({"cost": task.matrix(paid).mean(), "accuracy": task.matrix(panel).mean()})
             if points.dropna().shape[0] < 2:
                 continue
-            name, price = task.metric(panel.metric).name, task.metric(paid.metric).name
+            name, price = task.metric_name(panel.metric), task.metric_name(paid.metric)
             blocks.append(
                 Figure(
                     f"cost-{slug(task.name)}-{panel.id}-{paid.id}",
@@ -270,6 +280,9 @@ def cost_section(task: TaskResults, prefix: str = "") -> Section:
 def memory_section(results: Results) -> Section:
     """Return memory over time of every run of a campaign, where curves were recorded."""
     curves = results.curves
+    if curves is not None:
+        # One reading is no curve: runs of a fraction of a second have no more.
+        curves = curves[curves.groupby(["submission", "case"])["seconds"].transform("size") > 1]
     if curves is None or curves.empty:
         return Section("memory", "Memory over time")
     order = [name for name in results.submissions if name in set(curves["submission"])]
@@ -324,12 +337,27 @@ def transfer_section(task: TaskResults, prefix: str = "") -> Section:
     return Section(f"transfer-{slug(task.name)}", f"{prefix}What pre-training brings", tuple(blocks))
 
 
+_SIZES = ("small", "base", "large", "huge")
+"""STU-Net's sizes, as readers expect them."""
+
+
+def _in_order(gains: pd.DataFrame, levels: Sequence[str]) -> pd.DataFrame:
+    """Sort gains by group as listed, model by size and case by name."""
+    places = {"at_group": ("group", levels), "at_model": ("model", _SIZES)}
+    keys = {
+        key: gains[column].map({name: at for at, name in enumerate(names)}).fillna(len(names))
+        for key, (column, names) in places.items()
+    }
+    ordered = gains.assign(**keys).sort_values(["at_group", "group", "at_model", "model", "case"], ignore_index=True)
+    return ordered.drop(columns=list(keys))
+
+
 def _gains(task: TaskResults, panel: Panel, gains: pd.DataFrame, group: str) -> list[Block]:
-    name = task.metric(panel.metric).name
-    title = tables.group_title(task, group) if group else "data set"
+    name = task.metric_name(panel.metric)
+    title = task.group_title(group) if group else "data set"
     key = f"{slug(task.name)}-{panel.id}-{slug(group or 'all')}"
     axis = f"gain in {name}, fine-tuned minus from scratch"
-    gains = gains.sort_values(["group", "model", "case"], ignore_index=True)
+    gains = _in_order(gains, task.levels(group) if group else [])
     up = int((gains["gain"] > 0).sum())
     figures: list[Block] = [
         Figure(

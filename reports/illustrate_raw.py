@@ -8,7 +8,8 @@ import pandas as pd
 from medpodium.reports.document import Block, Figure, Paragraph, Plot, Section
 from medpodium.reports.figures import raw
 from medpodium.reports.results import CASE_MEAN, Panel, TaskResults, case_places, slug
-from medpodium.reports.tables import status_counts, status_title
+from medpodium.reports.tables import status_title
+from medpodium.scoring.table import EMPTY_REFERENCE, OK
 
 
 def raw_data(task: TaskResults, prefix: str = "", *, every: bool = True) -> Section:
@@ -116,22 +117,26 @@ def _difficulty(panel: Panel, values: pd.DataFrame, key: str) -> Figure:
         "Each case's median, middle half and best value over all submissions; cases sorted from the hardest (worst "
         "median) to the easiest.",
         f"Curve of {panel.title} over {len(summary)} cases from hardest to easiest.",
-        Plot(raw.case_difficulty, {"summary": summary, "axis": panel.axis, "better": panel.better}),
+        Plot(raw.case_difficulty, {"summary": summary, "axis": panel.axis}),
         summary,
     )
 
 
 def failures(task: TaskResults) -> Figure | None:
-    """Return the panel of scores that were not computed, or ``None`` when there is none."""
-    counts = status_counts(task)
-    other = counts[[name for name in counts.columns if name != "ok"]]
+    """Return the panel of scores that are missing, failed, skipped or penalised, or ``None`` when there is none.
+
+    A case without the structure is no failure of anybody: it is counted in the table only.
+    """
+    counts = task.statuses
+    other = counts[[name for name in counts.columns if name not in (OK, EMPTY_REFERENCE)]]
     if not other.to_numpy().sum():
         return None
     shown = other.rename(columns={name: status_title(str(name)) for name in other.columns})
     return Figure(
         f"failures-{slug(task.name)}",
-        f"Scores without a computed value, {task.title}",
-        "Number of scores per submission that do not come from a computed value, by reason.",
+        f"Missing, failed, skipped and penalised scores, {task.title}",
+        "Number of scores per submission that do not come from a computed value, by reason; scores whose reference is "
+        "empty are in the table only.",
         f"Bars: number of missing, failed, skipped or penalised scores of {len(shown)} submissions.",
         Plot(raw.failures, {"counts": shown, "order": task.order}),
         shown.rename_axis("submission").reset_index(),

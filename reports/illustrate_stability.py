@@ -200,7 +200,7 @@ def _lines(task: TaskResults, panel: Panel) -> list[Block]:
             f"methods-{slug(task.name)}-{panel.id}",
             f"Line plot over ranking methods, {panel.title}",
             "Rank of each submission under common ranking methods, this metric alone; tied submissions "
-            "share the lowest rank.",
+            "share the lowest rank, a missing value counts as the challenge declares.",
             f"Lines: ranks of {len(task.order)} submissions under {found['method'].nunique()} methods.",
             Plot(stability.ranking_methods, {"comparison": shown, "order": task.order, "look": task.look}),
             found.drop(columns=["task"], errors="ignore").reset_index(drop=True),

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from medpodium.reports.document import Block, Document, Figure, Items, Paragraph, Pictures, Section, Table
 from medpodium.reports.figures.layout import WIDTH
-from medpodium.reports.paged import Part, parts, wide_text
+from medpodium.reports.paged import BREAK_AFTER, LONG_WORD, Part, parts, wide_text
 
 _SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%",
-    "_": r"\_\allowbreak{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}",
+    "_": r"\_", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}",
     ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "[": "{[}", "]": "{]}", "-": "-{}",
     "'": r"{\textquotesingle}", "`": r"{\textasciigrave}", ",": ",{}", "!": "!{}", "?": "?{}", "*": "{*}",
 }  # fmt: skip
@@ -39,7 +39,13 @@ def escape(text: str) -> str:
 
     Characters pdfLaTeX has no glyph for appear as ``[U+XXXX]``; control characters become spaces.
     """
-    return "".join(map(_escape_char, text))
+    return " ".join(map(_escape_word, text.split(" ")))
+
+
+def _escape_word(word: str) -> str:
+    if len(word) < LONG_WORD:
+        return "".join(map(_escape_char, word))
+    return "".join(_escape_char(char) + (r"\allowbreak{}" if char in BREAK_AFTER else "") for char in word)
 
 
 def _escape_char(char: str) -> str:
@@ -100,7 +106,7 @@ def _main(document: Document) -> str:
 \fi
 \usepackage{{textcomp}}
 \usepackage[margin=22mm]{{geometry}}
-\usepackage{{booktabs,longtable,array,graphicx}}
+\usepackage{{booktabs,longtable,array,graphicx,float}}
 \setlength{{\emergencystretch}}{{3em}}
 \setlength{{\tabcolsep}}{{4pt}}
 \title{{{escape(document.title)}}}
@@ -128,7 +134,9 @@ def _block(block: Block) -> tuple[list[str], dict[str, bytes]]:
     if isinstance(block, Paragraph):
         return ["", escape(block.text), ""], {}
     if isinstance(block, Items):
-        return [r"\begin{itemize}", *(rf"\item {escape(item)}" for item in block.items), r"\end{itemize}"], {}
+        kind = "enumerate" if block.ordered else "itemize"
+        items = [rf"\item {escape(item)}" for item in block.items]
+        return [rf"\begin{{{kind}}}", *items, rf"\end{{{kind}}}"], {}
     if isinstance(block, Table):
         name = f"tables/{block.id}.tex"
         return [rf"\input{{{name}}}"], {name: table_tex(block).encode()}
@@ -141,28 +149,18 @@ def _block(block: Block) -> tuple[list[str], dict[str, bytes]]:
 
 def _figure(figure: Figure) -> list[str]:
     return [
-        r"\begin{figure}[!htbp]\centering",
+        r"\begin{figure}[H]\centering",
         rf"\includegraphics[width={_share(figure):.3f}\linewidth,height=0.82\textheight,keepaspectratio]{{figures/{figure.id}.pdf}}",
         rf"\caption{{\textbf{{{escape(figure.title)}.}} {escape(figure.caption)}}}",
         rf"\label{{fig:{figure.id}}}",
         r"\end{figure}",
-        r"\clearpage" if _tall(figure) else "",
     ]
 
 
-def _size(figure: Figure) -> tuple[float, float]:
-    """Return width and height of a figure in points."""
-    match = re.search(rb"/MediaBox \[ 0 0 ([\d.]+) ([\d.]+) \]", figure.files["pdf"])
-    return (float(match[1]), float(match[2])) if match else (72 * WIDTH, 0.0)
-
-
 def _share(figure: Figure) -> float:
-    return min(1.0, _size(figure)[0] / (72 * WIDTH))
-
-
-def _tall(figure: Figure) -> bool:
-    """Return whether a figure takes most of a page; such figures would pile up if left to float."""
-    return _size(figure)[1] > 400
+    """Return the share of the text width a figure takes at its natural size, at most 1."""
+    match = re.search(rb"/MediaBox \[ 0 0 ([\d.]+) ", figure.files["pdf"])
+    return min(1.0, float(match[1]) / (72 * WIDTH)) if match else 1.0
 
 
 def _pictures(block: Pictures) -> tuple[list[str], dict[str, bytes]]:
@@ -204,7 +202,7 @@ def _part(part: Part, table: Table) -> list[str]:
             r"\toprule", head, r"\midrule", r"\endhead", *rows, r"\bottomrule", r"\end{longtable}}",
         ]  # fmt: skip
     return [
-        rf"\begin{{table}}[!htbp]\centering{size}", caption, label, rf"\begin{{tabular}}{{{spec}}}", r"\toprule", head,
+        rf"\begin{{table}}[H]\centering{size}", caption, label, rf"\begin{{tabular}}{{{spec}}}", r"\toprule", head,
         r"\midrule", *rows, r"\bottomrule", r"\end{tabular}", r"\end{table}",
     ]  # fmt: skip
 

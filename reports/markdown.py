@@ -39,7 +39,8 @@ def _block(block: Block) -> tuple[list[str], dict[str, bytes]]:
     if isinstance(block, Paragraph):
         return [f"> {escape(block.text)}" if block.tone in ("note", "warning") else escape(block.text)], {}
     if isinstance(block, Items):
-        return [f"- {escape(item)}" for item in block.items], {}
+        marks = [f"{at}." if block.ordered else "-" for at in range(1, len(block.items) + 1)]
+        return [f"{mark} {escape(item)}" for mark, item in zip(marks, block.items, strict=True)], {}
     if isinstance(block, Table):
         return _table(block), {}
     if isinstance(block, Figure):

@@ -9,6 +9,8 @@ from medpodium.reports.document import Column, Table
 
 NUMBERS_PER_PAGE = 8
 """Numeric columns side by side on a portrait page."""
+BREAK_AFTER, LONG_WORD = "_-/.:,;", 15
+"""Where words of at least so many characters may be broken: addresses, names of fields and files."""
 _HEADS = ("rank", "submission")
 
 

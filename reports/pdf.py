@@ -14,9 +14,7 @@ from typing import Any
 
 from medpodium.reports.document import Block, Document, Figure, Items, Paragraph, Pictures, Section, Table
 from medpodium.reports.figures.layout import WIDTH
-from medpodium.reports.paged import parts, wide_text
-
-_BREAK_AFTER = "_-/.:,;"
+from medpodium.reports.paged import BREAK_AFTER, LONG_WORD, parts, wide_text
 
 
 def to_pdf(document: Document, version: str) -> bytes:
@@ -36,8 +34,16 @@ def to_pdf(document: Document, version: str) -> bytes:
             "title": soft(document.title),
             "subtitle": soft(document.subtitle),
             "facts": [[soft(key), soft(value)] for key, value in document.facts],
-            "podium": [[soft(part) for part in place] for place in document.podium],
-            "colours": [document.colours.get(team, "#888888") for _, team, _ in document.podium],
+            "podium": [
+                {
+                    "title": place.title,
+                    "step": place.step,
+                    "team": soft(place.team),
+                    "words": place.words,
+                    "colour": document.colours.get(place.team, "#888888"),
+                }
+                for place in document.podium
+            ],
             "version": version,
             "sections": [_section(section, 1, folder) for section in document.sections],
         }
@@ -63,7 +69,9 @@ def soft(text: str) -> str:
     shown = []
     for word in clean.split(" "):
         shown.append(
-            "".join(f"{char}\u200b" if char in _BREAK_AFTER else char for char in word) if len(word) > 14 else word
+            "".join(f"{char}\u200b" if char in BREAK_AFTER else char for char in word)
+            if len(word) >= LONG_WORD
+            else word
         )
     return " ".join(shown)
 
@@ -82,7 +90,7 @@ def _block(block: Block, folder: Path) -> list[dict[str, Any]]:
     if isinstance(block, Paragraph):
         return [{"kind": "paragraph", "text": soft(block.text), "tone": block.tone}]
     if isinstance(block, Items):
-        return [{"kind": "items", "items": [soft(item) for item in block.items]}]
+        return [{"kind": "items", "ordered": block.ordered, "items": [soft(item) for item in block.items]}]
     if isinstance(block, Table):
         return _table(block)
     if isinstance(block, Figure):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -34,6 +35,10 @@ CASE_MEAN = "(mean)"
 """Structure that stands for the mean over the structures of a case, as in the evidence tables."""
 
 
+ABSENT = "absent from the table"
+"""Stands beside the statuses of scores: there is no row."""
+
+
 @dataclass(frozen=True)
 class Panel:
     """One (structure, metric) pair of a task: the unit of every raw-data figure."""
@@ -49,6 +54,11 @@ class Panel:
     def id(self) -> str:
         """Name for files and anchors."""
         return slug(f"{self.structure}-{self.metric}" if self.structure else self.metric)
+
+
+def natural_order(text: str) -> tuple[object, ...]:
+    """Return a key that sorts numbers inside names by their value."""
+    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", text) if part)
 
 
 def slug(text: str) -> str:
@@ -110,18 +120,67 @@ class TaskResults:
 
     @cached_property
     def groups(self) -> list[str]:
-        """Group columns that have at least two different values in this task's cases."""
-        found = []
-        for name in table.group_columns(self.scores):
-            if self.scores.loc[self.scores[name] != "", name].nunique() > 1:
-                found.append(name)
-        return found
+        """Group columns whose levels are worth comparing: at least two, with two cases or more on average.
+
+        Values of whole test sets have no cases; there, two levels are enough.
+        """
+        return [name for name, levels in self._levels.items() if levels > 1 and not self._too_fine(levels)]
+
+    @cached_property
+    def fine_groups(self) -> dict[str, int]:
+        """Number of levels of each group column that nearly tells the cases apart, such as an identifier."""
+        return {name: levels for name, levels in self._levels.items() if levels > 1 and self._too_fine(levels)}
+
+    @cached_property
+    def _levels(self) -> dict[str, int]:
+        return {
+            name: int(self.scores.loc[self.scores[name] != "", name].nunique())
+            for name in table.group_columns(self.scores)
+        }
+
+    def _too_fine(self, levels: int) -> bool:
+        return bool(self.cases) and 2 * levels > len(self.cases)
+
+    def levels(self, group: str) -> list[str]:
+        """Return the levels of a group that occur, as the challenge lists them, others after these by name."""
+        declared = self.challenge.groups.get(group)
+        listed = list(declared.levels or ()) if declared is not None else []
+        found = {str(level) for level in self.scores[group].unique() if level != ""}
+        return [level for level in listed if level in found] + sorted(found - set(listed), key=natural_order)
+
+    def group_title(self, group: str) -> str:
+        """Return a group column's printed name."""
+        declared = self.challenge.groups.get(group)
+        return str((declared.title if declared is not None else None) or group).replace("_", " ")
+
+    def smallest_group(self, group: str) -> int:
+        """Return the number of cases below which a level is too small to conclude from, at least two."""
+        declared = self.challenge.groups.get(group)
+        return max(2, declared.minimum_size if declared is not None else 1)
 
     @cached_property
     def case_groups(self) -> pd.DataFrame:
         """Group columns by case."""
         rows = self.scores[self.scores["case"] != ""].drop_duplicates("case")
         return rows.set_index("case")[table.group_columns(self.scores)]
+
+    @cached_property
+    def statuses(self) -> pd.DataFrame:
+        """Number of scores by submission (leaderboard order) and status, ``ok`` first.
+
+        A score that others have and a submission has no row of counts as :data:`ABSENT`.
+        """
+        counts = self.scores.groupby(["submission", "status"]).size().unstack(fill_value=0)
+        counts = counts.reindex(self.order, fill_value=0)
+        keys = ["case", "structure", "metric", *table.group_columns(self.scores)]
+        key = self.scores.groupby(keys, sort=False).ngroup()
+        asked = key[~self.scores["status"].isin((table.EMPTY_REFERENCE, table.SKIPPED))].unique()
+        there = self.scores[key.isin(asked)].groupby("submission").size()
+        absent = len(asked) - there.reindex(self.order, fill_value=0)
+        if absent.any():
+            counts[ABSENT] = absent
+        first = [name for name in table.STATUSES if name in counts.columns]
+        return counts[first + sorted(name for name in counts.columns if name not in first)]
 
     @cached_property
     def cases(self) -> list[str]:
@@ -132,6 +191,12 @@ class TaskResults:
         """Return a metric's definition."""
         spec: MetricSpec = self.task.metrics[name]
         return spec
+
+    def metric_name(self, name: str) -> str:
+        """Return a metric's printed name; metrics of one name are told apart by their keys."""
+        shown = str(self.metric(name).name)
+        same = [key for key, spec in self.task.metrics.items() if spec.name == shown]
+        return shown if len(same) == 1 else f"{shown} ({name})"
 
     @cached_property
     def panels(self) -> list[Panel]:
@@ -165,9 +230,10 @@ class TaskResults:
 
     def _panel(self, structure: str, name: str) -> Panel:
         spec = self.metric(name)
-        axis = f"{spec.name} ({spec.unit_name})" if spec.unit_name else spec.name
+        metric = self.metric_name(name)
+        axis = f"{metric} ({spec.unit_name})" if spec.unit_name else metric
         shown = self.structure_title(structure)
-        title = spec.name if shown.lower() in spec.name.lower() else f"{shown}, {spec.name}"
+        title = metric if shown.lower() in metric.lower() else f"{shown}, {metric}"
         ends = [end for end in (spec.info.best, spec.info.worst) if end is not None]
         bounds = (min(ends), max(ends)) if len(ends) == 2 else None
         return Panel(structure, name, title, axis, spec.better, bounds)
@@ -196,7 +262,7 @@ class TaskResults:
             if len(mine) == 1:
                 found += mine
             else:
-                title = f"{self.metric(name).name}, mean over structures"
+                title = f"{self.metric_name(name)}, mean over structures"
                 found.append(replace(mine[0], structure=CASE_MEAN, title=title))
         return found
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from medpodium.challenges.describe import fact_text
 from medpodium.reports import bias, gallery, illustrate_groups, tables, text
-from medpodium.reports.document import Block, Column, Document, Items, Paragraph, Section, Table
+from medpodium.reports.document import Block, Column, Document, Items, Paragraph, Place, Section, Table
 from medpodium.reports.figures.layout import records
 from medpodium.reports.gallery import Gallery
 from medpodium.reports.illustrate_raw import failures, raw_data
@@ -102,7 +103,7 @@ def _facts(results: Results) -> tuple[tuple[str, str], ...]:
     return tuple(facts)
 
 
-def _podium(results: Results) -> tuple[tuple[str, str, str], ...]:
+def _podium(results: Results) -> tuple[Place, ...]:
     if len(results.tasks) != 1:
         return ()
     task = results.tasks[0]
@@ -111,11 +112,7 @@ def _podium(results: Results) -> tuple[tuple[str, str, str], ...]:
         return ()
     shared = board["rank"].value_counts()
     return tuple(
-        (
-            f"Rank {row.rank:g}" + (f", shared by {shared[row.rank]}" if shared[row.rank] > 1 else ""),
-            str(row.submission),
-            text.place_words(task, str(row.submission)),
-        )
+        Place(row.rank, int(shared[row.rank]), str(row.submission), text.place_words(task, str(row.submission)))
         for row in records(board.head(3))
     )
 
@@ -155,7 +152,7 @@ def _methods(results: Results) -> Section:
         blocks.append(Items(tuple(text.policy_sentences(task))))
         title = f" ({recipe.title})" if recipe.title else ""
         blocks.append(Paragraph(f"The ranking follows the recipe {name}{title}:"))
-        blocks.append(Items(tuple(text.recipe_items(recipe))))
+        blocks.append(Items(tuple(text.recipe_items(recipe)), ordered=True))
         parts.append(Section(f"methods-{slug(task.name)}", task.title, tuple(blocks)))
     if len(parts) == 1:
         return Section("methods", "Methods", parts[0].blocks)
@@ -165,9 +162,8 @@ def _methods(results: Results) -> Section:
 def _reliability(results: Results) -> Section:
     blocks: list[Block] = []
     for task in results.tasks:
-        counts = tables.status_counts(task)
-        blocks.append(Paragraph(text.skips_and_penalties(task, counts)))
-        if list(counts.columns) != ["ok"]:
+        blocks.append(Paragraph(text.skips_and_penalties(task)))
+        if list(task.statuses.columns) != ["ok"]:
             blocks.append(tables.penalties(task))
         panel = failures(task)
         if panel is not None:
@@ -198,12 +194,11 @@ def _unconfirmed(results: Results) -> Section:
     facts = results.challenge.unconfirmed_list()
     if not facts:
         return Section(
-            "unconfirmed", "Unconfirmed facts", (Paragraph("Every fact in the challenge file is confirmed."),)
+            "unconfirmed",
+            "Unconfirmed facts",
+            (Paragraph("The challenge file marks no fact as unconfirmed."),),
         )
-    rows = tuple(
-        (path, "" if value is None or isinstance(value, (dict, list, tuple)) else str(value), why)
-        for path, value, why in facts
-    )
+    rows = tuple((path, fact_text(value), why) for path, value, why in facts)
     columns = (Column("Field"), Column("Value"), Column("Why it is unconfirmed"))
     table = Table("unconfirmed", "Facts without a primary source", columns, rows)
     verb = "has" if len(facts) == 1 else "have"

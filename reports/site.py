@@ -75,10 +75,9 @@ def _scores(task: TaskResults, name: str) -> Table:
         spread = float(mine.std(ddof=1)) if len(mine) > 1 else nan
         middle = float(mine.median()) if len(mine) else nan
         rows.append((panel.title, len(mine), float(means[name]), spread, middle, float(place)))
-    digits = tables.digits_for(row[2] for row in rows)
     columns = (
-        Column("Score"), Column("Cases", "integer"), Column("Mean", "number", digits), Column("SD", "number", digits),
-        Column("Median", "number", digits), Column("Place by mean", "integer"),
+        Column("Score"), Column("Cases", "integer"), Column("Mean", "number", None), Column("SD", "number", None),
+        Column("Median", "number", None), Column("Place by mean", "integer"),
     )  # fmt: skip
     return Table(
         f"scores-{slug(task.name)}", "Scores", columns, tuple(rows), "Over cases; place among all submissions."
@@ -86,21 +85,19 @@ def _scores(task: TaskResults, name: str) -> Table:
 
 
 def _statuses(task: TaskResults, name: str) -> list[Block]:
-    counts: Any = tables.status_counts(task).loc[name]
+    counts: Any = task.statuses.loc[name]
     other = counts.drop(labels=[label for label in ("ok",) if label in counts.index])
     if not other.sum():
-        return [Paragraph(f"All {count(int(counts.sum()), 'score')} were computed from a prediction.")]
+        return [Paragraph(f"All {count(int(counts.sum()), 'score')} have a value.")]
     said = [f"{int(number):,} {tables.status_title(str(status))}" for status, number in other.items() if number]
-    return [
-        Paragraph(f"Of {count(int(counts.sum()), 'score')}, not computed from a prediction: {listed(said)}.", "note")
-    ]
+    return [Paragraph(f"Of {count(int(counts.sum()), 'score')}, without a computed value: {listed(said)}.", "note")]
 
 
 def _worst(task: TaskResults, name: str) -> Table | None:
     worst = gallery.worst_cases(task, name)
     if worst.empty:
         return None
-    columns = (Column("Metric"), Column("Case"), Column("Value", "number", tables.digits_for(worst["value"])))
+    columns = (Column("Metric"), Column("Case"), Column("Value", "number", None))
     return Table(f"worst-{slug(task.name)}", "Worst cases", columns, tuple(worst.itertuples(index=False, name=None)))
 
 

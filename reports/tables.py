@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from medpodium.reports.document import Cell, Column, Table
+from medpodium.reports.document import Cell, Column, Table, digits_for
 from medpodium.reports.results import Panel, TaskResults, slug
 from medpodium.scoring import table as score_table
 
@@ -21,19 +21,15 @@ _STEP_COLUMNS = 4
 """A recipe step with more result columns than this is in the downloads only."""
 
 
-def digits_for(values: Iterable[float]) -> int:
-    """Return the decimals that show four significant digits of the largest value, between 0 and 4."""
-    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
-    if largest == 0:
-        return 3
-    return int(min(4, max(0, 3 - math.floor(math.log10(largest))))) if largest >= 1 else 3
-
-
 def leaderboard(task: TaskResults) -> Table:
     """Return the ranking with rank intervals, tied groups and one column per reduction step."""
     board = task.leaderboard
     columns = [Column("Rank", "integer"), Column("Submission", "team")]
     series: list[list[Cell]] = [_plain(board["rank"]), [str(name) for name in board["submission"]]]
+    steps = _shown_steps(board)
+    for name in steps[:1]:  # the ranked value stands beside the name, what it came from after the evidence
+        columns.append(_step_column(board, name))
+        series.append(_plain(board[name].astype(float)))
     for low, high, title, note in (
         (
             "set_low",
@@ -52,10 +48,9 @@ def leaderboard(task: TaskResults) -> Table:
     if "first" in board:
         columns.append(Column("First in", "percent", 0, note="share of resamples with rank 1"))
         series.append(_plain(board["first"]))
-    for name in _shown_steps(board):
-        values = board[name].astype(float)
-        columns.append(Column(step_title(name), "number", digits_for(values)))
-        series.append(_plain(values))
+    for name in steps[1:]:
+        columns.append(_step_column(board, name))
+        series.append(_plain(board[name].astype(float)))
     return Table(
         f"leaderboard-{slug(task.name)}",
         f"Leaderboard: {task.title}",
@@ -65,6 +60,10 @@ def leaderboard(task: TaskResults) -> Table:
         role="leaderboard",
         extent=float(len(board)),
     )
+
+
+def _step_column(board: pd.DataFrame, name: str) -> Column:
+    return Column(step_title(name), "number", digits_for(board[name].astype(float)))
 
 
 def _shown_steps(board: pd.DataFrame) -> list[str]:
@@ -124,21 +123,22 @@ def per_structure(task: TaskResults, metric: str) -> Table | None:
     digits = digits_for(wide.to_numpy().ravel())
     counts = long.groupby("structure")["cases"].max()
     columns = [Column("Submission", "team")]
-    for panel in panels:
-        head = task.structure_title(panel.structure) if panel.structure else spec.name
-        columns.append(Column(head, "number", digits, spec.better, f"mean over up to {counts[panel.structure]} cases"))
-    rows: list[list[Any]] = [[name, *map(float, wide.loc[name])] for name in task.order]
     if len(panels) > 1:
         columns.append(Column("Mean of structures", "number", digits, spec.better))
-        for row in rows:
-            numbers = np.array(row[1:], dtype=float)
-            row.append(float(np.mean(numbers)) if np.isfinite(numbers).all() else math.nan)
+    for panel in panels:
+        head = task.structure_title(panel.structure) if panel.structure else task.metric_name(metric)
+        columns.append(Column(head, "number", digits, spec.better, f"mean over up to {counts[panel.structure]} cases"))
+    rows: list[list[Any]] = []
+    for name in task.order:
+        numbers = wide.loc[name].to_numpy(float)
+        whole = [float(numbers.mean()) if np.isfinite(numbers).all() else math.nan] if len(panels) > 1 else []
+        rows.append([name, *whole, *numbers.tolist()])
     arrow = "higher is better" if spec.better == "higher" else "lower is better"
     unit = f" in {spec.unit_name}" if spec.unit_name else ""
     what = "structure" if panels[0].structure else "case"
     return Table(
         f"scores-{slug(task.name)}-{slug(metric)}",
-        f"{spec.name}{unit} per {what}",
+        f"{task.metric_name(metric)}{unit} per {what}",
         tuple(columns),
         tuple(tuple(row) for row in rows),
         caption=f"Mean over cases; {arrow}; the best of each column is bold.",
@@ -161,11 +161,8 @@ def pooled(task: TaskResults) -> Table | None:
                 values = part.drop_duplicates("submission").set_index("submission")["value"].reindex(task.order)
                 where = ", ".join(filter(None, [task.structure_title(structure), *map(str, levels)]))
                 unit = f" ({spec.unit_name})" if spec.unit_name else ""
-                columns.append(
-                    Column(
-                        f"{spec.name}{f', {where}' if where else ''}{unit}", "number", digits_for(values), spec.better
-                    )
-                )
+                head = f"{task.metric_name(metric)}{f', {where}' if where else ''}{unit}"
+                columns.append(Column(head, "number", digits_for(values), spec.better))
                 series.append([float(value) for value in values])
     if len(columns) == 1:
         return None
@@ -187,30 +184,25 @@ def per_group(task: TaskResults, group: str, metric: str) -> Table | None:
     if cells.empty:
         return None
     spec = task.metric(metric)
-    title = group_title(task, group)
     levels = list(dict.fromkeys(cells["level"]))
     wide = cells.pivot(index="submission", columns="level", values="mean").reindex(index=task.order, columns=levels)
     size = cells.groupby("level")["cases"].max()
     digits = digits_for(wide.to_numpy().ravel())
     columns = [Column("Submission", "team")]
-    columns += [Column(f"{level} (n = {size[level]})", "number", digits, spec.better) for level in levels]
+    columns += [
+        Column(f"{level} ({size[level]})", "number", digits, spec.better, f"{size[level]} cases") for level in levels
+    ]
     rows: tuple[tuple[Any, ...], ...] = tuple((name, *map(float, wide.loc[name])) for name in task.order)
     several = task.scores.loc[task.scores["metric"] == metric, "structure"].nunique() > 1
-    how = "Mean over cases of the mean over structures." if several else "Mean over cases."
+    how = "Mean over cases of the mean over structures" if several else "Mean over cases"
     return Table(
         f"group-{slug(task.name)}-{slug(group)}-{slug(metric)}",
-        f"{spec.name} by {title}",
+        f"{task.metric_name(metric)} by {task.group_title(group)}",
         tuple(columns),
         rows,
-        how,
+        f"{how}; number of cases in brackets.",
         cells,
     )
-
-
-def group_title(task: TaskResults, group: str) -> str:
-    """Return a group column's printed name."""
-    item = task.challenge.groups.get(group)
-    return str((item.title if item is not None else None) or group).replace("_", " ")
 
 
 def group_cells(task: TaskResults, group: str, metric: str) -> pd.DataFrame:
@@ -219,7 +211,8 @@ def group_cells(task: TaskResults, group: str, metric: str) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``level, submission, cases, mean, lower, upper``; the ends are mean -/+ 1.96 standard errors over cases.
+        ``level, submission, cases, mean, lower, upper``; the ends are mean -/+ 1.96 standard errors over cases, NaN
+        in a level that is too small to conclude from.
     """
     names = ["level", "submission", "cases", "mean", "lower", "upper"]
     panel = next((one for one in task.overall if one.metric == metric), None)
@@ -231,27 +224,19 @@ def group_cells(task: TaskResults, group: str, metric: str) -> pd.DataFrame:
     stacked = {key: getattr(parts, key)().rename_axis(columns="submission").stack() for key in ("count", "mean", "sem")}
     cells = pd.DataFrame(stacked).reset_index().rename(columns={"count": "cases"})
     cells = cells[cells["cases"] > 0]
-    half = 1.96 * cells["sem"]
+    half = (1.96 * cells["sem"]).where(cells["cases"] >= task.smallest_group(group))
     cells["lower"], cells["upper"] = cells["mean"] - half, cells["mean"] + half
     place = {name: at for at, name in enumerate(task.order)}
-    declared = task.challenge.groups.get(group)
-    levels = (declared.levels if declared is not None else None) or sorted(cells["level"].unique(), key=_natural)
-    rank = {level: at for at, level in enumerate(levels)}
+    rank = {level: at for at, level in enumerate(task.levels(group))}
     key: Callable[[pd.Series], pd.Series] = lambda part: part.map(  # noqa: E731
         rank if part.name == "level" else place
     ).fillna(len(rank))
     return cells.drop(columns="sem").sort_values(["level", "submission"], key=key, kind="stable", ignore_index=True)
 
 
-def _natural(text: str) -> tuple[object, ...]:
-    import re
-
-    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", text) if part)
-
-
 def penalties(task: TaskResults) -> Table:
     """Return how many scores of each submission have which status."""
-    counts = status_counts(task)
+    counts = task.statuses
     columns = [Column("Submission", "team"), *(Column(status_title(name), "integer") for name in counts.columns)]
     rows: tuple[tuple[Any, ...], ...] = tuple((str(name), *map(int, counts.loc[name])) for name in counts.index)
     return Table(
@@ -259,17 +244,8 @@ def penalties(task: TaskResults) -> Table:
         f"How the scores of {task.title} came about",
         tuple(columns),
         rows,
-        caption="Number of score rows by status; nothing is left out silently.",
+        caption="Number of scores by status; nothing is left out silently.",
     )
-
-
-def status_counts(task: TaskResults) -> pd.DataFrame:
-    """Return the number of score rows by submission (leaderboard order) and status (``ok`` first)."""
-    counts = (
-        task.scores.groupby(["submission", "status"]).size().unstack(fill_value=0).reindex(task.order, fill_value=0)
-    )
-    first = [name for name in score_table.STATUSES if name in counts.columns]
-    return counts[first + sorted(name for name in counts.columns if name not in first)]
 
 
 def status_title(status: str) -> str:

@@ -79,7 +79,7 @@ def policy_sentences(task: TaskResults) -> list[str]:
         if spec.failed is not None and spec.failed != spec.missing:
             missing += f" and a failed run {outcome(spec.failed)}"
         parts.append(missing)
-        found.setdefault("; ".join(parts), []).append(spec.name or name)
+        found.setdefault("; ".join(parts), []).append(task.metric_name(name))
     return [f"{listed(names)}: {rule}." for rule, names in found.items()]
 
 
@@ -150,7 +150,7 @@ def _many(dim: str) -> str:
 
 def recipe_items(recipe: Recipe) -> list[str]:
     """Return the steps of a recipe in words, in order."""
-    return [f"{at}. {words[0].upper()}{words[1:]}." for at, words in enumerate(map(step_words, recipe.steps), 1)]
+    return [f"{words[0].upper()}{words[1:]}." for words in map(step_words, recipe.steps)]
 
 
 def methods_paragraphs(results: Results, task: TaskResults) -> list[str]:
@@ -260,13 +260,14 @@ def percent(share: float) -> str:
     return "over 99 %" if shown == "100 %" and share < 1 else shown
 
 
-def skips_and_penalties(task: TaskResults, counts: pd.DataFrame) -> str:
-    """Return one sentence on how many scores were not computed from a prediction."""
+def skips_and_penalties(task: TaskResults) -> str:
+    """Return one sentence on how many scores are missing, skipped or set by a policy."""
+    counts = task.statuses
     total = int(counts.to_numpy().sum())
     other = counts.drop(columns=[name for name in ("ok",) if name in counts.columns])
     number = int(other.to_numpy().sum())
     if not number:
-        return f"All {total:,} scores of {task.title} were computed from a prediction; none was skipped or penalised."
+        return f"All {total:,} scores of {task.title} have a value; none is missing, skipped or penalised."
     parts = [f"{int(other[name].sum()):,} {name}" for name in other.columns if other[name].sum()]
     return (
         f"Of {total:,} scores of {task.title}, {number:,} did not come from a computed value: {listed(parts)}. "

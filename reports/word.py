@@ -54,8 +54,10 @@ def _add(made: Any, block: Block) -> None:
     if isinstance(block, Paragraph):
         made.add_paragraph(clean(block.text))
     elif isinstance(block, Items):
-        for item in block.items:
-            made.add_paragraph(clean(item), style="List Bullet")
+        for at, item in enumerate(block.items, 1):
+            # Word would go on counting from one list to the next: the numbers are written out.
+            text, style = (f"{at}. {item}", "List Paragraph") if block.ordered else (item, "List Bullet")
+            made.add_paragraph(clean(text), style=style)
     elif isinstance(block, Table):
         for part in parts(block):
             _table(made, part, block.caption)

@@ -206,6 +206,8 @@ def subsampling(curve: pd.DataFrame, cases: int) -> Figure:
     cases : int
         Number of cases there are.
     """
+    from matplotlib.ticker import MaxNLocator
+
     figure = new_figure(WIDTH, 2.7)
     left, right = figure.subplots(1, 2)
     figure.subplots_adjust(wspace=0.26)
@@ -223,6 +225,7 @@ def subsampling(curve: pd.DataFrame, cases: int) -> Figure:
     for axes in (left, right):
         axes.set_xlabel("cases")
         axes.set_xlim(0, cases * 1.03)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         axes.axvline(cases, color=RULE, linewidth=1)
         axes.grid()
     return figure

@@ -78,9 +78,13 @@ def grid(panels: int, columns: int, width: float, each_height: float, **options:
 
 def colour_scale(figure: Figure, picture: Any, axes: Any, name: str) -> None:
     """Put a slim colour scale beside a panel; its 256 shades are one small picture, not 256 paths."""
+    from matplotlib.ticker import MaxNLocator
+
     bar = figure.colorbar(picture, ax=axes, pad=0.02, aspect=30, fraction=0.04)
     bar.set_label(name)
     bar.outline.set_visible(False)
+    if name in ("rank", "cases"):
+        bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if name == "rank":
         bar.ax.invert_yaxis()  # rank 1 on top
     if bar.solids is not None:

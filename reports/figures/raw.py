@@ -140,18 +140,19 @@ def podium(ranks: pd.DataFrame, values: pd.DataFrame, order: Sequence[str], look
     offset = (np.arange(len(shown)) - (len(shown) - 1) / 2) * width
     across = place + offset
     raster = place.size > _VECTOR_DOTS
+    size, alpha = (5, 0.85) if len(place) < 25 else (3, 0.8) if len(place) < 100 else (2.2, 0.45)
     whole = np.flatnonzero(np.isfinite(place).all(axis=1) & np.isfinite(height).all(axis=1))
     whole = whole[:: max(1, -(-len(whole) // _LINES))]
     turn = np.argsort(across[whole], axis=1)
     lines = np.stack([np.take_along_axis(part[whole], turn, axis=1) for part in (across, height)], axis=-1)
+    faint = 0.4 if len(whole) < 25 else 0.12
     upper.add_collection(
-        LineCollection(list(lines), colors=MUTED, alpha=0.12, linewidths=0.5, rasterized=raster, zorder=1)
+        LineCollection(list(lines), colors=MUTED, alpha=faint, linewidths=0.5, rasterized=raster, zorder=1)
     )
     for column, name in enumerate(shown):
         upper.plot(
             across[:, column], height[:, column], linestyle="", marker=look.marker(name),
-            markersize=3 if len(place) < 100 else 2.2, color=look.colour(name), alpha=0.8 if len(place) < 100 else 0.45,
-            markeredgewidth=0, rasterized=raster,
+            markersize=size, color=look.colour(name), alpha=alpha, markeredgewidth=0, rasterized=raster,
         )  # fmt: skip
         share = [float(np.mean(place[:, column][np.isfinite(place[:, column])] == at)) for at in range(1, places + 1)]
         lower.bar(
@@ -222,15 +223,13 @@ def ranking_heatmap(counts: pd.DataFrame, order: Sequence[str]) -> Figure:
     return figure
 
 
-def case_difficulty(summary: pd.DataFrame, axis: str, better: str) -> Figure:
+def case_difficulty(summary: pd.DataFrame, axis: str) -> Figure:
     """Draw the middle and spread of all submissions for each case, hardest case first.
 
     Parameters
     ----------
     summary : pandas.DataFrame
         Per case, hardest first: ``case``, ``q25``, ``median``, ``q75``, ``best`` over submissions.
-    better : {"higher", "lower"}
-        Which values are better.
     """
     figure, axes = single(WIDTH, 2.9)
     across = np.arange(1, len(summary) + 1)
@@ -255,7 +254,7 @@ def case_difficulty(summary: pd.DataFrame, axis: str, better: str) -> Figure:
     axes.set_ylabel(axis)
     axes.set_xlim(0.5, len(summary) + 0.5)
     axes.grid(axis="y")
-    axes.legend(loc="lower right" if better == "higher" else "upper right")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncol=3)
     return figure
 
 

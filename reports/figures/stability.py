@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +109,8 @@ def violin(taus: pd.DataFrame) -> Figure:
             medianprops={"color": INK, "linewidth": 1.6},
         )  # fmt: skip
     name_rows(axes, tasks, row_font(len(tasks), height))
+    if len(tasks) == 1:
+        axes.set_yticks([])
     axes.set_xlim(min(0.0, float(taus["tau"].min())), max(1.0, float(taus["tau"].max())) + 0.01)
     axes.set_xlabel("Kendall's tau-b with the ranking on all cases")
     axes.grid(axis="x")
@@ -192,7 +195,9 @@ def ranking_methods(comparison: pd.DataFrame, order: Sequence[str], look: Look) 
 
 
 def _two_lines(text: str) -> str:
-    words = label(text, 40).replace("-", " ").split()
+    quantile = re.match(r"quantile(\d+)(.*)", text)
+    spoken = f"{int(quantile[1])}\u00a0% quantile{quantile[2]}" if quantile else text
+    words = label(spoken, 40).replace("-", " ").split(" ")
     half = -(-len(words) // 2)
     return "\n".join(filter(None, (" ".join(words[:half]), " ".join(words[half:]))))
 

@@ -97,7 +97,7 @@ def test_the_checklist_covers_every_field_and_marks_what_is_missing(clear: Resul
     rows = {row[1]: row[2] for row in bias.checklist(clear).rows}
     assert rows["Organizers"] == "not stated"
     assert rows["Imaging modality"] == "CT"
-    assert rows["test cases"] == "14 cases"
+    assert rows["Test cases"] == "14 cases"
 
 
 def test_per_structure_means_are_the_means(clear: Results) -> None:

@@ -88,7 +88,7 @@ def test_latex_knows_only_its_own_commands(hostile: tuple[Path, Path]) -> None:
     assert inputs == {"report.tex", *(f"tables/{path.name}" for path in (folder / "tables").glob("*.tex"))}
     for danger in (r"\write", r"\openout", r"\immediate", r"\catcode", r"\csname", "^^"):
         assert danger not in source
-    assert r"\textbackslash{}input\{/etc/passwd\}\$x\_\allowbreak{}1\$" in source
+    assert r"\textbackslash{}input\{/etc/passwd\}\$x\_1\$" in source.replace(r"\allowbreak{}", "")
 
 
 @pytest.mark.parametrize("char", list("\\{}$&#^_%~<>|\"'`-[]*!?,"))

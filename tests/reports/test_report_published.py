@@ -27,8 +27,8 @@ def test_feta_2024_keeps_its_published_order(shared: Path) -> None:
     board = next(table for table in document.tables() if table.role == "leaderboard")
     published = pd.read_csv(path).set_index("team")["final_rank"]
     assert {row[1]: row[0] for row in board.rows} == published.to_dict()
-    assert [team for _, team, _ in document.podium] == ["mic-dkfz-feta24", "cemrg_feta", "vicorob"]
-    assert [place for place, _, _ in document.podium] == ["Rank 1", "Rank 2, shared by 2", "Rank 2, shared by 2"]
+    assert [place.team for place in document.podium] == ["mic-dkfz-feta24", "cemrg_feta", "vicorob"]
+    assert [place.title for place in document.podium] == ["Rank 1", "Rank 2, shared by 2", "Rank 2, shared by 2"]
     whole = next(table for table in document.tables() if table.id.startswith("pooled-"))
     assert len(whole.rows) == 16
     # one value per team and set of cases: there is nothing to resample, and the report must not pretend otherwise
