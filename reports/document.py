@@ -94,6 +94,11 @@ def number(value: float, digits: int | None) -> str:
     return f"{value:.{max(0, digits - 1) if abs(value) >= 100 else digits}f}"
 
 
+def closed(title: str) -> str:
+    """Return a title that opens a caption, with a full stop unless it ends as a sentence does."""
+    return title if title.endswith((".", "?", "!")) else f"{title}."
+
+
 @dataclass(frozen=True)
 class Paragraph:
     """Plain text."""

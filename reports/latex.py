@@ -10,7 +10,7 @@ import re
 import unicodedata
 from pathlib import Path
 
-from medpodium.reports.document import Block, Document, Figure, Items, Paragraph, Pictures, Section, Table
+from medpodium.reports.document import Block, Document, Figure, Items, Paragraph, Pictures, Section, Table, closed
 from medpodium.reports.figures.layout import WIDTH
 from medpodium.reports.paged import BREAK_AFTER, LONG_WORD, Part, parts, wide_text
 
@@ -151,7 +151,7 @@ def _figure(figure: Figure) -> list[str]:
     return [
         r"\begin{figure}[H]\centering",
         rf"\includegraphics[width={_share(figure):.3f}\linewidth,height=0.82\textheight,keepaspectratio]{{figures/{figure.id}.pdf}}",
-        rf"\caption{{\textbf{{{escape(figure.title)}.}} {escape(figure.caption)}}}",
+        rf"\caption{{\textbf{{{escape(closed(figure.title))}}} {escape(figure.caption)}}}",
         rf"\label{{fig:{figure.id}}}",
         r"\end{figure}",
     ]
@@ -192,7 +192,7 @@ def _part(part: Part, table: Table) -> list[str]:
         + r" \\"
         for at, row in enumerate(part.rows)
     ]
-    caption = rf"\caption{{\textbf{{{escape(part.title)}.}} {escape(table.caption)}}}"
+    caption = rf"\caption{{\textbf{{{escape(closed(part.title))}}} {escape(table.caption)}}}"
     label = rf"\label{{tab:{table.id}}}" if not part.title.endswith(")") or "(1 of" in part.title else ""
     size = r"\footnotesize" if len(part.columns) < 8 else r"\scriptsize"
     if len(part.rows) > _LONG or any(wide):

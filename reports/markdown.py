@@ -6,15 +6,21 @@ import html
 import re
 from pathlib import Path
 
-from medpodium.reports.document import Block, Document, Figure, Items, Paragraph, Pictures, Table
+from medpodium.reports.document import Block, Document, Figure, Items, Paragraph, Pictures, Table, closed
 
-_PUNCTUATION = re.compile(r"([\\`*_{}\[\]()#+\-!|~$:@^=.])")
+_PUNCTUATION = re.compile(r"([\\`*_{}\[\]#|~$@^])")
+_LINE_START = re.compile(r"^(\s*)([-+](?=[\s-]|$)|=)|^(\s*\d+)([.)])(?=\s|$)")
+"""What would make a list, a rule or a heading at the start of a line."""
+_ADDRESS = re.compile(r"(?i)\b(https?|ftp|mailto|xmpp|www)([:.])")
+"""What GitHub turns into a link by itself."""
 
 
 def escape(text: str) -> str:
     """Return text that Markdown prints as it is: no markup, no HTML, no link, no table border."""
-    clean = "".join(" " if ord(char) < 32 or ord(char) == 127 else char for char in text)
-    return html.escape(_PUNCTUATION.sub(r"\\\1", clean), quote=False)
+    clean = "".join(" " if ord(char) < 32 or ord(char) == 127 else char for char in text).strip()
+    plain = _ADDRESS.sub(r"\1\\\2", _PUNCTUATION.sub(r"\\\1", clean))
+    started = _LINE_START.sub(lambda found: f"{found[1] or found[3] or ''}\\{found[2] or found[4]}", plain)
+    return html.escape(started, quote=False)
 
 
 def write_markdown(document: Document, out: Path) -> list[str]:
@@ -45,7 +51,7 @@ def _block(block: Block) -> tuple[list[str], dict[str, bytes]]:
         return _table(block), {}
     if isinstance(block, Figure):
         name = f"figures/{block.id}.svg"
-        text = [f"![{escape(block.alt)}]({name})", "", f"**{escape(block.title)}.** {escape(block.caption)}"]
+        text = [f"![{escape(block.alt)}]({name})", "", f"**{escape(closed(block.title))}** {escape(block.caption)}"]
         return text, {name: block.files["svg"]}
     if isinstance(block, Pictures):
         lines, files = [f"**{escape(block.title)}**", ""], {}
@@ -68,4 +74,5 @@ def _table(table: Table) -> list[str]:
         rows.append(f"| {' | '.join(cells)} |")
     rule = ["---:" if column.numeric and column.kind != "interval" else "---" for column in table.columns]
     heads = " | ".join(escape(column.title) for column in table.columns)
-    return [f"**{escape(table.title)}.** {escape(table.caption)}", "", f"| {heads} |", f"| {' | '.join(rule)} |", *rows]
+    caption = f"**{escape(closed(table.title))}** {escape(table.caption)}".rstrip()
+    return [caption, "", f"| {heads} |", f"| {' | '.join(rule)} |", *rows]

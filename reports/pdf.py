@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from medpodium.reports.document import Block, Document, Figure, Items, Paragraph, Pictures, Section, Table
+from medpodium.reports.document import Block, Document, Figure, Items, Paragraph, Pictures, Section, Table, closed
 from medpodium.reports.figures.layout import WIDTH
 from medpodium.reports.paged import BREAK_AFTER, LONG_WORD, parts, wide_text
 
@@ -100,7 +100,7 @@ def _block(block: Block, folder: Path) -> list[dict[str, Any]]:
                 "kind": "figure",
                 "path": f"{block.id}.svg",
                 "width": page_share(block.files["svg"]),
-                "title": soft(block.title),
+                "title": soft(closed(block.title)),
                 "caption": soft(block.caption),
                 "alt": block.alt,
             }
@@ -122,7 +122,7 @@ def _table(table: Table) -> list[dict[str, Any]]:
         pieces.append(
             {
                 "kind": "table",
-                "title": soft(part.title),
+                "title": soft(closed(part.title)),
                 "caption": soft(table.caption),
                 "columns": [
                     {

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from medpodium.reports.document import Cell, Column, Document, Figure, Table
+from medpodium.reports.document import Cell, Column, Document, Figure, Table, closed
 from medpodium.reports.draw import inline_svg
 from medpodium.reports.figures.layout import label
 from medpodium.reports.palette import INK, MUTED, PAPER, RULE
@@ -71,6 +71,7 @@ def to_html(document: Document, version: str, links: Mapping[str, str] | None = 
         css=Markup(css),  # noqa: S704 - the toolkit's own file
         js=Markup(js),  # noqa: S704 - the toolkit's own file
         script_hash=f"'sha256-{digest}'",
+        closed=closed,
         cells=_cells_with(colours, links or {}),
         head_class=_head_class,
         svg=_svg,

@@ -6,7 +6,7 @@ import io
 from datetime import datetime
 from typing import Any
 
-from medpodium.reports.document import Block, Document, Figure, Items, Paragraph, Pictures, Table
+from medpodium.reports.document import Block, Document, Figure, Items, Paragraph, Pictures, Table, closed
 from medpodium.reports.paged import Part, parts
 
 _MISSING_XML = {*range(9), 11, 12, *range(14, 32), 127, 0xFFFE, 0xFFFF}
@@ -83,24 +83,44 @@ def _picture(made: Any, png: bytes, width_mm: float, height_mm: float, alt: str)
 
 def _caption(made: Any, title: str, caption: str) -> Any:
     paragraph = made.add_paragraph()
-    paragraph.add_run(clean(f"{title}. ")).bold = True
+    paragraph.add_run(clean(f"{closed(title)} ")).bold = True
     paragraph.add_run(clean(caption))
     return paragraph
 
 
 def _table(made: Any, part: Part, caption: str) -> None:
     from docx.enum.text import WD_ALIGN_PARAGRAPH
+    from docx.oxml import OxmlElement
     from docx.shared import Pt
 
     _caption(made, part.title, caption).paragraph_format.keep_with_next = True
     table = made.add_table(rows=len(part.rows) + 1, cols=len(part.columns), style="Light List Accent 1")
+    table.autofit = False
+    table.rows[0]._tr.get_or_add_trPr().append(OxmlElement("w:tblHeader"))  # heads stand on every page
+    widths = _widths(part)
+    for column, width in zip(table.columns, widths, strict=True):
+        column.width = width
     cells = iter(table._cells)  # one pass: looking cells up one by one is quadratic
     for at, row in enumerate([tuple(column.title for column in part.columns), *part.rows]):
         for spot, text in enumerate(row):
-            paragraph = next(cells).paragraphs[0]
+            cell = next(cells)
+            cell.width = widths[spot]
+            paragraph = cell.paragraphs[0]
             run = paragraph.add_run(clean(text))
             run.font.size = Pt(8 if len(row) < 8 else 7)
             run.bold = at == 0 or (at - 1, spot) in part.best
             if part.columns[spot].numeric and part.columns[spot].kind != "interval":
                 paragraph.alignment = WD_ALIGN_PARAGRAPH.RIGHT
     made.add_paragraph()
+
+
+def _widths(part: Part) -> list[Any]:
+    """Return column widths that share the text width by what the columns hold; long texts wrap."""
+    from docx.shared import Mm
+
+    needs = [
+        2 + max(len(max(column.title.split(), key=len, default="")), *(min(40, len(row[at])) for row in part.rows), 1)
+        for at, column in enumerate(part.columns)
+    ]
+    margins = 4 * len(needs)
+    return [Mm(4 + (170 - margins) * need / sum(needs)) for need in needs]

@@ -112,6 +112,20 @@ def test_the_page_never_scrolls_sideways(page: Any, width: int) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_on_a_phone_rows_of_words_are_cards_and_names_stay_in_sight(page: Any) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+    card = page.locator("#bias tbody tr").first
+    boxes = [card.locator("td").nth(at).bounding_box() for at in (0, 1)]
+    assert boxes[0]["y"] < boxes[1]["y"]
+    assert max(box["x"] + box["width"] for box in boxes) <= 390
+    name = page.locator("#leaderboard-organs td.team").first
+    before = name.bounding_box()["x"]
+    page.evaluate("document.querySelector('#leaderboard-organs .scroll').scrollLeft = 500")
+    box = page.locator("#leaderboard-organs .scroll").bounding_box()
+    assert box["x"] <= name.bounding_box()["x"] <= before
+
+
 def test_headings_are_in_order_and_figures_have_words(page: Any) -> None:
     levels = page.evaluate("[...document.querySelectorAll('h1,h2,h3,h4')].map((one) => Number(one.tagName[1]))")
     assert levels[0] == 1

@@ -12,6 +12,8 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from medpodium.reports import latex, markdown
 from medpodium.reports.spreadsheet import raw_text, safe_text, to_csv
@@ -103,8 +105,19 @@ def test_latex_prints_what_pdflatex_has_no_glyph_for_as_its_code() -> None:
 
 def test_markdown_shows_names_as_they_are() -> None:
     shown = markdown.escape(teams.HOSTILE["markdown"])
-    assert shown == r"\[click\]\(javascript\:alert\(1\)\) \*\*b\*\* \`c\` \| d"
+    assert shown == r"\[click\](javascript:alert(1)) \*\*b\*\* \`c\` \| d"
     assert markdown.escape(teams.HOSTILE["html"]).startswith("&lt;img")
+
+
+@given(st.text(st.sampled_from("ab1 -+=.)(<>[]!*_`~#|&;:$@^{}\\/\"'"), max_size=12))
+def test_an_independent_reader_of_markdown_prints_what_was_meant(text: str) -> None:
+    from markdown_it import MarkdownIt
+
+    tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(markdown.escape(text))
+    assert [token.type for token in tokens] == (["paragraph_open", "inline", "paragraph_close"] if text.strip() else [])
+    pieces = [child for token in tokens for child in token.children or []]
+    assert {child.type for child in pieces} <= {"text", "text_special"}
+    assert "".join(child.content for child in pieces) == text.strip()
 
 
 def test_word_opens_and_holds_the_names(hostile: tuple[Path, Path]) -> None:
