@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +23,7 @@ _LAYOUTS = {
     "bids": (f"{_PLATFORMS}:bids", "BIDS derivatives with *_dseg files."),
     "touchstone": ("scoring.import_commands:touchstone", "A folder of models, each with dsc.csv and nsd.csv."),
     "suite": ("scoring.import_commands:suite", "A table of results per data set (STU-Net transfer suite)."),
+    "leaderboard": ("scoring.import_commands:leaderboard", "A published table with one row per team."),
     "biometry": ("scoring.import_commands:biometry", "Tables of lengths in mm (FeTA 2024)."),
     "nnunet": ("scoring.nnunet_commands:read_nnunet", "The summary.json of nnU-Net's evaluation."),
     "dataset": ("scoring.import_commands:dataset", "An nnU-Net data set, as a challenge file of your own."),
@@ -87,13 +88,60 @@ def suite(path: Path, dataset_column: str, models: tuple[str, ...], out: Path, a
     """Read a table with one row per data set and one column of Dice (0 to 1) per model."""
     from medpodium.scoring import transfer
 
-    columns = {}
-    for model in models:
-        column, equals, name = model.partition("=")
-        if not equals or not name.strip():
-            raise click.BadParameter(f"{model!r} is not COLUMN=NAME", param_hint="--model")
-        columns[column] = name
+    columns = _pairs(models, "--model")
     scores, findings = transfer.read_suite(path, models=columns or None, dataset_column=dataset_column)
+    _finish(scores, findings, out, as_json)
+
+
+def _pairs(items: tuple[str, ...], option: str) -> dict[str, str]:
+    """Return options written as ``COLUMN=NAME``."""
+    found = {}
+    for item in items:
+        column, equals, name = item.partition("=")
+        if not equals or not column.strip() or not name.strip():
+            raise click.BadParameter(f"{item!r} is not COLUMN=NAME", param_hint=option)
+        found[column.strip()] = name.strip()
+    return found
+
+
+@click.command(
+    epilog="Example: medpodium import leaderboard board.csv --challenge liqa/2025 --task lifs-contrast "
+    "--metric auc=auc_s4 --group domain=domain --where setting=Contrast --percent --out scores.csv"
+)
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--challenge", required=True, help="Challenge the table belongs to.")
+@click.option("--task", required=True, help="Task of the challenge.")
+@click.option("--team-column", default="team", show_default=True, help="Column that names the submissions.")
+@click.option(
+    "--metric", "metrics", multiple=True, metavar="COLUMN=METRIC",
+    help="Columns to read; by default those that are named as metrics of the task.",
+)  # fmt: skip
+@click.option("--group", "groups", multiple=True, metavar="COLUMN=GROUP", help="Column of a group of cases (domain).")
+@click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Read only rows with this value.")
+@click.option("--percent", is_flag=True, help="The values are in per cent.")
+@click.option("--append", is_flag=True, help="Add to the score table at --out, for a challenge of several tasks.")
+@_OUT
+@console.json_option
+@console.guarded
+def leaderboard(path: Path, out: Path, as_json: bool, **options: Any) -> None:
+    """Read a published table with one row per team (and group of cases), values over whole test sets."""
+    import pandas as pd
+
+    from medpodium.challenges import registry
+    from medpodium.scoring import leaderboards, table
+
+    scores, findings = leaderboards.read_leaderboard(
+        path,
+        registry.load(options["challenge"]),
+        options["task"],
+        metrics=_pairs(options["metrics"], "--metric"),
+        team_column=options["team_column"],
+        groups=_pairs(options["groups"], "--group"),
+        where=_pairs(options["where"], "--where"),
+        scale=0.01 if options["percent"] else 1.0,
+    )
+    if options["append"] and out.exists():
+        scores = table.normalise(pd.concat([table.read_scores(out), scores], ignore_index=True), str(out))
     _finish(scores, findings, out, as_json)
 
 

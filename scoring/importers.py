@@ -1,4 +1,4 @@
-"""Read what others publish: per-model score folders, metadata tables, suites, biometry and leaderboards.
+"""Read what others publish: per-model score folders, metadata tables, suites and biometry.
 
 Every reader returns long score tables (or group columns) and findings; nothing that is odd is passed over.
 """
@@ -40,6 +40,7 @@ class ImportCode(Code):
     FILE_MISSING = "import-file-missing"
     UNKNOWN_LEVEL = "import-level-unknown"
     ROW_TWICE = "import-row-twice"
+    UNKNOWN_NAME = "import-name-unknown"
 
 
 def refuse(code: ImportCode, where: str | Path, cause: str, fix: str) -> UsageError:
@@ -256,68 +257,6 @@ def score_rows(rows: Sequence[Mapping[str, object]], *, challenge: str, edition:
     frame["status"] = np.where(frame["value"].isna(), table.MISSING, table.OK)
     extra = [name for name in frame.columns if name not in table.COLUMNS]
     return frame[[*table.COLUMNS, *extra]]
-
-
-def read_leaderboard(
-    path: Path,
-    *,
-    challenge: str,
-    edition: str,
-    task: str,
-    metrics: Mapping[str, str],
-    team_column: str = "team",
-    groups: Mapping[str, str] | None = None,
-    where: Mapping[str, str] | None = None,
-    scale: float = 1.0,
-) -> tuple[pd.DataFrame, list[Finding]]:
-    """Read a published table of one row per team (and domain): values pooled over a set of cases.
-
-    Parameters
-    ----------
-    path : Path
-        Delimited text with a header.
-    challenge, edition, task : str
-        What the values belong to.
-    metrics : mapping of str to str
-        Column to metric name.
-    team_column : str
-        Column of the submissions.
-    groups : mapping of str to str, optional
-        Column to group name (``{"domain": "domain"}``); the levels are written in lower case.
-    where : mapping of str to str, optional
-        Rows to keep, as column to value.
-    scale : float
-        Factor of every value (0.01 for percent).
-
-    Raises
-    ------
-    UsageError
-        If a column or every row is missing, or a team occurs twice in the same group.
-    """
-    columns, rows = read_rows(path)
-    for name in [team_column, *metrics, *(groups or {}), *(where or {})]:
-        if name not in columns:
-            raise refuse(ImportCode.COLUMN_MISSING, path, f"no column {name!r}", f"columns: {', '.join(columns)}")
-    findings: list[Finding] = []
-    found: list[dict[str, object]] = []
-    seen: set[tuple[str, ...]] = set()
-    for row in rows:
-        if any(row[name].strip() != value for name, value in (where or {}).items()):
-            continue
-        team = row[team_column].strip()
-        levels = {group: row[name].strip().lower() for name, group in (groups or {}).items()}
-        key = (team, *levels.values())
-        if key in seen:
-            text = "occurs twice" + (f" in {', '.join(levels.values())}" if levels else "")
-            raise refuse(ImportCode.ROW_TWICE, f"{path.name}: {team}", text, "give the entries different names")
-        seen.add(key)
-        for name, metric in metrics.items():
-            value = number(row[name], f"{path.name}: {team}, {name}", findings) * scale
-            found.append({"submission": team, "case": "", "structure": "", "metric": metric, "value": value, **levels})
-    if not found:
-        chosen = ", ".join(f"{name} = {value}" for name, value in (where or {}).items())
-        raise refuse(ImportCode.NO_ROWS, path, f"no row with {chosen}", "check the names")
-    return score_rows(found, challenge=challenge, edition=edition, task=task), findings
 
 
 _SUBJECT = re.compile(r"^(sub-[A-Za-z0-9]+)")

@@ -10,6 +10,7 @@ import pytest
 
 from medpodium.challenges import registry
 from medpodium.scoring import importers
+from medpodium.scoring.leaderboards import read_leaderboard
 from medpodium.scoring.recipe import rank_scores
 
 RANK_COLUMNS = {"dice_rank": "dice", "hd95_rank": "hd95", "vs_rank": "vs", "euler_rank": "euler_error"}
@@ -24,7 +25,7 @@ def published(shared: Path) -> pd.DataFrame:
 
 def read(shared: Path, columns: dict[str, str], task: str = "segmentation") -> pd.DataFrame:
     path = shared / "data/published/feta2024_segmentation_results.csv"
-    scores, findings = importers.read_leaderboard(path, challenge="feta", edition="2024", task=task, metrics=columns)
+    scores, findings = read_leaderboard(path, registry.load("feta/2024"), task, metrics=columns)
     assert findings == []
     return scores
 

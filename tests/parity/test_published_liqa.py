@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from medpodium.challenges import registry
-from medpodium.scoring import importers
 from medpodium.scoring.classification import auc, binary_scores
+from medpodium.scoring.leaderboards import read_leaderboard
 from medpodium.scoring.recipe import rank_scores
 from medpodium.scoring.staging import score_classification
 
@@ -26,11 +26,10 @@ COUNTS = {("ID", "s4"): (57, 63), ("ID", "s1"): (41, 79), ("OOD", "s4"): (23, 47
 
 
 def leaderboard(shared: Path, setting: str) -> pd.DataFrame:
-    scores, findings = importers.read_leaderboard(
+    scores, findings = read_leaderboard(
         shared / "data/published/care2025_liver_lifs_leaderboard.csv",
-        challenge="liqa",
-        edition="2025",
-        task=SETTINGS[setting],
+        registry.load("liqa/2025"),
+        SETTINGS[setting],
         metrics=COLUMNS,
         groups={"domain": "domain"},
         where={"setting": setting},

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from medpodium.challenges import registry
 from medpodium.reports import gather, sections
 from medpodium.reports.document import Document
-from medpodium.scoring import importers, transfer
+from medpodium.scoring import transfer
+from medpodium.scoring.leaderboards import read_leaderboard
 
 
 def _told(reference: str, scores: pd.DataFrame) -> Document:
@@ -18,11 +20,8 @@ def _told(reference: str, scores: pd.DataFrame) -> Document:
 
 
 def test_feta_2024_keeps_its_published_order(shared: Path) -> None:
-    metrics = registry.load("feta/2024").tasks["published-ranks"].metrics
     path = shared / "data/published/feta2024_segmentation_results.csv"
-    scores, _ = importers.read_leaderboard(
-        path, challenge="feta", edition="2024", task="published-ranks", metrics={name: name for name in metrics}
-    )
+    scores, _ = read_leaderboard(path, registry.load("feta/2024"), "published-ranks")
     document = _told("feta/2024", scores)
     board = next(table for table in document.tables() if table.role == "leaderboard")
     published = pd.read_csv(path).set_index("team")["final_rank"]
@@ -40,11 +39,10 @@ def test_liqa_2025_shows_both_domains(shared: Path) -> None:
         "acc_s4_vs_s123_pct": "acc_s4", "auc_s4_vs_s123_pct": "auc_s4",
         "acc_s1_vs_s234_pct": "acc_s1", "auc_s1_vs_s234_pct": "auc_s1",
     }  # fmt: skip
-    scores, _ = importers.read_leaderboard(
+    scores, _ = read_leaderboard(
         shared / "data/published/care2025_liver_lifs_leaderboard.csv",
-        challenge="liqa",
-        edition="2025",
-        task="lifs-contrast",
+        registry.load("liqa/2025"),
+        "lifs-contrast",
         metrics=columns,
         groups={"domain": "domain"},
         where={"setting": "Contrast"},
@@ -69,3 +67,32 @@ def test_the_suite_of_87_data_sets_shows_its_gains(shared: Path) -> None:
     # wins of 87 data sets as published: base 77, large 83, huge 77
     assert sorted(counts.tolist()) == [77, 77, 83]
     assert data.groupby("model")["case"].nunique().tolist() == [87, 87, 87]
+
+
+def test_a_leaderboard_of_two_tasks_comes_in_from_the_command_line(shared: Path, tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from medpodium.cli import main
+    from medpodium.scoring.table import read_scores
+
+    out = tmp_path / "scores.csv"
+    table = shared / "data/published/care2025_liver_lifs_leaderboard.csv"
+    common = ["import", "leaderboard", str(table), "--challenge", "liqa/2025", "--out", str(out)]
+    columns = ["--metric", "auc_s4_vs_s123_pct=auc_s4", "--group", "domain=domain", "--percent"]
+    tasks = {"lifs-contrast": "Contrast", "lifs-noncontrast": "NonContrast"}
+    for task, setting in tasks.items():
+        words = [*common, *columns, "--task", task, "--where", f"setting={setting}", "--append"]
+        answer = CliRunner().invoke(main, words)
+        assert answer.exit_code == 0, answer.output
+    scores = read_scores(out)
+    raw = pd.read_csv(table)
+    for task, setting in tasks.items():
+        mine = scores[scores["task"] == task].set_index(["submission", "domain"])["value"]
+        rows = raw[raw["setting"] == setting]
+        published = rows.assign(domain=rows["domain"].str.lower()).set_index(["team", "domain"])["auc_s4_vs_s123_pct"]
+        assert len(mine) == len(published)
+        assert all(mine[key] == pytest.approx(value / 100, abs=1e-12) for key, value in published.items())
+    for wrong, words in ((["--task", "nothing"], "no task 'nothing'"), (["--task", "lifs-contrast"], "no column")):
+        answer = CliRunner().invoke(main, [*common, *wrong])
+        assert answer.exit_code == 2
+        assert words in answer.output
