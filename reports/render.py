@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from medpodium.reports.document import Cell, Column, Document, Figure, Table, closed
 from medpodium.reports.draw import inline_svg
 from medpodium.reports.figures.layout import label
+from medpodium.reports.paged import BREAK_AFTER, LONG_WORD
 from medpodium.reports.palette import INK, MUTED, PAPER, RULE
 from medpodium.reports.spreadsheet import to_csv
 
@@ -72,6 +73,7 @@ def to_html(document: Document, version: str, links: Mapping[str, str] | None = 
         js=Markup(js),  # noqa: S704 - the toolkit's own file
         script_hash=f"'sha256-{digest}'",
         closed=closed,
+        soft=_soft,
         cells=_cells_with(colours, links or {}),
         head_class=_head_class,
         svg=_svg,
@@ -87,6 +89,15 @@ def _data(item: Table | Figure) -> dict[str, str]:
     if len(content) <= _COMPRESS_ABOVE:
         return {"uri": _uri("text/csv;charset=utf-8", content), "name": f"{item.id}.csv"}
     return {"uri": _uri("application/gzip", gzip.compress(content, 6, mtime=0)), "name": f"{item.id}.csv.gz"}
+
+
+def _soft(text: str) -> Markup:
+    """Return text whose long words may break after punctuation."""
+    from markupsafe import Markup
+
+    words = [re.split(f"(?<=[{re.escape(BREAK_AFTER)}])", word) if len(word) >= LONG_WORD else [word]
+             for word in text.split(" ")]  # fmt: skip
+    return Markup(" ").join(Markup("<wbr>").join(pieces) for pieces in words)
 
 
 def _uri(kind: str, content: bytes) -> str:
