@@ -15,13 +15,17 @@ from medpodium.reports.document import Cell, Column, Document, Figure, Table, cl
 from medpodium.reports.draw import inline_svg
 from medpodium.reports.figures.layout import label
 from medpodium.reports.paged import BREAK_AFTER, LONG_WORD
-from medpodium.reports.palette import INK, MUTED, PAPER, RULE
+from medpodium.reports.palette import INK, MUTED, MUTED_SCHEME, PAPER, RULE
 from medpodium.reports.spreadsheet import to_csv
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-_VARIABLES = {INK: "var(--ink)", PAPER: "var(--sheet)", RULE: "var(--rule)", MUTED: "var(--muted)"}
+_VARIABLES = {
+    INK: "var(--ink)", PAPER: "var(--sheet)", RULE: "var(--rule)", MUTED: "var(--muted)",
+    MUTED_SCHEME[0]: "var(--indigo)", MUTED_SCHEME[5]: "var(--wine)",
+}  # fmt: skip
+"""Colours that follow the theme: the neutral ones, and the two of submissions that are too dark for a dark page."""
 _WIDTH = re.compile(r'<svg([^>]*?) width="([\d.]+)pt"')
 _SIZE = re.compile(r'(<svg[^>]*?) width="[\d.]+pt"|(<svg[^>]*?) height="[\d.]+pt"')
 _TEAM_LENGTH = 34
@@ -64,7 +68,7 @@ def to_html(document: Document, version: str, links: Mapping[str, str] | None = 
         folder.joinpath(name).read_text(encoding="utf-8") for name in ("report.css", "report.js", "report.html")
     )
     digest = base64.b64encode(hashlib.sha256(js.encode()).digest()).decode()
-    colours = dict(document.colours)
+    colours = {name: _VARIABLES.get(colour, colour) for name, colour in document.colours.items()}
     return environment.from_string(page).render(
         document=document,
         version=version,

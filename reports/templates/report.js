@@ -22,7 +22,7 @@
   if (contents && window.matchMedia("(min-width: 68rem)").matches) { contents.open = true; }
 
   // A saved figure carries its own colours: variables of the page mean nothing outside it.
-  const light = { "--ink": "#1d2733", "--sheet": "#ffffff", "--rule": "#d9dee3", "--muted": "#6a7682" };
+  const light = { "--ink": "#1d2733", "--sheet": "#ffffff", "--rule": "#d9dee3", "--muted": "#6a7682", "--indigo": "#332288", "--wine": "#882255" };
   for (const save of document.querySelectorAll("button.save")) {
     save.addEventListener("click", () => {
       const drawing = document.getElementById(save.dataset.figure).querySelector("svg").cloneNode(true);
