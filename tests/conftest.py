@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -33,6 +36,19 @@ def shared() -> Path:
     folder = Path(os.environ.get("MEDPODIUM_SHARED", ROOT.parent / "shared"))
     need((folder / "oracle").is_dir(), f"the reference data folder ({folder.name}/ beside the checkout)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny() -> ModuleType:
+    """Return the helper that makes tiny images, cases and campaigns (tests/containers/tiny.py)."""
+    name = "medpodium_tests_tiny"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / "containers" / "tiny.py")
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
 
 
 @pytest.fixture(scope="session")
