@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,6 +84,18 @@ class Request:
             folders[team] = Path(folder)
         rest = {key: value for key, value in options.items() if key != "predictions"}
         return cls(source, scores, tuple(dict.fromkeys(wanted)), predictions=folders, **rest)
+
+    def command(self) -> str:
+        """Return the command that writes these numbers again; files by name, as paths differ between machines."""
+        source = Path(self.source).name if Path(self.source).exists() else self.source
+        words = ["medpodium", "report", source, *([self.scores.name] if self.scores is not None else [])]
+        words += ["--formats", ",".join(self.formats), "--bootstrap", str(self.bootstrap), "--seed", str(self.seed)]
+        words += ["--figures", self.figures]
+        for option, value in (("--recipe", self.recipe), ("--title", self.title)):
+            words += [option, value] if value is not None else []
+        words += ["--anonymous"] if self.anonymous else []
+        words += ["--show-images"] if self.show_images else []
+        return shlex.join([*words, "--out", "report"])
 
 
 @dataclass(frozen=True)
@@ -227,7 +240,7 @@ def write_report(request: Request, out: Path) -> Written:
     settings = {
         "formats": list(request.formats), "title": request.title, "anonymous": request.anonymous,
         "bootstrap": request.bootstrap, "seed": request.seed, "recipe": request.recipe, "figures": request.figures,
-        "show_images": request.show_images, "command": "medpodium report",
+        "show_images": request.show_images, "command": request.command(),
     }  # fmt: skip
     write_manifest(out, results.challenge, files, settings=settings, inputs=inputs.provenance)
     shown = [out / name for name in (*files, "manifest.json") if "/" not in name and name != "definition.json"]

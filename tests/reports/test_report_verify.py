@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import runpy
+import shlex
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,6 +43,20 @@ def test_two_runs_from_one_seed_are_byte_identical(tiny: Path, report: Path, tmp
     assert first.keys() == second.keys()
     assert [str(name) for name in first if first[name] != second[name]] == []
     assert any(name.suffix == ".pdf" for name in first)
+
+
+def test_the_recorded_command_writes_the_same_report(
+    tiny: Path, report: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in (tiny, report.parent / "scores.csv"):
+        shutil.copy(path, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    program, verb, *words = shlex.split(json.loads((report / "manifest.json").read_text())["settings"]["command"])
+    assert (program, verb) == ("medpodium", "report")
+    answer = CliRunner().invoke(commands.report, words)
+    assert answer.exit_code in (0, 1), answer.output
+    recorded, again = (json.loads((folder / "manifest.json").read_text()) for folder in (report, tmp_path / "report"))
+    assert again == recorded
 
 
 def test_an_untouched_report_verifies(report: Path) -> None:
