@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +22,8 @@ from medpodium.challenges.findings import Finding, InfrastructureError, Medpodiu
 MARK = "@@medpodium "
 """Start of a line of the worker that is an event, not text."""
 
+_PATIENCE = 10.0
+"""Seconds that an interrupted worker has to end by itself."""
 _ERRORS: dict[int, type[MedpodiumError]] = {2: UsageError, 3: InfrastructureError}
 OnEvent = Callable[[Mapping[str, Any]], None]
 
@@ -88,13 +91,30 @@ def run_job(
         process.wait()
     finally:
         if process.poll() is None:
-            process.terminate()
-            process.wait()
+            _stop(process)
     if result is None:
         last = next((line for line in reversed(tail) if line), "no output")
         cause = f"{kind} ended with exit code {process.returncode}: {last[:300]}"
         raise broken(BaselineCode.RUN_FAILED, kind, cause, f"see {log}")
     return result
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    """End the worker and all it started; the processes of nnU-Net's pools would first finish their cases."""
+    import psutil
+
+    family = []
+    with suppress(psutil.NoSuchProcess):
+        family = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    try:
+        process.wait(timeout=_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for child in family:
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
 
 
 def _finding(row: Mapping[str, str]) -> Finding:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +154,7 @@ def train(challenge: str, name: str | None, as_json: bool, **options: Any) -> No
     )  # fmt: skip
     start = nnunet.Start(options["resume"], options["pretrained"], options["stem"], options["trust_checkpoint"])
     results = []
-    with console.progress() as bar:
+    with console.progress() as bar, _interruptible():
         line = JobBar(bar)
         for fold in chosen.baseline.folds:
             results.append(
@@ -175,6 +177,16 @@ def train(challenge: str, name: str | None, as_json: bool, **options: Any) -> No
     console.out.print(
         f"Next: medpodium baseline predict {challenge} --model {results[0]['model']} --images ... --out ..."
     )
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Say how to go on after Ctrl-C: without ``--resume`` a training starts anew."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.err.print("Interrupted; run the same command with --resume to go on from the last checkpoint.")
+        raise SystemExit(130) from None
 
 
 @click.command(
