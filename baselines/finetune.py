@@ -129,7 +129,33 @@ def load_weights(network: Any, path: Path, *, stem: str | None = None, trust: bo
     """
     module = getattr(network, "module", network)
     module = getattr(module, "_orig_mod", module)
-    own = module.state_dict()
+    ready, loaded = match_weights(module.state_dict(), path, stem=stem, trust=trust)
+    module.load_state_dict(ready, strict=False)
+    return loaded
+
+
+def match_weights(
+    own: Mapping[str, Any], path: Path, *, stem: str | None = None, trust: bool = False
+) -> tuple[dict[str, Any], Loaded]:
+    """Find the tensors of a checkpoint for a network, changing neither.
+
+    Parameters
+    ----------
+    own : mapping of str to torch.Tensor
+        The network's ``state_dict``; only shapes are looked at, so it may lie on the meta device.
+    path, stem, trust
+        See :func:`load_weights`.
+
+    Returns
+    -------
+    (tensors, loaded)
+        What to load, and what it is.
+
+    Raises
+    ------
+    UsageError
+        As :func:`load_weights`.
+    """
     weights = read_checkpoint(path, trust=trust)
     missing = [key for key in own if not HEADS.search(key) and key not in weights]
     if missing:
@@ -154,8 +180,7 @@ def load_weights(network: Any, path: Path, *, stem: str | None = None, trust: bo
             )
             raise refuse(BaselineCode.CHECKPOINT_SIZE, path, cause, fix)
     heads = [key for key in own if HEADS.search(key)]
-    module.load_state_dict(ready, strict=False)
-    return Loaded(len(ready) - len(spread), spread, heads, len(set(weights) - set(ready)))
+    return ready, Loaded(len(ready) - len(spread), spread, heads, len(set(weights) - set(ready)))
 
 
 def _is_stem(given: Any, own: Any) -> bool:

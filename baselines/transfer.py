@@ -150,6 +150,36 @@ def read_suite(path: Path) -> Suite:
     return suite
 
 
+def check_checkpoints(suite: Suite) -> None:
+    """Compare every checkpoint with the networks it is to start, without allocating these.
+
+    A checkpoint that does not fit would otherwise be noticed after the first training from scratch, days later.
+
+    Raises
+    ------
+    UsageError
+        For the first one that does not fit.
+    """
+    import torch
+
+    from medpodium.baselines.finetune import match_weights
+    from medpodium.baselines.trainers.stunet import POOLINGS, SIZES, STUNet
+
+    for channels in sorted({len(_channels(item)) for item in suite.datasets}):
+        for size in suite.sizes:
+            if size in suite.checkpoints:
+                with torch.device("meta"):
+                    # neither poolings nor classes change the shape of anything that is loaded
+                    network = STUNet(channels, 2, SIZES[size], [(2, 2, 2)] * POOLINGS)
+                path = Path(suite.checkpoints[size])
+                match_weights(network.state_dict(), path, stem=suite.stem, trust=suite.trust_checkpoints)
+
+
+def _channels(item: DataSet) -> list[Any]:
+    facts = json.loads((Path(item.raw) / "dataset.json").read_text(encoding="utf-8"))
+    return list(facts.get("channel_names") or facts.get("modality") or [0])
+
+
 def runs(suite: Suite) -> Iterator[Run]:
     """Yield every training: each data set and size from scratch, and fine-tuned where there is a checkpoint."""
     for item in suite.datasets:
@@ -175,7 +205,7 @@ def estimate_hours(run: Run, suite: Suite, *, teraflops: float = TERAFLOPS) -> f
     from medpodium.baselines.trainers.stunet import forward_operations
 
     facts = json.loads((Path(run.dataset.raw) / "dataset.json").read_text(encoding="utf-8"))
-    channels = len(facts.get("channel_names") or facts.get("modality") or [0])
+    channels = len(_channels(run.dataset))
     forward = forward_operations(run.size, channels, len(facts["labels"]), suite.patch_zyx or PATCH) * BATCH
     steps = suite.iterations or ITERATIONS
     per_epoch = forward * (BACKWARD * steps + steps * VALIDATIONS / ITERATIONS)
@@ -223,7 +253,7 @@ def execute(
     on_run: Callable[[Run, int, int], None] | None = None,
     on_event: OnEvent | None = None,
 ) -> list[Outcome]:
-    """Train what is not done yet; one failed run never stops the others.
+    """Check the checkpoints, then train what is not done yet; one failed run never stops the others.
 
     Returns
     -------
@@ -232,6 +262,7 @@ def execute(
     """
     extras.require_nnunet()
     device = extras.check_device(device)
+    check_checkpoints(suite)
     todo = list(runs(suite))
     planned: dict[str, Mapping[str, Any]] = {}
     outcomes = []
@@ -301,14 +332,11 @@ def write_results(suite: Suite, outcomes: list[Outcome], path: Path) -> None:
     header = ["Dataset", "modality", "target_kind", "channels", "train", *(f"dice_{model}" for model in models)]
     rows = []
     for item in suite.datasets:
-        facts = json.loads((Path(item.raw) / "dataset.json").read_text(encoding="utf-8"))
         count = len(list((Path(item.raw) / "labelsTr").glob("*")))
         values = {outcome.run.model: outcome.dice for outcome in outcomes if outcome.run.dataset is item}
         cells = ["" if values.get(model) is None else f"{values[model]:.6f}" for model in models]
         # the suite counts the cases that were trained on, which fold 0 is not among
-        rows.append(
-            [item.title, item.modality, item.target_kind, len(facts["channel_names"]), count - -(-count // 5), *cells]
-        )
+        rows.append([item.title, item.modality, item.target_kind, len(_channels(item)), count - -(-count // 5), *cells])
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([header, *rows])

@@ -11,8 +11,20 @@ import pytest
 pytestmark = [pytest.mark.nnunet, pytest.mark.usefixtures("nnunet_installed")]
 
 
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of STU-Net-S for one channel and 105 classes."""
+    import torch
+
+    from medpodium.baselines.trainers.stunet import POOLINGS, SIZES, STUNet
+
+    path = tmp_path_factory.mktemp("weights") / "small.model"
+    torch.save({"state_dict": STUNet(1, 105, SIZES["small"], [(2, 2, 2)] * POOLINGS).state_dict()}, path)
+    return path
+
+
 @pytest.fixture
-def suite(tmp_path: Path) -> Path:
+def suite(tmp_path: Path, weights: Path) -> Path:
     """Two raw data sets, one of them of the published suite by name."""
     for name, cases in (("Dataset002_Heart", 20), ("Dataset900_Own", 6)):
         folder = tmp_path / "raw" / name
@@ -27,12 +39,11 @@ def suite(tmp_path: Path) -> Path:
             "file_ending": ".nii.gz",
         }
         (folder / "dataset.json").write_text(json.dumps(facts))
-    (tmp_path / "base.model").write_bytes(b"weights")
     path = tmp_path / "suite.yaml"
     path.write_text(
         f"datasets:\n- {{raw: {tmp_path}/raw/Dataset002_Heart, name: Task002_Heart}}\n"
         f"- {{raw: {tmp_path}/raw/Dataset900_Own, modality: CT, target_kind: organ}}\n"
-        f"sizes: [small, base]\ncheckpoints: {{base: {tmp_path}/base.model}}\n"
+        f"sizes: [small, base]\ncheckpoints: {{small: {weights}}}\n"
     )
     return path
 
@@ -40,7 +51,7 @@ def suite(tmp_path: Path) -> Path:
 def test_a_dry_run_lists_pairs_and_estimates_hours(suite: Path, run: Any) -> None:
     answer = run("baseline", "transfer", suite, "--dry-run")
     trainers = [row["trainer"] for row in answer["runs"]]
-    assert trainers == ["STUNetTrainer_small", "STUNetTrainer_base", "STUNetTrainer_base_ft"] * 2
+    assert trainers == ["STUNetTrainer_small", "STUNetTrainer_small_ft", "STUNetTrainer_base"] * 2
     hours = {row["trainer"]: row["GPU hours"] for row in answer["runs"]}
     # 0.51 TMAC x 2, batch 2, (3 x 250 + 50) passes of 1000 epochs at 40 TFLOP/s
     expected = 0.506 * 2 * 2 * 800 * 1000 / 40 / 3600
@@ -55,8 +66,8 @@ def test_runs_are_resumed_and_handed_to_the_analysis(suite: Path, run: Any, tmp_
     from medpodium.baselines import transfer
 
     started: list[tuple[str, str]] = []
-    dice = {"small": 0.70, "base": 0.75, "base_ft": 0.80}
-    stop_at = {"name": "STUNetTrainer_base_ft"}
+    dice = {"small": 0.70, "small_ft": 0.80, "base": 0.75}
+    stop_at = {"name": "STUNetTrainer_small_ft"}
 
     def job(kind: str, job: Any, workspace: Any, **_: Any) -> dict[str, Any]:
         from medpodium.baselines.failures import BaselineCode, broken
@@ -92,25 +103,39 @@ def test_runs_are_resumed_and_handed_to_the_analysis(suite: Path, run: Any, tmp_
     started.clear()
     stop_at["name"] = ""
     answer = run(*common)
-    assert started == [("Dataset002_Heart", "STUNetTrainer_base_ft"), ("Dataset900_Own", "STUNetTrainer_base_ft")]
+    assert started == [("Dataset002_Heart", "STUNetTrainer_small_ft"), ("Dataset900_Own", "STUNetTrainer_small_ft")]
     (pair,) = answer["pairs"]
-    assert (pair["scratch"], pair["fine_tuned"], pair["n"], pair["wins"]) == ("base", "base_ft", 2, 2)
-    assert pair["mean_gain"] == pytest.approx(0.05)
+    assert (pair["scratch"], pair["fine_tuned"], pair["n"], pair["wins"]) == ("small", "small_ft", 2, 2)
+    assert pair["mean_gain"] == pytest.approx(0.10)
     ranking = run(
         "rank", "stunet-transfer", tmp_path / "out" / "scores.csv", "--out", tmp_path / "board.csv", "--bootstrap", 10
     )
     assert ranking
-    assert (tmp_path / "board.csv").read_text().splitlines()[1].find("base_ft") >= 0
+    assert (tmp_path / "board.csv").read_text().splitlines()[1].find("small_ft") >= 0
 
 
 def test_bad_suites(suite: Path, run: Any, tmp_path: Path) -> None:
     good = suite.read_text()
     for text, cause in (
         (good.replace("Dataset900_Own", "Dataset901_Gone"), "holds no dataset.json"),
-        (good.replace("base.model", "none.model"), "no such file"),
-        (good.replace("small", "tiny"), "should be 'small', 'base', 'large' or 'huge'"),
+        (good.replace("small.model", "none.model"), "no such file"),
+        (good.replace("[small", "[tiny"), "should be 'small', 'base', 'large' or 'huge'"),
         ("datasets: []\n", "at least 1 item"),
     ):
         suite.write_text(text)
         (found,) = run("baseline", "transfer", suite, "--dry-run", code=2)["findings"]
         assert cause in found["cause"]
+
+
+def test_a_checkpoint_that_does_not_fit_stops_the_suite_before_anything_is_trained(
+    suite: Path, weights: Path, run: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    from medpodium.baselines import transfer
+
+    monkeypatch.setattr(transfer, "run_job", lambda *_, **__: pytest.fail("a job was started"))
+    suite.write_text(suite.read_text().replace("checkpoints: {small", "checkpoints: {base"))
+    out = ("--workspace", tmp_path / "ws", "--out", tmp_path / "out", "--device", "cpu")
+    (found,) = run("baseline", "transfer", suite, *out, code=2)["findings"]
+    assert found["code"] == "checkpoint-does-not-fit"
+    assert "the checkpoint is STU-Net-S for 1 channel, the network STU-Net-B for 1 channel" in found["cause"]
+    assert not (tmp_path / "out").exists()
