@@ -89,7 +89,7 @@ def test_phase_settings_point_at_numbers_that_exist(exported: Path, jobs: Path, 
         assert set(column) == {"path", "order", "title", "error_path", "exclude_from_ranking"}
         at(column["path"])
     orders = {column["title"]: column["order"] for column in columns}
-    assert orders["Hausdorff distance percentile (mean)"] == "asc"
+    assert orders["HD95 (mean)"] == "asc"
 
 
 def test_pack_context_has_the_fields_the_starter_kit_needs(exported: Path) -> None:
