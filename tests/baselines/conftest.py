@@ -60,6 +60,7 @@ baselines:
     batch_size: 2
     folds: [all]
     mirroring: false
+    step_size: 1.0
   stunet:
     <<: *quick
     method: STU-Net-S

@@ -1,8 +1,7 @@
-"""The container side of a packaged baseline: inputs and outputs of the built-in protocols, and a run in the sandbox."""
+"""The container side of a packaged baseline: inputs and outputs of the built-in protocols."""
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -51,46 +50,6 @@ def test_liqa_keeps_the_vendors_folder() -> None:
 def test_an_unknown_channel_is_asked_for() -> None:
     with pytest.raises(UsageError, match="--channel flair=ROLE; roles: GED4, GED1"):
         sides("liqa/2025", "liseg-ged4", ["ged4", "flair"])
-
-
-@pytest.mark.docker
-@pytest.mark.nnunet
-@pytest.mark.slow
-def test_a_packaged_baseline_is_scored_in_the_sandbox(
-    nnunet_installed: None, docker_engine: Any, tiny: Any, run: Any, tmp_path: Path
-) -> None:
-    """Built on a local base image, run under the sandbox's own limits and scored.
-
-    Needs a base image with PyTorch and nnU-Net: MEDPODIUM_BASELINE_BASE names one, else it is made from this
-    machine's site-packages where PyTorch is the CPU build (about 2 GB; the CUDA build has 7 GB, too much for a test).
-    """
-    import site
-
-    import torch
-
-    base = os.environ.get("MEDPODIUM_BASELINE_BASE", "")
-    if not base:
-        if torch.version.cuda is not None:
-            pytest.skip("PyTorch is the CUDA build; set MEDPODIUM_BASELINE_BASE to an image with nnU-Net")
-        import importlib.util
-
-        spec = importlib.util.spec_from_file_location("base_image", Path(__file__).with_name("base_image.py"))
-        assert spec is not None
-        assert spec.loader is not None
-        maker = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(maker)
-        base = "medpodium-test-baseline-base:latest"
-        maker.build(docker_engine, Path(site.getsitepackages()[0]), base)
-    workspace = tmp_path / "ws"
-    run("baseline", "plan", tiny.challenge, "--images", tiny.images, "--labels", tiny.labels, "--workspace", workspace)
-    quick = ("--epochs", 1, "--iterations", 1, "--device", "cpu", "--no-validation")
-    model = run("baseline", "train", tiny.challenge, "--workspace", workspace, *quick)["model"]
-    made = run("baseline", "package", model, "--challenge", tiny.challenge, "--team", "reference", "--base", base,
-               "--network", "none")  # fmt: skip
-    verdict = run("check", "image", tiny.challenge, made["image"], "--team", "reference", "--cases", tiny.test_images,
-                  "--references", tiny.references)  # fmt: skip
-    assert verdict
-    docker_engine.images.remove(made["image"], force=True)
 
 
 def test_a_model_of_another_challenge_is_refused(tmp_path: Path, run: Any, monkeypatch: Any) -> None:

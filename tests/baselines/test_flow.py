@@ -5,16 +5,24 @@ Networks trained for a few steps segment nothing well; what is tested is that ev
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import importlib.util
 import json
 import math
 import os
+import select
+import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import psutil
 import pytest
 import SimpleITK
 from scipy import ndimage
@@ -122,31 +130,96 @@ def test_predictions_keep_the_grid_and_the_challenges_labels(predictions: dict[s
             assert set(np.unique(SimpleITK.GetArrayFromImage(made))) <= {0, 1, 5}
 
 
-def test_the_packaged_program_predicts_the_same(
-    trained: dict[str, Any], predictions: dict[str, Path], tiny: Any, run: Any, tmp_path: Path
-) -> None:
-    """The program that goes into the image, run as it is on this machine with the mounts elsewhere."""
-    context = tmp_path / "context"
-    run("baseline", "package", trained["models"]["nnunet"]["model"], "--challenge", tiny.challenge,
-        "--context", context, "--no-build", "--base", "local")  # fmt: skip
+def program_here(run: Any, tiny: Any, model: str, context: Path, out: Path) -> Path:
+    """Write a build context and point its program at this machine's files instead of the container's mounts."""
+    run("baseline", "package", model, "--challenge", tiny.challenge, "--context", context, "--no-build",
+        "--base", "local")  # fmt: skip
     assert (context / "Dockerfile").read_text().splitlines()[1] == "FROM local"
     assert "USER 1000:1000" in (context / "Dockerfile").read_text()
     settings = json.loads((context / "package.json").read_text())
     assert settings["inputs"] == ["/workspace/inputs/{case}_0000.nii.gz"]
     settings["inputs"] = [f"{tiny.test_images.as_posix()}/{{case}}_0000.nii.gz"]
-    settings["outputs"][0]["pattern"] = f"{tmp_path.as_posix()}/out/{{case}}.nii.gz"
+    settings["outputs"][0]["pattern"] = f"{out.as_posix()}/{{case}}.nii.gz"
     (context / "package.json").write_text(json.dumps(settings))
+    return context / "predict.py"
+
+
+def voxels(path: Path) -> Any:
+    return SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
+
+
+def test_the_packaged_program_predicts_the_same(
+    trained: dict[str, Any], predictions: dict[str, Path], tiny: Any, run: Any, tmp_path: Path
+) -> None:
+    """The program that goes into the image, run as it is on this machine with the mounts elsewhere."""
+    program = program_here(run, tiny, trained["models"]["nnunet"]["model"], tmp_path / "context", tmp_path / "out")
     # nothing of the workspace, of nnU-Net's variables or of medpodium is there in an image
     clean = {key: value for key, value in os.environ.items() if not key.startswith("nnUNet") and key != "PYTHONPATH"}
-    program = [sys.executable, str(context / "predict.py")]
-    answer = subprocess.run(program, capture_output=True, text=True, env=clean, check=False)
+    answer = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, env=clean, check=False)
     assert answer.returncode == 0, answer.stderr
     for path in tiny.references.iterdir():
-        one, other = (
-            SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(folder / path.name)))
-            for folder in (tmp_path / "out", predictions["nnunet"])
-        )
-        assert np.array_equal(one, other)
+        assert np.array_equal(voxels(tmp_path / "out" / path.name), voxels(predictions["nnunet"] / path.name))
+
+
+@pytest.fixture
+def packaged(
+    trained: dict[str, Any], tiny: Any, run: Any, docker_engine: Any, require: Any, tmp_path: Path
+) -> Iterator[dict[str, Any]]:
+    """STU-Net-S as an image and as an archive, on a base image made here; the engine keeps nothing of it."""
+    require(sys.platform == "linux", "Linux, whose Python goes into the image,")
+    require(shutil.which("docker") is not None, "the docker command line")
+    spec = importlib.util.spec_from_file_location("base_image", Path(__file__).with_name("base_image.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    maker = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(maker)
+    model, base = trained["models"]["stunet"]["model"], "medpodium-test-baseline-base:latest"
+    try:
+        maker.build(base, program_here(run, tiny, model, tmp_path / "context", tmp_path / "here"), tmp_path / "read")
+        yield run("baseline", "package", model, "--challenge", tiny.challenge, "--team", "packaged", "--base", base,
+                  "--network", "none", "--out", tmp_path / "packaged.tar.gz")  # fmt: skip
+    finally:
+        for image in [*docker_engine.images.list("medpodium/packaged"), *docker_engine.images.list("packaged")]:
+            docker_engine.images.remove(image.id, force=True)
+        for image in docker_engine.images.list("medpodium-test-baseline-base"):
+            docker_engine.images.remove(image.id, force=True)
+
+
+def dice(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], float]:
+    """Return the Dice values of a score table whose every row is sound."""
+    found = [row for row in rows if row["metric"] == "dice"]
+    assert {row["status"] for row in found} == {"ok"}
+    return {(row["case"], row["structure"]): float(row["value"]) for row in found}
+
+
+@pytest.mark.docker
+def test_a_packaged_baseline_is_checked_submitted_and_scored_like_a_team(
+    packaged: dict[str, Any], predictions: dict[str, Path], tiny: Any, run: Any, docker_engine: Any, tmp_path: Path
+) -> None:
+    """At home, then the organizer's way, in the sandbox; the scores are those of the same model's predictions here."""
+    run("score", tiny.challenge, "--references", tiny.references, f"--predictions=packaged={predictions['stunet']}",
+        "--out", tmp_path / "here.csv")  # fmt: skip
+    with (tmp_path / "here.csv").open() as stream:
+        expected = dice(csv.DictReader(stream))
+    assert len(expected) == 4
+    assert any(value > 0 for value in expected.values())
+
+    verdict = run("check", "image", tiny.challenge, packaged["image"], "--team", "packaged",
+                  "--cases", tiny.test_images, "--references", tiny.references)  # fmt: skip
+    assert verdict["passed"]
+    assert [row["status"] for row in verdict["cases"]] == ["ok", "ok"]
+    assert dice(verdict["scores"]) == pytest.approx(expected, abs=1e-12)
+
+    # the organizer has the archive only
+    docker_engine.images.remove(docker_engine.images.get(packaged["image"]).id, force=True)
+    root = tmp_path / "campaign"
+    run("init", tiny.challenge, root, "--cases", tiny.test_images, "--references", tiny.references)
+    run("submit", root, packaged["archive"], "--team", "packaged")
+    runs = run("run", root)["runs"]
+    assert sorted((row["case"], row["problem"]) for row in runs) == [("caseTs0", None), ("caseTs1", None)]
+    run("score", root)
+    assert dice(pd.read_parquet(root / "scores.parquet").to_dict("records")) == pytest.approx(expected, abs=1e-12)
+    assert docker_engine.images.list("medpodium/packaged") == [], "a submission's image is removed when it is done"
 
 
 def test_nnunets_own_evaluation_is_read_and_agrees(
@@ -162,17 +235,8 @@ def test_nnunets_own_evaluation_is_read_and_agrees(
         cases.append({**row, "metrics": {str(key): value for key, value in row["metrics"].items()}})
     summary = tmp_path / "summary.json"
     summary.write_text(json.dumps({"metric_per_case": cases}, default=float))
-    run(
-        "import",
-        "nnunet",
-        summary,
-        "--submission",
-        "aurora",
-        "--challenge",
-        tiny.challenge,
-        "--out",
-        tmp_path / "theirs.csv",
-    )
+    run("import", "nnunet", summary, "--submission", "aurora", "--challenge", tiny.challenge,
+        "--out", tmp_path / "theirs.csv")  # fmt: skip
     run("score", tiny.challenge, "--references", tiny.references, f"--predictions=aurora={predictions['aurora']}",
         "--out", tmp_path / "ours.csv")  # fmt: skip
     tables = []
@@ -189,15 +253,8 @@ def test_a_raw_data_set_is_a_folder_of_references(trained: dict[str, Any], tiny:
     """Labels of the converted data set, renumbered, scored against themselves."""
     raw = trained["workspace"] / "nnUNet_raw" / trained["plan"]["dataset"]
     run("import", "dataset", raw, "--out", tmp_path / "own.yaml")
-    run(
-        "score",
-        tmp_path / "own.yaml",
-        "--references",
-        raw,
-        f"--predictions=self={raw / 'labelsTr'}",
-        "--out",
-        tmp_path / "s.csv",
-    )
+    run("score", tmp_path / "own.yaml", "--references", raw, f"--predictions=self={raw / 'labelsTr'}",
+        "--out", tmp_path / "s.csv")  # fmt: skip
     with (tmp_path / "s.csv").open() as stream:
         assert {float(row["value"]) for row in csv.DictReader(stream)} == {1.0}
 
@@ -219,19 +276,8 @@ def test_fine_tuning_with_other_channels_and_classes(
     for path in tiny.labels.iterdir():
         image = SimpleITK.ReadImage(str(path))
         SimpleITK.WriteImage((image == 5) * 5, str(labels / path.name))
-    run(
-        "baseline",
-        "plan",
-        other,
-        "--baseline",
-        "stunet",
-        "--images",
-        tiny.images,
-        "--labels",
-        labels,
-        "--workspace",
-        tmp_path / "ws",
-    )
+    run("baseline", "plan", other, "--baseline", "stunet", "--images", tiny.images, "--labels", labels,
+        "--workspace", tmp_path / "ws")  # fmt: skip
     checkpoint = Path(trained["models"]["stunet"]["model"]) / "fold_all" / "checkpoint_final.pth"
     common = ("baseline", "train", other, "--baseline", "stunet", "--workspace", tmp_path / "ws", *QUICK,
               "--trainer", "STUNetTrainer_small_ft", "--pretrained", checkpoint)  # fmt: skip
@@ -242,3 +288,106 @@ def test_fine_tuning_with_other_channels_and_classes(
     assert len(loaded["stem"]) == 2
     assert len(loaded["heads"]) == 10
     assert loaded["tensors"] > 100
+
+
+@pytest.fixture
+def suite(trained: dict[str, Any], tmp_path: Path) -> Path:
+    """A transfer suite of one raw data set: smaller crops of the same cases, so that validation takes seconds."""
+    raw = trained["workspace"] / "nnUNet_raw" / trained["plan"]["dataset"]
+    small = tmp_path / "raw" / "Dataset900_Crops"
+    for folder in ("imagesTr", "labelsTr"):
+        (small / folder).mkdir(parents=True)
+        for path in (raw / folder).iterdir():
+            crop = SimpleITK.ReadImage(str(path.resolve()))[16:48, 16:48, 8:28]
+            SimpleITK.WriteImage(crop, str(small / folder / path.name))
+    shutil.copyfile(raw / "dataset.json", small / "dataset.json")
+    checkpoint = Path(trained["models"]["stunet"]["model"]) / "fold_all" / "checkpoint_final.pth"
+    path = tmp_path / "suite.yaml"
+    path.write_text(
+        f"datasets: [{{raw: {small}, modality: CT, target_kind: organ}}]\nsizes: [small]\n"
+        f"checkpoints: {{small: {checkpoint}}}\nepochs: 1\niterations: 1\npatch_zyx: [16, 32, 32]\n"
+    )
+    return path
+
+
+def test_a_transfer_suite_trains_validates_and_is_compared(
+    suite: Path, run: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Nothing is replaced: nnU-Net trains from scratch and fine-tunes, and validates to its end."""
+    from medpodium.baselines import transfer
+
+    out = tmp_path / "out"
+    common = ("baseline", "transfer", suite, "--workspace", tmp_path / "ws", "--out", out, "--device", "cpu")
+    answer = run(*common)
+    (row,) = pd.read_csv(out / "results.csv").to_dict("records")
+    assert (row["Dataset"], row["channels"], row["train"]) == ("Dataset900_Crops", 1, 4)
+    for model in ("small", "small_ft"):
+        (fold,) = (tmp_path / "ws" / "nnUNet_results").glob(f"*/STUNetTrainer_{model}__*/fold_0")
+        (made,) = (fold / "validation").glob("*.nii.gz")
+        truth, found = voxels(tmp_path / "raw" / "Dataset900_Crops" / "labelsTr" / made.name), voxels(made)
+        parts = [(truth == label, found == label) for label in (1, 2)]
+        assert all(one.any() for one, _ in parts)
+        expected = np.mean([2 * (one & two).sum() / (one.sum() + two.sum()) for one, two in parts])
+        assert row[f"dice_{model}"] == pytest.approx(expected, abs=1e-6)
+    (pair,) = answer["pairs"]
+    assert (pair["scratch"], pair["fine_tuned"], pair["n"]) == ("small", "small_ft", 1)
+    assert pair["mean_gain"] == pytest.approx(row["dice_small_ft"] - row["dice_small"])
+    scores = dict(pd.read_csv(out / "scores.csv")[["submission", "value"]].itertuples(index=False))
+    assert scores == {"small": row["dice_small"], "small_ft": row["dice_small_ft"]}
+
+    monkeypatch.setattr(transfer, "run_job", lambda *_, **__: pytest.fail("something was trained twice"))
+    assert run(*common) == answer
+
+
+def test_ctrl_c_leaves_no_process_and_resume_goes_on(trained: dict[str, Any], tiny: Any, run: Any) -> None:
+    """Pressed when the terminal shows the first epoch's loss; a terminal sends it to the whole session."""
+    pty = pytest.importorskip("pty")
+    common = ("baseline", "train", tiny.challenge, "--workspace", trained["workspace"], "--folds", 0, "--iterations", 1,
+              "--trainer", "STUNetTrainer_small", "--device", "cpu", "--no-validation")  # fmt: skip
+    screen, terminal = pty.openpty()
+    command = [sys.executable, "-m", "medpodium.cli", *map(str, common), "--epochs", "10"]
+    with subprocess.Popen(command, stderr=terminal, start_new_session=True, env={**os.environ, "TERM": "xterm"}) as one:
+        os.close(terminal)
+        shown = b""
+        while b"loss" not in shown:
+            assert select.select([screen], [], [], 180)[0], "no progress"
+            shown += os.read(screen, 4096)
+        os.killpg(one.pid, signal.SIGINT)
+        with contextlib.suppress(OSError):  # the last one has closed the terminal
+            while more := os.read(screen, 4096):
+                shown += more
+        assert one.wait(timeout=60) == 130
+    os.close(screen)
+    assert b"1/10" in shown
+    assert b"run the same command with --resume to go on" in b" ".join(shown.split())
+    assert [other for other in psutil.pids() if session(other) == one.pid] == []
+    (fold,) = run(*common, "--epochs", 2, "--resume")["folds"]
+    assert fold["resumed_at"] >= 1
+
+
+def session(process: int) -> int | None:
+    try:
+        return os.getsid(process)
+    except ProcessLookupError:
+        return None
+
+
+def test_a_gpu_that_is_not_there_is_named_before_anything_starts(
+    trained: dict[str, Any], suite: Path, tiny: Any, run: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    import torch
+
+    from medpodium.baselines import nnunet, transfer
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for module in (nnunet, transfer):
+        monkeypatch.setattr(module, "run_job", lambda *_, **__: pytest.fail("a job was started"))
+    model = trained["models"]["stunet"]["model"]
+    for verb in (
+        ("train", tiny.challenge, "--workspace", trained["workspace"]),
+        ("predict", tiny.challenge, "--model", model, "--images", tiny.test_images, "--out", tmp_path / "out"),
+        ("transfer", suite, "--workspace", tmp_path / "ws", "--out", tmp_path / "out"),
+    ):
+        (found,) = run("baseline", *verb, "--device", "cuda", code=3)["findings"]
+        assert found["cause"] == "--device cuda, but PyTorch sees no GPU"
+    assert not (tmp_path / "out").exists()

@@ -37,16 +37,6 @@ def test_without_the_extra_every_verb_says_so(verb: str, run: Any, monkeypatch: 
 class TestWithNnunet:
     """Requests that nnU-Net would fail on late, or silently misread."""
 
-    def test_no_gpu(self, run: Any, tiny: Any, tmp_path: Path, monkeypatch: Any) -> None:
-        import torch
-
-        from medpodium.baselines import extras
-
-        if torch.cuda.is_available():
-            monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-        with pytest.raises(Exception, match="--device cuda, but PyTorch sees no GPU"):
-            extras.check_device("cuda")
-
     def test_too_few_cases_for_the_folds(self, run: Any, tiny: Any, tmp_path: Path) -> None:
         for kind, folder in (("images", tiny.images), ("labels", tiny.labels)):
             (tmp_path / kind).mkdir()
@@ -57,6 +47,31 @@ class TestWithNnunet:
         answer = run("baseline", "plan", tiny.challenge, *where, "--folds", "0", code=1)
         assert only(answer)["code"] == "training-cases-too-few"
         assert time.process_time() - start < 30
+        assert not (tmp_path / "ws").exists()
+
+    def test_no_labels_at_all(self, run: Any, tiny: Any, tmp_path: Path) -> None:
+        (tmp_path / "labels").mkdir()
+        where = ("--images", tiny.images, "--labels", tmp_path / "labels", "--workspace", tmp_path / "ws")
+        found = only(run("baseline", "plan", tiny.challenge, *where, code=1))
+        assert found["code"] == "training-label-missing"
+        assert "5 of 5 cases have no label file" in found["cause"]
+        assert not (tmp_path / "ws").exists()
+
+    def test_channels_on_different_grids(self, run: Any, tiny: Any, tmp_path: Path) -> None:
+        """A second channel that is the first one moved by a voxel has the same shape, and would train nonsense."""
+        import SimpleITK
+
+        for path in tiny.images.iterdir():
+            image = SimpleITK.ReadImage(str(path))
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+            if "Tr1" in path.name:
+                image.SetOrigin(image.TransformIndexToPhysicalPoint((1, 0, 0)))
+            SimpleITK.WriteImage(image, str(tmp_path / path.name.replace("_0000", "_0001")))
+        where = ("--images", tmp_path, "--labels", tiny.labels, "--workspace", tmp_path / "ws")
+        channels = ("--image-pattern", "ct={case}_0000.nii.gz", "--image-pattern", "late={case}_0001.nii.gz")
+        found = only(run("baseline", "plan", tiny.challenge, *where, *channels, code=1))
+        assert found["code"] == "training-geometry-mismatch"
+        assert found["where"] == "caseTr1: caseTr1_0001.nii.gz"
         assert not (tmp_path / "ws").exists()
 
     def test_not_planned_and_not_trained(self, run: Any, tiny: Any, tmp_path: Path) -> None:
