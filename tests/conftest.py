@@ -15,6 +15,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Have pytest-xdist hand files out in the order below, not the one with most tests first."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the files with long tests first: one that starts last keeps a single process busy for minutes."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 def need(available: bool, what: str) -> None:
     """Skip a test on a laptop that lacks something; fail it in CI, where everything is installed."""
     if available:
