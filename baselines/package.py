@@ -111,6 +111,7 @@ def package(
         target.mkdir(parents=True, exist_ok=True)
         _weights(model, chosen, settings, target)
         _program(challenge, notes, protocol, settings, base, target)
+        _readable(target)
         if not build:
             return Packaged(context, None, None)
         name = _image_name(protocol, team)
@@ -230,6 +231,15 @@ def _program(
     (target / "predict.sh").chmod(0o755)
     shutil.copyfile(TRAINERS / "stunet.py", target / "stunet.py")
     (target / "package.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
+
+
+def _readable(folder: Path) -> None:
+    """Let any user read the files: the hidden test runs as another, unprivileged one.
+
+    Done here, because changing the modes inside the image would store the weights a second time.
+    """
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
 
 
 def _image_name(protocol: ContainerProtocol, team: str) -> str:

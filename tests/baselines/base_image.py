@@ -20,7 +20,7 @@ from importlib.util import source_from_cache
 from pathlib import Path
 
 PACKAGES = "opt/packages"
-SHELL = ("bash", "sh", "chmod")
+SHELL = ("bash", "sh")
 STANDARD = Path(os.__file__).parent
 NOT_STANDARD = {"site-packages", "dist-packages", "test", "idlelib", "ensurepip"}
 COMPILERS = {"triton", "cuda"}

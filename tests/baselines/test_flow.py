@@ -132,8 +132,14 @@ def test_predictions_keep_the_grid_and_the_challenges_labels(predictions: dict[s
 
 def program_here(run: Any, tiny: Any, model: str, context: Path, out: Path) -> Path:
     """Write a build context and point its program at this machine's files instead of the container's mounts."""
-    run("baseline", "package", model, "--challenge", tiny.challenge, "--context", context, "--no-build",
-        "--base", "local")  # fmt: skip
+    usual = os.umask(0o077)
+    try:
+        run("baseline", "package", model, "--challenge", tiny.challenge, "--context", context, "--no-build",
+            "--base", "local")  # fmt: skip
+    finally:
+        os.umask(usual)
+    # the container runs as another user
+    assert all(path.stat().st_mode & 0o004 for path in context.rglob("*"))
     assert (context / "Dockerfile").read_text().splitlines()[1] == "FROM local"
     assert "USER 1000:1000" in (context / "Dockerfile").read_text()
     settings = json.loads((context / "package.json").read_text())
