@@ -148,8 +148,12 @@ def check_image(
             submission, found = submit(client, campaign, source, team, container)
             verdict.findings += found
             runner = Runner(client, campaign, options)
-            with runner.session():
-                runner.run([submission], report)
+            try:
+                with runner.session():
+                    runner.run([submission], report)
+            finally:
+                if keep is None:
+                    image.untag(client, image.Pinned.from_dict(submission.detail["image"]))
             _tell(campaign, submission, verdict)
             if references_dir is not None:
                 _score(campaign, verdict)

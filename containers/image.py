@@ -327,3 +327,10 @@ def discard(client: Any, pinned: Pinned) -> None:
         except docker.errors.APIError as error:
             if error.status_code not in (404, 409):  # gone already, or another container still uses it
                 raise
+
+
+def untag(client: Any, pinned: Pinned) -> None:
+    """Take our tag off an image that the engine had before; an image without another name keeps it."""
+    found = _find(client, pinned.engine_id)
+    if found is not None and pinned.existed and len(found.tags) > 1:
+        discard(client, pinned)

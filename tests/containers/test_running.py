@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from medpodium.challenges import registry
+from medpodium.containers import athome
+
 pytestmark = pytest.mark.docker
 
 
@@ -233,6 +236,23 @@ def test_warm_up_runs_are_made_once_and_discarded(tiny: Any, docker_engine: Any,
     assert list(campaign.resources()["attempts"]) == [1, 1]
     assert len(list(campaign.root.rglob("run.json"))) == 2
     campaign.close()
+
+
+def test_checking_a_local_image_leaves_it_as_it_was(tiny: Any, docker_engine: Any, tmp_path: Path) -> None:
+    images, references = tiny.cases(tmp_path, 1)
+    with tiny.archive(tmp_path / "local.tar", f"{tiny.GOOD}; : local").open("rb") as stream:
+        (loaded,) = docker_engine.images.load(stream)
+    loaded.tag("mine", "1")
+    loaded.reload()
+    before = sorted(loaded.tags)
+    try:
+        challenge = registry.load(tiny.challenge(tmp_path))
+        verdict = athome.check_image(docker_engine, challenge, "mine:1", images, references)
+        assert verdict.passed
+        loaded.reload()
+        assert sorted(loaded.tags) == before
+    finally:
+        docker_engine.images.remove(loaded.id, force=True)
 
 
 def test_check_image_on_the_command_line(tiny: Any, docker_engine: Any, tmp_path: Path) -> None:
