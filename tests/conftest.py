@@ -6,9 +6,10 @@ import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -26,19 +27,41 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in long)
 
 
+def _not_skipped_in_ci(report: Any) -> Any:
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("CI", "").lower() == "true":
+        reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome, report.longrepr = "failed", f"nothing may be skipped in CI: {reason}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, Any, Any]:
+    """Fail a test that is skipped in CI, however it was skipped: everything is installed there."""
+    return _not_skipped_in_ci((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, Any, Any]:
+    """Fail a whole file that is skipped in CI."""
+    return _not_skipped_in_ci((yield))
+
+
 def need(available: bool, what: str) -> None:
-    """Skip a test on a laptop that lacks something; fail it in CI, where everything is installed."""
-    if available:
-        return
-    if os.environ.get("CI", "").lower() == "true":
-        pytest.fail(f"{what} is required in CI")
-    pytest.skip(what + " is not available here")
+    """Skip a test on a machine that lacks something (in CI that is a failure)."""
+    if not available:
+        pytest.skip(what + " is not available here")
 
 
 @pytest.fixture(scope="session")
 def require() -> Callable[[bool, str], None]:
     """Return :func:`need`, for what only one test needs."""
     return need
+
+
+@pytest.fixture(scope="session")
+def posix() -> None:
+    """Ask for a system with users, sockets and FIFOs."""
+    need(os.name == "posix", "a POSIX system")
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from medpodium.scoring.masks import read_mask
 files = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("maskfiles.py"))))
 nifti, packed, voxels, refused = files.nifti, files.packed, files.voxels, files.refused
 GZ, NII = files.GZ, files.NII
-posix = pytest.mark.skipif(os.name != "posix", reason="POSIX file kinds")
+posix = pytest.mark.usefixtures("posix")
 
 
 @posix
@@ -104,12 +104,12 @@ def test_a_sparse_terabyte_is_not_read(tmp_path: Path) -> None:
     refused(path, MaskCode.FILE_TOO_LARGE, "the limit is 4294967296")
 
 
-def test_a_name_cannot_write_to_the_terminal(tmp_path: Path) -> None:
+def test_a_name_cannot_write_to_the_terminal(tmp_path: Path, require: Callable[[bool, str], None]) -> None:
     path = tmp_path / "case\x1b[2J\nok.nii.gz"
     try:
         path.write_bytes(b"")
     except OSError:
-        pytest.skip("this file system refuses such names")
+        require(False, "a file system that takes control characters in names")
     with pytest.raises(MaskError) as caught:
         read_mask(path)
     text = str(caught.value.findings[0])
@@ -118,7 +118,7 @@ def test_a_name_cannot_write_to_the_terminal(tmp_path: Path) -> None:
 
 
 @posix
-def test_a_hostile_folder_is_listed_without_following_it(tmp_path: Path) -> None:
+def test_a_hostile_folder_is_listed_without_following_it(tmp_path: Path, require: Callable[[bool, str], None]) -> None:
     folder = tmp_path / "predictions of a team, ünïcode"
     folder.mkdir()
     content = packed(nifti(voxels("u1", 1)))
@@ -129,8 +129,7 @@ def test_a_hostile_folder_is_listed_without_following_it(tmp_path: Path) -> None
     ]  # fmt: skip
     for name in names:
         (folder / name).write_bytes(content)
-    if len(list(folder.iterdir())) < len(names):
-        pytest.skip("this file system folds names")
+    require(len(list(folder.iterdir())) == len(names), "a file system that tells names apart by case and Unicode form")
     (folder / "loop").symlink_to(folder)
     os.mkfifo(folder / "e.nii.gz")
     with open(os.fsencode(folder) + b"/\xff\xfe.nii.gz", "wb") as file:  # noqa: PTH123

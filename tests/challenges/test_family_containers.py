@@ -14,7 +14,7 @@ from medpodium.challenges import registry
 from medpodium.challenges.protocol import ContainerProtocol
 from medpodium.containers import athome, stage
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "getuid"), reason="containers run on Linux and macOS")
+pytestmark = pytest.mark.usefixtures("posix")
 
 
 def touch(folder: Path, *names: str) -> Path:

@@ -222,12 +222,9 @@ class Engine:
 
 
 @pytest.fixture
-def own_engine(docker_engine: Any) -> Iterator[Engine]:
+def own_engine(docker_engine: Any, require: Any) -> Iterator[Engine]:
     """Return a running engine of our own; its socket path has to be short."""
-    if shutil.which("dockerd") is None or os.getuid() != 0:
-        if os.environ.get("CI", "").lower() == "true":
-            pytest.fail("dockerd and root are required in CI")
-        pytest.skip("needs dockerd and root")
+    require(shutil.which("dockerd") is not None and os.getuid() == 0, "dockerd, and root to start it,")
     folder = Path(f"/tmp/medpodium-engine-{os.getpid()}")
     folder.mkdir()
     engine = Engine(folder)
@@ -272,15 +269,12 @@ def test_kill_the_engine_four_times(
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk(tmp_path: Path, require: Any) -> Iterator[Path]:
     """Return a folder on a file system of 160 MiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m", "none", str(folder)], capture_output=True)
-    if mounted.returncode != 0:
-        if os.environ.get("CI", "").lower() == "true":
-            pytest.fail("mounting a small disk is required in CI: " + mounted.stderr.decode())
-        pytest.skip("cannot mount a small disk")
+    require(mounted.returncode == 0, f"mounting a small disk ({mounted.stderr.decode().strip()})")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=False)
 
