@@ -10,15 +10,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from medpodium.challenges.campaign import open as open_campaign
-    from medpodium.challenges.definition import Challenge
+    from medpodium.challenges.campaign.folder import open as open_campaign
     from medpodium.challenges.findings import Finding, MedpodiumError
     from medpodium.challenges.registry import load as load_challenge
+    from medpodium.challenges.schema.definition import Challenge
     from medpodium.reports.write import write_report
-    from medpodium.scoring.engine import score_segmentation
-    from medpodium.scoring.masks import read_mask
-    from medpodium.scoring.recipe import rank_scores
-    from medpodium.scoring.staging import score_classification
+    from medpodium.scoring.kinds.classification.score import score_classification
+    from medpodium.scoring.kinds.segmentation.engine import score_segmentation
+    from medpodium.scoring.masks.reader import read_mask
+    from medpodium.scoring.ranking.recipe import rank_scores
     from medpodium.scoring.table import read_scores, write_scores
 
 __all__ = [
@@ -37,16 +37,16 @@ __all__ = [
 ]
 
 _HOME = {
-    "Challenge": "challenges.definition:Challenge",
+    "Challenge": "challenges.schema.definition:Challenge",
     "Finding": "challenges.findings:Finding",
     "MedpodiumError": "challenges.findings:MedpodiumError",
     "load_challenge": "challenges.registry:load",
-    "open_campaign": "challenges.campaign:open",
-    "rank_scores": "scoring.recipe:rank_scores",
-    "read_mask": "scoring.masks:read_mask",
+    "open_campaign": "challenges.campaign.folder:open",
+    "rank_scores": "scoring.ranking.recipe:rank_scores",
+    "read_mask": "scoring.masks.reader:read_mask",
     "read_scores": "scoring.table:read_scores",
-    "score_classification": "scoring.staging:score_classification",
-    "score_segmentation": "scoring.engine:score_segmentation",
+    "score_classification": "scoring.kinds.classification.score:score_classification",
+    "score_segmentation": "scoring.kinds.segmentation.engine:score_segmentation",
     "write_report": "reports.write:write_report",
     "write_scores": "scoring.table:write_scores",
 }

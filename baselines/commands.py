@@ -9,12 +9,12 @@ import click
 from medpodium import console
 
 _VERBS = {
-    "plan": ("baselines.nnunet_commands:plan", "Check and convert training data, plan and preprocess them."),
-    "train": ("baselines.nnunet_commands:train", "Train a planned baseline."),
-    "predict": ("baselines.nnunet_commands:predict", "Predict with a trained model, in the challenge's own layout."),
-    "package": ("baselines.package_commands:package", "Turn a trained model into a container image."),
-    "transfer": ("baselines.transfer_commands:transfer", "Train data sets from scratch and fine-tuned, and compare."),
-    "stage": ("baselines.staging_commands:stage", "Fit and run the small staging model."),
+    "plan": ("baselines.nnunet.commands:plan", "Check and convert training data, plan and preprocess them."),
+    "train": ("baselines.nnunet.commands:train", "Train a planned baseline."),
+    "predict": ("baselines.nnunet.commands:predict", "Predict with a trained model, in the challenge's own layout."),
+    "package": ("baselines.package.commands:package", "Turn a trained model into a container image."),
+    "transfer": ("baselines.transfer.commands:transfer", "Train data sets from scratch and fine-tuned, and compare."),
+    "stage": ("baselines.staging.commands:stage", "Fit and run the small staging model."),
 }
 
 

@@ -57,9 +57,9 @@ def read_limit(case: Case) -> Values:
 
 def medpodium(case: Case) -> Values:
     """Everything at once: overlap, surfels, distances."""
-    from medpodium.scoring import overlap, surface
-    from medpodium.scoring.case import ReferenceCase
-    from medpodium.scoring.masks import read_mask
+    from medpodium.scoring.masks.reader import read_mask
+    from medpodium.scoring.measures import overlap, surface
+    from medpodium.scoring.measures.pair import ReferenceCase
 
     reference, prediction = read_mask(case.reference), read_mask(case.prediction)
     structures = [frozenset({label}) for label in case.labels]
@@ -79,9 +79,9 @@ def medpodium(case: Case) -> Values:
 
 def medpodium_borders(case: Case) -> Values:
     """Compute the border-voxel definitions (MedPy's and MONAI's)."""
-    from medpodium.scoring import overlap, surface
-    from medpodium.scoring.case import ReferenceCase
-    from medpodium.scoring.masks import read_mask
+    from medpodium.scoring.masks.reader import read_mask
+    from medpodium.scoring.measures import overlap, surface
+    from medpodium.scoring.measures.pair import ReferenceCase
 
     reference, prediction = read_mask(case.reference), read_mask(case.prediction)
     structures = [frozenset({label}) for label in case.labels]

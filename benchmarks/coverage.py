@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from medpodium.scoring.bootstrap import stream, tally
-from medpodium.scoring.confidence import case_mean_pairs, percentile_interval, rank_sets
+from medpodium.scoring.evidence.bootstrap import stream, tally
+from medpodium.scoring.evidence.confidence import case_mean_pairs, percentile_interval, rank_sets
 
 Floats = npt.NDArray[np.float64]
 LEVEL = 0.95

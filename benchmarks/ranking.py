@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from medpodium.scoring.bootstrap import bootstrap
-from medpodium.scoring.challenger_table import read_long
-from medpodium.scoring.compat import METHODS, TaskRanking, rank_long
+from medpodium.scoring.evidence.bootstrap import bootstrap
+from medpodium.scoring.exchange.challenger_table import read_long
+from medpodium.scoring.ranking.challenger import METHODS, TaskRanking, rank_long
 
 CHALLENGER = {
     "mean-then-rank": 160.0,

@@ -49,11 +49,12 @@ def helper():
 
 
 def measure(folder: Path, count: int, seconds: float, shape: tuple[int, ...]) -> dict[str, float]:
-    from medpodium.challenges import campaign as campaigns
-    from medpodium.challenges.cases import build
+    from medpodium.challenges.campaign import folder as campaigns
+    from medpodium.challenges.campaign.cases import build
     from medpodium.challenges.registry import load
-    from medpodium.containers import athome, engine
-    from medpodium.containers.runner import Options, Runner
+    from medpodium.containers import athome
+    from medpodium.containers.run.runner import Options, Runner
+    from medpodium.containers.sandbox import engine
 
     tiny, client = helper(), engine.connect()
     limits = {"time": "10 min", "memory": "1 GiB", "output": "256 MiB", "file": "128 MiB"}

@@ -20,12 +20,12 @@ import pandas as pd
 import SimpleITK
 
 from medpodium.challenges import registry
-from medpodium.challenges.definition import SegmentationTask
-from medpodium.challenges.steps import Recipe
-from medpodium.scoring.assemble import build
-from medpodium.scoring.bootstrap import bootstrap
-from medpodium.scoring.recipe import Prepared
-from medpodium.scoring.segmentation import CaseJob, score_case
+from medpodium.challenges.schema.definition import SegmentationTask
+from medpodium.challenges.schema.steps import Recipe
+from medpodium.scoring.evidence.bootstrap import bootstrap
+from medpodium.scoring.kinds.segmentation.case import CaseJob, score_case
+from medpodium.scoring.ranking.assemble import build
+from medpodium.scoring.ranking.recipe import Prepared
 
 SIZES = (("FLARE-like", 17, 160), ("Touchstone-like", 19, 5_903), ("largest", 1_000, 100_000))
 WORKERS = (1, 8, 64, 512)

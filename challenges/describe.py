@@ -8,9 +8,9 @@ from rich.markup import escape
 
 from medpodium import console
 from medpodium.challenges import registry
-from medpodium.challenges.definition import Challenge, ClassificationTask, SegmentationTask, TableTask
-from medpodium.challenges.metrics import AREA_KINDS, Cell, EmptyPolicy, MetricSpec
-from medpodium.challenges.steps import Recipe
+from medpodium.challenges.schema.definition import Challenge, ClassificationTask, SegmentationTask, TableTask
+from medpodium.challenges.schema.metrics import AREA_KINDS, Cell, EmptyPolicy, MetricSpec
+from medpodium.challenges.schema.steps import Recipe
 
 
 def overview() -> list[dict[str, Any]]:

@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Iterator
 
 from medpodium.challenges import registry
-from medpodium.challenges.definition import Challenge, ClassificationTask, SegmentationTask, TableTask
 from medpodium.challenges.findings import Code, Finding, Severity, UsageError
-from medpodium.challenges.metrics import COMPUTABLE_KINDS
-from medpodium.challenges.steps import Common, Quantile, Rank, Recipe, Reduce, Select, Test, Threshold
+from medpodium.challenges.schema.definition import Challenge, ClassificationTask, SegmentationTask, TableTask
+from medpodium.challenges.schema.metrics import COMPUTABLE_KINDS
+from medpodium.challenges.schema.steps import Common, Quantile, Rank, Recipe, Reduce, Select, Test, Threshold
 
 _DIMENSIONS = ("submission", "case", "structure", "metric")
 

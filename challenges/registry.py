@@ -19,8 +19,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from medpodium.challenges.definition import Challenge
 from medpodium.challenges.findings import Code, Finding, UsageError
+from medpodium.challenges.schema.definition import Challenge
 
 _BUILT_IN = Path(__file__).parent
 _MAX_BYTES = 2_000_000

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medpodium.challenges import campaign as campaigns
-from medpodium.challenges import cases as case_files
-from medpodium.challenges.campaign import Campaign, Submission, check_team, container_name
-from medpodium.challenges.definition import Challenge
+from medpodium.challenges.campaign import cases as case_files
+from medpodium.challenges.campaign import folder as campaigns
+from medpodium.challenges.campaign.folder import Campaign, Submission, check_team, container_name
 from medpodium.challenges.findings import Finding, Severity, UsageError, has_errors
-from medpodium.containers import engine, image
-from medpodium.containers.runner import Options, Report, Runner, machine_findings
+from medpodium.challenges.schema.definition import Challenge
+from medpodium.containers.intake import image
+from medpodium.containers.run.runner import Options, Report, Runner, machine_findings
+from medpodium.containers.sandbox import engine
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -185,7 +186,7 @@ def _level(note: dict[str, str]) -> Severity:
 def _score(campaign: Campaign, verdict: Verdict) -> None:
     import pandas as pd
 
-    from medpodium.containers.scoring import answered_tasks, score
+    from medpodium.scoring.campaign import answered_tasks, score
 
     tables = []
     for name in answered_tasks(campaign):

@@ -35,7 +35,7 @@ def predictions(
 ) -> None:
     """Check every prediction in a folder: files, grids, labels, and what would explain a low overlap."""
     from medpodium.challenges import registry
-    from medpodium.scoring import engine
+    from medpodium.scoring.kinds.segmentation import engine
 
     loaded = registry.load(challenge, variant=variant)
     name = engine.pick_task(loaded, task)

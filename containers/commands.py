@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from medpodium import console
-from medpodium.scoring.scheduler_options import elsewhere, scheduler_options
+from medpodium.scoring.scheduling.options import elsewhere, scheduler_options
 
 if TYPE_CHECKING:
-    from medpodium.challenges.campaign import Submission
+    from medpodium.challenges.campaign.folder import Submission
     from medpodium.challenges.findings import Finding
     from medpodium.containers.athome import Verdict
 
@@ -19,7 +19,7 @@ _FOLDER = click.Path(path_type=Path)
 
 
 def _options(gpu: tuple[str, ...], runtime: str | None, keep_images: bool = False) -> Any:
-    from medpodium.containers.runner import Options
+    from medpodium.containers.run.runner import Options
 
     return Options(gpu_ids=gpu, runtime=runtime, keep_images=keep_images)
 
@@ -45,9 +45,10 @@ def check_image(challenge: str, image: str, as_json: bool, **options: Any) -> No
 
     The same sandbox, limits, collection and scoring; prints the command it stands for and what to mend.
     """
-    from medpodium.challenges import cases as case_files
     from medpodium.challenges import registry
-    from medpodium.containers import athome, engine
+    from medpodium.challenges.campaign import cases as case_files
+    from medpodium.containers import athome
+    from medpodium.containers.sandbox import engine
 
     loaded = registry.load(challenge)
     client = engine.connect()
@@ -110,7 +111,7 @@ def _print_verdict(verdict: Verdict, as_json: bool) -> None:
 def template(challenge: str, folder: Path, task: str | None, base: str, as_json: bool) -> None:
     """Write a Dockerfile and a runnable example segmenter that passes 'check image' for CHALLENGE."""
     from medpodium.challenges import registry
-    from medpodium.containers import template as templates
+    from medpodium.containers.template import write as templates
 
     written = templates.write(registry.load(challenge), folder, task=task, base=base)
     if as_json:
@@ -135,11 +136,12 @@ def template(challenge: str, folder: Path, task: str | None, base: str, as_json:
 @console.guarded
 def init(challenge: str, folder: Path, as_json: bool, **options: Any) -> None:
     """Start a campaign: take stock of the hidden cases, check them, freeze the definition."""
-    from medpodium.challenges import campaign as campaigns
-    from medpodium.challenges import cases as case_files
     from medpodium.challenges import registry
+    from medpodium.challenges.campaign import cases as case_files
+    from medpodium.challenges.campaign import folder as campaigns
     from medpodium.challenges.findings import has_errors
-    from medpodium.containers import athome, integrity
+    from medpodium.containers import athome
+    from medpodium.containers.intake import integrity
 
     loaded = registry.load(challenge, variant=options["variant"])
     container = campaigns.container_name(loaded, options["task"] or next(iter(loaded.containers), None))
@@ -178,8 +180,9 @@ def init(challenge: str, folder: Path, as_json: bool, **options: Any) -> None:
 @console.guarded
 def submit(campaign: Path, image: str, team: str, task: str | None, allow_duplicate: bool, as_json: bool) -> None:
     """Check, load and pin a team's IMAGE (an archive of docker save, or a local image)."""
-    from medpodium.challenges import campaign as campaigns
-    from medpodium.containers import athome, engine
+    from medpodium.challenges.campaign import folder as campaigns
+    from medpodium.containers import athome
+    from medpodium.containers.sandbox import engine
 
     with campaigns.opened(campaign) as opened:
         client = engine.connect()
@@ -222,11 +225,11 @@ def run(
     --scheduler or --slurm, containers run on the cluster's workers (those with GPU=1 where the challenge hands out
     one), which must see the campaign and the cases under the same paths.
     """
-    from medpodium.challenges import campaign as campaigns
+    from medpodium.challenges.campaign import folder as campaigns
     from medpodium.challenges.findings import Severity
-    from medpodium.containers import engine
-    from medpodium.containers.fleet import Fleet
-    from medpodium.containers.runner import Runner, machine_findings
+    from medpodium.containers.run.fleet import Fleet
+    from medpodium.containers.run.runner import Runner, machine_findings
+    from medpodium.containers.sandbox import engine
 
     options = _options(gpu, runtime, keep_images)
     done: list[dict[str, Any]] = []
@@ -266,7 +269,7 @@ def run(
 @console.guarded
 def status(campaign: Path, as_json: bool) -> None:
     """Show what is done, what failed and what is pending; needs no container engine."""
-    from medpodium.challenges import campaign as campaigns
+    from medpodium.challenges.campaign import folder as campaigns
 
     with campaigns.opened(campaign) as opened:
         table = opened.resources()

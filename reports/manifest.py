@@ -12,7 +12,7 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
-from medpodium.challenges.definition import Challenge
+from medpodium.challenges.schema.definition import Challenge
 
 NAME = "manifest.json"
 FORMAT = 1

@@ -14,11 +14,12 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
-from medpodium.challenges.definition import Challenge
 from medpodium.challenges.findings import Finding, Severity, UsageError
-from medpodium.reports import gather, manifest, sections
-from medpodium.reports.results import ReportCode
-from medpodium.reports.spreadsheet import raw_text, to_csv
+from medpodium.challenges.schema.definition import Challenge
+from medpodium.reports import manifest
+from medpodium.reports.formats.spreadsheet import raw_text, to_csv
+from medpodium.reports.model import gather, sections
+from medpodium.reports.model.results import ReportCode
 from medpodium.scoring.table import normalise, read_scores
 
 TOLERANCE = 1e-9

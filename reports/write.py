@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from medpodium.challenges import registry
-from medpodium.challenges.definition import Challenge
 from medpodium.challenges.findings import Finding, UsageError
-from medpodium.reports.document import Document
+from medpodium.challenges.schema.definition import Challenge
+from medpodium.reports.formats.spreadsheet import to_csv
 from medpodium.reports.manifest import package_version, sha256, write_manifest
-from medpodium.reports.results import ReportCode, Results
-from medpodium.reports.spreadsheet import to_csv
+from medpodium.reports.model.document import Document
+from medpodium.reports.model.results import ReportCode, Results
 
 if TYPE_CHECKING:
-    from medpodium.challenges.campaign import Campaign
-    from medpodium.reports.gallery import Gallery
+    from medpodium.challenges.campaign.folder import Campaign
+    from medpodium.reports.model.gallery import Gallery
 
 _ENDINGS = {"html": "svg", "pdf": "svg", "latex": "pdf", "markdown": "svg", "docx": "png"}
 
@@ -129,7 +129,7 @@ def read_inputs(request: Request) -> Inputs:
     UsageError
         If either is missing or unreadable.
     """
-    from medpodium.challenges import campaign
+    from medpodium.challenges.campaign import folder as campaign
     from medpodium.scoring.table import read_scores
 
     folder = Path(request.source)
@@ -214,9 +214,9 @@ def write_report(request: Request, out: Path) -> Written:
     -------
     Written
     """
-    from medpodium.reports import gather, sections
-    from medpodium.reports.draw import draw_all
-    from medpodium.reports.site import write_site
+    from medpodium.reports.figures.draw import draw_all
+    from medpodium.reports.formats.site import write_site
+    from medpodium.reports.model import gather, sections
 
     inputs = read_inputs(request)
     results = gather.gather(
@@ -253,7 +253,7 @@ def write_report(request: Request, out: Path) -> Written:
 
 def _galleries(request: Request, inputs: Inputs, results: Results) -> tuple[dict[str, Gallery], tuple[Finding, ...]]:
     """Draw the pictures, only when the organizer allows hidden test images to be shown."""
-    from medpodium.reports.gallery import Sources, make_gallery
+    from medpodium.reports.model.gallery import Sources, make_gallery
 
     made: dict[str, Gallery] = {}
     findings: list[Finding] = []
@@ -285,33 +285,33 @@ def write_data(document: Document, results: Results, out: Path) -> list[str]:
 
 
 def _html(document: Document, out: Path) -> list[str]:
-    from medpodium.reports.render import to_html
+    from medpodium.reports.formats.html import to_html
 
     (out / "index.html").write_text(to_html(document, package_version()), encoding="utf-8", newline="\n")
     return ["index.html"]
 
 
 def _pdf(document: Document, out: Path) -> list[str]:
-    from medpodium.reports.pdf import to_pdf
+    from medpodium.reports.formats.pdf import to_pdf
 
     (out / "report.pdf").write_bytes(to_pdf(document, package_version()))
     return ["report.pdf"]
 
 
 def _latex(document: Document, out: Path) -> list[str]:
-    from medpodium.reports.latex import write_latex
+    from medpodium.reports.formats.latex import write_latex
 
     return write_latex(document, out)
 
 
 def _markdown(document: Document, out: Path) -> list[str]:
-    from medpodium.reports.markdown import write_markdown
+    from medpodium.reports.formats.markdown import write_markdown
 
     return write_markdown(document, out)
 
 
 def _docx(document: Document, out: Path) -> list[str]:
-    from medpodium.reports.word import to_docx
+    from medpodium.reports.formats.word import to_docx
 
     (out / "report.docx").write_bytes(to_docx(document))
     return ["report.docx"]

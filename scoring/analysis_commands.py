@@ -89,7 +89,7 @@ def subgroups_verb(
     as_json: bool,
 ) -> None:
     """Summarise a metric by groups of cases; groups that are too small are named, not dropped."""
-    from medpodium.scoring import subgroups
+    from medpodium.scoring.evidence import subgroups
 
     found = subgroups.analyse(_read(scores, task), metric, groups, minimum_size)
     targets = set(found.summary["target"])
@@ -109,7 +109,7 @@ def subgroups_verb(
 @console.guarded
 def pairs(scores: Path, metric: str, smaller_better: bool, task: str | None, out: Path | None, as_json: bool) -> None:
     """Test every ordered pair of submissions, paired by case name: one-sided Wilcoxon, adjusted by Holm."""
-    from medpodium.scoring import pairing
+    from medpodium.scoring.exchange import pairing
 
     frame = _read(scores, task)
     if metric not in set(frame["metric"]):
@@ -130,7 +130,7 @@ def pairs(scores: Path, metric: str, smaller_better: bool, task: str | None, out
 @console.guarded
 def suite(scores: Path, twins: tuple[str, ...], quantiles: int, out: Path | None, as_json: bool) -> None:
     """Compare models over data sets: means, ranks, wins of fine-tuning, gains by modality, target and size."""
-    from medpodium.scoring import transfer
+    from medpodium.scoring.evidence import transfer
 
     frame = _read(scores, None)
     chosen = dict(twin.split("=", 1) for twin in twins if "=" in twin)

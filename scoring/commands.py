@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from medpodium import console
-from medpodium.scoring.scheduler_options import open_scheduler, scheduler_options
+from medpodium.scoring.scheduling.options import open_scheduler, scheduler_options
 
 if TYPE_CHECKING:
-    from medpodium.challenges.definition import Challenge
-    from medpodium.scoring.engine import Result
+    from medpodium.challenges.schema.definition import Challenge
+    from medpodium.scoring.kinds.segmentation.engine import Result
 
 
 def named_folders(values: tuple[str, ...], option: str) -> dict[str, Path]:
@@ -65,7 +65,7 @@ def score(challenge: str, predictions: tuple[str, ...], as_json: bool, **options
     table.write_scores(result.scores, out)
     audit: list[dict[str, Any]] = []
     if options["audit"]:
-        from medpodium.scoring.audit import audit_segmentation
+        from medpodium.scoring.kinds.segmentation.audit import audit_segmentation
 
         audit = audit_segmentation(loaded, result.scores, options["references"], named_folders(predictions, ""))
     if as_json:
@@ -78,11 +78,12 @@ def score(challenge: str, predictions: tuple[str, ...], as_json: bool, **options
 
 def _run(challenge: str, predictions: dict[str, Path], options: dict[str, Any]) -> tuple[Challenge, Result, Path]:
     from medpodium.challenges import registry
-    from medpodium.challenges.definition import ClassificationTask
-    from medpodium.scoring import engine, groups
+    from medpodium.challenges.schema.definition import ClassificationTask
+    from medpodium.scoring import groups
+    from medpodium.scoring.kinds.segmentation import engine
 
     if (Path(challenge) / "campaign.yaml").exists() or (Path(challenge) / "ledger.sqlite").exists():
-        from medpodium.containers.scoring import score_campaign
+        from medpodium.scoring.campaign import score_campaign
 
         with open_scheduler(options) as place:
             return score_campaign(Path(challenge), {**options, "place": place})
@@ -92,12 +93,12 @@ def _run(challenge: str, predictions: dict[str, Path], options: dict[str, Any]) 
         if options[name] is None:
             raise click.UsageError(f"Missing option '--{name}'.")
     if (options["references"] / "dataset.json").is_file():
-        from medpodium.scoring.nnunet_results import references_of
+        from medpodium.scoring.exchange.nnunet_results import references_of
 
         options["references"] = references_of(options["references"])
     cases = None if options["cases"] is None else groups.read_cases(options["cases"])
     if isinstance(loaded.tasks[task], ClassificationTask):
-        from medpodium.scoring.staging import score_classification
+        from medpodium.scoring.kinds.classification.score import score_classification
 
         return (
             loaded,

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from medpodium import console
-from medpodium.scoring.scheduler_options import elsewhere, scheduler_options
+from medpodium.scoring.scheduling.options import elsewhere, scheduler_options
 
 if TYPE_CHECKING:
     from medpodium.challenges.findings import Finding
-    from medpodium.scoring.evidence import Evidence, Options, TaskPlan
-    from medpodium.scoring.scheduling import Scheduler
+    from medpodium.scoring.evidence.collect import Evidence, Options, TaskPlan
+    from medpodium.scoring.scheduling.scheduler import Scheduler
 
 _METHODS = (
     "mean-then-rank",
@@ -73,7 +73,7 @@ def rank(challenge: str | None, scores: Path | None, as_json: bool, **options: A
 
 def _of_campaign(folder: str) -> tuple[str, Path | None]:
     """Return the frozen definition and the scores of a campaign folder; anything else is given back as it is."""
-    from medpodium.challenges import campaign
+    from medpodium.challenges.campaign import folder as campaign
 
     if not campaign.is_campaign(Path(folder)):
         return folder, None
@@ -82,8 +82,8 @@ def _of_campaign(folder: str) -> tuple[str, Path | None]:
 
 
 def _options(options: dict[str, Any], scheduler: Scheduler | None) -> Options:
-    from medpodium.scoring.bootstrap import Scheme
-    from medpodium.scoring.evidence import Options
+    from medpodium.scoring.evidence.bootstrap import Scheme
+    from medpodium.scoring.evidence.collect import Options
 
     return Options(
         n_resamples=options["bootstrap"],
@@ -99,9 +99,9 @@ def _rank_challenge(reference: str, path: Path, as_json: bool, options: dict[str
     from medpodium.challenges import registry
     from medpodium.challenges.findings import Finding, MedpodiumError
     from medpodium.scoring import table
-    from medpodium.scoring.axes import RankingCode, near
-    from medpodium.scoring.evidence import Evidence
-    from medpodium.scoring.plan import plan_task, rankable
+    from medpodium.scoring.evidence.collect import Evidence
+    from medpodium.scoring.evidence.plan import plan_task, rankable
+    from medpodium.scoring.ranking.axes import RankingCode, near
 
     challenge = registry.load(reference)
     frame, findings = rankable(challenge, table.read_scores(path))
@@ -121,7 +121,7 @@ def _rank_challenge(reference: str, path: Path, as_json: bool, options: dict[str
 
 def _collect(evidence: Evidence, frame: Any, plans: list[TaskPlan], options: dict[str, Any]) -> None:
     from medpodium.challenges.findings import MedpodiumError
-    from medpodium.scoring.evidence import collect_consensus, collect_task
+    from medpodium.scoring.evidence.collect import collect_consensus, collect_task
 
     full = options["evidence"] is not None
     with console.progress() as bar, elsewhere(options) as place:
@@ -138,7 +138,7 @@ def _collect(evidence: Evidence, frame: Any, plans: list[TaskPlan], options: dic
 
 
 def _finish(evidence: Evidence, about: dict[str, Any], as_json: bool, options: dict[str, Any]) -> None:
-    from medpodium.scoring.evidence_files import to_csv, write_evidence
+    from medpodium.scoring.evidence.files import to_csv, write_evidence
 
     board = evidence.frame("leaderboard.csv")
     files: list[Path] = []
@@ -172,11 +172,11 @@ def _print(board: Any) -> None:
 
 
 def _rank_challenger(as_json: bool, options: dict[str, Any]) -> None:
-    from medpodium.scoring.challenger_table import read_long, score_table
-    from medpodium.scoring.compat import long_table, rank_long
-    from medpodium.scoring.evidence import Evidence
-    from medpodium.scoring.evidence_files import to_csv, write_evidence
-    from medpodium.scoring.plan import plan_long
+    from medpodium.scoring.evidence.collect import Evidence
+    from medpodium.scoring.evidence.files import to_csv, write_evidence
+    from medpodium.scoring.evidence.plan import plan_long
+    from medpodium.scoring.exchange.challenger_table import read_long, score_table
+    from medpodium.scoring.ranking.challenger import long_table, rank_long
 
     frame = read_long(options["challenger"])
     chosen = {name: options[name] for name in ("method", "ties", "adjust", "smaller_better", "na")}

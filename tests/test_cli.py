@@ -200,7 +200,7 @@ def test_totalsegmentator_examples_against_each_other(shared: Path, tmp_path: Pa
 
 
 def test_check_predictions_names_a_flip(tmp_path: Path) -> None:
-    from medpodium.scoring import demo
+    from medpodium.challenges.demo import make as demo
 
     places = demo.make(tmp_path, cases=6)
     done = _run(

@@ -17,12 +17,12 @@ from typing import Any
 import pandas as pd
 
 from medpodium.challenges import registry
-from medpodium.challenges.definition import Challenge, ClassificationTask, SegmentationTask
 from medpodium.challenges.findings import Finding, UsageError
-from medpodium.containers.platforms.codes import PlatformCode
+from medpodium.challenges.schema.definition import Challenge, ClassificationTask, SegmentationTask
 from medpodium.scoring import table
-from medpodium.scoring.engine import Result, score_segmentation
-from medpodium.scoring.segmentation import MaskFiles
+from medpodium.scoring.exchange.codes import PlatformCode
+from medpodium.scoring.kinds.segmentation.case import MaskFiles
+from medpodium.scoring.kinds.segmentation.engine import Result, score_segmentation
 
 LIBRARIES = ("numba", "numpy", "pandas", "psutil", "pydantic", "ruamel.yaml", "scipy")
 """What the scorer imports beyond the standard library; ``isal`` and ``zstandard`` make it faster."""
@@ -63,7 +63,7 @@ class Bundle:
     @property
     def about(self) -> dict[str, str]:
         """What the scores depend on."""
-        from medpodium.scoring.dask_scheduler import scorer_versions
+        from medpodium.scoring.scheduling.dask import scorer_versions
 
         return {"variant": self.challenge.variant, "definition": self.challenge.digest, **scorer_versions()}
 
@@ -86,9 +86,9 @@ def write_truth(challenge: Challenge, task: str, references: Path, cases: Path |
     """
     from ruamel.yaml import YAML
 
-    from medpodium.challenges.campaign import frozen
+    from medpodium.challenges.campaign.folder import frozen
     from medpodium.scoring import groups
-    from medpodium.scoring.casefiles import discover_cases, matched_files
+    from medpodium.scoring.kinds.segmentation.casefiles import discover_cases, matched_files
 
     rules = challenge.tasks[task]
     known = groups.read_cases(cases) if cases is not None else None
@@ -183,7 +183,7 @@ def score(
     """
     task = bundle.challenge.tasks[bundle.task]
     if isinstance(task, ClassificationTask):
-        from medpodium.scoring.staging import score_classification
+        from medpodium.scoring.kinds.classification.score import score_classification
 
         if not isinstance(predictions, Path):
             cause = "this platform hands over one file per case, the task needs one table"

@@ -10,7 +10,7 @@ import click
 from medpodium import console
 
 if TYPE_CHECKING:
-    from medpodium.challenges.definition import Challenge
+    from medpodium.challenges.schema.definition import Challenge
 
 _HOME = "containers.platforms.commands"
 _PLATFORMS = {
@@ -37,7 +37,7 @@ def _rules(function: Any) -> Any:
 
 def _load(challenge: str, task: str | None, variant: str | None) -> tuple[Challenge, str]:
     from medpodium.challenges import registry
-    from medpodium.scoring.engine import pick_task
+    from medpodium.scoring.kinds.segmentation.engine import pick_task
 
     loaded = registry.load(challenge, variant=variant)
     return loaded, pick_task(loaded, task)
@@ -65,7 +65,7 @@ def _tell(written: list[Path], as_json: bool) -> None:
 @console.guarded
 def grand_challenge(challenge: str, task: str | None, variant: str | None, as_json: bool, **options: Any) -> None:
     """Write an evaluation container for grand-challenge, with ground truth, phase settings and pack context."""
-    from medpodium.containers.platforms import grand_challenge as platform
+    from medpodium.containers.platforms.grand_challenge import export as platform
 
     loaded, name = _load(challenge, task, variant)
     _tell(platform.export(loaded, name, options.pop("references"), options.pop("out"), **options), as_json)
@@ -83,7 +83,7 @@ def grand_challenge(challenge: str, task: str | None, variant: str | None, as_js
 @console.guarded
 def codabench(challenge: str, task: str | None, variant: str | None, as_json: bool, **options: Any) -> None:
     """Write a competition bundle for Codabench (competition.yaml version 2)."""
-    from medpodium.containers.platforms import codabench as platform
+    from medpodium.containers.platforms.codabench import export as platform
 
     loaded, name = _load(challenge, task, variant)
     _tell([platform.export(loaded, name, options.pop("references"), options.pop("out"), **options)], as_json)
@@ -99,7 +99,7 @@ def codabench(challenge: str, task: str | None, variant: str | None, as_json: bo
 @console.guarded
 def synapse(challenge: str, task: str | None, variant: str | None, as_json: bool, **options: Any) -> None:
     """Write validate.py and score.py for a Synapse evaluation queue."""
-    from medpodium.containers.platforms import synapse as platform
+    from medpodium.containers.platforms.synapse import export as platform
 
     loaded, name = _load(challenge, task, variant)
     _tell(platform.export(loaded, name, options.pop("references"), options.pop("out"), **options), as_json)
@@ -114,7 +114,7 @@ def synapse(challenge: str, task: str | None, variant: str | None, as_json: bool
 def challenger(challenge: str, scores: Path, out: Path, as_json: bool) -> None:
     """Write scores as challengeR's long CSV, one file per metric, and the R lines that read them."""
     from medpodium.challenges import registry
-    from medpodium.containers.platforms import challenger as platform
     from medpodium.scoring import table
+    from medpodium.scoring.exchange import challenger_files as platform
 
     _tell(platform.export(table.read_scores(scores), registry.load(challenge), out), as_json)

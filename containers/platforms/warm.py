@@ -36,7 +36,7 @@ ElementDataFile = LOCAL
 def main() -> None:
     """Score one tiny made-up case in this process."""
     from medpodium.challenges import registry
-    from medpodium.scoring.engine import score_segmentation
+    from medpodium.scoring.kinds.segmentation.engine import score_segmentation
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

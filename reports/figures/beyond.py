@@ -19,7 +19,7 @@ from medpodium.reports.figures.layout import (
     rows_height,
     single,
 )
-from medpodium.reports.palette import BETTER, INK, MUTED, RULE, SEQUENTIAL, Look
+from medpodium.reports.figures.palette import BETTER, INK, MUTED, RULE, SEQUENTIAL, Look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from medpodium.reports.figures.layout import WIDTH, grid, label, labels, new_figure, row_font, rows_height, single
+from medpodium.reports.figures.palette import INK, MUTED, MUTED_SCHEME, Look
 from medpodium.reports.figures.raw import boxes
-from medpodium.reports.palette import INK, MUTED, MUTED_SCHEME, Look
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -18,7 +18,7 @@ from medpodium.reports.figures.layout import (
     rows_height,
     single,
 )
-from medpodium.reports.palette import BETTER, INK, MARKERS, MUTED, MUTED_SCHEME, SEQUENTIAL, WORSE
+from medpodium.reports.figures.palette import BETTER, INK, MARKERS, MUTED, MUTED_SCHEME, SEQUENTIAL, WORSE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

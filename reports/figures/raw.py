@@ -20,7 +20,7 @@ from medpodium.reports.figures.layout import (
     rows_height,
     single,
 )
-from medpodium.reports.palette import INK, MUTED, NEUTRAL, PAPER, RULE, SEQUENTIAL, Look
+from medpodium.reports.figures.palette import INK, MUTED, NEUTRAL, PAPER, RULE, SEQUENTIAL, Look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -20,7 +20,7 @@ from medpodium.reports.figures.layout import (
     rows_height,
     single,
 )
-from medpodium.reports.palette import INK, MUTED, PAPER, RULE, Look
+from medpodium.reports.figures.palette import INK, MUTED, PAPER, RULE, Look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from medpodium.reports.figures.layout import WIDTH, labels, records, row_font, rows_height, single
-from medpodium.reports.palette import INK
+from medpodium.reports.figures.palette import INK
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

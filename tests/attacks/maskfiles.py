@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medpodium.scoring.inflate import ReadLimits
-from medpodium.scoring.mask_codes import MaskCode, MaskError
-from medpodium.scoring.masks import read_mask
+from medpodium.scoring.masks.codes import MaskCode, MaskError
+from medpodium.scoring.masks.inflate import ReadLimits
+from medpodium.scoring.masks.reader import read_mask
 
 GZ, NII, MHA, NRRD = "case.nii.gz", "case.nii", "case.mha", "case.nrrd"
 CPU_SECONDS = 2.0

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from medpodium.challenges.campaign import check_team
+from medpodium.challenges.campaign.folder import check_team
 from medpodium.challenges.findings import Severity, UsageError
 from medpodium.challenges.registry import load
-from medpodium.containers import archive, image
+from medpodium.containers.intake import archive, image
 
 MAX = 64 << 20
 

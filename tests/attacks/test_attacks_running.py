@@ -289,7 +289,7 @@ def setuid(blob: bytes, name: str) -> bytes:
 @pytest.fixture(scope="module")
 def arena(tiny: Any, docker_engine: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Run everybody once."""
-    from medpodium.containers.scoring import score
+    from medpodium.scoring.campaign import score
 
     folder = tmp_path_factory.mktemp("arena")
     attacks = RUNTIME | content(tiny)
@@ -325,7 +325,7 @@ def test_attack_ends_as_typed_failure(arena: Arena, name: str) -> None:
 def test_honest_teams_are_as_in_a_campaign_without_attackers(
     arena: Arena, tiny: Any, docker_engine: Any, tmp_path: Path
 ) -> None:
-    from medpodium.containers.scoring import score
+    from medpodium.scoring.campaign import score
 
     quiet = tiny.campaign(tmp_path, count=1, limits={"time": f"{LIMIT:g} s"})
     tiny.run(docker_engine, quiet, submit_all(tiny, tmp_path / "archives", {}))

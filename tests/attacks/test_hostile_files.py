@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from medpodium.challenges.findings import MedpodiumError, Severity
-from medpodium.scoring.checking import check_labels, check_prediction
-from medpodium.scoring.inflate import ReadLimits
-from medpodium.scoring.mask_codes import MaskCode, MaskError
-from medpodium.scoring.masks import read_mask
+from medpodium.scoring.kinds.segmentation.checking import check_labels, check_prediction
+from medpodium.scoring.masks.codes import MaskCode, MaskError
+from medpodium.scoring.masks.inflate import ReadLimits
+from medpodium.scoring.masks.reader import read_mask
 
 files = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("maskfiles.py"))))
 nifti, packed, voxels, refused = files.nifti, files.packed, files.voxels, files.refused

@@ -11,11 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from medpodium.scoring import inflate
-from medpodium.scoring.checking import match_files
-from medpodium.scoring.inflate import ReadLimits, open_regular
-from medpodium.scoring.mask_codes import MaskCode, MaskError
-from medpodium.scoring.masks import read_mask
+from medpodium.scoring.kinds.segmentation.checking import match_files
+from medpodium.scoring.masks import inflate
+from medpodium.scoring.masks.codes import MaskCode, MaskError
+from medpodium.scoring.masks.inflate import ReadLimits, open_regular
+from medpodium.scoring.masks.reader import read_mask
 
 files = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("maskfiles.py"))))
 nifti, packed, voxels, refused = files.nifti, files.packed, files.voxels, files.refused

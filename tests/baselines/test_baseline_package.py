@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from medpodium.baselines import package
-from medpodium.challenges import campaign, registry
-from medpodium.challenges.definition import SegmentationTask
+from medpodium.baselines.package import build as package
+from medpodium.challenges import registry
+from medpodium.challenges.campaign import folder as campaign
 from medpodium.challenges.findings import UsageError
+from medpodium.challenges.schema.definition import SegmentationTask
 
 
 def sides(reference: str, task_name: str, channels: list[str]) -> tuple[list[str], list[dict[str, Any]]]:

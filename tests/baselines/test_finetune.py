@@ -15,7 +15,7 @@ POOLS = [(2, 2, 2)] * 2 + [(1, 1, 1)] * 3
 
 
 def network(size: str = "small", channels: int = 1, classes: int = 5) -> Any:
-    from medpodium.baselines.trainers.stunet import SIZES, STUNet
+    from medpodium.baselines.stunet.stunet import SIZES, STUNet
 
     return STUNet(channels, classes, SIZES[size], POOLS)
 
@@ -41,7 +41,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_other_channels_and_classes(checkpoint: Path) -> None:
     import torch
 
-    from medpodium.baselines.finetune import load_weights, read_checkpoint
+    from medpodium.baselines.nnunet.finetune import load_weights, read_checkpoint
 
     given = read_checkpoint(checkpoint)
     target = network(channels=3, classes=2)
@@ -62,7 +62,7 @@ def test_average_keeps_the_response_to_equal_channels(checkpoint: Path) -> None:
     """A stem that is repeated and divided answers three equal channels as it answered one."""
     import torch
 
-    from medpodium.baselines.finetune import load_weights
+    from medpodium.baselines.nnunet.finetune import load_weights
 
     one, three = network(), network(channels=3)
     load_weights(one, checkpoint)
@@ -75,7 +75,7 @@ def test_average_keeps_the_response_to_equal_channels(checkpoint: Path) -> None:
 
 
 def test_a_stem_needs_a_declared_choice(checkpoint: Path) -> None:
-    from medpodium.baselines.finetune import load_weights
+    from medpodium.baselines.nnunet.finetune import load_weights
 
     with pytest.raises(UsageError, match=r"checkpoint-stem-undeclared.*--stem repeat"):
         load_weights(network(channels=2), checkpoint)
@@ -84,7 +84,7 @@ def test_a_stem_needs_a_declared_choice(checkpoint: Path) -> None:
 def test_a_checkpoint_of_another_size_is_named(checkpoint: Path) -> None:
     import torch
 
-    from medpodium.baselines.finetune import load_weights
+    from medpodium.baselines.nnunet.finetune import load_weights
 
     with torch.device("meta"):
         base = network("base")
@@ -97,7 +97,7 @@ def test_a_plain_nnunet_is_told_apart(checkpoint: Path) -> None:
     from dynamic_network_architectures.architectures.unet import PlainConvUNet
     from torch import nn
 
-    from medpodium.baselines.finetune import load_weights
+    from medpodium.baselines.nnunet.finetune import load_weights
 
     plain = PlainConvUNet(
         1, 2, (8, 16), nn.Conv3d, 3, ((1, 1, 1), (2, 2, 2)), (1, 1), 2, (1,), conv_bias=True,
@@ -110,7 +110,7 @@ def test_a_plain_nnunet_is_told_apart(checkpoint: Path) -> None:
 def test_objects_are_refused_unless_trusted(tmp_path: Path) -> None:
     import torch
 
-    from medpodium.baselines.finetune import read_checkpoint
+    from medpodium.baselines.nnunet.finetune import read_checkpoint
 
     path = tmp_path / "objects.pth"
     torch.save({"network_weights": network().state_dict(), "anything": Path("x")}, path)
@@ -122,7 +122,7 @@ def test_objects_are_refused_unless_trusted(tmp_path: Path) -> None:
 def test_nnunet_v1_checkpoints_and_rubbish(tmp_path: Path) -> None:
     import torch
 
-    from medpodium.baselines.finetune import load_weights, read_checkpoint
+    from medpodium.baselines.nnunet.finetune import load_weights, read_checkpoint
 
     old = tmp_path / "base_ep4k.model"
     torch.save(

@@ -320,7 +320,7 @@ def test_a_transfer_suite_trains_validates_and_is_compared(
     suite: Path, run: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
     """Nothing is replaced: nnU-Net trains from scratch and fine-tunes, and validates to its end."""
-    from medpodium.baselines import transfer
+    from medpodium.baselines.transfer import suite as transfer
 
     out = tmp_path / "out"
     common = ("baseline", "transfer", suite, "--workspace", tmp_path / "ws", "--out", out, "--device", "cpu")
@@ -383,7 +383,8 @@ def test_a_gpu_that_is_not_there_is_named_before_anything_starts(
 ) -> None:
     import torch
 
-    from medpodium.baselines import nnunet, transfer
+    from medpodium.baselines.nnunet import flow as nnunet
+    from medpodium.baselines.transfer import suite as transfer
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for module in (nnunet, transfer):

@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from medpodium.baselines import jobs
+from medpodium.baselines.nnunet import jobs
 
 BUSY = "import time; print('busy', flush=True); time.sleep(600)"
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from medpodium.baselines import staging
-from medpodium.baselines.staging_features import FEATURES, describe_liver
+from medpodium.baselines.staging import model as staging
+from medpodium.baselines.staging.features import FEATURES, describe_liver
 from medpodium.challenges import registry
 from medpodium.challenges.findings import MedpodiumError, UsageError
 

@@ -13,7 +13,7 @@ PUBLISHED = {"small": ("14.6", 0.13), "base": ("58.26", 0.51), "large": ("440.30
 @pytest.mark.parametrize("size", PUBLISHED)
 def test_parameters_equal_the_published_digits(size: str) -> None:
     """One CT channel, TotalSegmentator's 104 structures with background, the five heads of deep supervision."""
-    from medpodium.baselines.trainers.stunet import count_parameters
+    from medpodium.baselines.stunet.stunet import count_parameters
 
     printed = PUBLISHED[size][0]
     digits = len(printed.partition(".")[2])
@@ -22,7 +22,7 @@ def test_parameters_equal_the_published_digits(size: str) -> None:
 
 def test_the_smallest_size_is_counted_without_heads_too() -> None:
     """The finest head always counts: 16 weights and a bias per class."""
-    from medpodium.baselines.trainers.stunet import count_parameters
+    from medpodium.baselines.stunet.stunet import count_parameters
 
     more, fewer = (count_parameters("small", classes=classes, all_heads=False) for classes in (3, 2))
     assert more - fewer == 17
@@ -31,7 +31,7 @@ def test_the_smallest_size_is_counted_without_heads_too() -> None:
 @pytest.mark.parametrize("size", PUBLISHED)
 def test_operations_come_within_half_a_percent_of_the_published_ones(size: str) -> None:
     """Published TFLOPs count a multiplication with its addition once; norms and activations are not counted here."""
-    from medpodium.baselines.trainers.stunet import forward_operations
+    from medpodium.baselines.stunet.stunet import forward_operations
 
     ours = forward_operations(size, 1, 105, (128, 128, 128)) / 2e12
     # printed with two decimals, so half a unit of the last one is not our error
@@ -53,7 +53,7 @@ def test_shapes_for_anisotropic_patches(patch: tuple[int, ...], strides: list[tu
     import numpy as np
     import torch
 
-    from medpodium.baselines.trainers.stunet import SIZES, STUNet, five_poolings
+    from medpodium.baselines.stunet.stunet import SIZES, STUNet, five_poolings
 
     poolings = five_poolings(strides)
     assert len(poolings) == 5
@@ -72,7 +72,7 @@ def test_shapes_for_anisotropic_patches(patch: tuple[int, ...], strides: list[tu
 def test_deep_supervision_changes_neither_weights_nor_the_finest_output() -> None:
     import torch
 
-    from medpodium.baselines.trainers.stunet import SIZES, STUNet
+    from medpodium.baselines.stunet.stunet import SIZES, STUNet
 
     torch.manual_seed(0)
     network = STUNet(1, 2, SIZES["small"], [(2, 2, 2), (2, 2, 2), (1, 1, 1), (1, 1, 1), (1, 1, 1)]).eval()
@@ -87,7 +87,7 @@ def test_trainers_are_found_by_nnunet_and_tell_their_signature() -> None:
     """nnU-Net reads both signatures; a trainer with *args cannot be saved, an old one is deprecated."""
     import inspect
 
-    from medpodium.baselines.trainers import stunet
+    from medpodium.baselines.stunet import stunet
 
     for size in PUBLISHED:
         for name, rate in ((f"STUNetTrainer_{size}", 1e-2), (f"STUNetTrainer_{size}_ft", 1e-3)):

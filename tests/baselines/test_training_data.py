@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from medpodium.baselines import dataset, training_data
-from medpodium.baselines.prediction import prediction_cases
-from medpodium.baselines.scheme import make_scheme
-from medpodium.challenges.definition import SegmentationTask
+from medpodium.baselines.nnunet import dataset, training_data
+from medpodium.baselines.nnunet.prediction import prediction_cases
+from medpodium.baselines.nnunet.scheme import make_scheme
 from medpodium.challenges.findings import MedpodiumError, UsageError, has_errors
+from medpodium.challenges.schema.definition import SegmentationTask
 
 METRICS: dict[str, Any] = {
     "metrics": {"dice": {"kind": "dice"}},

@@ -16,7 +16,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of STU-Net-S for one channel and 105 classes."""
     import torch
 
-    from medpodium.baselines.trainers.stunet import POOLINGS, SIZES, STUNet
+    from medpodium.baselines.stunet.stunet import POOLINGS, SIZES, STUNet
 
     path = tmp_path_factory.mktemp("weights") / "small.model"
     torch.save({"state_dict": STUNet(1, 105, SIZES["small"], [(2, 2, 2)] * POOLINGS).state_dict()}, path)
@@ -63,7 +63,7 @@ def test_a_dry_run_lists_pairs_and_estimates_hours(suite: Path, run: Any) -> Non
 
 def test_runs_are_resumed_and_handed_to_the_analysis(suite: Path, run: Any, tmp_path: Path, monkeypatch: Any) -> None:
     """nnU-Net itself is replaced: its part is tested on real data, here it is which jobs are started, and when."""
-    from medpodium.baselines import transfer
+    from medpodium.baselines.transfer import suite as transfer
 
     started: list[tuple[str, str]] = []
     dice = {"small": 0.70, "small_ft": 0.80, "base": 0.75}
@@ -130,7 +130,7 @@ def test_bad_suites(suite: Path, run: Any, tmp_path: Path) -> None:
 def test_a_checkpoint_that_does_not_fit_stops_the_suite_before_anything_is_trained(
     suite: Path, weights: Path, run: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    from medpodium.baselines import transfer
+    from medpodium.baselines.transfer import suite as transfer
 
     monkeypatch.setattr(transfer, "run_job", lambda *_, **__: pytest.fail("a job was started"))
     suite.write_text(suite.read_text().replace("checkpoints: {small", "checkpoints: {base"))

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from medpodium.challenges import campaign as campaigns
 from medpodium.challenges import registry
+from medpodium.challenges.campaign import folder as campaigns
+from medpodium.challenges.campaign.ledger import DONE, FAILED, INFRA, Ledger, LedgerCode, work_key
 from medpodium.challenges.findings import Finding, InfrastructureError, UsageError
-from medpodium.challenges.ledger import DONE, FAILED, INFRA, Ledger, LedgerCode, work_key
 
 
 def test_frozen_definition_is_the_same_for_every_built_in_challenge(tmp_path: Path) -> None:
-    from medpodium.challenges.cases import Manifest
+    from medpodium.challenges.campaign.cases import Manifest
 
     for number, name in enumerate(registry.names()):
         source, _ = registry.locate(name)
@@ -130,7 +130,7 @@ def test_lock_is_exclusive_and_dies_with_its_process(tiny: Any, tmp_path: Path) 
     made = tiny.campaign(tmp_path, count=1)
     made.close()
     code = (
-        "import sys, time; from pathlib import Path; from medpodium.challenges.ledger import Ledger; "
+        "import sys, time; from pathlib import Path; from medpodium.challenges.campaign.ledger import Ledger; "
         "one = Ledger(Path(sys.argv[1])); one.lock(); print('held', flush=True); time.sleep(60)"
     )
     path = made.root / "ledger.sqlite"

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medpodium.challenges import cases as case_files
+from medpodium.challenges.campaign import cases as case_files
 from medpodium.challenges.findings import Severity, UsageError
 from medpodium.challenges.registry import load
-from medpodium.containers import integrity
+from medpodium.containers.intake import integrity
 
 
 def built(tiny: Any, folder: Path, **options: Any) -> Any:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from medpodium.challenges import cases as case_files
 from medpodium.challenges import registry
-from medpodium.challenges.protocol import ContainerProtocol
-from medpodium.containers import athome, stage
+from medpodium.challenges.campaign import cases as case_files
+from medpodium.challenges.schema.protocol import ContainerProtocol
+from medpodium.containers import athome
+from medpodium.containers.sandbox import stage
 
 pytestmark = pytest.mark.usefixtures("posix")
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from medpodium.challenges import lint, registry
-from medpodium.challenges.definition import ClassificationTask, SegmentationTask
+from medpodium.challenges.schema.definition import ClassificationTask, SegmentationTask
 
 FAMILIES = ("feta", "flare-pancancer", "liqa", "stunet-transfer", "touchstone")
 EDITIONS = {

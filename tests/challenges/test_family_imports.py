@@ -14,8 +14,9 @@ from scipy import stats
 from medpodium.challenges import registry
 from medpodium.challenges.findings import UsageError
 from medpodium.cli import main
-from medpodium.scoring import importers, pairing, subgroups
-from medpodium.scoring.staging import score_classification
+from medpodium.scoring.evidence import subgroups
+from medpodium.scoring.exchange import importers, pairing
+from medpodium.scoring.kinds.classification.score import score_classification
 from medpodium.scoring.table import read_scores
 
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from medpodium.challenges import registry
-from medpodium.challenges.definition import Challenge, SegmentationTask
-from medpodium.scoring.recipe import rank_scores
+from medpodium.challenges.schema.definition import Challenge, SegmentationTask
+from medpodium.scoring.ranking.recipe import rank_scores
 
 TEAMS = ("aurora", "borealis", "cirrus", "dione")
 EDITIONS = [

@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from skimage.measure import euler_number
 
 from medpodium.challenges import registry
-from medpodium.scoring.engine import score_segmentation
+from medpodium.scoring.kinds.segmentation.engine import score_segmentation
 
 SPACING = (0.75, 0.75, 2.0)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from medpodium.challenges import registry
-from medpodium.challenges.definition import SegmentationTask
 from medpodium.challenges.findings import UsageError
 from medpodium.challenges.registry import DefinitionCode
+from medpodium.challenges.schema.definition import SegmentationTask
 
 BASE = """
 schema: 1

@@ -68,8 +68,8 @@ def running(root: Path, process: subprocess.Popen[bytes], seconds: float = 60.0)
 
 def outcome(root: Path) -> tuple[Any, dict[str, str]]:
     """Return (scores, collected files by hash) of a finished campaign, after checking its ledger."""
-    from medpodium.challenges import campaign as campaigns
-    from medpodium.containers.scoring import score
+    from medpodium.challenges.campaign import folder as campaigns
+    from medpodium.scoring.campaign import score
 
     with campaigns.opened(root) as campaign:
         keys = [(one.submission, one.work_key) for one in campaign.ledger.results()]

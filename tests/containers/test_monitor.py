@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from medpodium.containers import gpu, monitor
-from medpodium.containers.monitor import Cgroup, Curve, Sample, area, folder_usage, mean
+from medpodium.containers.sandbox import gpu, monitor
+from medpodium.containers.sandbox.monitor import Cgroup, Curve, Sample, area, folder_usage, mean
 
 
 def test_area_is_the_integral_of_a_straight_line() -> None:
@@ -117,7 +117,7 @@ def test_folder_walk_stops_at_its_caps_and_follows_no_link(tmp_path: Path) -> No
 
 
 def test_folder_of_any_shape_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from medpodium.containers.stage import remove
+    from medpodium.containers.sandbox.stage import remove
 
     root = tmp_path / "run"
     root.mkdir()

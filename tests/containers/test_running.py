@@ -56,9 +56,9 @@ def test_whole_set_with_metadata_and_a_table(tiny: Any, docker_engine: Any, tmp_
 
 def test_metadata_document_of_a_case(tiny: Any, tmp_path: Path) -> None:
     """FeTA's meta.json: keys as published, numbers as numbers."""
-    from medpodium.challenges.cases import build
+    from medpodium.challenges.campaign.cases import build
     from medpodium.challenges.registry import load
-    from medpodium.containers import stage
+    from medpodium.containers.sandbox import stage
 
     meta = [{"target": "meta.json", "content": {"Pathology": "{pathology}", "Gestational age": "{gestational_age}"}}]
     mounts = [
@@ -125,7 +125,7 @@ def test_exit_code_policy_keep_takes_complete_outputs(tiny: Any, docker_engine: 
 
 def test_case_order_differs_between_submissions_and_stays_on_resume(tiny: Any, tmp_path: Path) -> None:
     from medpodium.challenges.registry import load
-    from medpodium.containers.stage import case_order, pseudonyms
+    from medpodium.containers.sandbox.stage import case_order, pseudonyms
 
     protocol = load(tiny.challenge(tmp_path, pseudonym="{uuid}")).containers["default"]
     names = [f"case{number}" for number in range(50)]
@@ -133,7 +133,7 @@ def test_case_order_differs_between_submissions_and_stays_on_resume(tiny: Any, t
     assert one != two
     assert sorted(one) == sorted(two) == sorted(names)
     assert one == case_order(list(reversed(names)), protocol, "secret", "sha256:a")
-    from medpodium.challenges.cases import Case
+    from medpodium.challenges.campaign.cases import Case
 
     cases = [Case(name, {}) for name in names]
     first = pseudonyms(protocol, cases, "secret", "sha256:a")
@@ -193,11 +193,11 @@ def test_check_image_scores_and_tells_a_wrong_grid(tiny: Any, docker_engine: Any
 
 
 def test_cascade_mounts_the_first_image_s_predictions(tiny: Any, docker_engine: Any, tmp_path: Path) -> None:
-    from medpodium.challenges import campaign as campaigns
-    from medpodium.challenges.cases import build
+    from medpodium.challenges.campaign import folder as campaigns
+    from medpodium.challenges.campaign.cases import build
     from medpodium.challenges.registry import load
     from medpodium.containers import athome
-    from medpodium.containers.runner import Runner
+    from medpodium.containers.run.runner import Runner
 
     data = json.loads(json.dumps(tiny.CHALLENGE))
     first = data["containers"].pop("default")

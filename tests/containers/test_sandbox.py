@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from medpodium.challenges.protocol import ContainerProtocol, Limits
 from medpodium.challenges.registry import load
-from medpodium.containers.sandbox import Bind, Sandbox, sandbox
+from medpodium.challenges.schema.protocol import ContainerProtocol, Limits
+from medpodium.containers.sandbox.profile import Bind, Sandbox, sandbox
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_printed_command_recreates_the_container(
     entrypoint: list[str] | None, tiny: Any, docker_engine: Any, require: Any, tmp_path: Path
 ) -> None:
     require(shutil.which("docker") is not None, "the docker command line")
-    from medpodium.containers import image
+    from medpodium.containers.intake import image
 
     protocol = load(tiny.challenge(tmp_path, entrypoint=entrypoint)).containers["default"]
     pinned, _ = image.take(docker_engine, str(tiny.archive(tmp_path / "team.tar")), protocol, "team")
@@ -134,7 +134,8 @@ def test_check_image_and_run_issue_the_same_container(
     tiny: Any, docker_engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both verbs are watched at the engine: every created container is inspected before it starts."""
-    from medpodium.containers import athome, execute
+    from medpodium.containers import athome
+    from medpodium.containers.run import execute
 
     seen: list[str] = []
     real = execute._Watch.__init__

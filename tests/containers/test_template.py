@@ -16,7 +16,7 @@ import pytest
 
 from medpodium.challenges import registry
 from medpodium.challenges.findings import UsageError
-from medpodium.containers import template
+from medpodium.containers.template import write as template
 
 BASE = "medpodium-test-python:latest"
 KITS = [
@@ -73,7 +73,7 @@ def base(tiny: Any, docker_engine: Any, tmp_path_factory: pytest.TempPathFactory
 
 def write_case(tiny: Any, protocol: Any, folder: Path) -> None:
     """Write two cases as a protocol's source patterns say."""
-    from medpodium.challenges.protocol import fill
+    from medpodium.challenges.schema.protocol import fill
 
     values = {"vendor": "Vendor-A", "rec": "mial"}
     for number in (1, 2):

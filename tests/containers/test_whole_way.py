@@ -35,7 +35,7 @@ def medpodium(*words: str | Path, code: int = 0) -> str:
 @pytest.fixture(scope="module")
 def real(tiny: Any, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Cut three cases out of a real segmentation; the good team's answers are the truth moved by one voxel."""
-    from medpodium.scoring.masks import read_mask
+    from medpodium.scoring.masks.reader import read_mask
 
     folder = tmp_path_factory.mktemp("real")
     whole = read_mask(shared / "data" / "masks" / "totalsegmentator" / "example_seg.nii.gz").array

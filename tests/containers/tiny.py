@@ -215,9 +215,9 @@ def compress(path: Path, data: bytes) -> Path:
 
 def campaign(folder: Path, *, count: int = 2, **changes: Any) -> Any:
     """Make and open a campaign of the tiny challenge with some cases."""
-    from medpodium.challenges import campaign as campaigns
-    from medpodium.challenges import cases as case_files
     from medpodium.challenges import registry
+    from medpodium.challenges.campaign import cases as case_files
+    from medpodium.challenges.campaign import folder as campaigns
 
     loaded = registry.load(challenge(folder, **changes))
     images, references = cases(folder, count)
@@ -229,7 +229,7 @@ def campaign(folder: Path, *, count: int = 2, **changes: Any) -> Any:
 def run(client: Any, campaign: Any, archives: dict[str, Path], **options: Any) -> None:
     """Submit archives and run everything that is pending."""
     from medpodium.containers import athome
-    from medpodium.containers.runner import Options, Runner
+    from medpodium.containers.run.runner import Options, Runner
 
     entries = [athome.submit(client, campaign, str(path), team, None)[0] for team, path in archives.items()]
     runner = Runner(client, campaign, Options(**options))

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pytest
 from scipy import ndimage
 
-from medpodium.scoring import overlap, surface
-from medpodium.scoring.case import PairMeasures
+from medpodium.scoring.measures import overlap, surface
+from medpodium.scoring.measures.pair import PairMeasures
 
 Mask = npt.NDArray[np.bool_]
 

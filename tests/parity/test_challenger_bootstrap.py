@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 
 from medpodium.challenges.findings import MedpodiumError
-from medpodium.scoring.axes import RankingCode
-from medpodium.scoring.bootstrap import Bootstrap, bootstrap
-from medpodium.scoring.challenger_table import read_long
-from medpodium.scoring.compat import rank_long
-from medpodium.scoring.evidence import lost_in_resamples
-from medpodium.scoring.stability import rank_counts, rank_summary, tau_summary
+from medpodium.scoring.evidence.bootstrap import Bootstrap, bootstrap
+from medpodium.scoring.evidence.collect import lost_in_resamples
+from medpodium.scoring.evidence.stability import rank_counts, rank_summary, tau_summary
+from medpodium.scoring.exchange.challenger_table import read_long
+from medpodium.scoring.ranking.axes import RankingCode
+from medpodium.scoring.ranking.challenger import rank_long
 
 METHODS = {
     "meanThenRank": ("mean-then-rank", "none"),

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from medpodium.challenges.findings import MedpodiumError
-from medpodium.scoring.axes import RankingCode
-from medpodium.scoring.consensus import borda, cluster_tasks, copeland, euclidean, kemeny
-from medpodium.scoring.stability import kendall, symmetric_difference
+from medpodium.scoring.evidence.consensus import borda, cluster_tasks, copeland, euclidean, kemeny
+from medpodium.scoring.evidence.stability import kendall, symmetric_difference
+from medpodium.scoring.ranking.axes import RankingCode
 
 GROUPS = ("vignette", "edge", "touchstone_dsc")
 Key = tuple[str, str, str, str]

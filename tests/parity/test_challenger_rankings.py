@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 
 from medpodium.challenges.findings import MedpodiumError
-from medpodium.scoring.axes import RankingCode
-from medpodium.scoring.challenger_table import read_long
-from medpodium.scoring.compat import long_table, rank_long, superiority_tests
-from medpodium.scoring.ranks import rank_columns
-from medpodium.scoring.significance import adjust
-from medpodium.scoring.stability import footrule, kendall, weighted_footrule
+from medpodium.scoring.evidence.stability import footrule, kendall, weighted_footrule
+from medpodium.scoring.exchange.challenger_table import read_long
+from medpodium.scoring.ranking.axes import RankingCode
+from medpodium.scoring.ranking.challenger import long_table, rank_long, superiority_tests
+from medpodium.scoring.ranking.ranks import rank_columns
+from medpodium.scoring.ranking.significance import adjust
 
 METHODS = {
     "meanThenRank": ("mean-then-rank", "none"),
@@ -241,7 +241,7 @@ def test_compare_ranks(shared: Path) -> None:
 
 def test_missing_rank_is_one_more_than_the_last_assigned_only_in_compat() -> None:
     """challengeR gives (0.5, 0.9, 0.5, NA, NA) the ranks 2 1 2 3 3; as last places they would be 4 and 4."""
-    from medpodium.scoring.ranks import rank_after_last, rank_worst
+    from medpodium.scoring.ranking.ranks import rank_after_last, rank_worst
 
     keys = -np.array([[0.5], [0.9], [0.5], [np.nan], [np.nan]])
     missing = np.isnan(keys)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 from scipy import ndimage
 
-from medpodium.scoring.case import ReferenceCase
+from medpodium.scoring.measures.pair import ReferenceCase
 
 STRUCTURES = [frozenset({1}), frozenset({2}), frozenset({1, 2, 3})]
 SPACINGS = [

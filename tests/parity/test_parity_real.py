@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 from scipy import ndimage
 
-from medpodium.scoring.case import ReferenceCase
-from medpodium.scoring.masks import read_mask
+from medpodium.scoring.masks.reader import read_mask
+from medpodium.scoring.measures.pair import ReferenceCase
 
 AMOS_TOLERANCES = [3, 2, 3, 2.5, 3, 5, 5, 2, 2.5, 3, 2, 2, 7, 3, 3]  # mm, in label order
 

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from medpodium.challenges import registry
-from medpodium.scoring import importers
-from medpodium.scoring.leaderboards import read_leaderboard
-from medpodium.scoring.recipe import rank_scores
+from medpodium.scoring.exchange import importers
+from medpodium.scoring.exchange.leaderboards import read_leaderboard
+from medpodium.scoring.ranking.recipe import rank_scores
 
 RANK_COLUMNS = {"dice_rank": "dice", "hd95_rank": "hd95", "vs_rank": "vs", "euler_rank": "euler_error"}
 TASK = "published-ranks"

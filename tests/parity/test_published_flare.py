@@ -12,7 +12,7 @@ import pytest
 import surface_distance
 
 from medpodium.challenges import registry
-from medpodium.scoring.engine import score_segmentation
+from medpodium.scoring.kinds.segmentation.engine import score_segmentation
 
 ORGANS = {
     "liver": (1, 5), "right_kidney": (2, 3), "spleen": (3, 3), "pancreas": (4, 5), "aorta": (5, 2),

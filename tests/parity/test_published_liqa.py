@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from medpodium.challenges import registry
-from medpodium.scoring.classification import auc, binary_scores
-from medpodium.scoring.leaderboards import read_leaderboard
-from medpodium.scoring.recipe import rank_scores
-from medpodium.scoring.staging import score_classification
+from medpodium.scoring.exchange.leaderboards import read_leaderboard
+from medpodium.scoring.kinds.classification.measures import auc, binary_scores
+from medpodium.scoring.kinds.classification.score import score_classification
+from medpodium.scoring.ranking.recipe import rank_scores
 
 COLUMNS = {
     "acc_s4_vs_s123_pct": "acc_s4",

@@ -12,9 +12,10 @@ from scipy import stats
 
 from medpodium.challenges import registry
 from medpodium.challenges.findings import Severity
-from medpodium.scoring import importers, pairing, subgroups
-from medpodium.scoring.assemble import build
-from medpodium.scoring.recipe import rank_array
+from medpodium.scoring.evidence import subgroups
+from medpodium.scoring.exchange import importers, pairing
+from medpodium.scoring.ranking.assemble import build
+from medpodium.scoring.ranking.recipe import rank_array
 
 VARIANTS = {
     "organ-means-all-rows": "organmean_allrows",

@@ -15,9 +15,9 @@ from ruamel.yaml import YAML
 
 from medpodium.challenges import registry
 from medpodium.challenges.findings import UsageError
-from medpodium.scoring import transfer
-from medpodium.scoring.engine import score_segmentation
-from medpodium.scoring.recipe import rank_scores
+from medpodium.scoring.evidence import transfer
+from medpodium.scoring.kinds.segmentation.engine import score_segmentation
+from medpodium.scoring.ranking.recipe import rank_scores
 
 MACRO = {
     "nnunet": 0.7330, "base": 0.7349, "large": 0.7397, "huge": 0.7355,

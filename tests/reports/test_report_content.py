@@ -10,12 +10,13 @@ import pandas as pd
 import pytest
 
 from medpodium.challenges import registry
-from medpodium.challenges.definition import Bias
 from medpodium.challenges.findings import UsageError
-from medpodium.reports import bias, gather, sections, text, write
-from medpodium.reports.document import Column, Document, Table
-from medpodium.reports.paged import parts
-from medpodium.reports.results import Results
+from medpodium.challenges.schema.definition import Bias
+from medpodium.reports import write
+from medpodium.reports.formats.paged import parts
+from medpodium.reports.model import bias, gather, sections, text
+from medpodium.reports.model.document import Column, Document, Table
+from medpodium.reports.model.results import Results
 from medpodium.scoring.table import normalise
 
 teams = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("teams.py"))))
@@ -33,7 +34,7 @@ def clear(tiny: Path) -> Results:
 
 
 def _words(document: Document) -> str:
-    from medpodium.reports.document import Items, Paragraph
+    from medpodium.reports.model.document import Items, Paragraph
 
     found = []
     for block in document.blocks():

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medpodium.reports import gallery
-from medpodium.reports.document import Plot
-from medpodium.reports.draw import draw, inline_svg
 from medpodium.reports.figures import beyond, cost, layout, raw, stability
-from medpodium.reports.illustrate_raw import place_counts
-from medpodium.reports.palette import look
-from medpodium.reports.results import case_places
+from medpodium.reports.figures.draw import draw, inline_svg
+from medpodium.reports.figures.palette import look
+from medpodium.reports.model import gallery
+from medpodium.reports.model.document import Plot
+from medpodium.reports.model.illustrate_raw import place_counts
+from medpodium.reports.model.results import case_places
 
 
 def _values(teams: int) -> pd.DataFrame:
@@ -51,7 +51,7 @@ def test_row_labels_do_not_overlap_and_figures_fit_a_page(teams: int) -> None:
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    from medpodium.reports.palette import STYLE
+    from medpodium.reports.figures.palette import STYLE
 
     for name, plot in _plots(teams).items():
         with matplotlib.rc_context(STYLE):
@@ -134,7 +134,7 @@ def _save(path: Path, array: np.ndarray, orientation: str) -> None:
 
 @pytest.mark.parametrize("orientation", ["LPS", "RAS", "LAS", "PIR", "ASL"])
 def test_a_slice_shows_the_same_whatever_the_files_orientation(tmp_path: Path, orientation: str) -> None:
-    from medpodium.scoring.masks import read_mask
+    from medpodium.scoring.masks.reader import read_mask
 
     truth = np.zeros((5, 7, 9), dtype=np.uint8)  # z to the head, y to the back, x to the left
     truth[3, 1:3, 6:9] = 1

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from medpodium.challenges import registry
-from medpodium.reports import gather, sections, tables
-from medpodium.reports.document import Column, Document, Paragraph, Place
-from medpodium.reports.results import Results
-from medpodium.reports.site import team_page
+from medpodium.reports.formats.site import team_page
+from medpodium.reports.model import gather, sections, tables
+from medpodium.reports.model.document import Column, Document, Paragraph, Place
+from medpodium.reports.model.results import Results
 from medpodium.scoring.table import normalise
 
 teams = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("teams.py"))))
@@ -108,7 +108,7 @@ def test_numbers_of_unlike_metrics_keep_their_own_decimals(grouped: Results) -> 
 
 
 def test_small_numbers_beside_large_ones_do_not_become_zero() -> None:
-    from medpodium.reports.document import digits_for
+    from medpodium.reports.model.document import digits_for
 
     digits = digits_for([0.21, 1200.0, 3600.0])
     assert [Column("s", "number", digits).show(value) for value in (0.21, 3600.0)] == ["0.21", "3,600"]

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medpodium.reports import latex, markdown
-from medpodium.reports.spreadsheet import raw_text, safe_text, to_csv
+from medpodium.reports.formats import latex, markdown
+from medpodium.reports.formats.spreadsheet import raw_text, safe_text, to_csv
 
 teams = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("teams.py"))))
 

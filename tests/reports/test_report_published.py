@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from medpodium.challenges import registry
-from medpodium.reports import gather, sections
-from medpodium.reports.document import Document
-from medpodium.scoring import transfer
-from medpodium.scoring.leaderboards import read_leaderboard
+from medpodium.reports.model import gather, sections
+from medpodium.reports.model.document import Document
+from medpodium.scoring.evidence import transfer
+from medpodium.scoring.exchange.leaderboards import read_leaderboard
 
 
 def _told(reference: str, scores: pd.DataFrame) -> Document:

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from medpodium.challenges.findings import UsageError
 from medpodium.reports import commands, verification, write
-from medpodium.reports.results import ReportCode
+from medpodium.reports.model.results import ReportCode
 
 teams = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("teams.py"))))
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from medpodium.challenges.metrics import EmptyPolicy, MetricSpec
+from medpodium.challenges.schema.metrics import EmptyPolicy, MetricSpec
 from medpodium.scoring import table
 from medpodium.scoring.policy import absent_score, empty_score
 

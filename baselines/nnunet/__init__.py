@@ -1,0 +1,1 @@
+"""nnU-Net from the challenge file to predictions."""

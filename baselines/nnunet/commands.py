@@ -1,0 +1,226 @@
+"""The verbs ``baseline plan``, ``train`` and ``predict``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from medpodium import console
+from medpodium.baselines.nnunet.job_bar import JobBar
+from medpodium.baselines.options import FoldList, PerAxis, pairs
+
+_PATH = click.Path(path_type=Path)
+_DEVICES = click.Choice(["auto", "cuda", "cpu", "mps"])
+_WORKSPACE = click.option(
+    "--workspace", type=_PATH, help="nnU-Net's three folders; nnU-Net's own variables or ./nnunet by default."
+)
+
+
+def _choice_options(function: Any) -> Any:
+    """Options that choose a baseline and override its fields."""
+    for option in reversed(
+        [
+            click.option(
+                "--baseline", "name", help="Baseline of the challenge file; its first nnU-Net one by default."
+            ),
+            click.option("--task", help="Task to predict."),
+            click.option("--configuration", help="nnU-Net configuration, such as 3d_fullres."),
+            click.option("--trainer", help="nnUNetTrainer, STUNetTrainer_base, STUNetTrainer_base_ft, ..."),
+            click.option("--folds", type=FoldList(), help="Folds to train or average: 0,1,2 or all."),
+        ]
+    ):
+        function = option(function)
+    return function
+
+
+def _choose(challenge: str, name: str | None, **overrides: Any) -> Any:
+    from medpodium.baselines.nnunet import flow as nnunet
+    from medpodium.challenges import registry
+
+    return nnunet.choose(registry.load(challenge), name, overrides)
+
+
+@click.command(
+    epilog="Example: medpodium baseline plan flare-pancancer/2023 --images imagesTr2200 --labels labelsTr2200 "
+    "--baseline stunet-base --partial annotated.csv"
+)
+@click.argument("challenge")
+@_choice_options
+@click.option("--images", type=_PATH, required=True, help="Folder of training images.")
+@click.option("--labels", type=_PATH, help="Folder of labels; the images' folder by default.")
+@click.option("--image-pattern", "image_patterns", multiple=True, metavar="CHANNEL=PATTERN",
+              help="File pattern of a channel, with {case}; repeat per channel.")  # fmt: skip
+@click.option("--label-pattern", help="File pattern of the labels, with {case} and perhaps {structure}.")
+@click.option("--missing-channel", type=click.Choice(["refuse", "drop", "zero"]), default="refuse",
+              show_default=True, help="A case without one of the channels.")  # fmt: skip
+@click.option("--partial", help="CSV of annotated structures per case (columns case, annotated), or 'infer'.")
+@click.option("--regions", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
+              help="Train unions of labels as nnU-Net regions.")  # fmt: skip
+@click.option("--normalisation", type=click.Choice(["ct", "z-score", "rescale-0-1", "none"]), help="Of every channel.")
+@click.option("--planner", help="ExperimentPlanner, nnUNetPlannerResEncL, nnUNetPlannerResEncL_torchres, ...")
+@click.option("--spacing", type=PerAxis(float), help="Target spacing z,y,x in mm.")
+@click.option("--patch", type=PerAxis(int), help="Patch z,y,x in voxels.")
+@click.option("--batch-size", type=click.IntRange(1), help="Patches per batch.")
+@click.option("--gpu-memory", type=float, help="GPU memory in GB that the planner aims at.")
+@click.option(
+    "--dataset-id", type=click.IntRange(1, 999), help="Number of nnU-Net's data set; the first free from 500."
+)
+@_WORKSPACE
+@console.json_option
+@console.guarded
+def plan(challenge: str, name: str | None, as_json: bool, **options: Any) -> None:
+    """Check the training data of CHALLENGE, write them in nnU-Net's layout, plan and preprocess.
+
+    Every check that needs only headers runs before any conversion. What a partly labelled case does not show as
+    annotated becomes nnU-Net's ignore label.
+    """
+    from medpodium.baselines import extras
+    from medpodium.baselines.nnunet import flow as nnunet
+    from medpodium.baselines.nnunet.workspace import Workspace
+
+    extras.require_nnunet()
+    chosen = _choose(
+        challenge, name, task=options["task"], configuration=options["configuration"], trainer=options["trainer"],
+        folds=options["folds"], normalisation=options["normalisation"], planner=options["planner"],
+        spacing_zyx_mm=options["spacing"], patch_zyx=options["patch"], batch_size=options["batch_size"],
+    )  # fmt: skip
+    partial = options["partial"]
+    folders = nnunet.Folders(
+        options["images"],
+        options["labels"] or options["images"],
+        pairs(options["image_patterns"], "--image-pattern"),
+        options["label_pattern"],
+        options["missing_channel"],
+        partial if partial in (None, "infer") else Path(partial),
+    )
+    with console.progress() as bar:
+        line = JobBar(bar)
+        planned = nnunet.plan(
+            chosen, folders, Workspace.at(options["workspace"]), number=options["dataset_id"],
+            regions=options["regions"], gpu_memory_gb=options["gpu_memory"], progress=line.converting, on_event=line,
+        )  # fmt: skip
+    written = planned.written
+    if as_json:
+        console.print_json(
+            {
+                "dataset": planned.dataset,
+                "folder": written.folder,
+                "cases": written.cases,
+                "linked": written.linked,
+                "converted": written.converted,
+                "structures": dict(written.structures),
+                "plan": planned.plan,
+                "findings": planned.findings,
+            }
+        )
+    else:
+        console.print_findings(planned.findings)
+        facts = {"data set": planned.dataset, "cases": written.cases, "files linked": written.linked}
+        facts |= {"files converted": written.converted, **planned.plan}
+        console.print_table(["", f"baseline {chosen.name}"], list(facts.items()))
+        console.out.print(f"Next: medpodium baseline train {challenge} --baseline {chosen.name}")
+    console.finish(planned.findings)
+
+
+@click.command(
+    epilog="Example: medpodium baseline train flare-pancancer/2023 --baseline stunet-base --folds all --device cuda"
+)
+@click.argument("challenge")
+@_choice_options
+@click.option("--epochs", type=click.IntRange(1), help="Epochs; nnU-Net's 1000 by default.")
+@click.option("--iterations", type=click.IntRange(1), help="Batches per epoch; nnU-Net's 250 by default.")
+@click.option("--learning-rate", type=float, help="Initial learning rate.")
+@click.option("--device", type=_DEVICES, default="auto", show_default=True)
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint of every fold that has one.")
+@click.option("--pretrained", type=_PATH, help="Checkpoint to start from; every shape is checked.")
+@click.option("--stem", type=click.Choice(["repeat", "average"]), help="Weights of one channel over several.")
+@click.option("--trust-checkpoint", is_flag=True, help="Unpickle objects in the checkpoint; this can run code.")
+@click.option("--no-validation", is_flag=True, help="Skip the prediction of the validation cases at the end.")
+@_WORKSPACE
+@console.json_option
+@console.guarded
+def train(challenge: str, name: str | None, as_json: bool, **options: Any) -> None:
+    """Train a planned baseline, fold by fold."""
+    from medpodium.baselines import extras
+    from medpodium.baselines.nnunet import flow as nnunet
+    from medpodium.baselines.nnunet.workspace import Workspace
+
+    extras.require_nnunet()
+    chosen = _choose(
+        challenge, name, task=options["task"], configuration=options["configuration"], trainer=options["trainer"],
+        folds=options["folds"], epochs=options["epochs"], learning_rate=options["learning_rate"],
+    )  # fmt: skip
+    start = nnunet.Start(options["resume"], options["pretrained"], options["stem"], options["trust_checkpoint"])
+    results = []
+    with console.progress() as bar, _interruptible():
+        line = JobBar(bar)
+        for fold in chosen.baseline.folds:
+            results.append(
+                nnunet.train(
+                    chosen,
+                    Workspace.at(options["workspace"]),
+                    fold,
+                    device=options["device"],
+                    iterations=options["iterations"],
+                    validate=not options["no_validation"],
+                    start=start,
+                    on_event=line,
+                )
+            )
+    if as_json:
+        console.print_json({"model": results[0]["model"], "folds": results})
+        return
+    columns = ("folder", "epochs", "seconds_per_epoch", "validation_dice", "gpu_memory_mb")
+    console.print_table(columns, [[row[key] for key in columns] for row in results])
+    console.out.print(
+        f"Next: medpodium baseline predict {challenge} --model {results[0]['model']} --images ... --out ..."
+    )
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Say how to go on after Ctrl-C: without ``--resume`` a training starts anew."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.err.print("Interrupted; run the same command with --resume to go on from the last checkpoint.")
+        raise SystemExit(130) from None
+
+
+@click.command(
+    epilog="Example: medpodium baseline predict flare-pancancer/2023 --model MODEL --images imagesTs --out predictions"
+)
+@click.argument("challenge")
+@click.option("--model", type=_PATH, required=True, help="Folder of the trained model, as 'train' prints it.")
+@click.option("--images", type=_PATH, required=True, help="Folder of the images.")
+@click.option("--out", type=_PATH, required=True, help="Folder for the predictions, in the challenge's layout.")
+@click.option("--folds", type=FoldList(), help="Folds to average; every trained one by default.")
+@click.option("--image-pattern", "image_patterns", multiple=True, metavar="CHANNEL=PATTERN",
+              help="Where images are named differently from the training's.")  # fmt: skip
+@click.option("--device", type=_DEVICES, default="auto", show_default=True)
+@click.option("--step-size", type=click.FloatRange(0, 1, min_open=True), help="Of the sliding window.")
+@click.option("--mirroring/--no-mirroring", default=None, help="Average over mirrored inputs.")
+@click.option("--fast-export/--exact-export", default=None, help="Resample probabilities with torch, or as planned.")
+@console.json_option
+@console.guarded
+def predict(challenge: str, as_json: bool, **options: Any) -> None:
+    """Predict the cases of a folder with a trained model, in the challenge's own file layout and labels."""
+    from medpodium.baselines.nnunet import flow as nnunet
+    from medpodium.challenges import registry
+
+    loaded = registry.load(challenge)
+    options["image_patterns"] = pairs(options["image_patterns"], "--image-pattern")
+    with console.progress() as bar:
+        result = nnunet.predict(loaded, on_event=JobBar(bar), **options)
+    if as_json:
+        console.print_json(result)
+        return
+    columns = ("case", "preprocess", "network", "export")
+    console.print_table(columns, [[row[key] for key in columns] for row in result["cases"]], "seconds per case")
+    console.out.print(
+        f"Next: medpodium score {challenge} --references ... --predictions NAME={result['out']} --out ..."
+    )

@@ -1,0 +1,152 @@
+"""Train a planned baseline: fold, epochs, device, resuming, and weights to start from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from medpodium.baselines.failures import BaselineCode, refuse
+
+Emit = Callable[..., None]
+SAVE_EVERY = 50
+"""nnU-Net's own number of epochs between checkpoints to resume from."""
+FINE_TUNING = "_ft"
+"""Ending of the trainers that start from a checkpoint."""
+
+
+def check_start(trainer: str, pretrained: Path | None, resume: bool) -> None:
+    """Refuse combinations of trainer and weights that would silently train something else.
+
+    Raises
+    ------
+    UsageError
+        If a fine-tuning trainer has no checkpoint to start from, or the file is not there.
+    """
+    if trainer.endswith(FINE_TUNING) and pretrained is None and not resume:
+        fix = f"give --pretrained CHECKPOINT, or use the trainer {trainer.removesuffix(FINE_TUNING)}"
+        cause = f"{trainer} fine-tunes, but no checkpoint is given"
+        raise refuse(BaselineCode.TRAINER, trainer, cause, fix)
+    if pretrained is not None and not pretrained.is_file():
+        raise refuse(BaselineCode.CHECKPOINT, pretrained, "no such file", "check the path of the checkpoint")
+
+
+def build_trainer(job: Mapping[str, Any]) -> Any:
+    """Return nnU-Net's trainer object of a job, not yet initialised, with epochs and iterations set.
+
+    Raises
+    ------
+    UsageError
+        If neither nnU-Net nor our trainers have a trainer of this name.
+    """
+    import torch
+    from nnunetv2.run.run_training import get_trainer_from_args
+
+    try:
+        trainer = get_trainer_from_args(
+            job["dataset"], job["configuration"], job["fold"], job["trainer"], job["plans"],
+            continue_training=job["resume"], device=torch.device(job["device"]),
+        )  # fmt: skip
+    except RuntimeError as error:
+        if "requested nnunet trainer" not in str(error):
+            raise
+        fix = "use nnUNetTrainer, one of STUNetTrainer_small, _base, _large, _huge, or set nnUNet_extTrainer"
+        raise refuse(BaselineCode.TRAINER, job["trainer"], "no trainer of this name", fix) from None
+    if job["epochs"] is not None:
+        trainer.num_epochs = job["epochs"]
+    trainer.save_every = max(1, min(SAVE_EVERY, trainer.num_epochs // 10))
+    if job["iterations"] is not None:
+        trainer.num_iterations_per_epoch = job["iterations"]
+        trainer.num_val_iterations_per_epoch = max(1, job["iterations"] // 5)
+    if job["learning_rate"] is not None:
+        trainer.initial_lr = job["learning_rate"]
+    return trainer
+
+
+def train_here(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
+    """Train in this process.
+
+    Parameters
+    ----------
+    job : mapping
+        dataset, configuration, fold, trainer, plans, device; epochs, iterations (per epoch) and learning_rate or
+        None; resume; pretrained (path or None), stem and trust of it; validate.
+    emit : callable
+        Told after every epoch.
+
+    Returns
+    -------
+    dict
+        Folder of the fold, epochs done, seconds per epoch, what was loaded, mean validation Dice or None.
+    """
+    import torch
+
+    trainer = build_trainer(job)
+    trainer.initialize()
+    loaded = None
+    folder = Path(trainer.output_folder)
+    checkpoint = _checkpoint(folder) if job["resume"] else None
+    if checkpoint is not None:
+        trainer.load_checkpoint(str(checkpoint))
+    elif job["pretrained"]:
+        from medpodium.baselines.nnunet.finetune import load_weights
+
+        loaded = load_weights(trainer.network, Path(job["pretrained"]), stem=job["stem"], trust=job["trust"]).as_dict()
+        emit("loaded", **loaded)
+    elif job["trainer"].endswith(FINE_TUNING):
+        fix = "give --pretrained CHECKPOINT; with --resume it is used by folds that have not started"
+        raise refuse(BaselineCode.TRAINER, folder, "no checkpoint to go on from, and none to fine-tune", fix)
+    start = trainer.current_epoch
+    seconds = _report_epochs(trainer, emit)
+    if trainer.current_epoch < trainer.num_epochs:
+        trainer.run_training()
+    dice = None
+    if job["validate"]:
+        emit("stage", name="validation")
+        trainer.perform_actual_validation()
+        dice = _mean_dice(folder)
+    return {
+        "folder": str(folder),
+        "epochs": trainer.num_epochs,
+        "resumed_at": start,
+        "seconds_per_epoch": sum(seconds) / len(seconds) if seconds else None,
+        "loaded": loaded,
+        "validation_dice": dice,
+        "gpu_memory_mb": torch.cuda.max_memory_allocated() / 2**20 if job["device"] == "cuda" else None,
+    }
+
+
+def _checkpoint(folder: Path) -> Path | None:
+    for name in ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth"):
+        if (folder / name).exists():
+            return folder / name
+    return None
+
+
+def _report_epochs(trainer: Any, emit: Emit) -> list[float]:
+    """Have the trainer report every epoch; return the list that the epochs' seconds are added to."""
+    seconds: list[float] = []
+    original = trainer.on_epoch_end
+
+    def on_epoch_end() -> None:
+        epoch = trainer.current_epoch
+        original()
+        value = trainer.logger.get_value
+        took = value("epoch_end_timestamps", step=-1) - value("epoch_start_timestamps", step=-1)
+        seconds.append(float(took))
+        loss = float(value("train_losses", step=-1))
+        dice = [float(item) for item in value("dice_per_class_or_region", step=-1)]
+        emit("epoch", done=epoch + 1, total=trainer.num_epochs, loss=loss, dice=dice, seconds=float(took))
+
+    trainer.on_epoch_end = on_epoch_end
+    return seconds
+
+
+def _mean_dice(folder: Path) -> float | None:
+    import json
+
+    path = folder / "validation" / "summary.json"
+    if not path.exists():
+        return None
+    value = json.loads(path.read_text(encoding="utf-8"))["foreground_mean"]["Dice"]
+    return None if value is None or value != value else float(value)

@@ -1,0 +1,47 @@
+"""The process in which nnU-Net runs: reads one job from stdin, prints events and a result.
+
+Started by :func:`medpodium.baselines.nnunet.jobs.run_job`; nothing else imports it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from medpodium.baselines.nnunet.jobs import MARK
+from medpodium.challenges.findings import MedpodiumError
+
+
+def emit(event: str, **values: Any) -> None:
+    """Print one event; numpy numbers become plain ones."""
+    print(f"\n{MARK}{json.dumps({'event': event, **values}, default=float)}", flush=True)
+
+
+def work(kind: str, job: Mapping[str, Any]) -> dict[str, Any]:
+    """Do one job."""
+    if kind == "plan":
+        from medpodium.baselines.nnunet.plans import plan_here
+
+        return plan_here(job, emit)
+    if kind == "train":
+        from medpodium.baselines.nnunet.training import train_here
+
+        return train_here(job, emit)
+    from medpodium.baselines.nnunet.prediction import predict_here
+
+    return predict_here(job, emit)
+
+
+def main() -> None:
+    """Read, work, report."""
+    request = json.loads(sys.stdin.read())
+    try:
+        emit("result", result=work(request["kind"], request["job"]))
+    except MedpodiumError as error:
+        emit("findings", exit_code=int(error.exit_code), findings=[item.as_dict() for item in error.findings])
+
+
+if __name__ == "__main__":
+    main()

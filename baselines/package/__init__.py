@@ -1,0 +1,1 @@
+"""A trained baseline as a container image."""

@@ -1,0 +1,1 @@
+"""A baseline for staging tasks."""

@@ -1,0 +1,106 @@
+"""The verbs ``baseline stage fit`` and ``baseline stage predict``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from medpodium import console
+
+_PATH = click.Path(path_type=Path)
+_VERBS = {
+    "fit": ("baselines.staging.commands:fit", "Fit the model to staged training cases with liver masks."),
+    "predict": ("baselines.staging.commands:predict", "Write the challenge's table of probabilities."),
+}
+
+
+@click.group(cls=console.LazyGroup, verbs=_VERBS)
+def stage(**_: Any) -> None:
+    """Run a small, honest staging baseline: fifteen features of the liver and a logistic regression."""
+
+
+def _liver_options(function: Any) -> Any:
+    for option in (
+        click.option(
+            "--mask-pattern", default="{case}/GED4_pred.nii.gz", show_default=True, help="File of a liver mask."
+        ),
+        click.option("--masks", type=_PATH, help="Folder of liver masks; the images' folder by default."),
+        click.option(
+            "--image-pattern", default="{vendor}/{case}/GED4.nii.gz", show_default=True, help="File of an image."
+        ),
+        click.option("--images", type=_PATH, required=True, help="Folder of images."),
+        click.option("--task", help="Classification task; that of the declared staging baseline by default."),
+    ):
+        function = option(function)
+    return function
+
+
+def _livers(options: dict[str, Any]) -> Any:
+    from medpodium.baselines.staging.model import Livers
+
+    masks = options["masks"] or options["images"]
+    return Livers(options["images"], options["image_pattern"], masks, options["mask_pattern"])
+
+
+@click.command(
+    epilog="Example: medpodium baseline stage fit liqa/2025 --stages stages.csv --images train --masks predictions "
+    "--model staging.json"
+)
+@click.argument("challenge")
+@click.option("--stages", type=_PATH, required=True, help="CSV of the training cases' stages (columns Case, stage).")
+@click.option("--model", type=_PATH, required=True, help="Model file to write (JSON).")
+@_liver_options
+@console.json_option
+@console.guarded
+def fit(challenge: str, stages: Path, model: Path, task: str | None, as_json: bool, **options: Any) -> None:
+    """Fit the staging model and print its cross-validated AUCs."""
+    from medpodium.baselines import extras
+    from medpodium.baselines.staging import model as staging
+    from medpodium.challenges import registry
+
+    extras.require("sklearn")
+    _, chosen = staging.task_of(registry.load(challenge), task)
+    known = staging.read_stages(stages, chosen)
+    with console.progress() as bar:
+        line = bar.add_task("features", total=None)
+        features, findings = staging.collect(
+            _livers(options), lambda done, total: bar.update(line, completed=done, total=total)
+        )
+    fitted = staging.fit(chosen, known, features)
+    fitted.save(model)
+    if as_json:
+        facts = {"model": model, "cases": fitted.cases, "auc": fitted.validation, "findings": findings}
+        console.print_json(facts)
+    else:
+        console.print_findings(findings)
+        console.print_table(
+            ["problem", "AUC"], list(fitted.validation.items()), f"cross-validation, {fitted.cases} cases"
+        )
+    console.finish(findings)
+
+
+@click.command(
+    epilog="Example: medpodium baseline stage predict liqa/2025 --model staging.json --images test --masks predictions "
+    "--out LiFS_pred.csv"
+)
+@click.argument("challenge")
+@click.option("--model", type=_PATH, required=True, help="Model file that 'fit' wrote.")
+@click.option("--out", type=_PATH, required=True, help="Table to write.")
+@_liver_options
+@console.json_option
+@console.guarded
+def predict(challenge: str, model: Path, out: Path, task: str | None, as_json: bool, **options: Any) -> None:
+    """Predict the stages of every case and write the table that the challenge asks for."""
+    from medpodium.baselines.staging import model as staging
+    from medpodium.challenges import registry
+
+    _, chosen = staging.task_of(registry.load(challenge), task)
+    cases, findings = staging.predict(chosen, staging.StagingModel.load(model), _livers(options), out)
+    if as_json:
+        console.print_json({"out": out, "cases": cases, "findings": findings})
+    else:
+        console.print_findings(findings)
+        console.out.print(f"{cases} cases in {out}")
+    console.finish(findings)

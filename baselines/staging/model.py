@@ -1,0 +1,306 @@
+"""A small staging baseline: fifteen features of the liver, standardised, and a multinomial logistic regression.
+
+Meant as a floor that any method should beat and as a check of the way from data to ranking. It looks at one sequence
+and a liver mask only; which sequences are missing, though it tells the stage in the published training set, is never
+used. The model is a JSON file of numbers, so loading one can run no code.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from medpodium.baselines import extras
+from medpodium.baselines.failures import BaselineCode, refuse, unusable, warning
+from medpodium.baselines.staging.features import FEATURES, describe_liver
+from medpodium.challenges.findings import Finding, MedpodiumError
+from medpodium.challenges.schema.definition import Challenge, ClassificationTask
+from medpodium.challenges.schema.protocol import pattern_regex
+
+FORMAT = "medpodium-staging-1"
+STRENGTH = 0.1
+"""Inverse strength of the ridge penalty; fixed beforehand, so that no data are spent on choosing it."""
+FOLDS, REPEATS, SEED = 5, 4, 20240
+Floats = npt.NDArray[np.float64]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class StagingModel:
+    """A fitted model.
+
+    Parameters
+    ----------
+    classes : list of str
+        Stages, in order of severity.
+    means, scales : list of float
+        Standardisation of every feature.
+    coefficients : list of list of float
+        Per class and feature.
+    intercepts : list of float
+        Per class.
+    prior : list of float
+        Share of every class in the training cases, the answer for a case without a usable liver.
+    cases : int
+        Training cases.
+    validation : dict of str to float
+        AUC of every binary problem over repeated cross-validation.
+    """
+
+    classes: list[str]
+    means: list[float]
+    scales: list[float]
+    coefficients: list[list[float]]
+    intercepts: list[float]
+    prior: list[float]
+    cases: int
+    validation: dict[str, float]
+
+    def probabilities(self, features: Floats) -> Floats:
+        """Return class probabilities, shape (cases, classes), of features, shape (cases, 15)."""
+        standard = (features - np.asarray(self.means)) / np.asarray(self.scales)
+        logits = standard @ np.asarray(self.coefficients).T + np.asarray(self.intercepts)
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        result: Floats = powers / powers.sum(axis=1, keepdims=True)
+        return result
+
+    def save(self, path: Path) -> None:
+        """Write the model as JSON."""
+        content = {"format": FORMAT, "features": FEATURES, **asdict(self)}
+        path.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> StagingModel:
+        """Read a model.
+
+        Raises
+        ------
+        UsageError
+            If the file is no staging model of this version.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content.pop("format") != FORMAT or tuple(content.pop("features")) != FEATURES:
+                raise ValueError("another format or other features")
+            return cls(**content)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            fix = "give the file that 'medpodium baseline stage fit' wrote"
+            raise refuse(BaselineCode.STAGING_MODEL, path, f"no staging model ({error})", fix) from None
+
+
+@dataclass(frozen=True)
+class Livers:
+    """Where images and liver masks are: folders and patterns with ``{case}``."""
+
+    images: Path
+    image_pattern: str
+    masks: Path
+    mask_pattern: str
+
+
+def task_of(challenge: Challenge, name: str | None) -> tuple[str, ClassificationTask]:
+    """Return the classification task of a name, of a staging baseline, or the only one.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    declared = next((item.task for item in challenge.baselines.values() if item.kind == "staging"), None)
+    known = {key: item for key, item in challenge.tasks.items() if isinstance(item, ClassificationTask)}
+    chosen = name or declared or next(iter(known), "")
+    if chosen not in known:
+        fix = f"classification tasks: {', '.join(known) or 'none'}"
+        raise refuse(BaselineCode.NO_TASK, challenge.reference, f"no classification task {chosen!r}", fix)
+    return chosen, known[chosen]
+
+
+def collect(livers: Livers, progress: Progress | None = None) -> tuple[dict[str, Floats], list[Finding]]:
+    """Compute the features of every case that has an image and a mask.
+
+    Returns
+    -------
+    (features, findings)
+        Features by case; a case whose mask is missing, empty or on another grid is a warning and has none.
+    """
+    images, masks = _match(livers.images, livers.image_pattern), _match(livers.masks, livers.mask_pattern)
+    found: dict[str, Floats] = {}
+    findings: list[Finding] = []
+    for number, (case, image) in enumerate(images.items(), start=1):
+        try:
+            if case not in masks:
+                raise ValueError(f"no liver mask fits {livers.mask_pattern!r}")
+            found[case] = _features(image, masks[case])
+        except (ValueError, MedpodiumError) as error:
+            cause = error.findings[0].cause if isinstance(error, MedpodiumError) else str(error)
+            fix = "give a usable mask; until then the case gets the shares of the classes"
+            findings.append(warning(BaselineCode.STAGING_TABLE, case, cause, fix))
+        if progress is not None:
+            progress(number, len(images))
+    return found, findings
+
+
+def _match(folder: Path, pattern: str) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise refuse(BaselineCode.FOLDER_ABSENT, folder, "no such folder", "check the path")
+    regex = pattern_regex(pattern)
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        match = regex.fullmatch(path.relative_to(folder).as_posix())
+        if match and path.is_file():
+            found[match["case"]] = path
+    if not found:
+        raise refuse(BaselineCode.NO_CASES, folder, f"no file fits {pattern!r}", "check the folder and the pattern")
+    return found
+
+
+def _features(image: Path, mask: Path) -> Floats:
+    import SimpleITK
+
+    from medpodium.challenges.findings import has_errors
+    from medpodium.scoring.masks.geometry import compare_geometry
+    from medpodium.scoring.masks.reader import read_geometry, read_mask
+
+    liver = read_mask(mask.resolve())
+    different = compare_geometry(read_geometry(image.resolve()), liver.geometry)
+    if has_errors(different):
+        raise ValueError(f"mask and image are on different grids: {different[0].cause}")
+    voxels = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(image))).astype(np.float64)
+    return describe_liver(voxels, liver.array > 0, liver.geometry.spacing_zyx)
+
+
+def read_stages(path: Path, task: ClassificationTask) -> dict[str, str]:
+    """Read the stage of every training case.
+
+    Raises
+    ------
+    UsageError
+        If a column is missing, a case occurs twice or a stage is unknown.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise refuse(BaselineCode.STAGING_TABLE, path, str(error), "give a UTF-8 CSV") from None
+    names = {name.lower(): name for name in (rows[0] if rows else {})}
+    columns = [names.get(name.lower()) for name in (task.case_column, task.reference_column)]
+    if None in columns:
+        fix = f"give the columns {task.case_column} and {task.reference_column}"
+        raise refuse(BaselineCode.STAGING_TABLE, path, "a column is missing, or there are no rows", fix)
+    found: dict[str, str] = {}
+    for row in rows:
+        case, stage = (str(row[str(column)]).strip() for column in columns)
+        stage = f"S{stage}" if f"S{stage}" in task.classes else stage
+        if case in found or stage not in task.classes:
+            cause = f"case {case} occurs twice" if case in found else f"unknown stage {stage!r}"
+            fix = f"one row per case; stages: {', '.join(task.classes)}"
+            raise refuse(BaselineCode.STAGING_TABLE, f"{path.name}: {case}", cause, fix)
+        found[case] = stage
+    return found
+
+
+def fit(task: ClassificationTask, stages: Mapping[str, str], features: Mapping[str, Floats]) -> StagingModel:
+    """Fit the model and estimate its AUCs by repeated stratified cross-validation.
+
+    Raises
+    ------
+    MedpodiumError
+        If there are fewer than five cases of some class.
+    """
+    extras.require("sklearn")
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import RepeatedStratifiedKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    cases = [case for case in stages if case in features]
+    labels = np.array([task.classes.index(stages[case]) for case in cases])
+    counts = np.bincount(labels, minlength=len(task.classes))
+    rare = [f"{task.classes[index]} {count}" for index, count in enumerate(counts) if count < FOLDS]
+    if rare:
+        cause = f"too few training cases with a liver mask: {', '.join(rare)}"
+        fix = f"give at least {FOLDS} per class; masks may come from a segmentation baseline"
+        raise unusable(BaselineCode.TOO_FEW_CASES, "staging", cause, fix)
+    matrix = np.stack([features[case] for case in cases])
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=2000))
+    validation: dict[str, list[float]] = {name: [] for name in task.problems}
+    splits = list(RepeatedStratifiedKFold(n_splits=FOLDS, n_repeats=REPEATS, random_state=SEED).split(matrix, labels))
+    for start in range(0, len(splits), FOLDS):
+        own = splits[start : start + FOLDS]
+        guess = cross_val_predict(model, matrix, labels, cv=own, method="predict_proba")
+        for name, item in task.problems.items():
+            positive = [task.classes.index(label) for label in item.positive]
+            validation[name].append(_auc(np.isin(labels, positive), guess[:, positive].sum(axis=1)))
+    model.fit(matrix, labels)
+    scaler, regression = model[0], model[1]
+    return StagingModel(
+        list(task.classes),
+        scaler.mean_.tolist(),
+        scaler.scale_.tolist(),
+        regression.coef_.tolist(),
+        regression.intercept_.tolist(),
+        (counts / counts.sum()).tolist(),
+        len(cases),
+        {name: float(np.mean(values)) for name, values in validation.items()},
+    )
+
+
+def _auc(truth: npt.NDArray[np.bool_], score: Floats) -> float:
+    from medpodium.scoring.kinds.classification.measures import auc
+
+    return float(auc(truth, score))
+
+
+def predict(
+    task: ClassificationTask, model: StagingModel, livers: Livers, out: Path, progress: Progress | None = None
+) -> tuple[int, list[Finding]]:
+    """Write the challenge's table of probabilities for every case that has an image.
+
+    Returns
+    -------
+    (cases, findings)
+        A case without a usable mask gets the class shares of the training cases, and a warning.
+
+    Raises
+    ------
+    UsageError
+        If the model knows other classes than the task.
+    """
+    if model.classes != list(task.classes):
+        fix = f"fit a model for the classes {', '.join(task.classes)}"
+        raise refuse(BaselineCode.STAGING_MODEL, out, f"the model knows {', '.join(model.classes)}", fix)
+    features, findings = collect(livers, progress)
+    cases = list(_match(livers.images, livers.image_pattern))
+    rows = []
+    for case in cases:
+        known = case in features
+        values = model.probabilities(features[case][None])[0] if known else np.asarray(model.prior)
+        rows.append([case, *task.settings[:1], *(f"{value:.6f}" for value in _answers(task, values))])
+    header = [task.case_column, *(["Setting"] if task.settings else []), *_columns(task)]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([header, *rows])
+    return len(cases), findings
+
+
+def _by_class(task: ClassificationTask) -> bool:
+    return not task.problems or any(item.column is None for item in task.problems.values())
+
+
+def _columns(task: ClassificationTask) -> list[str]:
+    if _by_class(task):
+        return [task.columns.get(name, name) for name in task.classes]
+    return [str(item.column) for item in task.problems.values()]
+
+
+def _answers(task: ClassificationTask, values: Floats) -> Sequence[float]:
+    if _by_class(task):
+        return [float(value) for value in values]
+    problems = task.problems.values()
+    return [float(sum(values[task.classes.index(label)] for label in item.positive)) for item in problems]

@@ -1,0 +1,119 @@
+"""The verb ``baseline transfer``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from medpodium import console
+from medpodium.baselines.nnunet.job_bar import JobBar
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command(epilog="Example: medpodium baseline transfer suite.yaml --out results --dry-run")
+@click.argument("suite", type=_PATH)
+@click.option("--out", type=_PATH, help="Folder for results.csv, scores.csv and the comparison.")
+@click.option(
+    "--workspace", type=_PATH, help="nnU-Net's three folders; nnU-Net's own variables or ./nnunet by default."
+)
+@click.option("--device", type=click.Choice(["auto", "cuda", "cpu", "mps"]), default="auto", show_default=True)
+@click.option("--dry-run", is_flag=True, help="Print the trainings and an estimate of GPU hours, and stop.")
+@click.option("--teraflops", type=click.FloatRange(0, min_open=True), default=40.0, show_default=True,
+              help="Throughput that the estimate assumes, in 10^12 operations per second.")  # fmt: skip
+@console.json_option
+@console.guarded
+def transfer(suite: Path, as_json: bool, **options: Any) -> None:
+    """Train every data set of SUITE (a YAML file) from scratch and fine-tuned, and compare the pairs.
+
+    Run the same command again after a stop: finished trainings are kept, others go on from their checkpoint.
+    """
+    from medpodium.baselines import extras
+    from medpodium.baselines.transfer import suite as transfers
+
+    extras.require_nnunet()
+    loaded = transfers.read_suite(suite)
+    if options["dry_run"]:
+        _dry_run(loaded, options["teraflops"], as_json)
+        return
+    if options["out"] is None:
+        raise click.UsageError("Missing option '--out'.")
+    from medpodium.baselines.nnunet.workspace import Workspace
+
+    with console.progress() as bar:
+        line = bar.add_task("trainings", total=None)
+
+        def show(run: transfers.Run, index: int, total: int) -> None:
+            bar.update(line, description=f"{run.dataset.title} {run.model}", completed=index - 1, total=total)
+
+        outcomes = transfers.execute(
+            loaded,
+            Workspace.at(options["workspace"]),
+            device=options["device"],
+            on_run=show,
+            on_event=JobBar(bar),
+        )
+    _finish(loaded, outcomes, options["out"], as_json)
+
+
+def _dry_run(suite: Any, teraflops: float, as_json: bool) -> None:
+    from medpodium.baselines.transfer import suite as transfers
+
+    rows: list[dict[str, Any]] = [
+        {
+            "data set": run.dataset.title,
+            "trainer": run.trainer,
+            "epochs": suite.epochs or transfers.EPOCHS,
+            "GPU hours": round(transfers.estimate_hours(run, suite, teraflops=teraflops), 1),
+        }
+        for run in transfers.runs(suite)
+    ]
+    total = sum(float(row["GPU hours"]) for row in rows)
+    if as_json:
+        console.print_json({"runs": rows, "gpu_hours": total, "assumed_teraflops": teraflops})
+        return
+    console.print_table(list(rows[0]), [list(row.values()) for row in rows])
+    console.out.print(
+        f"{len(rows)} trainings, about {total:.0f} GPU hours at an assumed {teraflops:g} TFLOP/s, "
+        "without data loading and validation"
+    )
+
+
+def _finish(suite: Any, outcomes: list[Any], out: Path, as_json: bool) -> None:
+    from medpodium.baselines.failures import BaselineCode, problem
+    from medpodium.baselines.transfer import suite as transfers
+    from medpodium.scoring import table
+    from medpodium.scoring.evidence import transfer as analysis
+
+    out.mkdir(parents=True, exist_ok=True)
+    transfers.write_results(suite, outcomes, out / "results.csv")
+    findings = [
+        problem(BaselineCode.RUN_FAILED, f"{item.run.dataset.title}, {item.run.model}", item.failure, "see the log")
+        for item in outcomes
+        if item.failure
+    ]
+    scores, found = analysis.read_suite(out / "results.csv")
+    table.write_scores(scores, out / "scores.csv")
+    result = analysis.analyse(scores)
+    result.models.to_csv(out / "models.csv", index=False)
+    result.pairs.to_csv(out / "pairs.csv", index=False)
+    result.gains.to_csv(out / "gains.csv", index=False)
+    findings += [*found, *result.findings]
+    if as_json:
+        console.print_json(
+            {
+                "out": out,
+                "models": result.models.to_dict("records"),
+                "pairs": result.pairs.to_dict("records"),
+                "findings": findings,
+            }
+        )
+    else:
+        console.print_findings(findings)
+        console.print_table(list(result.models.columns), result.models.itertuples(index=False))
+        if len(result.pairs):
+            console.print_table(list(result.pairs.columns), result.pairs.itertuples(index=False))
+        console.out.print(f"Next: medpodium rank stunet-transfer {out / 'scores.csv'}")
+    console.finish(findings)

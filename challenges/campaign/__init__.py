@@ -1,0 +1,1 @@
+"""The campaign folder, its cases and its ledger."""

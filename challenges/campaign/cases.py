@@ -1,0 +1,314 @@
+"""The hidden cases: a manifest of files, hashes and groups, and the checks before anything is run on them."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from medpodium.challenges.findings import Code, Finding, Severity, UsageError
+from medpodium.challenges.schema.protocol import ContainerProtocol, fill, pattern_regex
+
+_CHUNK = 1 << 20
+_CASE_COLUMNS = ("case", "case_id", "participant_id", "subject", "id", "name")
+
+
+class CaseCode(Code):
+    """What can be wrong with the cases of a challenge."""
+
+    NO_CASES = "cases-none"
+    FOLDER_ABSENT = "cases-folder-absent"
+    INPUT_MISSING = "case-input-missing"
+    REFERENCE_MISSING = "case-reference-missing"
+    REFERENCE_WITHOUT_CASE = "reference-without-case"
+    NOT_REGULAR = "case-file-not-regular"
+    GROUPS_UNREADABLE = "groups-unreadable"
+    GROUP_MISSING = "case-group-missing"
+    GROUP_WITHOUT_CASE = "group-without-case"
+    CHANGED = "case-changed"
+    GEOMETRY = "case-geometry"
+    LABELS = "case-labels"
+    UNREADABLE = "case-unreadable"
+    DUPLICATE = "case-duplicate"
+    PATIENT_OVERLAP = "leak-patient-overlap"
+    IMAGE_OVERLAP = "leak-image-overlap"
+    IDENTIFIER = "leak-identifier"
+    NAME_LEAK = "leak-name"
+
+
+@dataclass(frozen=True)
+class CaseFile:
+    """A file of a case: where it is, below its folder, and what it was when the campaign was made."""
+
+    path: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Case:
+    """One test subject.
+
+    Parameters
+    ----------
+    id : str
+        The organizer's name of the case.
+    inputs : dict of str to CaseFile
+        Source pattern of the protocol to the file.
+    references : tuple of CaseFile
+        Hidden ground truth; empty where none is at hand.
+    values : dict of str to str
+        What the other placeholders of the source patterns matched (``vendor``).
+    groups : dict of str to str
+        Centre, domain, patient, ...; from the groups table.
+    """
+
+    id: str
+    inputs: dict[str, CaseFile]
+    references: tuple[CaseFile, ...] = ()
+    values: dict[str, str] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over everything a container may see of the case; the reference is no part of it."""
+        seen = {"id": self.id, "inputs": {key: file.sha256 for key, file in self.inputs.items()}}
+        text = json.dumps(seen | {"values": self.values, "groups": self.groups}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All cases of a campaign, and the folders their paths are relative to."""
+
+    cases_dir: str
+    references_dir: str
+    cases: tuple[Case, ...]
+
+    def __getitem__(self, case: str) -> Case:
+        """Return a case by its name; `KeyError` if absent."""
+        return self._by_id[case]
+
+    @cached_property
+    def _by_id(self) -> dict[str, Case]:
+        return {case.id: case for case in self.cases}
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over all case hashes."""
+        return hashlib.sha256("\n".join(sorted(case.hash for case in self.cases)).encode()).hexdigest()
+
+    def groups(self) -> dict[str, dict[str, str]]:
+        """Return the groups (and matched placeholders) of every case, by case."""
+        return {case.id: {**case.values, **case.groups} for case in self.cases}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the manifest as plain data."""
+        return {"cases_dir": self.cases_dir, "references_dir": self.references_dir} | {
+            "cases": [asdict(case) | {"hash": case.hash} for case in self.cases]
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Manifest:
+        """Read what :meth:`as_dict` wrote."""
+        cases = tuple(
+            Case(
+                id=row["id"],
+                inputs={key: CaseFile(**value) for key, value in row["inputs"].items()},
+                references=tuple(CaseFile(**value) for value in row["references"]),
+                values=row["values"],
+                groups=row["groups"],
+            )
+            for row in data["cases"]
+        )
+        return cls(data["cases_dir"], data["references_dir"], cases)
+
+
+def sha256_of(path: Path) -> tuple[str, int]:
+    """Return the SHA-256 (hex) of a file and its size in bytes."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return digest.hexdigest(), size
+
+
+def _tree(folder: Path) -> list[str]:
+    found = []
+    for root, folders, files in os.walk(folder):
+        folders.sort()
+        found += [(Path(root) / name).relative_to(folder).as_posix() for name in sorted(files)]
+    return found
+
+
+def _take(folder: Path, relative: str) -> CaseFile:
+    return CaseFile(relative, *sha256_of(folder / relative))
+
+
+def build(
+    protocol: ContainerProtocol,
+    cases_dir: Path,
+    references_dir: Path | None = None,
+    reference_patterns: Iterable[str] = (),
+    groups: dict[str, dict[str, str]] | None = None,
+) -> tuple[Manifest, list[Finding]]:
+    """Take stock of the cases: match the protocol's source patterns, hash every file.
+
+    Parameters
+    ----------
+    protocol : ContainerProtocol
+        Its input files say which files make up a case.
+    cases_dir, references_dir : Path
+        Folders of the inputs and of the hidden references.
+    reference_patterns : iterable of str
+        Patterns of the reference files, with ``{case}``; other placeholders match one path component.
+    groups : dict, optional
+        Groups of each case, as :func:`read_groups` returns them.
+
+    Returns
+    -------
+    (manifest, findings)
+        Cases sorted by name. A case without a required input is a finding and left out.
+
+    Raises
+    ------
+    UsageError
+        If a folder is absent or holds no case at all.
+    """
+    for folder in filter(None, (cases_dir, references_dir)):
+        if not folder.is_dir():
+            raise UsageError(Finding(CaseCode.FOLDER_ABSENT, str(folder), "no such folder", "check the path"))
+    findings: list[Finding] = []
+    tree = _tree(cases_dir)
+    inputs: dict[str, dict[str, str]] = defaultdict(dict)
+    values: dict[str, dict[str, str]] = defaultdict(dict)
+    required = [file.source for _, file in protocol.input_files if not file.optional]
+    for _, rule in protocol.input_files:
+        regex = pattern_regex(rule.source)
+        for relative in tree:
+            match = regex.fullmatch(relative)
+            if match is None or "case" not in match.groupdict():
+                continue
+            if (cases_dir / relative).is_symlink() and not (cases_dir / relative).is_file():
+                findings.append(_not_regular(relative))
+                continue
+            inputs[match["case"]][rule.source] = relative
+            values[match["case"]] |= {key: text for key, text in match.groupdict().items() if key != "case"}
+    patterns = list(reference_patterns)
+    references = _references(references_dir, patterns)
+    # a table of classes is one file for all cases
+    per_case = not patterns or any("{case}" in pattern for pattern in patterns)
+    if not inputs:
+        fix = f"the protocol looks for {', '.join(required)} below this folder"
+        raise UsageError(Finding(CaseCode.NO_CASES, str(cases_dir), "no file matches the protocol's inputs", fix))
+    cases = []
+    for name in sorted(inputs):
+        lacking = [source for source in required if "{case}" in source and source not in inputs[name]]
+        if lacking:
+            text = f"lacks {', '.join(fill(source, {'case': name, **values[name]}) for source in lacking)}"
+            findings.append(Finding(CaseCode.INPUT_MISSING, name, text, "add the file or remove the case"))
+            continue
+        if references_dir is not None and per_case and name not in references:
+            text = "has no reference"
+            findings.append(Finding(CaseCode.REFERENCE_MISSING, name, text, "add it or remove the case"))
+        own = {source: _take(cases_dir, relative) for source, relative in sorted(inputs[name].items())}
+        truth = tuple(_take(references_dir, path) for path in references.get(name, [])) if references_dir else ()
+        cases.append(Case(name, own, truth, values[name], (groups or {}).get(name, {})))
+    findings += _group_findings(groups, inputs)
+    for name in sorted(set(references) - set(inputs)):
+        text = "a reference without a case"
+        fix = "remove it, or add the case"
+        findings.append(Finding(CaseCode.REFERENCE_WITHOUT_CASE, name, text, fix, Severity.WARNING))
+    truth_dir = str(references_dir.resolve()) if references_dir else ""
+    return Manifest(str(cases_dir.resolve()), truth_dir, tuple(cases)), findings
+
+
+def _not_regular(relative: str) -> Finding:
+    return Finding(CaseCode.NOT_REGULAR, relative, "is no regular file", "replace the link by the file itself")
+
+
+def _references(folder: Path | None, patterns: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    if folder is None:
+        return found
+    tree = _tree(folder)
+    for pattern in dict.fromkeys(patterns):
+        regex = pattern_regex(pattern)
+        for relative in tree:
+            match = regex.fullmatch(relative)
+            if match and "case" in match.groupdict() and relative not in found[match["case"]]:
+                found[match["case"]].append(relative)
+    return {name: paths for name, paths in found.items() if paths}
+
+
+def _group_findings(groups: dict[str, dict[str, str]] | None, cases: Iterable[str]) -> list[Finding]:
+    if not groups:
+        return []
+    known, findings = set(cases), []
+    for name in sorted(known - set(groups)):
+        fix = "add a row for this case to the groups table"
+        findings.append(Finding(CaseCode.GROUP_MISSING, name, "is not in the groups table", fix, Severity.WARNING))
+    for name in sorted(set(groups) - known):
+        text = "in the groups table, but there is no such case"
+        findings.append(Finding(CaseCode.GROUP_WITHOUT_CASE, name, text, "remove the row", Severity.WARNING))
+    return findings
+
+
+def read_groups(path: Path) -> dict[str, dict[str, str]]:
+    """Read the groups of each case from a CSV or TSV.
+
+    A column named case, participant_id or alike names the case, else the first; every other one is a group.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be read, has no header or names a case twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(Finding(CaseCode.GROUPS_UNREADABLE, str(path), str(error), "give a UTF-8 CSV")) from None
+    head = text.partition("\n")[0]
+    separator = max("\t;,", key=head.count)
+    rows = list(csv.DictReader(text.splitlines(), delimiter=separator))
+    if not rows or not rows[0]:
+        fix = "start with a header such as case,centre"
+        raise UsageError(Finding(CaseCode.GROUPS_UNREADABLE, str(path), "no header or no rows", fix))
+    columns = [str(name) for name in rows[0] if name]
+    key = next((name for name in columns if name.strip().lower() in _CASE_COLUMNS), columns[0])
+    found: dict[str, dict[str, str]] = {}
+    for number, row in enumerate(rows, start=2):
+        name = (row.get(key) or "").strip()
+        if not name or name in found:
+            text = f"case {name!r} is empty or named twice"
+            raise UsageError(Finding(CaseCode.GROUPS_UNREADABLE, f"{path}:{number}", text, "one row per case"))
+        found[name] = {column: (row.get(column) or "").strip() for column in columns if column != key}
+    return found
+
+
+def verify(manifest: Manifest, case: Case) -> list[Finding]:
+    """Hash a case's files again and report every change since the campaign was made."""
+    findings = []
+    for folder, files in (
+        (manifest.cases_dir, case.inputs.values()),
+        (manifest.references_dir, case.references),
+    ):
+        for file in files:
+            path = Path(folder) / file.path
+            try:
+                same = sha256_of(path)[0] == file.sha256
+                text = "content differs from the manifest"
+            except OSError as error:
+                same, text = False, str(error)
+            if not same:
+                fix = "restore the file, or make a new campaign"
+                findings.append(Finding(CaseCode.CHANGED, f"{case.id}: {file.path}", text, fix))
+    return findings

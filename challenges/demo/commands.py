@@ -1,0 +1,56 @@
+"""The verb ``demo``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from medpodium import console
+
+
+@click.command(epilog="Example: medpodium demo my-demo")
+@click.argument("folder", default="medpodium-demo", type=click.Path(path_type=Path), metavar="[DIR]")
+@click.option("--cases", default=8, show_default=True, type=click.IntRange(2, 500), help="Number of cases to make.")
+@click.option("--seed", default=0, show_default=True, help="Same seed, same files.")
+@console.json_option
+@console.guarded
+def demo(folder: Path, cases: int, seed: int, as_json: bool) -> None:
+    """Make a small synthetic challenge in DIR, then score, rank and report it with the real verbs.
+
+    References are ellipsoids, no medical data; the three teams fail in realistic ways: a missing case, a flipped
+    one, lesions missed and invented.
+    """
+    from medpodium.challenges.demo import make as maker
+    from medpodium.challenges.findings import ExitCode
+
+    places = maker.make(folder, cases, seed)
+    teams = [f"{team.name}={places[f'predictions/{team.name}']}" for team in maker.TEAMS]
+    scores, leaderboard = folder / "scores.csv", folder / "leaderboard.csv"
+    verbs = (
+        ["score", maker.CHALLENGE, "--references", str(places["references"]), "--cases", str(places["cases"])]
+        + ["--resources", str(places["resources"]), "--out", str(scores)]
+        + [part for team in teams for part in ("--predictions", team)],
+        # The report collects the evidence itself and keeps its tables in report/data.
+        ["rank", maker.CHALLENGE, str(scores), "--out", str(leaderboard)],
+        ["report", maker.CHALLENGE, str(scores), "--out", str(folder / "report")],
+    )
+    codes = {}
+    for verb in verbs:
+        if not as_json:
+            console.out.print(f"\n$ medpodium {' '.join(verb)}", style="bold", markup=False, highlight=False)
+        # Each verb runs as a user would run it; findings (exit code 1) are part of the show.
+        done = subprocess.run([sys.executable, "-m", "medpodium.cli", *verb], check=False, capture_output=as_json)
+        codes[verb[0]] = done.returncode
+        if done.returncode > ExitCode.FINDINGS:
+            raise SystemExit(done.returncode)
+    page = (folder / "report" / "index.html").resolve()
+    if not (leaderboard.exists() and page.exists()):
+        # A verb that crashed also ends with exit code 1.
+        raise SystemExit(ExitCode.INFRASTRUCTURE)
+    if as_json:
+        console.print_json({"folder": folder, "leaderboard": leaderboard, "report": page, "exit_codes": codes})
+        return
+    console.out.print(f"\nLeaderboard  {leaderboard}\nReport       {page}", markup=False, highlight=False)

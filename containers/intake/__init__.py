@@ -1,0 +1,1 @@
+"""A submitted image: checked before it is loaded, pinned by digest."""

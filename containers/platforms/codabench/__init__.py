@@ -1,0 +1,1 @@
+"""Codabench: the bundle and the scorer inside it."""

@@ -1,0 +1,82 @@
+"""Score on Codabench: ``input/ref`` and ``input/res`` in, ``output/scores.json`` and the score table out."""
+
+from __future__ import annotations
+
+import html
+import sys
+from pathlib import Path
+
+from medpodium.challenges.findings import Finding, MedpodiumError
+from medpodium.challenges.schema.definition import ClassificationTask
+from medpodium.containers.platforms import bundle
+from medpodium.scoring import table
+from medpodium.scoring.exchange import payload
+from medpodium.scoring.exchange.unpack import inner_folder
+
+SCORES = "scores.json"
+TABLE = "score_table.csv"
+DETAILS = "detailed_results.html"
+
+
+def run(folder: Path, out: Path) -> dict[str, float]:
+    """Score one submission.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``ref`` (rules and references) and ``res`` (the participant's files).
+    out : Path
+        Gets ``scores.json`` (leaderboard), ``score_table.csv`` (every score) and ``detailed_results.html``.
+
+    Returns
+    -------
+    dict of str to float
+        Leaderboard column to mean; a column without any value is left out.
+    """
+    rules = bundle.load(folder / "ref")
+    place = inner_folder(folder / "res")
+    if isinstance(rules.challenge.tasks[rules.task], ClassificationTask):
+        from medpodium.scoring.kinds.classification.probabilities import find_table
+
+        place = find_table(place)
+    result = bundle.score(rules, place)
+    means = payload.aggregates(result.scores)
+    wanted = [column.key for column in payload.columns(rules.challenge, rules.task)]
+    scores = {name: means[name]["mean"] for name in wanted if name in means and means[name]["mean"] is not None}
+    out.mkdir(parents=True, exist_ok=True)
+    table.write_scores(result.scores, out / TABLE)
+    (out / DETAILS).write_text(details(result.all_findings(), means), encoding="utf-8", newline="\n")
+    payload.write_json(scores, out / SCORES)
+    return scores
+
+
+def details(findings: list[Finding], means: dict[str, dict[str, float]]) -> str:
+    """Return a page with the means and everything found; nothing a participant wrote is left unescaped."""
+
+    def row(*cells: object) -> str:
+        return "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells) + "</tr>"
+
+    scores = "".join(row(name, item["mean"], item["n"]) for name, item in means.items())
+    found = "".join(row(one.severity, one.code, Path(one.where).name, one.cause, one.fix) for one in findings)
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Scores</title><h1>Scores</h1>'
+        f"<table><tr><th>score</th><th>mean</th><th>values</th></tr>{scores}</table><h1>Findings</h1>"
+        f"<table><tr><th>severity</th><th>code</th><th>file</th><th>cause</th><th>fix</th></tr>{found}</table></html>\n"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point: ``INPUT_DIR OUTPUT_DIR``, Codabench's own folders when left out."""
+    given = sys.argv[1:] if arguments is None else arguments
+    folder, out = (given + ["/app/input", "/app/output"][len(given) :])[:2]
+    try:
+        scores = run(Path(folder), Path(out))
+    except MedpodiumError as error:
+        sys.stderr.write(f"{error}\n")
+        return int(error.exit_code)
+    sys.stdout.write(f"{len(scores)} scores written\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""grand-challenge: the evaluation container and the scorer inside it."""

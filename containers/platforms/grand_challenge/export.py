@@ -1,0 +1,144 @@
+"""Export a challenge's scorer for grand-challenge: evaluation container, ground truth, phase settings, pack context."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from medpodium.challenges.findings import Finding, UsageError
+from medpodium.challenges.schema.definition import Challenge, SegmentationTask
+from medpodium.containers.platforms import bundle
+from medpodium.scoring.exchange import payload
+from medpodium.scoring.exchange.codes import PlatformCode
+
+DEFAULT_BASE = "python:3.11-slim"
+PLATFORM_URL = "https://grand-challenge.org"
+
+
+def export(
+    challenge: Challenge,
+    task: str,
+    references: Path,
+    out: Path,
+    *,
+    cases: Path | None = None,
+    base_image: str = DEFAULT_BASE,
+    input_slug: str | None = None,
+    output_slug: str | None = None,
+) -> list[Path]:
+    """Write everything a phase of grand-challenge needs.
+
+    Parameters
+    ----------
+    challenge, task : Challenge, str
+        The rules.
+    references : Path
+        Folder of references.
+    out : Path
+        A folder that is absent or empty.
+    cases : Path, optional
+        Table of cases and groups.
+    base_image : str
+        Image with Python 3.10 or newer as ``python``; libraries it lacks are installed with pip.
+    input_slug, output_slug : str, optional
+        Slugs of the phase's sockets for the input image and the segmentation.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+
+    Raises
+    ------
+    UsageError
+        If the task is no segmentation, or there is nothing to score against.
+    """
+    if not isinstance(challenge.tasks[task], SegmentationTask):
+        cause = f"task {task!r} is a {challenge.tasks[task].kind} task: one job per case cannot answer it"
+        fix = "use 'medpodium export codabench' or 'synapse'"
+        raise UsageError(Finding(PlatformCode.TASK_KIND, challenge.reference, cause, fix))
+    bundle.new_folder(out)
+    slug = _slug(f"{challenge.name}-{challenge.edition}-{task}")
+    sockets = {
+        "input": _socket(input_slug or f"{slug}-image", "Image"),
+        "output": _socket(output_slug or f"{slug}-segmentation", "Segmentation"),
+    }
+    truth = out / "ground_truth"
+    bundle.write_truth(challenge, task, references, cases, truth)
+    (truth / "sockets.json").write_text(json.dumps(sockets, indent=1) + "\n", encoding="utf-8", newline="\n")
+    bundle.write_program(out)
+    values = {
+        "title": challenge.title,
+        "task": task,
+        "slug": slug,
+        "version": bundle.own_version(),
+        "base_image": base_image,
+        "imports": ", ".join(bundle.LIBRARIES),
+    }
+    for name, target in (
+        ("grand-challenge.Dockerfile.j2", "Dockerfile"),
+        ("grand-challenge.start.sh.j2", "start.sh"),
+        ("grand-challenge.README.md.j2", "README.md"),
+        ("grand-challenge.test_run.sh.j2", "test_run.sh"),
+    ):
+        (out / target).write_text(bundle.template(name, values), encoding="utf-8", newline="\n")
+    (out / "test_run.sh").chmod(0o755)
+    payload.write_json(phase_settings(challenge, task), out / "phase_settings.json")
+    payload.write_json(pack_context(challenge, slug, sockets), out / "pack-context.json")
+    return sorted(out.iterdir())
+
+
+def phase_settings(challenge: Challenge, task: str) -> dict[str, Any]:
+    """Return the settings of a phase: where its score is, how it is sorted, and the further columns."""
+    first, *others = payload.columns(challenge, task)
+    return {
+        "score_title": first.title,
+        "score_jsonpath": first.path,
+        "score_error_jsonpath": "",
+        "score_default_sort": "asc" if first.ascending else "desc",
+        "score_decimal_places": 4,
+        "scoring_method_choice": "abs",
+        "result_display_choice": "all",
+        "extra_results_columns": [
+            {
+                "path": column.path,
+                "order": "asc" if column.ascending else "desc",
+                "title": column.title,
+                "error_path": "",
+                "exclude_from_ranking": True,
+            }
+            for column in others
+        ],
+    }
+
+
+def pack_context(challenge: Challenge, slug: str, sockets: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the context from which grand-challenge-forge makes the participants' starter kit."""
+    archive = {"slug": f"{slug}-archive", "url": f"{PLATFORM_URL}/archives/{slug}-archive/"}
+    phase = {
+        "slug": slug,
+        "archive": archive,
+        "algorithm_interfaces": [{"inputs": [sockets["input"]], "outputs": [sockets["output"]]}],
+        "evaluation_additional_inputs": [],
+        "evaluation_additional_outputs": [],
+    }
+    name = _slug(challenge.name)
+    return {
+        "challenge": {
+            "slug": name,
+            "url": f"https://{name}.grand-challenge.org/",
+            "phases": [phase],
+            "archives": [archive],
+        }
+    }
+
+
+def _socket(slug: str, kind: str) -> dict[str, Any]:
+    path = f"images/{slug}"
+    return {"slug": slug, "kind": kind, "super_kind": "Image", "relative_path": path, "example_value": None}
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

@@ -1,0 +1,1 @@
+"""Synapse: validation and scoring in the ORCA convention."""

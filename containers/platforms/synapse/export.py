@@ -1,0 +1,35 @@
+"""Export a challenge's scorer for Synapse: ``validate.py`` and ``score.py`` in the ORCA convention."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medpodium.challenges.schema.definition import Challenge
+from medpodium.containers.platforms import bundle
+
+SCRIPTS = ("validate", "score")
+
+
+def export(challenge: Challenge, task: str, references: Path, out: Path, *, cases: Path | None = None) -> list[Path]:
+    """Write the scripts, the ground truth folder and a Dockerfile for them.
+
+    Parameters
+    ----------
+    challenge, task : Challenge, str
+        The rules.
+    references : Path
+        Folder of references, or the table of classes.
+    out : Path
+        A folder that is absent or empty.
+    cases : Path, optional
+        Table of cases and groups.
+    """
+    bundle.new_folder(out)
+    bundle.write_truth(challenge, task, references, cases, out / "groundtruth")
+    bundle.write_program(out)
+    values = {"version": bundle.own_version(), "title": challenge.title, "task": task}
+    for script in SCRIPTS:
+        text = bundle.template("synapse.script.py.j2", {**values, "script": script})
+        (out / f"{script}.py").write_text(text, encoding="utf-8", newline="\n")
+    (out / "README.md").write_text(bundle.template("synapse.README.md.j2", values), encoding="utf-8", newline="\n")
+    return sorted(out.iterdir())

@@ -1,0 +1,333 @@
+"""One container, from creation to its certain end: started, watched, measured, killed at its limits, removed."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from medpodium.challenges.findings import Finding, Severity
+from medpodium.containers.failures import EngineCode, Retry, RunCode, finding, infrastructure
+from medpodium.containers.sandbox import monitor
+from medpodium.containers.sandbox.engine import errors
+from medpodium.containers.sandbox.gpu import NO_GPU, Gpus
+from medpodium.containers.sandbox.profile import LABEL, Sandbox
+
+_SAMPLE_SECONDS = 0.05
+_WATCH_SECONDS = 0.2
+_KILL_SECONDS = 10.0
+
+
+@dataclass
+class Ended:
+    """How a container ended.
+
+    Parameters
+    ----------
+    exit_code : int
+        Of its first process; 137 after a kill.
+    problem : Finding, optional
+        The submission's failure, if it failed by exit code, limit or start.
+    wall, startup, inference : float
+        Seconds: from creation to the end; from creation to the first process (or to the ready line); the rest.
+    curve : Curve
+        Resource readings.
+    log : bytes
+        Newest part of standard output and error, with time stamps.
+    log_cut : bool
+        Whether older parts were dropped.
+    """
+
+    exit_code: int
+    problem: Finding | None
+    wall: float
+    startup: float
+    inference: float
+    curve: monitor.Curve
+    log: bytes
+    log_cut: bool
+    gpu: str = NO_GPU
+    notes: list[Finding] = field(default_factory=list)
+
+    def resources(self) -> dict[str, float | str]:
+        """Return the measures of the run, named as the columns of the resources table."""
+        times = {"startup_time": self.startup, "inference_time": self.inference}
+        return {**times, **self.curve.summary(), "gpu": self.gpu}
+
+
+class _Watch:
+    """Waits for a container in a thread of its own, so that the limits can be watched meanwhile."""
+
+    def __init__(self, container: Any) -> None:
+        self.done = threading.Event()
+        self.error: Exception | None = None
+        self._container = container
+        threading.Thread(target=self._wait, daemon=True).start()
+
+    def _wait(self) -> None:
+        try:
+            # No read timeout: a long run is silent, and the end of the engine breaks the connection by itself.
+            self._container.client.api.wait(self._container.id, timeout=None)
+        except Exception as error:
+            self.error = error
+        self.done.set()
+
+
+def execute(
+    client: Any,
+    box: Sandbox,
+    output: Path,
+    *,
+    where: str,
+    labels: dict[str, str] | None = None,
+    gpus: Gpus | None = None,
+    timing: str = "container",
+    ready_line: str | None = None,
+) -> Ended:
+    """Run one container to its end.
+
+    Parameters
+    ----------
+    client : docker.DockerClient
+        The engine.
+    box : Sandbox
+        Its profile and limits.
+    output : Path
+        The folder whose size is watched.
+    where : str
+        Case or file, for messages.
+    labels : dict of str to str
+        Labels of the container, by which leftovers are found again.
+    gpus : Gpus, optional
+        Devices to sample.
+    timing : {"container", "process"}
+        What :attr:`Ended.wall` starts with.
+    ready_line : str, optional
+        Log line that ends start-up.
+
+    Raises
+    ------
+    Retry
+        When the engine, not the submission, failed.
+    InfrastructureError
+        When a container cannot be killed.
+    """
+    import docker
+
+    devices = gpus or Gpus((), [], NO_GPU)
+    notes = devices.settle()
+    host_kills = monitor.host_oom_kills()
+    began = time.monotonic()
+    with errors(where):
+        try:
+            container = client.containers.create(**box.docker_arguments(), labels={LABEL: "run", **(labels or {})})
+        except docker.errors.ImageNotFound as error:
+            raise Retry(finding(EngineCode.IMAGE_ABSENT, where, str(error))) from error
+    try:
+        try:
+            with errors(where):
+                container.start()
+        except Retry as error:
+            problem = _start_problem(error, where)
+            if problem is None:
+                raise
+            return Ended(127, problem, time.monotonic() - began, 0.0, 0.0, monitor.Curve(), b"", log_cut=False)
+        watch = _Watch(container)
+        process_began = time.monotonic()
+        curve, problem = _supervise(container, watch, box, output, devices, began, where)
+        ended = time.monotonic()
+        with errors(where):
+            container.reload()
+            log, cut = _log(container, box.log)
+        state = container.attrs["State"]
+        code = int(state.get("ExitCode", -1))
+        problem = problem or _exit_problem(state, code, curve, box, host_kills, log, where)
+        began = process_began if timing == "process" else began
+        startup = _startup(ready_line, log, state, process_began - began)
+        if cut:
+            notes.append(finding(RunCode.LOG_FLOOD, where, f"the log is cut at {box.log} bytes", Severity.NOTE))
+        wall = ended - began
+        return Ended(code, problem, wall, startup, max(0.0, wall - startup), curve, log, cut, devices.status, notes)
+    finally:
+        _remove(container)
+
+
+def _supervise(
+    container: Any, watch: _Watch, box: Sandbox, output: Path, devices: Gpus, began: float, where: str
+) -> tuple[monitor.Curve, Finding | None]:
+    """Sample and watch until the container ends or exceeds a limit; then it is dead."""
+    curve = monitor.Curve()
+    group = _cgroup(container)
+    deadline = began + box.seconds
+    problem: Finding | None = None
+    last_watch, pause = began, 0.004
+    while not watch.done.wait(max(0.0, min(pause, deadline - time.monotonic()))):
+        now = time.monotonic()
+        pause = min(_SAMPLE_SECONDS, pause * 1.5)
+        if group is not None:
+            _sample(curve, group, devices, now - began)
+        if now >= deadline:
+            problem = finding(RunCode.TIMEOUT, where, f"ran longer than {box.seconds:g} s")
+        elif now - last_watch >= _WATCH_SECONDS:
+            problem = _usage_problem(output, box, where) or _gpu_problem(curve, box, where)
+            last_watch = now + (time.monotonic() - now) * 4  # a folder that is slow to walk is walked less often
+        if problem is not None:
+            _kill(container, watch, where)
+            break
+    if watch.error is not None and problem is None:
+        with errors(where):
+            raise watch.error
+    return curve, problem or _usage_problem(output, box, where)
+
+
+def _cgroup(container: Any) -> monitor.Cgroup | None:
+    try:
+        container.reload()
+        pid = int(container.attrs["State"].get("Pid") or 0)
+    except Exception:
+        return None
+    return monitor.Cgroup(pid) if pid else None
+
+
+def _sample(curve: monitor.Curve, group: monitor.Cgroup, devices: Gpus, elapsed: float) -> None:
+    memory = group.memory()
+    if memory != memory:
+        return
+    own, device = devices.sample(group.pids()) if devices.handles else (float("nan"), float("nan"))
+    curve.samples.append(monitor.Sample(elapsed, memory, group.cpu(), own, device))
+    curve.oom_kills = max(curve.oom_kills, group.oom_kills())
+    curve.pids_refused = max(curve.pids_refused, group.pids_refused())
+    curve.memory_high = group.memory_high()
+
+
+def _usage_problem(output: Path, box: Sandbox, where: str) -> Finding | None:
+    usage = monitor.folder_usage(output, max_bytes=box.output, max_entries=box.output_files)
+    if usage.bytes > box.output:
+        return finding(RunCode.OUTPUT_TOO_LARGE, where, f"wrote more than {box.output} bytes")
+    if usage.entries > box.output_files:
+        return finding(RunCode.TOO_MANY_FILES, where, f"made more than {box.output_files} files and folders")
+    if usage.too_deep:
+        return finding(RunCode.TOO_MANY_FILES, where, "nested folders too deep")
+    return None
+
+
+def _gpu_problem(curve: monitor.Curve, box: Sandbox, where: str) -> Finding | None:
+    if box.gpu_memory is None or not curve.samples or not curve.samples[-1].gpu_memory > box.gpu_memory:
+        return None
+    used = curve.samples[-1].gpu_memory
+    return finding(RunCode.GPU_MEMORY, where, f"used {used:.0f} bytes of graphics memory, allowed {box.gpu_memory}")
+
+
+def _kill(container: Any, watch: _Watch, where: str) -> None:
+    """Kill, and do not go on before the engine says that it is dead."""
+    import docker
+
+    with errors(where):
+        try:
+            container.kill(signal="SIGKILL")
+        except docker.errors.APIError as error:
+            if error.status_code not in (404, 409):  # gone, or ended in the meantime
+                raise
+    if not watch.done.wait(_KILL_SECONDS):
+        text = f"container {container.short_id} of {where} survives SIGKILL"
+        raise infrastructure(EngineCode.UNKILLABLE, where, text)
+
+
+def _remove(container: Any) -> None:
+    """Remove the container with its anonymous volumes; what the engine cannot do now is done on resuming."""
+    try:
+        container.remove(force=True, v=True)
+    except Exception:
+        return
+
+
+_NO_COMMAND = ("executable file not found", "no such file or directory", "permission denied", "is a directory")
+_BAD_TREE = ("not a directory", "ordinary directory", "error mounting", "creating mountpoint", "too many levels of")
+_MACHINE = ("no space left", "cannot allocate memory", "nvidia", "resource temporarily unavailable", "cgroup")
+
+
+def _start_problem(error: Retry, where: str) -> Finding | None:
+    """Tell an image that cannot start from an engine that cannot start images."""
+    cause = str(error.__cause__ or error)
+    low = cause.lower()
+    if "exec format error" in low:
+        return finding(RunCode.PLATFORM, where, "the image's program is built for another processor")
+    runtime = any(text in low for text in ("oci runtime create failed", "runc", "crun"))
+    if not runtime or any(text in low for text in _MACHINE):
+        return None
+    # Teams read causes: where the organizer keeps things is none of their business.
+    short = re.sub(r"/\S*/work/[^\s\":]+", "(staged)", cause.rpartition("failed: ")[2])[:300]
+    if any(text in low for text in _BAD_TREE):
+        return finding(RunCode.CANNOT_START, where, short)
+    inside = any(text in low for text in ("exec:", "unable to start container process", "chdir to cwd", "mkdir"))
+    if inside and (any(text in low for text in _NO_COMMAND) or "read-only file system" in low):
+        return finding(RunCode.NO_COMMAND, where, short)
+    return None
+
+
+def _exit_problem(
+    state: dict[str, Any], code: int, curve: monitor.Curve, box: Sandbox, host_kills: int, log: bytes, where: str
+) -> Finding | None:
+    if state.get("OOMKilled") and code != 0:
+        return finding(RunCode.OOM, where, f"used more than {box.memory} bytes of memory")
+    if code == 0:
+        return None
+    if code == 137 and curve.oom_kills:
+        return finding(RunCode.OOM, where, f"used more than {box.memory} bytes of memory")
+    if code == 137 and monitor.host_oom_kills() > host_kills and not curve.oom_kills:
+        raise Retry(finding(EngineCode.HOST_OOM, where, "the host killed the process for its own lack of memory"))
+    if code == 153:
+        return finding(RunCode.FILE_LIMIT, where, f"wrote a file larger than {box.file} bytes")
+    if code in (126, 127):
+        return finding(RunCode.NO_COMMAND, where, f"exit code {code}: the command is missing or not executable")
+    if curve.pids_refused:
+        return finding(RunCode.PIDS, where, f"exit code {code}, after more than {box.pids} processes and threads")
+    text = f"exit code {code}"
+    last = log.decode("utf-8", "replace").strip().rpartition("\n")[2].partition(" ")[2].strip()
+    return finding(RunCode.CRASH, where, f"{text}; last words: {last[:200]}" if last else text)
+
+
+def _log(container: Any, limit: int) -> tuple[bytes, bool]:
+    """Return the newest ``limit`` bytes of the log, and whether there was more."""
+    kept, total = bytearray(), 0
+    for chunk in container.logs(stream=True, timestamps=True, follow=False):
+        total += len(chunk)
+        kept += chunk
+        if len(kept) > 2 * limit:
+            del kept[:-limit]
+    return bytes(kept[-limit:]), total >= limit
+
+
+def _startup(ready_line: str | None, log: bytes, state: dict[str, Any], engine_startup: float) -> float:
+    """Return start-up in s: the engine's share, plus the time until the ready line if there is one."""
+    if ready_line is not None:
+        for line in log.decode("utf-8", "replace").splitlines():
+            stamp, _, text = line.partition(" ")
+            if ready_line in text:
+                started, ready = _instant(state.get("StartedAt", "")), _instant(stamp)
+                if started is not None and ready is not None:
+                    return engine_startup + max(0.0, ready - started)
+    return engine_startup
+
+
+def _instant(text: str) -> float | None:
+    """Return the seconds since 1970 of a time stamp with nanoseconds."""
+    head, _, fraction = text.rstrip("Z").partition(".")
+    try:
+        return datetime.fromisoformat(head + "+00:00").timestamp() + float("0." + (fraction or "0"))
+    except ValueError:
+        return None
+
+
+def sweep(client: Any, labels: dict[str, str]) -> int:
+    """Remove every container with these labels, running or not; returns how many there were."""
+    filters = {"label": [f"{key}={value}" for key, value in labels.items()]}
+    with errors("leftover containers"):
+        found = client.containers.list(all=True, filters=filters, ignore_removed=True)
+    for container in found:
+        _remove(container)
+    return len(found)

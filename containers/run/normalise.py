@@ -1,0 +1,189 @@
+"""Rewrite collected files so that only what the challenge asks for survives, in a process of its own.
+
+A label map is read with every check of :mod:`medpodium.scoring.masks.reader` and written anew: voxels and grid, nothing else.
+Header texts, extensions, trailing bytes and unused fields - places to hide data in - are gone afterwards. Tables get
+the real case names back. Run as a module this is the checker: requests and answers are lines of JSON.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+from medpodium.challenges.findings import MedpodiumError
+from medpodium.containers.failures import FIXES, RunCode
+
+_TEXT_BYTES = 16 << 20
+_BASE_MEMORY = 2 << 30
+
+
+def write_nifti(path: Path, array: Any, geometry: Any) -> None:
+    """Write a label map as NIfTI-1: the grid as sform and qform-free, every other field empty.
+
+    Parameters
+    ----------
+    path : Path
+        ``.nii.gz`` or ``.nii``; must not exist.
+    array : ndarray of uint8 or uint16, shape (z, y, x)
+        Labels.
+    geometry : medpodium.scoring.masks.geometry.Geometry
+        World coordinates in LPS, turned to NIfTI's RAS here.
+    """
+    z, y, x = array.shape
+    affine = geometry.affine_lps
+    rows = [[-v for v in affine[0]], [-v for v in affine[1]], list(affine[2])]
+    sz, sy, sx = geometry.spacing_zyx
+    header = bytearray(352)
+    struct.pack_into("<i", header, 0, 348)
+    struct.pack_into("<8h", header, 40, 3, x, y, z, 1, 1, 1, 1)
+    struct.pack_into("<2h", header, 70, 2 if array.itemsize == 1 else 512, 8 * array.itemsize)
+    struct.pack_into("<8f", header, 76, 1.0, sx, sy, sz, 0.0, 0.0, 0.0, 0.0)
+    struct.pack_into("<3f", header, 108, 352.0, 1.0, 0.0)
+    header[123] = 2  # mm
+    struct.pack_into("<2h", header, 252, 0, 2 if geometry.oriented else 0)
+    struct.pack_into("<12f", header, 280, *(float(value) for row in rows for value in row))
+    header[344:348] = b"n+1\0"
+    voxels = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    with path.open("xb") as stream:
+        if not path.name.endswith(".gz"):
+            stream.write(header)
+            stream.write(memoryview(voxels).cast("B"))
+            return
+        packer = _gzip()
+        stream.write(packer.compress(bytes(header)))
+        for plane in voxels:
+            stream.write(packer.compress(memoryview(plane).cast("B")))
+        stream.write(packer.flush())
+
+
+def _gzip() -> Any:
+    try:
+        from isal import isal_zlib as zlib
+    except ImportError:  # no wheel for this machine: the standard library is slower
+        import zlib  # type: ignore[no-redef]
+    return zlib.compressobj(1, zlib.DEFLATED, 31)
+
+
+def mask(request: dict[str, Any]) -> dict[str, Any]:
+    """Check a label map, compare its grid with the input's, and rewrite it."""
+    from medpodium.scoring.masks.geometry import compare_geometry
+    from medpodium.scoring.masks.inflate import ReadLimits
+    from medpodium.scoring.masks.reader import read_geometry, read_mask
+
+    source, target = Path(request["source"]), Path(request["target"])
+    like = None
+    if request.get("like"):
+        try:
+            like = read_geometry(request["like"])
+        except MedpodiumError:
+            like = None  # the input is no image read here (a picture, a DICOM folder); scoring compares the grids
+    voxels = max(1 << 26, 4 * math.prod(like.shape_zyx)) if like is not None else 1 << 31
+    limits = ReadLimits(max_file_bytes=request["max_bytes"], max_voxels=voxels, max_data_bytes=16 * voxels)
+    _limit_memory(_BASE_MEMORY + 12 * voxels)
+    found = read_mask(source, limits=limits)
+    write_nifti(target, found.array, found.geometry)
+    differences = compare_geometry(like, found.geometry, where=source.name) if like is not None else []
+    return {
+        "ok": True,
+        "geometry": found.geometry.as_dict(),
+        "notes": [one.as_dict() for one in found.findings],
+        "geometry_findings": [one.as_dict() for one in differences],
+    }
+
+
+def table(request: dict[str, Any]) -> dict[str, Any]:
+    """Check a CSV or TSV and give its cells the real case names back."""
+    text = _text(Path(request["source"]), request["max_bytes"])
+    names: dict[str, str] = request["names"]
+    tabs, commas = text.count("\t"), text.count(",")
+    separator = "\t" if tabs > commas else ","
+    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
+    out = io.StringIO()
+    csv.writer(out, delimiter=separator, lineterminator="\n").writerows(
+        [[names.get(cell.strip(), cell) for cell in row] for row in rows]
+    )
+    Path(request["target"]).write_text(out.getvalue(), encoding="utf-8", newline="\n")
+    return {"ok": True, "rows": len(rows)}
+
+
+def document(request: dict[str, Any]) -> dict[str, Any]:
+    """Check a JSON document (no NaN, no infinity) and write it anew."""
+    data = json.loads(_text(Path(request["source"]), request["max_bytes"]), parse_constant=_no_constant)
+    names: dict[str, str] = request["names"]
+    text = json.dumps(_renamed(data, names), indent=1, allow_nan=False, ensure_ascii=False)
+    Path(request["target"]).write_text(text, encoding="utf-8", newline="\n")
+    return {"ok": True}
+
+
+def _no_constant(word: str) -> float:
+    raise ValueError(f"{word} is no JSON number")
+
+
+def _renamed(node: Any, names: dict[str, str]) -> Any:
+    if isinstance(node, dict):
+        return {names.get(key, key): _renamed(value, names) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_renamed(value, names) for value in node]
+    return names.get(node, node) if isinstance(node, str) else node
+
+
+def _text(path: Path, limit: int) -> str:
+    with path.open("rb") as stream:
+        data = stream.read(min(limit, _TEXT_BYTES) + 1)
+    if len(data) > min(limit, _TEXT_BYTES):
+        raise ValueError(f"is larger than {min(limit, _TEXT_BYTES)} bytes")
+    text = data.decode("utf-8-sig")
+    bad = next((char for char in text if ord(char) < 32 and char not in "\t\r\n"), None)
+    if bad is not None:
+        raise ValueError(f"contains the control character {ord(bad)}")
+    return text
+
+
+def _limit_memory(limit: int) -> None:
+    try:
+        import resource
+    except ImportError:  # not on this system; the caller's time limit remains
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (limit if hard < 0 else min(limit, hard), hard))
+
+
+_KINDS = {"mask": mask, "table": table, "json": document}
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Do one request; every failure of the file is an answer, not an exception."""
+    try:
+        return _KINDS[request["kind"]](request)
+    except MedpodiumError as error:
+        first = error.findings[0]
+        return {"ok": False, "code": str(first.code), "cause": first.cause, "fix": first.fix}
+    except MemoryError:
+        return _refused(RunCode.EXPANDED, "needs more memory than a label map of the input's shape")
+    except RecursionError:
+        return _refused(RunCode.FORMAT, "is nested too deep")
+    except (ValueError, csv.Error, UnicodeError, OSError) as error:
+        return _refused(RunCode.FORMAT, str(error))
+
+
+def _refused(code: RunCode, cause: str) -> dict[str, Any]:
+    return {"ok": False, "code": str(code), "cause": cause, "fix": FIXES[code]}
+
+
+def main() -> None:
+    """Answer requests until standard input ends."""
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    for line in sys.stdin:
+        sys.stdout.write(json.dumps(answer(json.loads(line))) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What one container may do, see and use."""

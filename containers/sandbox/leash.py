@@ -1,0 +1,45 @@
+"""The leash: a process that kills a run's containers when the process that started them is gone.
+
+It waits for its standard input to end, which the system brings about even when the parent is killed with SIGKILL.
+So no submission outlives its organizer, with or without a wall limit.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from medpodium.containers.sandbox.profile import LABEL
+
+
+@contextmanager
+def held(run: str) -> Iterator[None]:
+    """Hold the leash of all containers labelled with this run, for the length of a block."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "medpodium.containers.sandbox.leash", run],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield
+        process.kill()  # all is done and removed; the leash has nothing left to do
+    finally:
+        if process.stdin is not None:
+            process.stdin.close()
+
+
+def main(run: str) -> None:
+    """Wait until standard input ends, then remove the containers of this run."""
+    sys.stdin.buffer.read()
+    from medpodium.containers.run.execute import sweep
+    from medpodium.containers.sandbox.engine import connect
+
+    sweep(connect(), {LABEL: "run", f"{LABEL}.run": run})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

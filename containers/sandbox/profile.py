@@ -1,0 +1,278 @@
+"""The sandbox: everything a submission's container may do, as one object.
+
+The same :class:`Sandbox` gives the arguments of the Docker API and the equivalent ``docker run`` command, so that
+what a participant reads is what the hidden test does.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from medpodium.challenges.schema.protocol import ContainerProtocol, fill, parse_bytes, parse_count, parse_seconds
+
+NOBODY = 65534
+LABEL = "medpodium"
+
+
+@dataclass(frozen=True)
+class Bind:
+    """A folder of the host in the container."""
+
+    source: str
+    target: str
+    writable: bool = False
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """The profile of one container run.
+
+    No network, no capabilities, no new privileges, the default seccomp filter, a read-only root file system, private
+    IPC and process namespaces, an unprivileged user: these are not options. The fields are what differs.
+
+    Parameters
+    ----------
+    image : str
+        Image id, never a tag.
+    binds : tuple of Bind
+        Copies of one case's inputs (read-only) and an empty folder for its outputs. Nothing else of the host.
+    memory, shm, scratch, file, log : int
+        Bytes. Swap is not added to memory; scratch (``/tmp``) and shm count against it.
+    cpus : float
+        Cores.
+    seconds : float
+        Wall time until the certain kill.
+    output, output_files : int
+        Bytes and entries below the output folder; a watchdog kills what exceeds them.
+    user : str
+        ``uid:gid``.
+    gpus : tuple of str
+        Device ids, one each.
+    covered : tuple of str
+        VOLUME folders of the image, covered by small tmpfs mounts so that they cannot fill the host's disk.
+    """
+
+    image: str
+    binds: tuple[Bind, ...]
+    memory: int
+    cpus: float
+    pids: int
+    shm: int
+    scratch: int
+    output: int
+    output_files: int
+    file: int
+    open_files: int
+    log: int
+    seconds: float
+    user: str
+    command: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
+    workdir: str | None = None
+    env: tuple[tuple[str, str], ...] = ()
+    gpus: tuple[str, ...] = ()
+    gpu_memory: int | None = None
+    covered: tuple[str, ...] = ()
+    runtime: str | None = None
+    platform: str = "linux/amd64"
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that are set, the protocol's and those that undo what an image may have set."""
+        fixed = {
+            "HOME": "/tmp",  # noqa: S108 - inside the container, its only scratch space
+            "TMPDIR": "/tmp",  # noqa: S108
+            "LD_PRELOAD": "",
+            "NVIDIA_VISIBLE_DEVICES": ",".join(self.gpus) or "void",
+        }
+        return dict(self.env) | fixed
+
+    def tmpfs(self) -> dict[str, str]:
+        """Return the writable memory file systems: ``/tmp``, and a cover for every VOLUME of the image."""
+        options = "nosuid,nodev,mode=1777"
+        mounts = {"/tmp": f"rw,exec,{options},size={self.scratch}"}  # noqa: S108
+        return mounts | {path: f"rw,noexec,{options},size={min(self.scratch, 1 << 24)}" for path in self.covered}
+
+    def docker_arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments of the Docker SDK's ``containers.create``."""
+        from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
+
+        mounts = [
+            Mount(target=bind.target, source=bind.source, type="bind", read_only=not bind.writable)
+            for bind in self.binds
+        ]
+        arguments: dict[str, Any] = {
+            "image": self.image,
+            "command": list(self.command) if self.command is not None else None,
+            "environment": self.environment(),
+            "network_mode": "none",
+            "read_only": True,
+            "tmpfs": self.tmpfs(),
+            "cap_drop": ["ALL"],
+            "security_opt": ["no-new-privileges:true"],
+            "pids_limit": self.pids,
+            "mem_limit": self.memory,
+            "memswap_limit": self.memory,
+            "nano_cpus": round(self.cpus * 1e9),
+            "shm_size": self.shm,
+            "ulimits": [
+                Ulimit(name="core", soft=0, hard=0),
+                Ulimit(name="fsize", soft=self.file, hard=self.file),
+                Ulimit(name="nofile", soft=self.open_files, hard=self.open_files),
+            ],
+            "user": self.user,
+            "init": True,
+            "ipc_mode": "private",
+            "healthcheck": {"test": ["NONE"]},
+            "stop_signal": "SIGKILL",
+            "log_config": LogConfig(type="json-file", config={"max-file": "2", "max-size": str(self.log)}),
+            "mounts": mounts,
+            "platform": self.platform,
+        }
+        if self.entrypoint is not None:
+            arguments["entrypoint"] = list(self.entrypoint)
+        if self.workdir is not None:
+            arguments["working_dir"] = self.workdir
+        if self.runtime is not None:
+            arguments["runtime"] = self.runtime
+        if self.gpus:
+            arguments["device_requests"] = [DeviceRequest(device_ids=list(self.gpus), capabilities=[["gpu"]])]
+        return arguments
+
+    def command_arguments(self, verb: str = "run") -> list[str]:
+        """Return the same container as arguments of the ``docker`` command line.
+
+        Parameters
+        ----------
+        verb : str
+            ``run`` or ``create``.
+        """
+        words = ["docker", verb, *(["--rm"] if verb == "run" else [])]
+        words += ["--network=none", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges:true"]
+        words += ["--init", "--ipc=private", "--no-healthcheck", "--stop-signal=SIGKILL"]
+        words += [f"--user={self.user}", f"--pids-limit={self.pids}", f"--memory={self.memory}"]
+        words += [f"--memory-swap={self.memory}", f"--cpus={self.cpus:g}", f"--shm-size={self.shm}"]
+        words += ["--ulimit=core=0:0", f"--ulimit=fsize={self.file}:{self.file}"]
+        words += [f"--ulimit=nofile={self.open_files}:{self.open_files}"]
+        words += ["--log-driver=json-file", "--log-opt=max-file=2", f"--log-opt=max-size={self.log}"]
+        words += [f"--tmpfs={path}:{options}" for path, options in self.tmpfs().items()]
+        for bind in self.binds:
+            words.append(f"--mount=type=bind,source={bind.source},target={bind.target}")
+            words[-1] += "" if bind.writable else ",readonly"
+        words += [f"--env={key}={value}" for key, value in self.environment().items()]
+        words += [f"--platform={self.platform}"]
+        if self.gpus:
+            words.append(f'--gpus="device={",".join(self.gpus)}"')
+        if self.runtime is not None:
+            words.append(f"--runtime={self.runtime}")
+        if self.workdir is not None:
+            words.append(f"--workdir={self.workdir}")
+        entrypoint, command = self.entrypoint, self.command or ()
+        if entrypoint is not None:
+            # The command line takes one word as entry point; the others move in front of the command.
+            words.append(f"--entrypoint={entrypoint[0] if entrypoint else ''}")
+            command = (*entrypoint[1:], *command)
+        return [*words, self.image, *command]
+
+    def command_line(self) -> str:
+        """Return the equivalent ``docker run`` for a shell, wall limit included."""
+        return f"timeout --signal=KILL {self.seconds:g} " + shlex.join(self.command_arguments())
+
+    def apptainer_arguments(self, image: str) -> list[str]:
+        """Return the nearest Apptainer command. *Not verified*: no Apptainer was at hand to run it.
+
+        Apptainer sets limits through cgroups v2 only, and shares the host's processes without ``--containall``.
+        """
+        words = [
+            "apptainer",
+            "exec",
+            "--containall",
+            "--cleanenv",
+            "--no-home",
+            "--no-privs",
+            "--net",
+            "--network=none",
+        ]
+        words += [f"--memory={self.memory}", f"--memory-swap={self.memory}", f"--cpus={self.cpus:g}"]
+        words += [f"--pids-limit={self.pids}", "--writable-tmpfs", *(["--nv"] if self.gpus else [])]
+        for bind in self.binds:
+            words.append(f"--bind={bind.source}:{bind.target}:{'rw' if bind.writable else 'ro'}")
+        words += [f"--env={key}={value}" for key, value in self.environment().items()]
+        if self.workdir is not None:
+            words.append(f"--pwd={self.workdir}")
+        return [*words, image, *(self.entrypoint or ()), *(self.command or ())]
+
+
+def unprivileged_user() -> str:
+    """Return the user a container runs as: nobody if we are root, else ourselves, so that we can clean up."""
+    if hasattr(os, "getuid") and os.getuid() != 0:
+        return f"{os.getuid()}:{os.getgid()}"
+    return f"{NOBODY}:{NOBODY}"
+
+
+def sandbox(
+    protocol: ContainerProtocol,
+    image: str,
+    binds: tuple[Bind, ...],
+    values: Mapping[str, object],
+    *,
+    gpus: tuple[str, ...] = (),
+    covered: tuple[str, ...] = (),
+    runtime: str | None = None,
+) -> Sandbox:
+    """Make the profile of one run from the challenge's protocol.
+
+    Parameters
+    ----------
+    protocol : ContainerProtocol
+        Command, environment and limits.
+    image : str
+        Image id.
+    binds : tuple of Bind
+        Staged folders.
+    values : mapping
+        Placeholders of command and environment (``case``, ``team``, ...).
+    gpus, covered, runtime
+        See :class:`Sandbox`.
+    """
+    limits, known = protocol.limits, dict(values)
+
+    def words(given: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if given is None else tuple(_fill_known(word, known) for word in given)
+
+    wanted = int(parse_count(limits.gpus))
+    return Sandbox(
+        image=image,
+        binds=binds,
+        memory=parse_bytes(limits.memory),
+        cpus=parse_count(limits.cpus),
+        pids=int(parse_count(limits.pids)),
+        shm=parse_bytes(limits.shm),
+        scratch=parse_bytes(limits.scratch),
+        output=parse_bytes(limits.output),
+        output_files=int(parse_count(limits.output_files)),
+        file=parse_bytes(limits.file),
+        open_files=int(parse_count(limits.open_files)),
+        log=parse_bytes(limits.log),
+        seconds=parse_seconds(limits.time),
+        user=unprivileged_user(),
+        command=words(protocol.command),
+        entrypoint=words(protocol.entrypoint),
+        workdir=protocol.workdir,
+        env=tuple((key, _fill_known(value, known)) for key, value in sorted(protocol.env.items())),
+        gpus=tuple(gpus[:wanted]),
+        gpu_memory=parse_bytes(limits.gpu_memory) if limits.gpu_memory else None,
+        covered=covered,
+        runtime=runtime,
+    )
+
+
+def _fill_known(text: str, values: dict[str, object]) -> str:
+    """Fill only placeholders that have a value: a command may contain braces of its own."""
+    for key, value in values.items():
+        if "{" + key + "}" in text:
+            text = text.replace("{" + key + "}", fill("{" + key + "}", {key: value}))
+    return text

@@ -1,0 +1,1 @@
+"""A starter kit for participants."""

@@ -1,0 +1,78 @@
+"""Write a document as Markdown (GitHub's dialect) with its figures as SVG beside it."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+
+from medpodium.reports.model.document import Block, Document, Figure, Items, Paragraph, Pictures, Table, closed
+
+_PUNCTUATION = re.compile(r"([\\`*_{}\[\]#|~$@^])")
+_LINE_START = re.compile(r"^(\s*)([-+](?=[\s-]|$)|=)|^(\s*\d+)([.)])(?=\s|$)")
+"""What would make a list, a rule or a heading at the start of a line."""
+_ADDRESS = re.compile(r"(?i)\b(https?|ftp|mailto|xmpp|www)([:.])")
+"""What GitHub turns into a link by itself."""
+
+
+def escape(text: str) -> str:
+    """Return text that Markdown prints as it is: no markup, no HTML, no link, no table border."""
+    clean = "".join(" " if ord(char) < 32 or ord(char) == 127 else char for char in text).strip()
+    plain = _ADDRESS.sub(r"\1\\\2", _PUNCTUATION.sub(r"\\\1", clean))
+    started = _LINE_START.sub(lambda found: f"{found[1] or found[3] or ''}\\{found[2] or found[4]}", plain)
+    return html.escape(started, quote=False)
+
+
+def write_markdown(document: Document, out: Path) -> list[str]:
+    """Write ``report.md`` and ``figures/*.svg``; return the files, relative to ``out``."""
+    (out / "figures").mkdir(parents=True, exist_ok=True)
+    written = ["report.md"]
+    lines = [f"# {escape(document.title)}", "", escape(document.subtitle), ""]
+    lines += [f"- {escape(name)}: {escape(value)}" for name, value in document.facts]
+    for depth, section in document.walk():
+        lines += ["", f"{'#' * min(depth + 1, 6)} {escape(section.title)}", ""]
+        for block in section.blocks:
+            text, files = _block(block)
+            lines += [*text, ""]
+            for name, content in files.items():
+                (out / name).write_bytes(content)
+                written.append(name)
+    (out / "report.md").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    return written
+
+
+def _block(block: Block) -> tuple[list[str], dict[str, bytes]]:
+    if isinstance(block, Paragraph):
+        return [f"> {escape(block.text)}" if block.tone in ("note", "warning") else escape(block.text)], {}
+    if isinstance(block, Items):
+        marks = [f"{at}." if block.ordered else "-" for at in range(1, len(block.items) + 1)]
+        return [f"{mark} {escape(item)}" for mark, item in zip(marks, block.items, strict=True)], {}
+    if isinstance(block, Table):
+        return _table(block), {}
+    if isinstance(block, Figure):
+        name = f"figures/{block.id}.svg"
+        text = [f"![{escape(block.alt)}]({name})", "", f"**{escape(closed(block.title))}** {escape(block.caption)}"]
+        return text, {name: block.files["svg"]}
+    if isinstance(block, Pictures):
+        lines, files = [f"**{escape(block.title)}**", ""], {}
+        for at, picture in enumerate(block.pictures):
+            name = f"figures/{block.id}-{at}.png"
+            files[name] = picture.png
+            lines += [f"![{escape(picture.alt)}]({name})", "", escape(picture.caption), ""]
+        return lines, files
+    raise TypeError(block)
+
+
+def _table(table: Table) -> list[str]:
+    best = table.best()
+    rows = []
+    for at, row in enumerate(table.rows):
+        cells = []
+        for spot, (column, value) in enumerate(zip(table.columns, row, strict=True)):
+            text = escape(column.show(value))
+            cells.append(f"**{text}**" if (at, spot) in best else text)
+        rows.append(f"| {' | '.join(cells)} |")
+    rule = ["---:" if column.numeric and column.kind != "interval" else "---" for column in table.columns]
+    heads = " | ".join(escape(column.title) for column in table.columns)
+    caption = f"**{escape(closed(table.title))}** {escape(table.caption)}".rstrip()
+    return [caption, "", f"| {heads} |", f"| {' | '.join(rule)} |", *rows]

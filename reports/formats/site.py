@@ -1,0 +1,115 @@
+"""A static leaderboard site: the ranking with links, and a page per submission with its scores and gallery."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from medpodium.reports.formats.html import to_html
+from medpodium.reports.model import gallery, sections, tables
+from medpodium.reports.model.document import Block, Column, Document, Paragraph, Pictures, Section, Table
+from medpodium.reports.model.gallery import Gallery
+from medpodium.reports.model.results import Results, TaskResults, slug
+from medpodium.reports.model.text import count, listed
+
+
+def write_site(
+    results: Results, galleries: dict[str, Gallery], out: Path, version: str, title: str | None
+) -> list[Path]:
+    """Write ``index.html`` and one page per submission.
+
+    Parameters
+    ----------
+    galleries : dict of str to Gallery
+        Pictures by task.
+
+    Returns
+    -------
+    list of Path
+        The pages.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    names = results.submissions
+    pages = {name: f"team-{at:03d}.html" for at, name in enumerate(names, 1)}
+    index = sections.leaderboards(results, title)
+    written = [out / "index.html"]
+    written[0].write_text(to_html(index, version, pages), encoding="utf-8", newline="\n")
+    for name, page in pages.items():
+        document = team_page(results, galleries, name)
+        path = out / page
+        path.write_text(to_html(document, version, home="index.html"), encoding="utf-8", newline="\n")
+        written.append(path)
+    return written
+
+
+def team_page(results: Results, galleries: dict[str, Gallery], name: str) -> Document:
+    """Return the page of one submission: its ranks, scores per structure, statuses, worst cases and pictures."""
+    parts = []
+    facts = []
+    for task in results.tasks:
+        if name not in task.order:
+            continue
+        row = task.leaderboard.set_index("submission").loc[name]
+        facts.append((task.title, f"rank {row['rank']:g} of {len(task.order)}"))
+        blocks: list[Block] = [_scores(task, name), *_statuses(task, name)]
+        worst = _worst(task, name)
+        if worst is not None:
+            blocks.append(worst)
+        pictures = galleries.get(task.name, Gallery()).pictures.get(name)
+        if pictures:
+            blocks.append(Pictures(f"pictures-{slug(task.name)}", "Best, median and worst cases", tuple(pictures)))
+        parts.append(Section(f"task-{slug(task.name)}", task.title, tuple(blocks)))
+    parts.append(Section("findings", "Findings", tuple(_findings(results, name))))
+    subtitle = f"{results.challenge.title}, edition {results.challenge.edition}"
+    return Document(name, subtitle, tuple(facts), tuple(parts), colours=sections.colours(results))
+
+
+def _scores(task: TaskResults, name: str) -> Table:
+    rows = []
+    for panel in [*task.overall, *(panel for panel in task.panels if panel not in task.overall)]:
+        values = task.matrix(panel)
+        mine = values[name].dropna()
+        means = values.mean()
+        place = means.rank(method="min", ascending=panel.better == "lower")[name]
+        nan = float("nan")
+        spread = float(mine.std(ddof=1)) if len(mine) > 1 else nan
+        middle = float(mine.median()) if len(mine) else nan
+        rows.append((panel.title, len(mine), float(means[name]), spread, middle, float(place)))
+    columns = (
+        Column("Score"), Column("Cases", "integer"), Column("Mean", "number", None), Column("SD", "number", None),
+        Column("Median", "number", None), Column("Place by mean", "integer"),
+    )  # fmt: skip
+    return Table(
+        f"scores-{slug(task.name)}", "Scores", columns, tuple(rows), "Over cases; place among all submissions."
+    )
+
+
+def _statuses(task: TaskResults, name: str) -> list[Block]:
+    counts: Any = task.statuses.loc[name]
+    other = counts.drop(labels=[label for label in ("ok",) if label in counts.index])
+    if not other.sum():
+        return [Paragraph(f"All {count(int(counts.sum()), 'score')} have a value.")]
+    said = [f"{int(number):,} {tables.status_title(str(status))}" for status, number in other.items() if number]
+    return [Paragraph(f"Of {count(int(counts.sum()), 'score')}, without a computed value: {listed(said)}.", "note")]
+
+
+def _worst(task: TaskResults, name: str) -> Table | None:
+    worst = gallery.worst_cases(task, name)
+    if worst.empty:
+        return None
+    columns = (Column("Metric"), Column("Case"), Column("Value", "number", None))
+    return Table(f"worst-{slug(task.name)}", "Worst cases", columns, tuple(worst.itertuples(index=False, name=None)))
+
+
+def _findings(results: Results, name: str) -> list[Block]:
+    mine = [item for item in results.findings if name in item.where.split(": ") or item.where.startswith(f"{name}/")]
+    runs = results.resources
+    rows = [(str(item.severity), str(item.code), item.where, item.cause, item.fix) for item in mine]
+    if runs is not None:
+        failed = runs[(runs["submission"] == name) & runs["status"].astype(str).str.startswith("failed")]
+        for run in failed.itertuples():
+            rows.append(("error", str(run.code), f"case {run.case}", str(run.cause), str(run.fix)))
+    if not rows:
+        return [Paragraph("Nothing was found to be wrong with this submission.")]
+    columns = tuple(map(Column, ("Severity", "Code", "Where", "Cause", "Fix")))
+    return [Table("own-findings", "What was found", columns, tuple(rows))]

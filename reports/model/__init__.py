@@ -1,0 +1,1 @@
+"""What a report tells, before it has a format."""

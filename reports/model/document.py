@@ -1,0 +1,308 @@
+"""The report as a neutral document: sections of paragraphs, tables and figures that every format writes alike.
+
+Content is assembled once (:mod:`medpodium.reports.model.sections`); HTML, PDF, LaTeX, Markdown and Word only differ in
+how they write these blocks. All text is plain: no block carries markup, so escaping is the writer's one duty.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import pandas as pd
+
+Kind = Literal["text", "team", "integer", "number", "percent", "interval", "flag"]
+Tone = Literal["body", "lead", "note", "warning"]
+Cell: TypeAlias = "str | float | int | bool | tuple[float, float] | None"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Parameters
+    ----------
+    title : str
+        Printed head.
+    kind : str
+        ``team`` names a submission, ``interval`` holds a pair (lower, upper), ``percent`` a fraction.
+    digits : int, optional
+        Decimals of ``number`` and ``percent``; None in a column of unlike numbers, each with the decimals that suit it.
+    better : {"higher", "lower"}, optional
+        Which values are better; the best of the column is printed bold.
+    note : str
+        One sentence on what the column holds.
+    """
+
+    title: str
+    kind: Kind = "text"
+    digits: int | None = 3
+    better: Literal["higher", "lower"] | None = None
+    note: str = ""
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the column is aligned and sorted as numbers."""
+        return self.kind in ("integer", "number", "percent", "interval")
+
+    def show(self, value: Cell) -> str:
+        """Return a cell as printed in every format; missing values are an en dash."""
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            return "–"
+        digits = 3 if self.digits is None else self.digits
+        if isinstance(value, tuple):
+            low, high = value
+            if any(math.isnan(end) for end in (low, high)):
+                return "–"
+            ends = [f"{end:.0f}" if float(end).is_integer() else f"{end:.{digits}f}" for end in (low, high)]
+            return ends[0] if ends[0] == ends[1] else "–".join(ends)
+        if self.kind == "flag":
+            return "yes" if value else "no"
+        if self.kind == "percent" and not isinstance(value, str):
+            shown = f"{100 * value:.{digits}f}"
+            # A share is printed as none or all only when it is exactly that.
+            if float(shown) == 0 and value > 0:
+                return f"<{10.0**-digits:g} %"
+            return f">{100 - 10.0**-digits:g} %" if float(shown) == 100 and value < 1 else f"{shown} %"
+        if self.kind == "integer" and not isinstance(value, str):
+            return f"{value:.0f}" if float(value).is_integer() else f"{value:.1f}"
+        if self.kind == "number" and not isinstance(value, str):
+            return number(float(value), self.digits)
+        return str(value)
+
+
+def digits_for(values: Iterable[float]) -> int:
+    """Return the decimals that show four significant digits of the largest value and two of the smallest, up to 3."""
+    sizes = [abs(value) for value in values if math.isfinite(value) and value]
+    if not sizes or max(sizes) < 1:
+        return 3
+    largest, smallest = (math.floor(math.log10(size)) for size in (max(sizes), min(sizes)))
+    return int(min(3, max(0, 3 - largest, 1 - smallest)))
+
+
+def number(value: float, digits: int | None) -> str:
+    """Format a number: fixed decimals, large ones with fewer, never in exponent form below 1e7."""
+    digits = digits_for([value]) if digits is None else digits
+    if not math.isfinite(value):
+        return "∞" if value > 0 else "-∞" if value < 0 else "–"
+    if abs(value) >= 1e7:
+        return f"{value:.3e}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.{max(0, digits - 1) if abs(value) >= 100 else digits}f}"
+
+
+def closed(title: str) -> str:
+    """Return a title that opens a caption, with a full stop unless it ends as a sentence does."""
+    return title if title.endswith((".", "?", "!")) else f"{title}."
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Plain text."""
+
+    text: str
+    tone: Tone = "body"
+
+
+@dataclass(frozen=True)
+class Items:
+    """A list of plain text, with bullets or in numbered order."""
+
+    items: tuple[str, ...]
+    ordered: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; ``data`` is what its download holds, the printed rows when left out.
+
+    Parameters
+    ----------
+    role : {"plain", "leaderboard"}
+        Leaderboards are shown first and larger, with a bar for every rank interval.
+    extent : float
+        Upper end of the scale of ``interval`` columns (number of submissions for ranks).
+    """
+
+    id: str
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    caption: str = ""
+    data: pd.DataFrame | None = None
+    role: Literal["plain", "leaderboard"] = "plain"
+    extent: float = 0.0
+
+    def frame(self) -> pd.DataFrame:
+        """Return the full-precision data behind the table."""
+        if self.data is not None:
+            return self.data
+        parts: dict[str, list[Any]] = {}
+        for index, column in enumerate(self.columns):
+            values = [row[index] for row in self.rows]
+            if column.kind == "interval":
+                ends = [value if isinstance(value, tuple) else (math.nan, math.nan) for value in values]
+                parts[f"{column.title} lower"] = [end[0] for end in ends]
+                parts[f"{column.title} upper"] = [end[1] for end in ends]
+            else:
+                parts[column.title] = values
+        return pd.DataFrame(parts)
+
+    def best(self) -> set[tuple[int, int]]:
+        """Return the (row, column) positions to print bold: the best value of each column that has a direction."""
+        found = set()
+        for index, column in enumerate(self.columns):
+            if column.better is None or len(self.rows) < 2:
+                continue
+            cells = [(at, row[index]) for at, row in enumerate(self.rows)]
+            shown = {at: float(cell) for at, cell in cells if isinstance(cell, (int, float)) and not math.isnan(cell)}
+            if shown:
+                best = max(shown.values()) if column.better == "higher" else min(shown.values())
+                found |= {(at, index) for at, value in shown.items() if value == best}
+        return found
+
+
+@dataclass(frozen=True)
+class Plot:
+    """How to draw one figure: a module-level function of :mod:`medpodium.reports.figures` and its arguments."""
+
+    function: Callable[..., Any]
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure with everything a reader needs who cannot see it.
+
+    Parameters
+    ----------
+    alt : str
+        What the figure shows, for screen readers.
+    data : pandas.DataFrame
+        The numbers drawn, offered as CSV.
+    files : mapping of str to bytes
+        Drawn formats by ending (``svg``, ``pdf``, ``png``); filled by :func:`medpodium.reports.figures.draw.draw_all`.
+    """
+
+    id: str
+    title: str
+    caption: str
+    alt: str
+    plot: Plot
+    data: pd.DataFrame
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image of a gallery."""
+
+    png: bytes
+    alt: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A row of images with captions."""
+
+    id: str
+    title: str
+    pictures: tuple[Picture, ...]
+
+
+Block = Paragraph | Items | Table | Figure | Pictures
+
+
+@dataclass(frozen=True)
+class Section:
+    """A titled part; ``folded`` sections start closed where a format can fold."""
+
+    id: str
+    title: str
+    blocks: tuple[Block, ...] = ()
+    sections: tuple[Section, ...] = ()
+    folded: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.blocks or self.sections)
+
+
+@dataclass(frozen=True)
+class Place:
+    """One of the first three places.
+
+    Parameters
+    ----------
+    rank : float
+        Rank of the submission; whole unless tied submissions share a mean rank.
+    shared : int
+        Number of submissions that have this rank.
+    words : str
+        How certain the place is.
+    """
+
+    rank: float
+    shared: int
+    team: str
+    words: str = ""
+
+    @property
+    def title(self) -> str:
+        """Rank as printed."""
+        return f"Rank {self.rank:g}" + (f", shared by {self.shared}" if self.shared > 1 else "")
+
+    @property
+    def step(self) -> int:
+        """Step of the podium, 1 to 3; equal ranks stand on one."""
+        return min(3, max(1, int(self.rank)))
+
+
+@dataclass(frozen=True)
+class Document:
+    """A whole report.
+
+    Parameters
+    ----------
+    title, subtitle : str
+        Head of the document.
+    facts : sequence of (str, str)
+        Short key facts printed below the head (cases, submissions, seed).
+    podium : sequence of Place
+        Place, submission and a true short statement for the first places; empty without a ranking.
+    colours : mapping of str to str
+        Colour of each submission, the same as in the figures.
+    """
+
+    title: str
+    subtitle: str
+    facts: tuple[tuple[str, str], ...]
+    sections: tuple[Section, ...]
+    podium: tuple[Place, ...] = ()
+    colours: Mapping[str, str] = field(default_factory=dict)
+
+    def walk(self) -> Iterator[tuple[int, Section]]:
+        """Yield every section with its depth, parents first."""
+        yield from _walk(self.sections, 1)
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield every block in reading order."""
+        for _, section in self.walk():
+            yield from section.blocks
+
+    def figures(self) -> list[Figure]:
+        """Return every figure in reading order."""
+        return [block for block in self.blocks() if isinstance(block, Figure)]
+
+    def tables(self) -> list[Table]:
+        """Return every table in reading order."""
+        return [block for block in self.blocks() if isinstance(block, Table)]
+
+
+def _walk(sections: Sequence[Section], depth: int) -> Iterator[tuple[int, Section]]:
+    for section in sections:
+        yield depth, section
+        yield from _walk(section.sections, depth + 1)

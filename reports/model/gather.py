@@ -1,0 +1,123 @@
+"""Collect what a report needs: rank every scored task and compute the evidence behind its ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from medpodium.challenges.findings import Finding, Severity
+from medpodium.challenges.schema.definition import Challenge
+from medpodium.reports.model.results import Results, TaskResults, anonymise, ranked_tasks
+from medpodium.scoring.evidence import blocks as evidence_blocks
+from medpodium.scoring.evidence.collect import Evidence, Options, collect_consensus, collect_task, rank_task
+from medpodium.scoring.evidence.plan import plan_task, rankable
+from medpodium.scoring.evidence.tables import TABLES
+
+LEVEL = 0.95
+"""Confidence level of every interval and set in the evidence tables."""
+
+
+def gather(
+    challenge: Challenge,
+    scores: pd.DataFrame,
+    *,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    recipe: str | None = None,
+    anonymous: bool = False,
+    resources: pd.DataFrame | None = None,
+    curves: pd.DataFrame | None = None,
+    workers: int = 1,
+) -> Results:
+    """Rank every task that has scores and compute its evidence.
+
+    Parameters
+    ----------
+    challenge : Challenge
+        The rules.
+    scores : pandas.DataFrame
+        Normalised score table (:mod:`medpodium.scoring.table`).
+    bootstrap, seed : int
+        Number of resamples (0: none) and seed.
+    recipe : str, optional
+        Another recipe than the declared one.
+    anonymous : bool
+        Replace the names of submissions by ``Team 01``, ... in the order of the first task's ranking.
+    resources, curves : pandas.DataFrame, optional
+        Resource table of a campaign, and its memory curves (``submission, case, seconds, megabytes``).
+
+    Returns
+    -------
+    Results
+
+    Raises
+    ------
+    MedpodiumError
+        If nothing can be ranked; findings say why.
+    """
+    tasks = ranked_tasks(challenge, scores)
+    names: Mapping[str, str] = {}
+    if anonymous:
+        scores, names = _anonymous(challenge, scores, tasks, recipe)
+        resources, curves = _renamed(resources, names), _renamed(curves, names)
+    frame, findings = rankable(challenge, scores)
+    evidence = Evidence(findings=findings)
+    options = Options(n_resamples=bootstrap, seed=seed, workers=workers)
+    for task in tasks:
+        collect_task(evidence, frame, plan_task(challenge, task, recipe), options, full=True)
+    collect_consensus(evidence)
+    found = {name.removesuffix(".csv"): evidence.frame(name) for name in TABLES}
+    told = tuple(_task(challenge, scores, task, found, bootstrap) for task in tasks)
+    notable = tuple(finding for finding in evidence.findings if finding.severity is not Severity.NOTE)
+    return Results(
+        challenge=challenge,
+        tasks=told,
+        scores=scores,
+        bootstrap=bootstrap,
+        seed=seed,
+        findings=_unique(notable),
+        resources=resources,
+        curves=curves,
+        anonymous=anonymous,
+        consensus=found["consensus"],
+        evidence=found,
+        names=names,
+    )
+
+
+def _unique(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    return tuple(dict.fromkeys(findings))
+
+
+def _task(
+    challenge: Challenge, scores: pd.DataFrame, task: str, found: Mapping[str, pd.DataFrame], bootstrap: int
+) -> TaskResults:
+    own = {
+        name: rows[rows["task"] == task].reset_index(drop=True) if "task" in rows.columns else rows
+        for name, rows in found.items()
+    }
+    board = own["leaderboard"].dropna(axis="columns", how="all")
+    resampled = bootstrap if len(own["frequencies"]) else 0
+    facts = {"bootstrap": resampled, "level": LEVEL, "alpha": evidence_blocks.ALPHA, "adjust": evidence_blocks.ADJUST}
+    recipe = str(board["recipe"].iloc[0])
+    return TaskResults(task, challenge, scores[scores["task"] == task], board, recipe, own, facts)
+
+
+def _anonymous(
+    challenge: Challenge, scores: pd.DataFrame, tasks: list[str], recipe: str | None
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    frame, _ = rankable(challenge, scores)
+    order: list[str] = []
+    for task in tasks:
+        _, _, ranking = rank_task(frame, plan_task(challenge, task, recipe), Options())
+        order += [str(name) for name in ranking.table()["submission"]]
+    order = list(dict.fromkeys([*order, *sorted(set(scores["submission"]))]))
+    return anonymise(scores, order)
+
+
+def _renamed(table: pd.DataFrame | None, names: Mapping[str, str]) -> pd.DataFrame | None:
+    if table is None:
+        return None
+    kept = table[table["submission"].isin(names)]
+    return kept.assign(submission=kept["submission"].map(names))

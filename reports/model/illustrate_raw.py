@@ -1,0 +1,143 @@
+"""Which figures of the raw data a task supports: dot-and-box, podium, heatmap, difficulty, failures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from medpodium.reports.figures import raw
+from medpodium.reports.model.document import Block, Figure, Paragraph, Plot, Section
+from medpodium.reports.model.results import CASE_MEAN, Panel, TaskResults, case_places, slug
+from medpodium.reports.model.tables import status_title
+from medpodium.scoring.table import EMPTY_REFERENCE, OK
+
+
+def raw_data(task: TaskResults, prefix: str = "", *, every: bool = True) -> Section:
+    """Return the figures of the values per case: the mean over structures first, then each structure folded.
+
+    Parameters
+    ----------
+    every : bool
+        Draw the figures of each structure by itself too.
+    """
+    overall = [_panel_section(task, panel, folded=False) for panel in task.overall]
+    rest = [panel for panel in task.panels if panel not in task.overall]
+    single = [_panel_section(task, panel, folded=True) for panel in rest] if every else []
+    note = Paragraph("The same figures for each structure by itself are drawn with --figures all.", "note")
+    blocks = (note,) if rest and not every else ()
+    return Section(f"raw-{slug(task.name)}", f"{prefix}Scores case by case", blocks, (*overall, *single))
+
+
+def _panel_section(task: TaskResults, panel: Panel, *, folded: bool) -> Section:
+    values = task.matrix(panel)
+    key = f"{slug(task.name)}-{panel.id}"
+    blocks: list[Block] = [_dot_box(task, panel, values, key)]
+    if len(task.order) > 1 and len(values) > 1:
+        places = task.places(panel)
+        blocks += [_podium(task, panel, values, key), _heatmap(task, panel, places, key)]
+        if panel.structure == CASE_MEAN or not folded:
+            blocks.append(_difficulty(panel, values, key))
+    return Section(f"panel-{key}", panel.title, tuple(blocks), folded=folded)
+
+
+def _dot_box(task: TaskResults, panel: Panel, values: pd.DataFrame, key: str) -> Figure:
+    many = "one dot per case" if len(values) > 1 else "one case"
+    return Figure(
+        f"dots-{key}",
+        f"Dot-and-box plot, {panel.title}",
+        f"Submissions in the order of the ranking, best on top; {many}, box from the first to the third quartile with "
+        f"the median, whiskers to the last value within 1.5 box lengths, diamond at the mean. "
+        f"{panel.better.capitalize()} values are better; {len(values):,} cases.",
+        f"Distribution of {panel.title} over {len(values)} cases for {len(task.order)} submissions, in ranking order.",
+        Plot(
+            raw.dot_box,
+            {"values": values, "order": task.order, "look": task.look, "axis": panel.axis, "bounds": panel.bounds},
+        ),
+        values.reset_index(),
+    )
+
+
+def _podium(task: TaskResults, panel: Panel, values: pd.DataFrame, key: str) -> Figure:
+    places = case_places(values, panel.better, "random")
+    shown = min(len(task.order), raw.PODIUMS)
+    some = f"the first {shown} submissions of the ranking; " if shown < len(task.order) else ""
+    return Figure(
+        f"podium-{key}",
+        f"Podium plot, {panel.title}",
+        f"Above: each podium collects the cases in which a submission took that place, one column per submission "
+        f"({some}ties broken at random with a fixed seed); thin lines join the results of one case. "
+        "Below: share of cases "
+        "in which each submission took each place.",
+        f"Podium plot of {panel.title}: places within each case for {shown} submissions.",
+        Plot(
+            raw.podium,
+            {"ranks": places, "values": values, "order": task.order, "look": task.look, "axis": panel.axis},
+        ),
+        places.astype(int).reset_index(),
+    )
+
+
+def place_counts(places: pd.DataFrame, submissions: int) -> pd.DataFrame:
+    """Return how often each submission (row) took each place (column 1, 2, ...) within a case."""
+    highest = max(submissions, int(places.to_numpy().max(initial=1)))
+    found = {name: np.bincount(places[name].astype(int), minlength=highest + 1)[1:] for name in places.columns}
+    counts = pd.DataFrame.from_dict(found, orient="index", columns=range(1, highest + 1))
+    return counts.loc[:, : max(submissions, int(places.to_numpy().max(initial=1)))]
+
+
+def _heatmap(task: TaskResults, panel: Panel, places: pd.DataFrame, key: str) -> Figure:
+    counts = place_counts(places, len(task.order))
+    long = counts.rename_axis("submission").reset_index().melt("submission", var_name="place", value_name="cases")
+    return Figure(
+        f"places-{key}",
+        f"Ranking heatmap, {panel.title}",
+        "Number of cases in which each submission took each place; tied submissions share the lowest place. Without a "
+        "value a submission takes the place after the last one.",
+        f"Table of colours: how often each of {len(task.order)} submissions took each place for {panel.title}.",
+        Plot(raw.ranking_heatmap, {"counts": counts, "order": task.order}),
+        long[long["cases"] > 0].reset_index(drop=True),
+    )
+
+
+def _difficulty(panel: Panel, values: pd.DataFrame, key: str) -> Figure:
+    filled = values.dropna(how="all")
+    summary = pd.DataFrame(
+        {
+            "case": filled.index,
+            "q25": filled.quantile(0.25, axis=1).to_numpy(),
+            "median": filled.median(axis=1).to_numpy(),
+            "q75": filled.quantile(0.75, axis=1).to_numpy(),
+            "best": (filled.max(axis=1) if panel.better == "higher" else filled.min(axis=1)).to_numpy(),
+        }
+    )
+    summary = summary.sort_values(["median", "case"], ascending=[panel.better == "higher", True], ignore_index=True)
+    return Figure(
+        f"difficulty-{key}",
+        f"Case difficulty, {panel.title}",
+        "Each case's median, middle half and best value over all submissions; cases sorted from the hardest (worst "
+        "median) to the easiest.",
+        f"Curve of {panel.title} over {len(summary)} cases from hardest to easiest.",
+        Plot(raw.case_difficulty, {"summary": summary, "axis": panel.axis}),
+        summary,
+    )
+
+
+def failures(task: TaskResults) -> Figure | None:
+    """Return the panel of scores that are missing, failed, skipped or penalised, or ``None`` when there is none.
+
+    A case without the structure is no failure of anybody: it is counted in the table only.
+    """
+    counts = task.statuses
+    other = counts[[name for name in counts.columns if name not in (OK, EMPTY_REFERENCE)]]
+    if not other.to_numpy().sum():
+        return None
+    shown = other.rename(columns={name: status_title(str(name)) for name in other.columns})
+    return Figure(
+        f"failures-{slug(task.name)}",
+        f"Missing, failed, skipped and penalised scores, {task.title}",
+        "Number of scores per submission that do not come from a computed value, by reason; scores whose reference is "
+        "empty are in the table only.",
+        f"Bars: number of missing, failed, skipped or penalised scores of {len(shown)} submissions.",
+        Plot(raw.failures, {"counts": shown, "order": task.order}),
+        shown.rename_axis("submission").reset_index(),
+    )

@@ -1,0 +1,391 @@
+"""What a report tells: the scores of one challenge, arranged per task, with their ranking and evidence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medpodium.challenges.findings import Code, Finding, UsageError
+from medpodium.challenges.schema.definition import Challenge
+from medpodium.challenges.schema.metrics import MetricSpec
+from medpodium.reports.figures.palette import Look, look
+from medpodium.scoring import table
+
+
+class ReportCode(Code):
+    """What can be wrong when a report is made or verified."""
+
+    NO_TASK = "report-no-task"
+    UNKNOWN_FORMAT = "report-unknown-format"
+    EVIDENCE_MISSING = "report-evidence-missing"
+    FILE_MISSING = "report-file-missing"
+    FILE_CHANGED = "report-file-changed"
+    NUMBER_DIFFERS = "report-number-differs"
+    NO_MANIFEST = "report-no-manifest"
+    CANNOT_RANK = "report-cannot-rank"
+
+
+CASE_MEAN = "(mean)"
+"""Structure that stands for the mean over the structures of a case, as in the evidence tables."""
+
+
+ABSENT = "absent from the table"
+"""Stands beside the statuses of scores: there is no row."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One (structure, metric) pair of a task: the unit of every raw-data figure."""
+
+    structure: str
+    metric: str
+    title: str
+    axis: str
+    better: str
+    bounds: tuple[float, float] | None
+
+    @property
+    def id(self) -> str:
+        """Name for files and anchors."""
+        return slug(f"{self.structure}-{self.metric}" if self.structure else self.metric)
+
+
+def natural_order(text: str) -> tuple[object, ...]:
+    """Return a key that sorts numbers inside names by their value."""
+    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", text) if part)
+
+
+def slug(text: str) -> str:
+    """Return lower-case letters, digits and dashes; anything else becomes a dash."""
+    kept = "".join(char if char.isascii() and char.isalnum() else "-" for char in text.lower())
+    return "-".join(filter(None, kept.split("-"))) or "x"
+
+
+@dataclass(frozen=True)
+class TaskResults:
+    """Everything about one task.
+
+    Parameters
+    ----------
+    name : str
+        Task in the challenge file.
+    scores : pandas.DataFrame
+        The task's rows of the score table.
+    leaderboard : pandas.DataFrame
+        ``rank, submission`` and one column per reduction step, best first.
+    evidence : mapping of str to pandas.DataFrame
+        Evidence tables of this task by name (:mod:`medpodium.scoring.evidence.collect`).
+    recipe : str
+        Name of the recipe the leaderboard was made with.
+    """
+
+    name: str
+    challenge: Challenge
+    scores: pd.DataFrame
+    leaderboard: pd.DataFrame
+    recipe: str
+    evidence: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def task(self) -> Any:
+        """The task's definition."""
+        return self.challenge.tasks[self.name]
+
+    @property
+    def title(self) -> str:
+        """Name as printed."""
+        return str(self.task.title or self.name)
+
+    @cached_property
+    def order(self) -> list[str]:
+        """Submissions, best first; equal ranks in alphabetical order."""
+        return [str(name) for name in self.leaderboard["submission"]]
+
+    @property
+    def ranks(self) -> pd.Series:
+        """Rank by submission."""
+        return self.leaderboard.set_index("submission")["rank"]
+
+    @cached_property
+    def look(self) -> Look:
+        """Colours of the submissions."""
+        return look(self.order)
+
+    @cached_property
+    def groups(self) -> list[str]:
+        """Group columns whose levels are worth comparing: at least two, with two cases or more on average.
+
+        Values of whole test sets have no cases; there, two levels are enough.
+        """
+        return [name for name, levels in self._levels.items() if levels > 1 and not self._too_fine(levels)]
+
+    @cached_property
+    def fine_groups(self) -> dict[str, int]:
+        """Number of levels of each group column that nearly tells the cases apart, such as an identifier."""
+        return {name: levels for name, levels in self._levels.items() if levels > 1 and self._too_fine(levels)}
+
+    @cached_property
+    def _levels(self) -> dict[str, int]:
+        return {
+            name: int(self.scores.loc[self.scores[name] != "", name].nunique())
+            for name in table.group_columns(self.scores)
+        }
+
+    def _too_fine(self, levels: int) -> bool:
+        return bool(self.cases) and 2 * levels > len(self.cases)
+
+    def levels(self, group: str) -> list[str]:
+        """Return the levels of a group that occur, as the challenge lists them, others after these by name."""
+        declared = self.challenge.groups.get(group)
+        listed = list(declared.levels or ()) if declared is not None else []
+        found = {str(level) for level in self.scores[group].unique() if level != ""}
+        return [level for level in listed if level in found] + sorted(found - set(listed), key=natural_order)
+
+    def group_title(self, group: str) -> str:
+        """Return a group column's printed name."""
+        declared = self.challenge.groups.get(group)
+        return str((declared.title if declared is not None else None) or group).replace("_", " ")
+
+    def smallest_group(self, group: str) -> int:
+        """Return the number of cases below which a level is too small to conclude from, at least two."""
+        declared = self.challenge.groups.get(group)
+        return max(2, declared.minimum_size if declared is not None else 1)
+
+    @cached_property
+    def case_groups(self) -> pd.DataFrame:
+        """Group columns by case."""
+        rows = self.scores[self.scores["case"] != ""].drop_duplicates("case")
+        return rows.set_index("case")[table.group_columns(self.scores)]
+
+    @cached_property
+    def statuses(self) -> pd.DataFrame:
+        """Number of scores by submission (leaderboard order) and status, ``ok`` first.
+
+        A score that others have and a submission has no row of counts as :data:`ABSENT`.
+        """
+        counts = self.scores.groupby(["submission", "status"]).size().unstack(fill_value=0)
+        counts = counts.reindex(self.order, fill_value=0)
+        keys = ["case", "structure", "metric", *table.group_columns(self.scores)]
+        key = self.scores.groupby(keys, sort=False).ngroup()
+        asked = key[~self.scores["status"].isin((table.EMPTY_REFERENCE, table.SKIPPED))].unique()
+        there = self.scores[key.isin(asked)].groupby("submission").size()
+        absent = len(asked) - there.reindex(self.order, fill_value=0)
+        if absent.any():
+            counts[ABSENT] = absent
+        first = [name for name in table.STATUSES if name in counts.columns]
+        return counts[first + sorted(name for name in counts.columns if name not in first)]
+
+    @cached_property
+    def cases(self) -> list[str]:
+        """Cases of the task."""
+        return sorted(case for case in self.scores["case"].unique() if case)
+
+    def metric(self, name: str) -> MetricSpec:
+        """Return a metric's definition."""
+        spec: MetricSpec = self.task.metrics[name]
+        return spec
+
+    def metric_name(self, name: str) -> str:
+        """Return a metric's printed name; metrics of one name are told apart by their keys."""
+        shown = str(self.metric(name).name)
+        same = [key for key, spec in self.task.metrics.items() if spec.name == shown]
+        return shown if len(same) == 1 else f"{shown} ({name})"
+
+    @cached_property
+    def panels(self) -> list[Panel]:
+        """Every (structure, metric) with at least one value per case, in the order of the challenge file."""
+        rows = self.scores[self.scores["case"] != ""]
+        present = {tuple(pair) for pair in rows[["structure", "metric"]].drop_duplicates().to_numpy()}
+        return [
+            self._panel(structure, name)
+            for name in self.task.metrics
+            for structure in self._structures(name)
+            if (structure, name) in present
+        ]
+
+    @cached_property
+    def pooled(self) -> list[Panel]:
+        """Every (structure, metric) that has values per set of cases only."""
+        rows = self.scores[self.scores["case"] == ""]
+        present = [tuple(pair) for pair in rows[["structure", "metric"]].drop_duplicates().to_numpy()]
+        known = {(panel.structure, panel.metric) for panel in self.panels}
+        return [self._panel(*pair) for pair in present if pair not in known and pair[1] in self.task.metrics]
+
+    def _structures(self, metric: str) -> list[str]:
+        declared = list(getattr(self.task, "structures", None) or {})
+        found = list(self.scores.loc[self.scores["metric"] == metric, "structure"].unique())
+        return [name for name in declared if name in found] + [name for name in found if name not in declared]
+
+    def structure_title(self, name: str) -> str:
+        """Return a structure's printed name."""
+        item = (getattr(self.task, "structures", None) or {}).get(name)
+        return str((item.title if item is not None else None) or name)
+
+    def _panel(self, structure: str, name: str) -> Panel:
+        spec = self.metric(name)
+        metric = self.metric_name(name)
+        axis = f"{metric} ({spec.unit_name})" if spec.unit_name else metric
+        shown = self.structure_title(structure)
+        title = metric if shown.lower() in metric.lower() else f"{shown}, {metric}"
+        ends = [end for end in (spec.info.best, spec.info.worst) if end is not None]
+        bounds = (min(ends), max(ends)) if len(ends) == 2 else None
+        return Panel(structure, name, title, axis, spec.better, bounds)
+
+    def matrix(self, panel: Panel) -> pd.DataFrame:
+        """Return the values of a panel as cases x submissions, best submission first; NaN where there is none."""
+        if panel.structure == CASE_MEAN:
+            return self._case_means(panel)
+        return self._matrices[panel.structure, panel.metric]
+
+    @cached_property
+    def _matrices(self) -> dict[tuple[str, str], pd.DataFrame]:
+        rows = self.scores[(self.scores["case"] != "") & (self.scores["status"] != table.SKIPPED)]
+        found = {}
+        for (structure, metric), part in rows.groupby(["structure", "metric"], sort=False):
+            values = part.pivot(index="case", columns="submission", values="value")
+            found[str(structure), str(metric)] = values.reindex(columns=self.order).sort_index().dropna(how="all")
+        return found
+
+    @cached_property
+    def overall(self) -> list[Panel]:
+        """One panel per metric: its only structure, or the mean over the structures of a case."""
+        found = []
+        for name in dict.fromkeys(panel.metric for panel in self.panels):
+            mine = [panel for panel in self.panels if panel.metric == name]
+            if len(mine) == 1:
+                found += mine
+            else:
+                title = f"{self.metric_name(name)}, mean over structures"
+                found.append(replace(mine[0], structure=CASE_MEAN, title=title))
+        return found
+
+    def _case_means(self, panel: Panel) -> pd.DataFrame:
+        """Return the mean over the structures of a case; NaN where a submission lacks one that another has."""
+        parts = [self.matrix(one) for one in self.panels if one.metric == panel.metric]
+        cases = sorted(set().union(*(part.index for part in parts)))
+        cells = np.stack([part.reindex(cases).to_numpy(float) for part in parts])
+        asked = np.isfinite(cells).any(axis=2, keepdims=True)
+        some = asked.sum(axis=0)
+        with np.errstate(invalid="ignore"):
+            means = np.where(asked, cells, 0.0).sum(axis=0) / np.where(some > 0, some, np.nan)
+        return pd.DataFrame(means, index=pd.Index(cases, name="case"), columns=self.order)
+
+    def table(self, name: str, panel: Panel | None = None) -> pd.DataFrame:
+        """Return an evidence table of this task, or of one panel of it; empty when there is none."""
+        found = self.evidence.get(name, pd.DataFrame())
+        if panel is None or found.empty:
+            return found
+        return found[(found["metric"] == panel.metric) & (found["structure"] == panel.structure)]
+
+    def places(self, panel: Panel, ties: str = "min") -> pd.DataFrame:
+        """Return the place of each submission within each case, cases x submissions.
+
+        A submission without a value takes the place after the last one assigned (as challengeR does).
+
+        Parameters
+        ----------
+        ties : {"min", "random"}
+            ``random`` breaks ties with a fixed seed, for plots that need one submission per place.
+        """
+        values = self.matrix(panel)
+        return case_places(values, panel.better, ties)
+
+
+def case_places(values: pd.DataFrame, better: str, ties: str = "min") -> pd.DataFrame:
+    """Rank the submissions (columns) within each case (row); see :meth:`TaskResults.places`."""
+    if ties == "random":
+        shuffled = np.random.default_rng(38).permutation(values.shape[1])
+        ranks = values.iloc[:, shuffled].rank(axis=1, method="first", ascending=better == "lower", na_option="bottom")
+        return ranks[values.columns]
+    ranks = values.rank(axis=1, method="min", ascending=better == "lower", na_option="keep")
+    after = ranks.max(axis=1).fillna(0) + 1
+    filled: pd.DataFrame = ranks.apply(lambda column: column.fillna(after))
+    return filled
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything a report is made from.
+
+    Parameters
+    ----------
+    challenge : Challenge
+        The rules.
+    tasks : sequence of TaskResults
+        One per ranked task, in file order.
+    scores : pandas.DataFrame
+        The whole score table.
+    bootstrap, seed : int
+        Resamples and seed of every resampling.
+    findings : sequence of Finding
+        What was odd about the scores.
+    resources, curves : pandas.DataFrame, optional
+        Resource table of a campaign, and memory over time of its runs.
+    consensus : pandas.DataFrame
+        Consensus over tasks (evidence table ``consensus``).
+    evidence : mapping of str to pandas.DataFrame
+        Every evidence table, all tasks together.
+    names : mapping of str to str
+        Printed name by real name of a submission; empty unless anonymous. Never written anywhere.
+    """
+
+    challenge: Challenge
+    tasks: Sequence[TaskResults]
+    scores: pd.DataFrame
+    bootstrap: int
+    seed: int
+    findings: Sequence[Finding] = ()
+    resources: pd.DataFrame | None = None
+    anonymous: bool = False
+    consensus: pd.DataFrame = field(default_factory=pd.DataFrame)
+    curves: pd.DataFrame | None = None
+    evidence: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def submissions(self) -> list[str]:
+        """Every submission, in the order of the first task's leaderboard."""
+        return list(dict.fromkeys(name for task in self.tasks for name in task.order))
+
+
+def ranked_tasks(challenge: Challenge, scores: pd.DataFrame) -> list[str]:
+    """Return the tasks that have scores and a ranking, in file order.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    present = set(scores["task"].unique())
+    found = [name for name in challenge.tasks if name in present and name in challenge.ranking]
+    if not found:
+        listed = ", ".join(sorted(map(str, present)))
+        raise UsageError(
+            Finding(
+                ReportCode.NO_TASK,
+                challenge.reference,
+                f"no task of the challenge is both scored and ranked; the table has: {listed}",
+                f"name the tasks in the score table as the challenge does: {', '.join(challenge.tasks)}",
+            )
+        )
+    return found
+
+
+def anonymise(scores: pd.DataFrame, order: Sequence[str]) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Replace submission names by ``Team 01``, ``Team 02``, ... in the order given.
+
+    Returns
+    -------
+    (scores, names)
+        The table with new names, and new name by old name.
+    """
+    digits = max(2, len(str(len(order))))
+    names = {name: f"Team {at:0{digits}d}" for at, name in enumerate(order, 1)}
+    return scores.assign(submission=scores["submission"].map(names)), names

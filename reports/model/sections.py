@@ -1,0 +1,206 @@
+"""Assemble the document: which sections, tables and figures a set of results supports, in the order they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from medpodium.challenges.describe import fact_text
+from medpodium.reports.figures.layout import records
+from medpodium.reports.figures.palette import look
+from medpodium.reports.model import bias, gallery, illustrate_groups, tables, text
+from medpodium.reports.model.document import Block, Column, Document, Items, Paragraph, Place, Section, Table
+from medpodium.reports.model.gallery import Gallery
+from medpodium.reports.model.illustrate_raw import failures, raw_data
+from medpodium.reports.model.illustrate_stability import stability_section
+from medpodium.reports.model.results import Results, TaskResults, slug
+
+
+def assemble(
+    results: Results, title: str | None = None, galleries: Mapping[str, Gallery] | None = None, *, every: bool = True
+) -> Document:
+    """Return the report of a set of results.
+
+    Parameters
+    ----------
+    galleries : mapping of str to Gallery, optional
+        Pictures by task.
+    every : bool
+        Draw the figures of each structure by itself too.
+    """
+    challenge = results.challenge
+    several = len(results.tasks) > 1
+    sections = [_ranking(results)]
+    for task in results.tasks:
+        sections += [part for part in _task_sections(task, several, every) if part]
+    sections.append(illustrate_groups.across_tasks(results, results.consensus))
+    sections.append(illustrate_groups.memory_section(results))
+    sections += [_gallery(task, pictures) for task in results.tasks if (pictures := (galleries or {}).get(task.name))]
+    sections += [_methods(results), _reliability(results)]
+    return Document(
+        title or challenge.title,
+        _subtitle(results),
+        _facts(results),
+        tuple(section for section in sections if section),
+        podium=_podium(results),
+        colours=colours(results),
+    )
+
+
+def leaderboards(results: Results, title: str | None = None) -> Document:
+    """Return the rankings alone: the front page of a leaderboard site."""
+    scores = tuple(
+        Section(
+            f"scores-{slug(task.name)}",
+            f"Scores, {task.title}",
+            tuple(table for name in task.task.metrics if (table := tables.per_structure(task, name))),
+        )
+        for task in results.tasks
+    )
+    return Document(
+        title or results.challenge.title,
+        _subtitle(results),
+        _facts(results),
+        tuple(section for section in (_ranking(results), *scores) if section),
+        podium=_podium(results),
+        colours=colours(results),
+    )
+
+
+def _gallery(task: TaskResults, pictures: Gallery) -> Section:
+    made = gallery.section(task, pictures)
+    words = (
+        "Contours: reference light blue, prediction orange; axial slice with the largest "
+        "disagreement, patient's right on "
+        "the left, front on top."
+    )
+    if pictures.left_out:
+        words += f" {text.count(pictures.left_out, 'picture')} left out to keep the report readable."
+    return replace(made, blocks=(Paragraph(words, "note"),)) if made else made
+
+
+def colours(results: Results) -> dict[str, str]:
+    """Return the colour of every submission."""
+    return dict(look(results.submissions).colours)
+
+
+def _subtitle(results: Results) -> str:
+    summary = results.challenge.summary.strip()
+    return summary or f"Results of {results.challenge.title}"
+
+
+def _facts(results: Results) -> tuple[tuple[str, str], ...]:
+    challenge = results.challenge
+    cases = {case for task in results.tasks for case in task.cases}
+    facts = [("Challenge", f"{challenge.name}, edition {challenge.edition}")]
+    if challenge.variant != "corrected":
+        facts.append(("Scoring variant", challenge.variant))
+    facts.append(("Submissions", str(len(results.submissions))))
+    if cases:
+        facts.append(("Test cases", f"{len(cases):,}"))
+    facts.append(("Scores", f"{sum(len(task.scores) for task in results.tasks):,}"))
+    facts.append(("Definition", challenge.digest[:12]))
+    return tuple(facts)
+
+
+def _podium(results: Results) -> tuple[Place, ...]:
+    if len(results.tasks) != 1:
+        return ()
+    task = results.tasks[0]
+    board = task.leaderboard.dropna(subset=["rank"])
+    if len(board) < 2:
+        return ()
+    shared = board["rank"].value_counts()
+    return tuple(
+        Place(row.rank, int(shared[row.rank]), str(row.submission), text.place_words(task, str(row.submission)))
+        for row in records(board.head(3))
+    )
+
+
+def _ranking(results: Results) -> Section:
+    blocks: list[Block] = []
+    for task in results.tasks:
+        blocks.append(Paragraph(text.headline(task), "lead"))
+        blocks.append(tables.leaderboard(task))
+    return Section("ranking", "Ranking", tuple(blocks))
+
+
+def _task_sections(task: TaskResults, several: bool, every: bool) -> list[Section]:
+    prefix = f"{task.title}: " if several else ""
+    per_structure = tuple(table for name in task.task.metrics if (table := tables.per_structure(task, name)))
+    whole = tables.pooled(task)
+    per_structure += (whole,) if whole is not None else ()
+    return [
+        Section(f"scores-{slug(task.name)}", f"{prefix}Scores", per_structure),
+        stability_section(task, prefix, every=every),
+        raw_data(task, prefix, every=every),
+        illustrate_groups.structures(task, prefix),
+        illustrate_groups.subgroup_sections(task, prefix),
+        illustrate_groups.cost_section(task, prefix),
+        illustrate_groups.transfer_section(task, prefix),
+    ]
+
+
+def _methods(results: Results) -> Section:
+    parts = []
+    for task in results.tasks:
+        name, recipe = results.challenge.recipe_for(task.name, task.recipe)
+        blocks: list[Block] = [Paragraph(words) for words in text.methods_paragraphs(results, task)]
+        blocks.append(Paragraph("Metrics and their definitions:"))
+        blocks.append(Items(tuple(text.metric_sentence(key, spec) for key, spec in task.task.metrics.items())))
+        blocks.append(Paragraph("Empty masks and missing predictions:"))
+        blocks.append(Items(tuple(text.policy_sentences(task))))
+        title = f" ({recipe.title})" if recipe.title else ""
+        blocks.append(Paragraph(f"The ranking follows the recipe {name}{title}:"))
+        blocks.append(Items(tuple(text.recipe_items(recipe)), ordered=True))
+        parts.append(Section(f"methods-{slug(task.name)}", task.title, tuple(blocks)))
+    if len(parts) == 1:
+        return Section("methods", "Methods", parts[0].blocks)
+    return Section("methods", "Methods", sections=tuple(parts))
+
+
+def _reliability(results: Results) -> Section:
+    blocks: list[Block] = []
+    for task in results.tasks:
+        blocks.append(Paragraph(text.skips_and_penalties(task)))
+        if list(task.statuses.columns) != ["ok"]:
+            blocks.append(tables.penalties(task))
+        panel = failures(task)
+        if panel is not None:
+            blocks.append(panel)
+    parts = [Section("missing", "Missing, skipped and penalised scores", tuple(blocks))]
+    if results.findings:
+        rows = tuple(
+            (str(item.severity), str(item.code), item.where, item.cause, item.fix) for item in results.findings
+        )
+        columns = tuple(map(Column, ("Severity", "Code", "Where", "Cause", "Fix")))
+        parts.append(
+            Section("findings", "Findings", (Table("findings", "What was odd about the scores", columns, rows),))
+        )
+    parts.append(_unconfirmed(results))
+    challenge = results.challenge
+    if challenge.known_defects or challenge.warnings:
+        parts.append(
+            Section("defects", "Known defects and warnings", (Items((*challenge.known_defects, *challenge.warnings)),))
+        )
+    parts.append(Section("bias", "BIAS checklist", (bias.checklist(results),), folded=True))
+    if challenge.sources:
+        shown = tuple(", ".join(filter(None, (item.title, item.url, item.note))) for item in challenge.sources)
+        parts.append(Section("sources", "Sources", (Items(shown),), folded=True))
+    return Section("reliability", "What this report rests on", sections=tuple(parts))
+
+
+def _unconfirmed(results: Results) -> Section:
+    facts = results.challenge.unconfirmed_list()
+    if not facts:
+        return Section(
+            "unconfirmed",
+            "Unconfirmed facts",
+            (Paragraph("The challenge file marks no fact as unconfirmed."),),
+        )
+    rows = tuple((path, fact_text(value), why) for path, value, why in facts)
+    columns = (Column("Field"), Column("Value"), Column("Why it is unconfirmed"))
+    table = Table("unconfirmed", "Facts without a primary source", columns, rows)
+    verb = "has" if len(facts) == 1 else "have"
+    words = f"{text.count(len(facts), 'fact')} of the challenge file {verb} no primary source."
+    return Section("unconfirmed", "Unconfirmed facts", (Paragraph(words), table), folded=len(facts) > 8)

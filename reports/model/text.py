@@ -1,0 +1,275 @@
+"""Sentences of a report, generated from the challenge file and the evidence; none claims what the data do not show."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pandas as pd
+
+from medpodium.challenges.describe import metric_parameters
+from medpodium.challenges.schema.definition import ClassificationTask, SegmentationTask
+from medpodium.challenges.schema.metrics import EmptyPolicy, MetricSpec, Outcome
+from medpodium.challenges.schema.steps import Common, Quantile, Rank, Recipe, Reduce, Select, Step, Test, Threshold
+from medpodium.reports.model.results import Results, TaskResults
+
+_TIES = {
+    "min": "equal values share the lowest of their ranks",
+    "max": "equal values share the highest of their ranks",
+    "average": "equal values share the mean of their ranks",
+    "first": "equal values are ranked in alphabetical order of submission",
+    "dense": "equal values share a rank and no rank is left out",
+}
+_MISSING_RANK = {
+    "worst": "a missing value ranks behind every other",
+    "after-last": "a missing value takes the rank after the last one assigned",
+    "skip": "a missing value gets no rank",
+}
+_ADJUST = {
+    "none": "without adjustment for multiple testing",
+    "holm": "Holm's adjustment",
+    "hochberg": "Hochberg's adjustment",
+    "hommel": "Hommel's adjustment",
+    "bonferroni": "Bonferroni's adjustment",
+    "BH": "the Benjamini-Hochberg adjustment",
+    "BY": "the Benjamini-Yekutieli adjustment",
+}
+
+
+def listed(items: list[str], most: int | None = None) -> str:
+    """Join items as in a sentence: ``a``, ``a and b``, ``a, b and c``; a long list ends with how many more."""
+    if most is not None and len(items) > most:
+        return f"{', '.join(items[:most])} and {len(items) - most} more"
+    return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """Return a number with its noun in the right form."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def outcome(value: Outcome | Literal["compute"]) -> str:
+    """Return what a score becomes, in words."""
+    if value == "skip":
+        return "is left out"
+    if value == "compute":
+        return "is computed as it stands"
+    if value in ("worst", "best"):
+        return f"gets the {value} value"
+    return f"gets {value:g}" if isinstance(value, float) else f"gets {value}"
+
+
+def metric_sentence(name: str, spec: MetricSpec) -> str:
+    """Return one sentence that says what a metric is, with its definition and parameters."""
+    parameters = metric_parameters(spec)
+    unit = f", in {spec.unit_name}" if spec.unit_name else ""
+    better = "higher" if spec.better == "higher" else "lower"
+    details = f" ({parameters})" if parameters else ""
+    return f"{spec.name} ({name}): {spec.info.formula}{details}{unit}; {better} values are better."
+
+
+def policy_sentences(task: TaskResults) -> list[str]:
+    """Return what happens to empty masks and missing or failed predictions, one sentence per distinct policy."""
+    definition = task.task
+    found: dict[str, list[str]] = {}
+    for name, spec in definition.metrics.items():
+        parts = []
+        if isinstance(definition, SegmentationTask) and spec.info.scope == "structure":
+            parts.append(_empty(definition.empty_policy(spec)))
+        missing = f"a case without a prediction {outcome(spec.missing)}"
+        if spec.failed is not None and spec.failed != spec.missing:
+            missing += f" and a failed run {outcome(spec.failed)}"
+        parts.append(missing)
+        found.setdefault("; ".join(parts), []).append(task.metric_name(name))
+    return [f"{listed(names)}: {rule}." for rule, names in found.items()]
+
+
+def _empty(policy: EmptyPolicy) -> str:
+    return (
+        f"with reference and prediction both empty the score {outcome(policy.both)}, "
+        f"with only the reference empty it {outcome(policy.reference)}, "
+        f"with only the prediction empty it {outcome(policy.prediction)}"
+    )
+
+
+def step_words(step: Step) -> str:
+    """Return one recipe step in words."""
+    if isinstance(step, Select):
+        return "keep only " + listed([f"{dim} {listed(list(names), 6)}" for dim, names in step.keep.items()])
+    if isinstance(step, Common):
+        return f"keep only the {listed([_many(dim) for dim in step.over])} for which every submission has a value"
+    if isinstance(step, Threshold):
+        names = listed(list(step.metric))
+        if step.good_enough is not None:
+            return f"count every {names} better than {step.good_enough:g} as {step.good_enough:g}"
+        return f"let every {names} within {step.tolerance:g} of the best equal the best"
+    if isinstance(step, Rank):
+        within = f" within each {listed(list(step.within))}" if step.within else ""
+        missing = f"; {_MISSING_RANK[step.missing]}" if isinstance(step.missing, str) else ""
+        if isinstance(step.missing, float):
+            missing = f"; a missing value counts as rank {step.missing:g}"
+        tolerance = f"; values within {step.tolerance:g} tie" if step.tolerance else ""
+        return f"rank the submissions{within} ({_TIES[step.ties]}{tolerance}{missing})"
+    over = listed([_many(dim) for dim in step.over])
+    if isinstance(step, Test):
+        return (
+            f"compare all pairs of submissions with one-sided paired Wilcoxon signed-rank tests over the {over} "
+            f"({_ADJUST[step.adjust]}, significance level {step.alpha:g}) and take the share of the others beaten"
+        )
+    return _reduction(step, over)
+
+
+def _reduction(step: Reduce | Quantile, over: str) -> str:
+    if isinstance(step, Quantile):
+        what = f"the {100 * step.q:g} % quantile"
+    else:
+        what = {
+            "mean": "the mean",
+            "median": "the median",
+            "min": "the smallest",
+            "max": "the largest",
+            "sum": "the sum",
+        }[step.step]
+    text = f"take {what} over the {over}"
+    if isinstance(step, Reduce):
+        if step.weights:
+            text += " with weights " + listed([f"{name} {weight:g}" for name, weight in step.weights.items()])
+        if step.groups:
+            text += " within " + listed([f"{name} ({listed(list(items), 4)})" for name, items in step.groups.items()])
+    if step.by:
+        text += f", separately for each {step.by.replace('_', ' ')}"
+    if step.missing == "skip":
+        text += ", leaving missing values out"
+    elif isinstance(step.missing, float):
+        text += f", counting missing values as {step.missing:g}"
+    return text
+
+
+def _many(dim: str) -> str:
+    return {"case": "cases", "structure": "structures", "metric": "metrics"}.get(dim, dim.replace("_", " ") + " values")
+
+
+def recipe_items(recipe: Recipe) -> list[str]:
+    """Return the steps of a recipe in words, in order."""
+    return [f"{words[0].upper()}{words[1:]}." for words in map(step_words, recipe.steps)]
+
+
+def methods_paragraphs(results: Results, task: TaskResults) -> list[str]:
+    """Return the methods section of one task: data, metrics, ranking, statistics."""
+    challenge = results.challenge
+    structures = [task.structure_title(name) for name in getattr(task.task, "structures", None) or {}]
+    data = f"{count(len(task.order), 'submission')} to {task.title} "
+    data += f"of {challenge.title} (edition {challenge.edition}) were scored"
+    data += f" on {count(len(task.cases), 'test case')}" if task.cases else " on pooled test data"
+    if isinstance(task.task, ClassificationTask):
+        data += f", each of one of the classes {listed(task.task.classes)}"
+    elif structures:
+        data += f" for {count(len(structures), 'structure')} ({listed(structures, 20)})"
+    paragraphs = [data + "."]
+    return [paragraphs[0], *statistics_sentences(results, task)]
+
+
+def statistics_sentences(results: Results, task: TaskResults) -> list[str]:
+    """Return what was computed beyond the ranking; only what is really there is named."""
+    said = []
+    level = f"{100 * float(task.facts['level']):g} %"
+    resamples = int(task.facts["bootstrap"])
+    if resamples:
+        said.append(
+            f"The ranking was repeated on {count(resamples, 'bootstrap resample')} of the cases (drawn "
+            "with replacement, the "
+            f"same for all submissions; a case drawn twice counts as two cases; seed {results.seed}), "
+            "and each repetition "
+            "was compared with the ranking on all cases by Kendall's tau-b."
+        )
+    construction = task.table("confidence_sets").get("construction", pd.Series(dtype=str)).unique()
+    if len(construction):
+        how = "case contributions" if construction[0] == "case-mean" else "the resampled values"
+        said.append(
+            f"Rank confidence sets hold for all submissions at once at level {level}; they come from "
+            "simultaneous intervals "
+            f"for all pairwise differences, based on {how} (Mogstad, Romano, Shaikh and Wilhelm 2024)."
+        )
+    pairs = task.table("significance")
+    if len(pairs):
+        adjust = str(pairs["adjust"].iloc[0])
+        said.append(
+            "Pairs of submissions were compared, per metric and structure, with one-sided Wilcoxon "
+            "signed-rank tests on "
+            "their common cases (normal approximation, continuity correction, zero differences "
+            f"dropped; {_ADJUST[adjust]} "
+            f"over all ordered pairs; significance level {float(task.facts['alpha']):g})."
+        )
+    if len(task.table("friedman")):
+        said.append(
+            "The Friedman test with Nemenyi's critical difference was computed on the cases that all submissions have."
+        )
+    return [" ".join(said)] if said else []
+
+
+def headline(task: TaskResults) -> str:
+    """Return the one sentence that sums the ranking up, no stronger than the evidence.
+
+    ``first`` is said of the rank only; *better* only where the rank confidence sets tell the first submission
+    from every other one.
+    """
+    board = task.leaderboard.dropna(subset=["rank"])
+    if board.empty:
+        return f"No submission to {task.title} could be ranked."
+    first = [str(name) for name in board.loc[board["rank"] == board["rank"].min(), "submission"]]
+    if len(task.order) == 1:
+        return f"{first[0]} is the only submission to {task.title}."
+    if len(first) > 1:
+        return f"{listed(first)} share the first rank of {task.title}."
+    sentence = f"{first[0]} ranks first of {len(task.order)} in {task.title}"
+    if "set_low" not in board:
+        return sentence + "; how certain this is was not computed."
+    rivals = [
+        str(name) for name in board.loc[(board["set_low"] <= 1) & (board["submission"] != first[0]), "submission"]
+    ]
+    level = f"{100 * float(task.facts['level']):g} %"
+    high = float(board.loc[board["submission"] == first[0], "set_high"].iloc[0])
+    if not rivals and high <= 1:
+        return f"{sentence}, and the data rule out every other submission as first (confidence level {level})."
+    if not rivals:
+        return f"{sentence}; its rank confidence set reaches to rank {high:g} (confidence level {level})."
+    verb = "is" if len(rivals) == 1 else "are"
+    return (
+        f"{sentence}, but the data do not rule out that {listed(rivals, 4)} {verb} as good or better "
+        f"(confidence level {level})."
+    )
+
+
+def place_words(task: TaskResults, submission: str) -> str:
+    """Return a short true statement about one submission for the podium card."""
+    row: Any = task.leaderboard.set_index("submission").loc[submission]
+    parts = []
+    if "set_low" in row.index and not pd.isna(row["set_low"]):
+        low, high = float(row["set_low"]), float(row["set_high"])
+        level = f"{100 * float(task.facts['level']):g} %"
+        parts.append(f"{level} rank confidence set: {low:g}" + (f" to {high:g}" if high > low else ""))
+    if "first" in row.index and not pd.isna(row["first"]):
+        parts.append(f"first in {percent(float(row['first']))} of resamples")
+    return "; ".join(parts)
+
+
+def percent(share: float) -> str:
+    """Return a share in per cent; "0 %" and "100 %" are said only when exact."""
+    shown = f"{100 * share:.0f} %"
+    if shown == "0 %" and share > 0:
+        return "under 1 %"
+    return "over 99 %" if shown == "100 %" and share < 1 else shown
+
+
+def skips_and_penalties(task: TaskResults) -> str:
+    """Return one sentence on how many scores are missing, skipped or set by a policy."""
+    counts = task.statuses
+    total = int(counts.to_numpy().sum())
+    other = counts.drop(columns=[name for name in ("ok",) if name in counts.columns])
+    number = int(other.to_numpy().sum())
+    if not number:
+        return f"All {total:,} scores of {task.title} have a value; none is missing, skipped or penalised."
+    parts = [f"{int(other[name].sum()):,} {name}" for name in other.columns if other[name].sum()]
+    return (
+        f"Of {total:,} scores of {task.title}, {number:,} did not come from a computed value: {listed(parts)}. "
+        "The table counts them per submission."
+    )

@@ -1,0 +1,188 @@
+"""Score a campaign: its own references, predictions, failures and measurements, through the one scoring engine."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medpodium.challenges.campaign import folder as campaigns
+from medpodium.challenges.campaign.folder import Campaign, Submission
+from medpodium.challenges.findings import Code, Finding, UsageError
+from medpodium.challenges.schema.definition import Challenge, ClassificationTask, TableTask, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from medpodium.scoring.kinds.segmentation.engine import Result
+    from medpodium.scoring.scheduling.scheduler import Scheduler
+
+
+class CampaignScoreCode(Code):
+    """Why a campaign cannot be scored."""
+
+    NO_REFERENCES = "campaign-without-references"
+    NO_SUBMISSIONS = "campaign-without-submissions"
+
+
+def score_campaign(root: Path, options: dict[str, Any]) -> tuple[Challenge, Result, Path]:
+    """Score every submission of a campaign.
+
+    Parameters
+    ----------
+    root : Path
+        The campaign folder.
+    options : dict
+        ``task``, ``out``, ``place`` (a scheduler); references and predictions are the campaign's own.
+
+    Returns
+    -------
+    (challenge, result, out)
+        The frozen definition, the scores of every submission on every case, and where to write them.
+    """
+    from medpodium.scoring.kinds.segmentation import engine
+
+    with campaigns.opened(root) as campaign:
+        named = options.get("task")
+        tasks = [engine.pick_task(campaign.challenge, named)] if named else answered_tasks(campaign)
+        result = merged([score(campaign, task, scheduler=options.get("place")) for task in tasks])
+        out = options.get("out") or campaign.scores_path
+        campaign.ledger.event("score", ", ".join(tasks), rows=len(result.scores), out=str(out))
+        return campaign.challenge, result, Path(out)
+
+
+def answered_tasks(campaign: Campaign) -> list[str]:
+    """Return the tasks that somebody has submitted to, in the definition's order.
+
+    Raises
+    ------
+    UsageError
+        If nobody has submitted anything.
+    """
+    containers = {one.task for one in campaign.submissions()}
+    tasks = []
+    for name, task in campaign.challenge.tasks.items():
+        known = campaign.challenge.containers
+        own = task.container or (next(iter(known)) if len(known) == 1 else None)
+        if own in containers and not isinstance(task, TableTask):
+            tasks.append(name)
+    if not tasks:
+        text, fix = "nobody has submitted anything", "add submissions with 'medpodium submit'"
+        raise UsageError(Finding(CampaignScoreCode.NO_SUBMISSIONS, str(campaign.root), text, fix))
+    return tasks
+
+
+def merged(results: list[Result]) -> Result:
+    """Return the results of several tasks as one table."""
+    import pandas as pd
+
+    from medpodium.scoring.kinds.segmentation.engine import Result
+
+    if len(results) == 1:
+        return results[0]
+    findings: dict[str, list[Finding]] = {}
+    for result in results:
+        for name, found in result.findings.items():
+            findings.setdefault(name, []).extend(found)
+    return Result(pd.concat([result.scores for result in results], ignore_index=True), findings)
+
+
+def score(campaign: Campaign, task_name: str, *, scheduler: Scheduler | None = None) -> Result:
+    """Score one task of a campaign; cases that were not run yet are missing."""
+    from medpodium.scoring.kinds.segmentation import engine
+
+    challenge = campaign.challenge
+    references = campaign.references_dir
+    predictions = campaign.predictions_dirs(task_name)
+    if references is None:
+        fix = "make the campaign with --references"
+        text = "the campaign has no references"
+        raise UsageError(Finding(CampaignScoreCode.NO_REFERENCES, str(campaign.root), text, fix))
+    if not predictions:
+        text, fix = "nobody has submitted to this task", "add submissions with 'medpodium submit'"
+        raise UsageError(Finding(CampaignScoreCode.NO_SUBMISSIONS, str(campaign.root), text, fix))
+    for folder in predictions.values():
+        folder.mkdir(parents=True, exist_ok=True)
+    cases = _cases(campaign)
+    task = challenge.tasks[task_name]
+    if isinstance(task, ClassificationTask):
+        from medpodium.scoring.kinds.classification.score import score_classification
+
+        return score_classification(challenge, task_name, references, predictions, cases=cases)
+    measured = resource_rows(campaign, task_name, task)
+    return engine.score_segmentation(
+        challenge, task_name, references, predictions, cases=cases, resources=measured, scheduler=scheduler
+    )
+
+
+def _cases(campaign: Campaign) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame([{"case": case, **groups} for case, groups in campaign.groups().items()])
+
+
+def resource_rows(campaign: Campaign, task_name: str, task: Task) -> pd.DataFrame:
+    """Return the measurements as the engine takes them: ``submission, case, metric, value, status``.
+
+    Failures are passed on for every metric of whole cases, and as rows of the metric ``status`` so that overlap scores
+    of failed cases carry their reason, too. A metric that nobody has a value of (graphics memory on a machine without a
+    GPU) is left out.
+    """
+    import pandas as pd
+
+    table = campaign.resources()
+    failures = campaign.failures(task_name)
+    names = {one.team: one for one in campaign.submissions(task=task_name)}
+    rows: list[dict[str, Any]] = [
+        {"submission": team, "case": case, "metric": "status", "value": math.nan, "status": f"failed:{one.code}"}
+        for (team, case), one in failures.items()
+    ]
+    measures = {name: spec for name, spec in task.metrics.items() if spec.info.scope == "case"}
+    for name, spec in measures.items():
+        found: list[dict[str, Any]] = []
+        for record in table.to_dict("records"):
+            row = {str(key): value for key, value in record.items()}
+            submission = names.get(str(row["submission"]))
+            if submission is None or submission.task != row["task"] or not row["case"]:
+                continue
+            failed = failures.get((submission.team, str(row["case"])))
+            status = f"failed:{failed.code}" if failed else "missing" if row["status"] == "pending" else "ok"
+            value = _measure(campaign, submission, row, spec.kind, spec.free)
+            found.append(
+                {
+                    "submission": submission.team,
+                    "case": str(row["case"]),
+                    "metric": name,
+                    "value": value,
+                    "status": status,
+                }
+            )
+        if any(not math.isnan(row["value"]) for row in found if row["status"] == "ok"):
+            rows += found
+    return pd.DataFrame(rows, columns=["submission", "case", "metric", "value", "status"])
+
+
+def _measure(campaign: Campaign, submission: Submission, row: dict[str, Any], kind: str, free: float) -> float:
+    if kind == "cpu_area":
+        return float(row["cpu_time"]) * 100.0  # % of one core, integrated over time
+    if kind == "gpu_memory_area" and free:
+        # The tolerance comes off the memory before integrating.
+        return _area_above(campaign, submission, str(row["case"]), free)
+    return float(row.get(kind, math.nan))
+
+
+def _area_above(campaign: Campaign, submission: Submission, case: str, free: float) -> float:
+    import pyarrow.parquet as pq
+
+    from medpodium.containers.sandbox.monitor import area
+
+    key = campaign.keys(submission).get(case, "")
+    result = campaign.ledger.result(submission.id, key)
+    number = f"{result.detail.get('attempt', 0):06d}" if result else ""
+    path = campaign.runs_dir(submission) / case / number / "curve.parquet"
+    if not path.is_file():
+        return math.nan
+    curve = pq.read_table(path)
+    pairs = zip(curve["time"].to_pylist(), curve["gpu_memory"].to_pylist(), strict=True)
+    known = [(time, memory / 1e6) for time, memory in pairs if memory == memory]
+    return area([time for time, _ in known], [memory for _, memory in known], free)

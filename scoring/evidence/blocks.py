@@ -1,0 +1,181 @@
+"""Evidence that looks at every metric by itself: tests, effect sizes, ranks per case, other methods, domains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from medpodium.challenges.schema.steps import Adjustment
+from medpodium.scoring.evidence.consensus import (
+    MAX_LINEAR,
+    MAX_WEAK,
+    borda,
+    cluster_tasks,
+    copeland,
+    euclidean,
+    kemeny,
+)
+from medpodium.scoring.evidence.effects import effect_sizes
+from medpodium.scoring.evidence.sensitivity import MEAN, Block, blocks, domain_gap, drop_empty
+from medpodium.scoring.evidence.stability import compare
+from medpodium.scoring.ranking.axes import ABSENT, OK, ScoreArray
+from medpodium.scoring.ranking.challenger import METHODS, Method, method_steps
+from medpodium.scoring.ranking.ranks import rank_columns
+from medpodium.scoring.ranking.recipe import Prepared
+from medpodium.scoring.ranking.significance import PairedTests, adjust, friedman
+
+ALPHA = 0.05
+ADJUST: Adjustment = "holm"
+
+
+def block_tables(array: ScoreArray, seed: int, n_resamples: int) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield (table name, rows without the task) for every metric and structure of one task.
+
+    Effect sizes and domain gaps are given for whole cases and for the mean over structures.
+    """
+    names = array.submissions
+    real = [index for index, pooled in enumerate(array.pooled) if not pooled]
+    groups = array.take("case", real).groups if real else {}
+    found = list(blocks(array))
+    for block in found:
+        if n_resamples and groups and _is_headline(block, found):
+            rows = domain_gap(block, groups, names, seed=seed, n_resamples=n_resamples)
+            yield "domain_gap.csv", _named(rows, block)
+        block = drop_empty(block)
+        yield "case_ranks.csv", _named(_case_ranks(block, names), block)
+        yield "case_rank_counts.csv", _named(_case_rank_counts(block, names), block)
+        yield "method_comparison.csv", _named(_methods(block, names), block)
+        if len(names) > 1:
+            yield "significance.csv", _named(_significance(block, names), block)
+        if len(names) > 1 and _is_headline(block, found):
+            yield "effect_sizes.csv", _named(effect_sizes(block, names), block)
+        if len(names) > 2:
+            yield from _friedman(block, names)
+
+
+def _is_headline(block: Block, found: list[Block]) -> bool:
+    alone = not any(other.metric == block.metric and other.structure == MEAN for other in found)
+    return alone or block.structure == MEAN
+
+
+def _named(rows: pd.DataFrame, block: Block) -> pd.DataFrame:
+    return rows.assign(metric=block.metric, structure=block.structure)
+
+
+def _ranks(block: Block) -> np.ndarray:
+    keys = block.values if block.better == "lower" else -block.values
+    return rank_columns(keys.T, "min").T
+
+
+def _case_ranks(block: Block, names: tuple[str, ...]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "case": np.repeat(block.cases, len(names)),
+            "submission": np.tile(names, len(block.cases)),
+            "value": block.values.reshape(-1),
+            "rank": _ranks(block).reshape(-1),
+        }
+    )
+
+
+def _case_rank_counts(block: Block, names: tuple[str, ...]) -> pd.DataFrame:
+    rows = []
+    for name, column in zip(names, _ranks(block).T, strict=True):
+        ranks, numbers = np.unique(column[~np.isnan(column)], return_counts=True)
+        rows += [(name, rank, number) for rank, number in zip(ranks.tolist(), numbers.tolist(), strict=True)]
+    return pd.DataFrame(rows, columns=["submission", "rank", "n"])
+
+
+def _methods(block: Block, names: tuple[str, ...]) -> pd.DataFrame:
+    """Rank by challengeR's methods; a submission is left out of the cases it has no score for."""
+    lacking = np.isnan(block.values.T)
+    array = ScoreArray(
+        values=block.values.T,
+        state=np.where(lacking, ABSENT, OK).astype(np.uint8),
+        dims=("submission", "case"),
+        labels={"submission": names, "case": block.cases},
+        better=(block.better,),
+        policy=(None,),
+        worst=(np.nan,),
+        pooled=(False,) * len(block.cases),
+    )
+    variants: list[tuple[str, Method, Adjustment]] = [(name, name, "none") for name in METHODS]
+    variants.append(("test-then-rank-holm", "test-then-rank", "holm"))
+    frames = []
+    for label, method, adjustment in variants:
+        run = Prepared(array, method_steps(method, adjust=adjustment)).run()
+        rows = {"method": label, "submission": names, "value": run.values[0], "rank": run.ranks[0]}
+        frames.append(pd.DataFrame(rows))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _significance(block: Block, names: tuple[str, ...]) -> pd.DataFrame:
+    tests = PairedTests(block.values, higher_better=block.better == "higher")
+    ones = np.ones((1, len(block.cases)))
+    off = ~np.eye(len(names), dtype=bool)
+    first, second = np.nonzero(off)
+    p = tests.p_values(ones)[0][off]
+    adjusted = adjust(p, ADJUST)
+    return pd.DataFrame(
+        {
+            "submission": np.asarray(names)[first],
+            "versus": np.asarray(names)[second],
+            "n_pairs": tests.pairs(ones)[0][off].astype(int),
+            "p_value": p,
+            "p_adjusted": adjusted,
+            "adjust": ADJUST,
+            "significant": np.where(np.isnan(adjusted), np.inf, adjusted) <= ALPHA,
+        }
+    )
+
+
+def _friedman(block: Block, names: tuple[str, ...]) -> Iterator[tuple[str, pd.DataFrame]]:
+    result = friedman(block.values, higher_better=block.better == "higher", alpha=ALPHA)
+    summary = {
+        "n_cases": result.n_cases,
+        "n_submissions": len(names),
+        "statistic": result.statistic,
+        "p_value": result.p_value,
+        "critical_difference": result.critical_difference,
+    }
+    yield "friedman.csv", _named(pd.DataFrame([summary]), block)
+    first, second = np.nonzero(~np.eye(len(names), dtype=bool))
+    rows = {
+        "submission": np.asarray(names)[first],
+        "versus": np.asarray(names)[second],
+        "mean_rank": result.mean_ranks[first],
+        "versus_mean_rank": result.mean_ranks[second],
+        "p_value": result.nemenyi[first, second],
+    }
+    yield "nemenyi.csv", _named(pd.DataFrame(rows), block)
+
+
+def consensus_tables(rankings: Mapping[str, Mapping[str, float]]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield (table name, rows) about several tasks that rank the same submissions.
+
+    Raises
+    ------
+    MedpodiumError
+        If the tasks do not rank the same submissions.
+    """
+    for result in (euclidean(rankings), borda(rankings), copeland(rankings)):
+        rows = {"method": result.method, "submission": result.submissions, "score": result.scores, "rank": result.ranks}
+        yield "consensus.csv", pd.DataFrame(rows).sort_values(["rank", "submission"])
+    names = euclidean(rankings).submissions
+    if len(names) <= MAX_LINEAR:
+        exact = kemeny(rankings, "weak" if len(names) <= MAX_WEAK else "linear", listed=1)
+        own: dict[str, Any] = {"method": "kemeny", "submission": names, "score": float(exact.distance)}
+        yield "consensus.csv", pd.DataFrame({**own, "rank": exact.optima[0]}).sort_values(["rank", "submission"])
+    ranks = {task: np.array([own[name] for name in names]) for task, own in rankings.items()}
+    yield "rank_dissimilarities.csv", compare(ranks).rename(columns={"first": "task_1", "second": "task_2"})
+    linkages: tuple[Literal["complete", "average"], ...] = ("complete", "average")
+    for linkage in linkages:
+        merges = [
+            (linkage, step, height, "; ".join(left), "; ".join(right))
+            for step, (height, left, right) in enumerate(cluster_tasks(rankings, linkage), start=1)
+        ]
+        columns = ["linkage", "step", "height", "left", "right"]
+        yield "task_clusters.csv", pd.DataFrame(merges, columns=columns)

@@ -1,0 +1,371 @@
+"""Everything that backs a ranking, as tables: see :mod:`medpodium.scoring.evidence.tables` for their columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medpodium.challenges.findings import Finding, MedpodiumError, Severity
+from medpodium.challenges.schema.steps import Step
+from medpodium.scoring import table
+from medpodium.scoring.evidence.blocks import block_tables, consensus_tables
+from medpodium.scoring.evidence.bootstrap import Bootstrap, Scheme, bootstrap, one_blas_thread
+from medpodium.scoring.evidence.confidence import (
+    RankSets,
+    bca_interval,
+    case_mean_pairs,
+    is_case_mean,
+    leave_out,
+    oriented,
+    percentile_interval,
+    pseudo_values,
+    rank_sets,
+    resampled_pairs,
+    tied_groups,
+    units_of,
+)
+from medpodium.scoring.evidence.multiverse import Rules, Universe, multiverse
+from medpodium.scoring.evidence.sensitivity import leave_one_out, subsampling
+from medpodium.scoring.evidence.stability import rank_counts, rank_summary, tau_summary
+from medpodium.scoring.evidence.tables import TABLES
+from medpodium.scoring.ranking.assemble import build
+from medpodium.scoring.ranking.axes import MISSING, RankingCode, ScoreArray
+from medpodium.scoring.ranking.recipe import Prepared, Ranking, rank_array
+from medpodium.scoring.scheduling.scheduler import Scheduler
+
+
+@dataclass(frozen=True)
+class TaskPlan:
+    """How one task is to be ranked.
+
+    Parameters
+    ----------
+    task, recipe : str
+        Names.
+    steps : sequence of Step
+        The recipe.
+    rules : Rules
+        Directions and policies of the metrics.
+    recipes : mapping of str to sequence of Step
+        Every recipe a universe names.
+    choices : sequence of Universe
+        The multiverse; the first is the declared ranking.
+    """
+
+    task: str
+    recipe: str
+    steps: Sequence[Step]
+    rules: Rules
+    recipes: Mapping[str, Sequence[Step]] = field(default_factory=dict)
+    choices: Sequence[Universe] = ()
+
+
+@dataclass(frozen=True)
+class Options:
+    """What evidence to collect.
+
+    Parameters
+    ----------
+    n_resamples : int
+        0 for no bootstrap.
+    seed : int
+        Determines every random number.
+    workers : int
+        Threads; nothing depends on it but the time.
+    compat : bool
+        Bootstrap as challengeR does.
+    scheme : Scheme
+        Strata and clusters of the bootstrap.
+    submissions : sequence of str, optional
+        Submissions that must appear even without scores.
+    scheduler : Scheduler, optional
+        Where to resample instead of in this process; nothing depends on it but the time.
+    """
+
+    n_resamples: int = 0
+    seed: int = 0
+    workers: int = 1
+    compat: bool = False
+    scheme: Scheme = field(default_factory=Scheme)
+    submissions: Sequence[str] | None = None
+    scheduler: Scheduler | None = None
+
+
+@dataclass
+class Evidence:
+    """Collected tables, findings and rankings."""
+
+    tables: dict[str, list[pd.DataFrame]] = field(default_factory=lambda: {name: [] for name in TABLES})
+    findings: list[Finding] = field(default_factory=list)
+    rankings: dict[str, Ranking] = field(default_factory=dict)
+
+    def add(self, name: str, rows: pd.DataFrame, **constants: str) -> None:
+        """Append rows to a table."""
+        if len(rows):
+            self.tables[name].append(rows.assign(**constants))
+
+    def frame(self, name: str) -> pd.DataFrame:
+        """Return a table with its declared columns first and in order."""
+        parts = self.tables[name]
+        if not parts:
+            return pd.DataFrame(columns=list(TABLES[name]))
+        rows = pd.concat(parts, ignore_index=True)
+        extra = [column for column in rows.columns if column not in TABLES[name]] if name == "leaderboard.csv" else []
+        return rows.reindex(columns=[*TABLES[name], *extra])
+
+
+def rank_task(scores: pd.DataFrame, plan: TaskPlan, options: Options) -> tuple[ScoreArray, Prepared, Ranking]:
+    """Return one task's scores as an array, the recipe ready to be run on resamples, and the ranking.
+
+    Raises
+    ------
+    MedpodiumError
+        If its scores or its recipe cannot be used.
+    """
+    array, findings = build(
+        scores,
+        plan.task,
+        plan.rules.directions,
+        missing=plan.rules.policies(),
+        worst=plan.rules.worst,
+        submissions=options.submissions,
+    )
+    prepared = Prepared(array, plan.steps, compat=options.compat)
+    ranking = rank_array(array, plan.steps, task=plan.task, recipe=plan.recipe)
+    own = Ranking(
+        ranking.task,
+        ranking.recipe,
+        ranking.submissions,
+        ranking.ranks,
+        ranking.values,
+        ranking.columns,
+        ranking.better,
+        (*findings, *ranking.findings),
+    )
+    return array, prepared, own
+
+
+def collect_task(
+    evidence: Evidence,
+    scores: pd.DataFrame,
+    plan: TaskPlan,
+    options: Options,
+    *,
+    full: bool,
+    advance: Callable[[int], None] | None = None,
+) -> None:
+    """Add one task's ranking, and with ``full`` all of its evidence."""
+    with one_blas_thread():
+        _collect_task(evidence, scores, plan, options, full, advance)
+
+
+def _collect_task(
+    evidence: Evidence,
+    scores: pd.DataFrame,
+    plan: TaskPlan,
+    options: Options,
+    full: bool,
+    advance: Callable[[int], None] | None,
+) -> None:
+    array, prepared, ranking = rank_task(scores, plan, options)
+    evidence.rankings[plan.task] = ranking
+    evidence.findings += ranking.findings
+    draws: Bootstrap | None = None
+    sets: RankSets | None = None
+    if options.n_resamples:
+        try:
+            draws = bootstrap(
+                prepared,
+                options.n_resamples,
+                seed=options.seed,
+                task=plan.task,
+                scheme=options.scheme,
+                workers=options.workers,
+                scheduler=options.scheduler,
+                advance=advance,
+            )
+            sets = _add_bootstrap(evidence, prepared, plan, ranking, draws, options)
+        except MedpodiumError as error:
+            evidence.findings += [_softer(finding) for finding in error.findings]
+    evidence.add("leaderboard.csv", _leaderboard(ranking, _status_counts(scores, array, plan.task), draws, sets))
+    if not full:
+        return
+    for name, rows in block_tables(array, options.seed, options.n_resamples):
+        evidence.add(name, rows, task=plan.task)
+    evidence.add("leave_one_out.csv", leave_one_out(prepared, ranking.ranks), task=plan.task)
+    if len(prepared.array.cases) > 2 and not np.isnan(ranking.ranks).all():
+        curve = subsampling(prepared, ranking.ranks, seed=options.seed, task=plan.task)
+        evidence.add("subsampling.csv", curve, task=plan.task)
+    if plan.choices:
+        worlds = multiverse(scores, plan.task, plan.rules, plan.recipes, plan.choices, submissions=options.submissions)
+        evidence.add("multiverse.csv", worlds.ranks)
+        evidence.add("multiverse_winners.csv", worlds.winners)
+        evidence.findings += worlds.findings
+
+
+def collect_consensus(evidence: Evidence) -> None:
+    """Add the consensus over tasks and how alike the tasks rank; nothing to add for a single task."""
+    rankings = {
+        task: dict(zip(own.submissions, own.ranks.tolist(), strict=True)) for task, own in evidence.rankings.items()
+    }
+    if len(rankings) < 2:
+        return
+    try:
+        for name, rows in consensus_tables(rankings):
+            evidence.add(name, rows)
+    except MedpodiumError as error:
+        evidence.findings += [_softer(finding) for finding in error.findings]
+
+
+def _softer(finding: Finding) -> Finding:
+    """Return the finding as a warning: the ranking itself stands without the evidence it is about."""
+    return Finding(finding.code, finding.where, finding.cause, finding.fix, Severity.WARNING)
+
+
+def _add_bootstrap(
+    evidence: Evidence, prepared: Prepared, plan: TaskPlan, ranking: Ranking, draws: Bootstrap, options: Options
+) -> RankSets:
+    task, names = plan.task, draws.submissions
+    evidence.findings += lost_in_resamples(draws, task)
+    pooled = sum(prepared.array.pooled)
+    if pooled:
+        cause = f"{pooled} values belong to whole sets of cases and stay fixed while the cases are resampled"
+        fix = "read intervals and stability of this ranking as too narrow"
+        evidence.findings.append(Finding(RankingCode.POOLED_FIXED, task, cause, fix, Severity.WARNING))
+    summary = rank_summary(draws.ranks)
+    evidence.add("rank_intervals.csv", summary.assign(task=task, submission=names, rank=ranking.ranks))
+    counts = [
+        (task, name, rank, number, number / len(draws.ranks))
+        for name, own in zip(names, rank_counts(draws.ranks), strict=True)
+        for rank, number in sorted(own.items())
+    ]
+    evidence.add("frequencies.csv", pd.DataFrame(counts, columns=list(TABLES["frequencies.csv"])))
+    taus = pd.DataFrame({"task": task, "resample": np.arange(1, len(draws.taus) + 1), "tau": draws.taus})
+    evidence.add("kendall_tau.csv", taus)
+    evidence.add("kendall_summary.csv", pd.DataFrame([{"task": task, **tau_summary(draws.taus)}]))
+    units = units_of(prepared, options.scheme.cluster)
+    left_out = leave_out(prepared, units)
+    columns = {"value": draws.values, **draws.columns}
+    originals = {"value": ranking.values, **ranking.columns}
+    jackknives = {"value": left_out.values, **left_out.columns}
+    for column, resampled in columns.items():
+        if column not in originals:
+            continue
+        low, high = percentile_interval(resampled, n_units=len(units))
+        jackknife = jackknives.get(column, np.empty((0, len(names))))
+        bca_low, bca_high = bca_interval(originals[column], resampled, jackknife)
+        rows = {"submission": names, "column": column, "value": originals[column], "low": low, "high": high}
+        evidence.add("aggregates.csv", pd.DataFrame({**rows, "bca_low": bca_low, "bca_high": bca_high}), task=task)
+    sets = _rank_sets(prepared, plan, draws, left_out.values, len(units), options)
+    _add_sets(evidence, ranking, draws, sets, len(units))
+    return sets
+
+
+def lost_in_resamples(draws: Bootstrap, task: str) -> list[Finding]:
+    """Report submissions that some resamples leave without any result."""
+    lost = (np.isnan(draws.values) & ~np.isnan(draws.full.values)).sum(axis=0)
+    return [
+        Finding(
+            RankingCode.LOST_IN_RESAMPLE,
+            f"{task}: {name}",
+            f"{number} of {len(draws.values)} resamples hold no value of it",
+            "it is ranked as missing there; declare a missing policy other than leaving cases out",
+            Severity.WARNING,
+        )
+        for name, number in zip(draws.submissions, lost.tolist(), strict=True)
+        if number
+    ]
+
+
+def _rank_sets(
+    prepared: Prepared, plan: TaskPlan, draws: Bootstrap, left_out: Any, n_units: int, options: Options
+) -> RankSets:
+    value = oriented(draws.full.values[0], draws.better)
+    simple = is_case_mean(plan.steps) and options.scheme.stratify is None and not any(prepared.array.pooled)
+    if simple and not np.isnan(left_out).any() and not np.isnan(value).any():
+        contributions = pseudo_values(value, oriented(left_out, draws.better))
+        pairs = case_mean_pairs(contributions, options.n_resamples, options.seed, plan.task)
+        return rank_sets(pairs, len(value), n_units, "case-mean")
+    pairs = resampled_pairs(value, oriented(draws.values, draws.better))
+    return rank_sets(pairs, len(value), n_units, "resampled")
+
+
+def _add_sets(evidence: Evidence, ranking: Ranking, draws: Bootstrap, sets: RankSets, n_units: int) -> None:
+    task, names = ranking.task, draws.submissions
+    evidence.add(
+        "confidence_sets.csv",
+        pd.DataFrame(
+            {
+                "task": task,
+                "submission": names,
+                "rank": ranking.ranks,
+                "marginal_low": sets.marginal[0],
+                "marginal_high": sets.marginal[1],
+                "simultaneous_low": sets.simultaneous[0],
+                "simultaneous_high": sets.simultaneous[1],
+                "construction": sets.construction,
+            }
+        ),
+    )
+    values = oriented(draws.values, draws.better)
+    rows = []
+    for one, name in enumerate(names):
+        for two, versus in enumerate(names):
+            if one == two:
+                continue
+            low, high = percentile_interval((values[:, one] - values[:, two])[:, None], n_units=n_units)
+            gap, margin = float(sets.difference[one, two]), float(sets.margin[one, two])
+            rows.append(
+                (task, name, versus, gap, low[0], high[0], gap - margin, gap + margin, bool(sets.separated[one, two]))
+            )
+    evidence.add("differences.csv", pd.DataFrame(rows, columns=list(TABLES["differences.csv"])))
+
+
+def _status_counts(scores: pd.DataFrame, array: ScoreArray, task: str) -> pd.DataFrame:
+    """Count what every submission lacks: missing (failed and absent rows included), penalised, skipped."""
+    own = scores[scores["task"].astype(str) == task]
+    status = own["status"].fillna("").astype(str) if "status" in own.columns else pd.Series("", index=own.index)
+    valued = own["value"].notna()
+    counted = pd.DataFrame(
+        {
+            "submission": own["submission"].astype(str),
+            "missing": valued & ((status == table.MISSING) | status.str.startswith(table.FAILED_PREFIX)),
+            "penalised": status == table.PENALISED,
+            "skipped": status == table.SKIPPED,
+        }
+    )
+    counts = counted.groupby("submission").sum().astype(int).reindex(array.submissions, fill_value=0)
+    without_value = (array.state == MISSING).reshape(len(array.submissions), -1).sum(axis=1)
+    return counts.assign(missing=counts["missing"] + without_value)
+
+
+def _leaderboard(
+    ranking: Ranking, counts: pd.DataFrame, draws: Bootstrap | None, sets: RankSets | None
+) -> pd.DataFrame:
+    frame = pd.DataFrame(
+        {
+            "task": ranking.task,
+            "recipe": ranking.recipe,
+            "rank": ranking.ranks,
+            "submission": ranking.submissions,
+            "value": ranking.values,
+            "better": ranking.better,
+            **{name: counts[name].to_numpy() for name in ("missing", "penalised", "skipped")},
+        }
+    )
+    if draws is not None and sets is not None:
+        summary = rank_summary(draws.ranks)
+        frame = frame.assign(
+            group=tied_groups(ranking.ranks, sets.separated),
+            rank_low=summary["q025"],
+            rank_high=summary["q975"],
+            set_low=sets.simultaneous[0],
+            set_high=sets.simultaneous[1],
+            first=summary["first"],
+        )
+    frame = pd.concat([frame, pd.DataFrame(dict(ranking.columns))], axis=1)
+    return frame.sort_values(["rank", "submission"], na_position="last", ignore_index=True)

@@ -1,0 +1,125 @@
+"""From a challenge definition to what ranking needs: recipes, directions, policies and debatable choices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from medpodium.challenges.findings import Finding, Severity, UsageError
+from medpodium.challenges.schema.steps import Adjustment, Direction, Step, Ties
+from medpodium.scoring import table
+from medpodium.scoring.evidence.collect import TaskPlan
+from medpodium.scoring.evidence.multiverse import Outcome, Rules, Universe, universes
+from medpodium.scoring.ranking.axes import RankingCode, near
+from medpodium.scoring.ranking.challenger import METHODS, Method, NaTreatment, method_steps
+
+if TYPE_CHECKING:
+    from medpodium.challenges.schema.definition import Challenge
+    from medpodium.challenges.schema.metrics import MetricSpec
+
+
+def rules_of(metrics: Mapping[str, MetricSpec]) -> Rules:
+    """Return direction, missing policy and bounds of every metric that may be ranked."""
+    directions: dict[str, Direction] = {}
+    missing: dict[str, Outcome] = {}
+    worst: dict[str, float] = {}
+    best: dict[str, float] = {}
+    for name, spec in metrics.items():
+        if not spec.ranked:
+            continue
+        directions[name] = spec.better
+        missing[name] = spec.missing
+        # an image's diagonal differs from case to case and is put in when scoring, not here
+        worst_value = None if spec.worst == "diagonal" else spec.worst_value(float("nan"))
+        best_value = spec.best_value()
+        if worst_value is not None:
+            worst[name] = float(worst_value)
+        if best_value is not None:
+            best[name] = float(best_value)
+    return Rules(directions, missing, worst, best)
+
+
+def plan_task(challenge: Challenge, task: str, recipe: str | None = None) -> TaskPlan:
+    """Return how a task is ranked: by its declared recipe, or by the one named.
+
+    Raises
+    ------
+    UsageError
+        If the recipe is unknown, or not meant for the task.
+    """
+    if recipe is not None and recipe not in challenge.recipes:
+        fix = near(recipe, challenge.recipes)
+        raise UsageError(Finding(RankingCode.UNKNOWN_LABEL, challenge.reference, f"no recipe {recipe!r}", fix))
+    name, chosen = challenge.recipe_for(task, recipe)
+    if recipe is not None and chosen.tasks is not None and task not in chosen.tasks:
+        name, chosen = challenge.recipe_for(task, None)
+    rules = rules_of(challenge.tasks[task].metrics)
+    recipes: dict[str, Sequence[Step]] = {key: own.steps for key, own in challenge.recipes.items()}
+    return TaskPlan(task, name, chosen.steps, rules, recipes, _choices(challenge, task, name))
+
+
+def _choices(challenge: Challenge, task: str, recipe: str) -> list[Universe]:
+    debatable = challenge.debatable.get(task)
+    if debatable is None:
+        return []
+    return universes(
+        recipe,
+        recipes=debatable.recipes,
+        metrics=debatable.metrics,
+        ties=debatable.ties,
+        missing=debatable.missing,
+        empty=debatable.empty,
+        tolerance=getattr(debatable, "tolerance", ()),
+    )
+
+
+def rankable(challenge: Challenge, scores: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:
+    """Return the scores with failed runs treated as declared, and findings about what does not fit."""
+    findings = []
+    other = sorted(set(scores["challenge"].astype(str)) - {"", challenge.name, *challenge.aliases})
+    if other:
+        cause = f"the scores are of {other[0]!r}, the definition of {challenge.name!r}"
+        fix = "rank them with their own definition"
+        findings.append(Finding(RankingCode.UNKNOWN_TASK, "scores", cause, fix, Severity.WARNING))
+    for task in sorted(set(scores["task"].astype(str)) - set(challenge.ranking)):
+        cause, fix = f"{challenge.reference} has no ranking of this task", near(task, challenge.ranking)
+        findings.append(Finding(RankingCode.UNKNOWN_TASK, str(task), cause, fix, Severity.WARNING))
+    keep = pd.Series(True, index=scores.index)
+    values = scores["value"].copy()
+    for task, own in challenge.tasks.items():
+        here = scores["task"].astype(str) == task
+        for name, spec in own.metrics.items():
+            rows = here & (scores["metric"] == name)
+            if not spec.ranked:
+                keep &= ~rows
+            elif spec.failed is not None:
+                failed = rows & scores["status"].str.startswith(table.FAILED_PREFIX) & scores["value"].isna()
+                values[failed] = _number(spec.failed, spec)
+    return scores.assign(value=values)[keep], findings
+
+
+def _number(outcome: Outcome, spec: MetricSpec) -> float:
+    if outcome == "skip":
+        return np.nan
+    if outcome == "best":
+        value = spec.best_value()
+    elif outcome == "worst":
+        value = None if spec.worst == "diagonal" else spec.worst_value(float("nan"))
+    else:
+        value = float(outcome)
+    return np.nan if value is None else float(value)
+
+
+def plan_long(
+    task: str, *, method: Method, ties: Ties, adjust: Adjustment, smaller_better: bool, na: NaTreatment | None
+) -> TaskPlan:
+    """Return how one task of challengeR's table is ranked, with all methods and both tie rules as multiverse."""
+    way: Direction = "lower" if smaller_better else "higher"
+    policies: dict[str, Outcome] = {"0": 0.0, "rm": "skip"}
+    policy = policies.get(na or "", "worst")
+    recipes: dict[str, Sequence[Step]] = {name: method_steps(name, ties=ties, adjust=adjust) for name in METHODS}
+    choices = universes(method, recipes=METHODS, ties=("min", "average"))
+    return TaskPlan(task, method, recipes[method], Rules({"value": way}, {"value": policy}), recipes, choices)

@@ -1,0 +1,170 @@
+"""Scores by group of cases (sex, age, site): who gains, who loses, and which groups are too small to say anything.
+
+Groups below the minimum size are reported as such and take no part in tests; they never disappear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from medpodium.challenges.findings import Code, Finding, Severity, UsageError
+from medpodium.scoring import table
+from medpodium.scoring.ranking.significance import adjust
+
+CASE_MEAN = "mean"
+"""Target that averages the structures of a case."""
+
+
+class SubgroupCode(Code):
+    """What can be wrong with a subgroup analysis."""
+
+    NO_GROUP = "subgroup-unknown-group"
+    TOO_SMALL = "subgroup-too-small"
+    NO_LEVEL = "subgroup-level-empty"
+    ONE_LEVEL = "subgroup-one-level"
+
+
+@dataclass(frozen=True)
+class Subgroups:
+    """Scores by group.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        One row per group, level, submission and target (a structure, or ``mean`` of a case's structures): n_cases
+        with a value, n_members of the level, mean, sd (ddof 1), median, gap (mean minus the mean of all other
+        cases, whatever the direction) and too_small.
+    tests : DataFrame
+        One row per group, submission and target: Kruskal-Wallis statistic and p over the levels that are large
+        enough, and the smallest Bonferroni-corrected Mann-Whitney p of any two levels with their names.
+    findings : tuple of Finding
+        Levels that are too small or empty.
+    """
+
+    summary: pd.DataFrame
+    tests: pd.DataFrame
+    findings: tuple[Finding, ...]
+
+
+def analyse(
+    scores: pd.DataFrame, metric: str, groups: Sequence[str], minimum_size: Mapping[str, int] | int = 5
+) -> Subgroups:
+    """Summarise one metric of a task by groups of cases.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        Long score table with group columns; only values with a number are used.
+    metric : str
+        Which metric.
+    groups : sequence of str
+        Group columns; cases without level form the level ``unknown``.
+    minimum_size : mapping of str to int, or int
+        Smallest number of cases with a value, per group or for all.
+
+    Raises
+    ------
+    UsageError
+        If the table has no such group or metric.
+    """
+    columns = table.group_columns(scores)
+    for name in groups:
+        if name not in columns:
+            cause = f"no group {name!r}"
+            fix = f"use one of: {', '.join(columns) or 'none; give the metadata of the cases'}"
+            raise UsageError(Finding(SubgroupCode.NO_GROUP, "scores", cause, fix))
+    rows = scores[(scores["metric"] == metric) & (scores["case"] != "")]
+    if rows.empty:
+        known = ", ".join(sorted(set(scores["metric"])))
+        raise UsageError(Finding(SubgroupCode.NO_GROUP, "scores", f"no metric {metric!r}", f"use one of: {known}"))
+    values = _targets(rows)
+    cases = rows.drop_duplicates("case").set_index("case")
+    summary, tests, findings = [], [], []
+    for group in groups:
+        levels = cases[group].fillna("").astype(str).replace("", "unknown")
+        smallest = minimum_size if isinstance(minimum_size, int) else minimum_size.get(group, 1)
+        part, found = _summarise(values, levels, group, smallest)
+        summary.append(part)
+        findings += found
+        tests.append(_test(values, levels, group, smallest))
+    return Subgroups(pd.concat(summary, ignore_index=True), pd.concat(tests, ignore_index=True), tuple(findings))
+
+
+def _targets(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return columns case, submission, target, value, with the mean of each case's structures added."""
+    values: pd.DataFrame = rows.dropna(subset=["value"])[["case", "submission", "structure", "value"]]
+    values = values.rename(columns={"structure": "target"})
+    if values["target"].nunique() < 2:
+        return values
+    means = values.groupby(["case", "submission"])["value"].mean().reset_index()
+    both: pd.DataFrame = pd.concat([values, means.assign(target=CASE_MEAN)], ignore_index=True)
+    return both
+
+
+def _summarise(
+    values: pd.DataFrame, levels: pd.Series[str], group: str, smallest: int
+) -> tuple[pd.DataFrame, list[Finding]]:
+    keys = ["level", "submission", "target"]
+    with_level = values.assign(level=values["case"].map(levels))
+    part = with_level.groupby(keys).agg(
+        n_cases=("value", "count"),
+        total=("value", "sum"),
+        mean=("value", "mean"),
+        sd=("value", "std"),
+        median=("value", "median"),
+    )
+    # every level of every submission has a row, even when nothing was scored there
+    index = pd.MultiIndex.from_product(
+        [sorted(set(levels)), sorted(set(values["submission"])), sorted(set(values["target"]))], names=keys
+    )
+    part = part.reindex(index).reset_index()
+    part["n_cases"] = part["n_cases"].fillna(0).astype(int)
+    whole = part.groupby(["submission", "target"])[["n_cases", "total"]].transform("sum")
+    others = (whole["total"] - part["total"].fillna(0)) / (whole["n_cases"] - part["n_cases"]).replace(0, np.nan)
+    part["gap"] = part["mean"] - others
+    part["n_members"] = part["level"].map(levels.value_counts())
+    part["too_small"] = part["n_cases"] < smallest
+    part.insert(0, "group", group)
+    findings = []
+    for level, own in part.groupby("level"):
+        most = int(own["n_cases"].max())
+        if most < smallest:
+            cause = f"{most} case(s) with a value of {int(own['n_members'].iloc[0])}, fewer than {smallest}"
+            fix = "its numbers are shown but not tested; merge it with another level or add cases"
+            findings.append(Finding(SubgroupCode.TOO_SMALL, f"{group} = {level}", cause, fix, Severity.WARNING))
+    columns = ["group", *keys, "n_members", "n_cases", "mean", "sd", "median", "gap", "too_small"]
+    return part[columns], findings
+
+
+def _test(values: pd.DataFrame, levels: pd.Series[str], group: str, smallest: int) -> pd.DataFrame:
+    """Compare the levels of a group within each submission (Kruskal-Wallis, then pairs by Mann-Whitney)."""
+    from scipy import stats
+
+    rows = []
+    with_level = values.assign(level=values["case"].map(levels))
+    for (submission, target), part in with_level.groupby(["submission", "target"]):
+        samples = {
+            str(level): own["value"].to_numpy()
+            for level, own in part.groupby("level")
+            if len(own) >= max(smallest, 2) and level != "unknown"
+        }
+        row: dict[str, object] = {"group": group, "submission": submission, "target": target, "levels": len(samples)}
+        if len(samples) >= 2 and len({value for sample in samples.values() for value in sample}) > 1:
+            kruskal = stats.kruskal(*samples.values())
+            pairs = [(a, b) for index, a in enumerate(samples) for b in list(samples)[index + 1 :]]
+            p = [stats.mannwhitneyu(samples[a], samples[b], alternative="two-sided").pvalue for a, b in pairs]
+            corrected = adjust(p, "bonferroni")
+            least = int(np.argmin(corrected))
+            row |= {
+                "kruskal": kruskal.statistic,
+                "p": kruskal.pvalue,
+                "pair": " / ".join(pairs[least]),
+                "p_pair": corrected[least],
+            }
+        rows.append(row)
+    columns = ["group", "submission", "target", "levels", "kruskal", "p", "pair", "p_pair"]
+    return pd.DataFrame(rows, columns=columns)

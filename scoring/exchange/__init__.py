@@ -1,0 +1,1 @@
+"""Other people's tables and data sets, in and out."""

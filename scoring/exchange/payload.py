@@ -1,0 +1,195 @@
+"""A score table as the JSON that platforms show: per case, aggregated, and back to the very same table.
+
+Numbers are written with all their digits, and a value that does not exist is ``null``: the JSON is strict, without NaN
+or infinities.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from medpodium.challenges.findings import Finding, UsageError
+from medpodium.challenges.schema.definition import Challenge, ClassificationTask, SegmentationTask
+from medpodium.scoring import table
+from medpodium.scoring.exchange.codes import PlatformCode
+
+
+@dataclass(frozen=True)
+class Column:
+    """One number of a leaderboard.
+
+    Parameters
+    ----------
+    key : str
+        Flat name of letters, digits and underscores.
+    metric, part : str
+        Metric, and structure or pooled set of cases; ``part`` is empty for the mean over all of them.
+    title : str
+        As printed.
+    ascending : bool
+        Whether smaller is better.
+    """
+
+    key: str
+    metric: str
+    part: str
+    title: str
+    ascending: bool
+
+    @property
+    def path(self) -> str:
+        """Where the number is in the JSON, as dots."""
+        return f"aggregates.{self.key}.mean"
+
+
+def columns(challenge: Challenge, task_name: str) -> list[Column]:
+    """Return the leaderboard columns of a task: each metric's mean, then its mean per structure.
+
+    Metrics of whole cases (running time) are left out: platforms measure time themselves and do not tell the scorer.
+    """
+    task = challenge.tasks[task_name]
+    means, parts = [], []
+    for name, spec in task.metrics.items():
+        if spec.info.scope not in ("structure", "pooled") or not spec.ranked:
+            continue
+        ascending = spec.better == "lower"
+        means.append(Column(key(name), name, "", f"{spec.name} (mean)", ascending))
+        if isinstance(task, SegmentationTask):
+            names = {one: task.structures[one].title or one for one in task.structures_of(spec)}
+        elif isinstance(task, ClassificationTask) and task.pool_by in challenge.groups:
+            names = {level: level for level in challenge.groups[task.pool_by].levels or []}
+        else:
+            names = {}
+        parts += [Column(key(name, one), name, one, f"{spec.name}: {text}", ascending) for one, text in names.items()]
+    return means + parts
+
+
+def key(metric: str, part: str = "") -> str:
+    """Return a flat name for a metric, or a metric and its structure."""
+    clean = [re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_") for text in (metric, part) if text]
+    return "__".join(clean)
+
+
+def payload(scores: pd.DataFrame, findings: Iterable[Finding], about: Mapping[str, str]) -> dict[str, Any]:
+    """Return the scores of one submission as plain data.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        Score table of one submission.
+    findings : iterable of Finding
+        What was found on the way.
+    about : mapping of str to str
+        Challenge, task, versions.
+
+    Returns
+    -------
+    dict
+        ``aggregates`` (mean and number of values per :func:`key`), ``results`` (every score, by case), ``counts`` (of
+        each status) and ``findings``.
+    """
+    groups = table.group_columns(scores)
+    results: list[dict[str, Any]] = []
+    previous: tuple[str, ...] | None = None
+    for row in scores.to_dict("records"):
+        identity = (str(row["case"]), *(str(row[name]) for name in groups))
+        if identity != previous:
+            results.append({"case": row["case"], "groups": {name: row[name] for name in groups}, "scores": []})
+            previous = identity
+        entry = {name: row[name] for name in ("metric", "structure", "status")}
+        results[-1]["scores"].append({**entry, "value": _finite(row["value"])})
+    return {
+        "about": {**about, **{name: str(scores[name].iloc[0]) for name in ("challenge", "edition", "task")}},
+        "submission": str(scores["submission"].iloc[0]),
+        "aggregates": aggregates(scores),
+        "results": results,
+        "counts": {str(name): int(count) for name, count in scores["status"].value_counts().items()},
+        "findings": [one.as_dict() for one in findings],
+    }
+
+
+def aggregates(scores: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return mean, and number of values, of every metric and of each of its structures or pooled sets.
+
+    The mean leaves out what the challenge's policy skips, and nothing else: penalties count.
+    """
+    groups = table.group_columns(scores)
+    parts: dict[str, list[float]] = {}
+    for row in scores.to_dict("records"):
+        pooled = next((str(row[name]) for name in groups if row[name]), "") if not row["case"] else ""
+        part = str(row["structure"]) or pooled
+        for name in dict.fromkeys((key(str(row["metric"])), key(str(row["metric"]), part))):
+            parts.setdefault(name, [])
+            if not math.isnan(row["value"]):
+                parts[name].append(float(row["value"]))
+    return {
+        name: {"mean": _finite(math.fsum(values) / len(values)) if values else None, "n": len(values)}
+        for name, values in parts.items()
+    }
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def write_json(data: Any, path: Path) -> Path:
+    """Write strict JSON, complete or not at all.
+
+    Raises
+    ------
+    ValueError
+        If a NaN or an infinity is in it; platforms refuse those.
+    """
+    text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text + "\n", encoding="utf-8", newline="\n")
+    part.replace(path)
+    return path
+
+
+def read_payload(path: Path, submission: str | None = None) -> pd.DataFrame:
+    """Read a ``metrics.json`` back into the score table it was made of.
+
+    Parameters
+    ----------
+    path : Path
+        A file made from :func:`payload`.
+    submission : str, optional
+        Name to give; the one in the file when left out.
+
+    Raises
+    ------
+    UsageError
+        If it is no such file.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        about, results = data["about"], data["results"]
+        name = submission or str(data["submission"])
+        rows = [
+            {
+                **{column: str(about[column]) for column in ("challenge", "edition", "task")},
+                "submission": name,
+                "case": str(case["case"]),
+                **{column: str(score[column]) for column in ("structure", "metric")},
+                "value": math.nan if score["value"] is None else float(score["value"]),
+                "status": str(score["status"]),
+                **{str(group): str(value) for group, value in case["groups"].items()},
+            }
+            for case in results
+            for score in case["scores"]
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        cause = f"no scores of medpodium in it ({type(error).__name__}: {error})".split("\n")[0]
+        fix = "give a metrics.json written by the exported scorer"
+        raise UsageError(Finding(PlatformCode.RESULTS, str(path), cause, fix)) from None
+    return table.normalise(pd.DataFrame(rows, columns=None if rows else list(table.COLUMNS)), str(path))

@@ -1,0 +1,1 @@
+"""How tasks of each kind are read, checked, scored and pooled."""

@@ -1,0 +1,1 @@
+"""Classes per case: probabilities in, pooled scores out."""

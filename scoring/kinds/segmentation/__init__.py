@@ -1,0 +1,1 @@
+"""Label maps per case: masks in, scores per structure out."""

@@ -1,0 +1,133 @@
+"""Cases on their way through the scorer: made when their turn comes, and kept as numbers when they are done.
+
+A hundred thousand cases must not mean a hundred thousand jobs and their rows as Python objects: jobs are made one by
+one from the matched files, and rows are kept in typed arrays of about 30 bytes each.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from medpodium.challenges.findings import Finding, InfrastructureError
+from medpodium.challenges.schema.definition import SegmentationTask
+from medpodium.scoring.kinds.segmentation.case import CaseJob, CaseScores, MaskFiles, Row, score_case
+from medpodium.scoring.scheduling.scheduler import SchedulerCode
+
+if TYPE_CHECKING:  # this module is imported by every worker, which needs no tables
+    import pandas as pd
+
+ROW_COLUMNS = ("submission", "case", "structure", "metric", "value", "status")
+
+
+@dataclass(frozen=True)
+class CaseJobs(Sequence[CaseJob]):
+    """The jobs of all cases, each made when it is asked for.
+
+    Parameters
+    ----------
+    task : SegmentationTask
+        The rules.
+    cases : list of str
+        Cases that have a reference, in order.
+    references : mapping of str to files
+        Reference of every case.
+    predictions : mapping of str to mapping of str to files
+        Prediction of every submission and case; absent where there is none.
+    failures : mapping of str to mapping of str to str
+        Case to submission to why its run failed.
+    """
+
+    task: SegmentationTask
+    cases: list[str]
+    references: Mapping[str, MaskFiles]
+    predictions: Mapping[str, Mapping[str, MaskFiles]]
+    failures: Mapping[str, Mapping[str, str]]
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    @overload
+    def __getitem__(self, index: int) -> CaseJob: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[CaseJob]: ...
+
+    def __getitem__(self, index: int | slice) -> CaseJob | list[CaseJob]:
+        if isinstance(index, slice):
+            return [self[position] for position in range(len(self))[index]]
+        case = self.cases[index]
+        files = {submission: found.get(case) for submission, found in self.predictions.items()}
+        return CaseJob(case, self.references[case], files, self.task, dict(self.failures.get(case, {})))
+
+
+def score_seen_case(job: CaseJob) -> CaseScores:
+    """Score one case on whatever machine this is.
+
+    Raises
+    ------
+    InfrastructureError
+        If a file that was there when files were matched to cases is not there now: the machine does not see the
+        folder, or somebody removed it. That is never counted against a submission.
+    """
+    for files in (job.reference, *job.predictions.values()):
+        for path in _paths(files):
+            if not os.path.lexists(path):
+                cause = f"case {job.case}: the file was there when the run began, and this process does not see it"
+                fix = "give every worker the same folders under the same paths, or run the command again"
+                raise InfrastructureError(Finding(SchedulerCode.FILE_NOT_SEEN, str(path), cause, fix))
+    return score_case(job)
+
+
+def _paths(files: MaskFiles | None) -> Iterable[Path]:
+    if files is None:
+        return ()
+    return (files,) if isinstance(files, Path) else files.values()
+
+
+class ScoreRows:
+    """Rows of a score table as typed arrays, in whatever order the cases come.
+
+    Parameters
+    ----------
+    cases : sequence of str
+        Names of the cases; rows are added by their position.
+    """
+
+    def __init__(self, cases: Sequence[str]) -> None:
+        self._cases = cases
+        self._names: dict[str, dict[str, int]] = {name: {} for name in ("submission", "structure", "metric", "status")}
+        self._codes = {name: array("i") for name in ("case", *self._names)}
+        self._values = array("d")
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def add(self, index: int, rows: Iterable[Row]) -> None:
+        """Add the rows of the case at a position."""
+        case, values = self._codes["case"], self._values
+        for row in rows:
+            case.append(index)
+            values.append(row.value)
+            for name, known in self._names.items():
+                self._codes[name].append(known.setdefault(getattr(row, name), len(known)))
+
+    def frame(self) -> pd.DataFrame:
+        """Return all rows, cases in their order and rows of a case as they were added (:data:`ROW_COLUMNS`)."""
+        import pandas as pd
+
+        codes = {name: np.frombuffer(held, dtype=np.intc) for name, held in self._codes.items()}
+        order = np.argsort(codes["case"], kind="stable")
+        columns: dict[str, npt.NDArray[np.object_] | npt.NDArray[np.float64]] = {
+            name: np.asarray([*known, ""], dtype=object)[codes[name][order]] for name, known in self._names.items()
+        }
+        columns["case"] = np.asarray([*self._cases, ""], dtype=object)[codes["case"][order]]
+        columns["value"] = np.frombuffer(self._values, dtype=np.float64)[order]
+        return pd.DataFrame({name: columns[name] for name in ROW_COLUMNS})

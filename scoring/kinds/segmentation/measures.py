@@ -1,0 +1,252 @@
+"""From declared metrics to numbers: which computation a metric kind and its definition id stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from medpodium.challenges.findings import Finding
+from medpodium.challenges.schema.definition import SegmentationTask
+from medpodium.challenges.schema.metrics import LESION_KINDS, LesionRule, MetricSpec
+from medpodium.scoring.masks.geometry import Geometry
+from medpodium.scoring.measures import distances, outline, overlap, surface
+from medpodium.scoring.measures.pair import Crop, PairMeasures, ReferenceCase
+
+if TYPE_CHECKING:
+    from medpodium.scoring.measures import lesions
+
+_CROPS: dict[str, Crop] = {
+    "none": "none",
+    "reference-z": "corrected",
+    "reference-z-off-by-one": "off-by-one",
+}
+
+_OVERLAPS: dict[str, Callable[[overlap.Overlap], float]] = {
+    "dice": overlap.dice,
+    "iou": overlap.iou,
+    "volume_similarity": overlap.volume_similarity,
+    "relative_volume_difference": overlap.relative_volume_difference,
+    "absolute_relative_volume_difference": overlap.absolute_relative_volume_difference,
+    "tp_volume": overlap.tp_volume,
+    "fp_volume": overlap.fp_volume,
+    "fn_volume": overlap.fn_volume,
+}
+
+_PERCENTILES: dict[str, Callable[[distances.SurfaceDistances, float], float]] = {
+    "directed-max-area-weighted": surface.percentile_weighted,
+    "directed-max": surface.percentile_directed,
+    "pooled": surface.percentile_pooled,
+}
+
+_DISTANCES: dict[str, Callable[[distances.SurfaceDistances], float]] = {
+    "hd": surface.hausdorff,
+    "assd": surface.assd,
+    "masd": surface.masd,
+}
+
+_LESION_COUNTS = {
+    "lesion_tp": "true_positives",
+    "lesion_fp": "false_positives",
+    "lesion_fn": "false_negatives",
+    "lesion_f1": "f1",
+    "lesion_sensitivity": "sensitivity",
+    "panoptic_quality": "panoptic_quality",
+}
+
+
+def _label_counts(labels: outline.Volume) -> npt.NDArray[np.int64]:
+    """Return the number of voxels of every label from 0 to 65535.
+
+    Slice by slice, because ``bincount`` first widens what it is given to eight bytes per voxel.
+    """
+    counts = np.zeros(65536, np.int64)
+    for slab in labels:
+        found = np.bincount(slab.ravel())
+        counts[: found.size] += found
+    return counts
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """The structures of one mask on its grid.
+
+    Parameters
+    ----------
+    labels : ndarray of uint8 or uint16, shape (z, y, x), optional
+        Label map; ``None`` where structures overlap.
+    geometry : Geometry
+        The grid.
+    findings : tuple of Finding
+        What was odd but usable about the files.
+    single : mapping of str to ndarray of uint8, shape (z, y, x)
+        One 0/1 array per stored structure, where structures overlap.
+    """
+
+    labels: outline.Volume | None
+    geometry: Geometry
+    findings: tuple[Finding, ...] = ()
+    single: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
+
+    def painted(self, task: SegmentationTask) -> outline.Volume:
+        """Return a label map; where structures overlap, the one declared later wins."""
+        if self.labels is not None:
+            return self.labels
+        painted = np.zeros(self.geometry.shape_zyx, dtype=np.uint16)
+        for name, array in self.single.items():
+            painted[array > 0] = min(task.structures[name].labels)
+        return painted
+
+    def binary(self, task: SegmentationTask, structure: str) -> npt.NDArray[np.uint8]:
+        """Return one structure, or union, as a 0/1 array of shape (z, y, x)."""
+        wanted = task.structures[structure].labels
+        if self.labels is not None:
+            lookup = np.zeros(np.iinfo(self.labels.dtype).max + 1, dtype=np.uint8)
+            lookup[[label for label in wanted if label < lookup.size]] = 1
+            return np.asarray(lookup[self.labels])
+        found = np.zeros(self.geometry.shape_zyx, dtype=np.uint8)
+        for name, array in self.single.items():
+            if task.structures[name].labels <= wanted:
+                found |= array
+        return found
+
+
+class CaseMeasures:
+    """The reference of one case, ready to be compared with every submission's prediction.
+
+    Parameters
+    ----------
+    reference : Volume
+        The reference.
+    task : SegmentationTask
+        Its structures and metrics.
+    """
+
+    def __init__(self, reference: Volume, task: SegmentationTask) -> None:
+        self.reference = reference
+        self.task = task
+        self.names = list(task.structures)
+        spacing = reference.geometry.spacing_zyx
+        crops = [_CROPS[item.crop] for item in task.structures.values()]
+        self._together: ReferenceCase | None = None
+        self._apart: dict[str, ReferenceCase] = {}
+        if reference.labels is not None:
+            labels = [item.labels for item in task.structures.values()]
+            self._together = ReferenceCase(reference.labels, spacing, labels, crops=crops)
+        else:
+            self._split(crops)
+
+    def _split(self, crops: list[Crop]) -> None:
+        for name, crop in zip(self.names, crops, strict=True):
+            array = self.reference.binary(self.task, name)
+            spacing = self.reference.geometry.spacing_zyx
+            self._apart[name] = ReferenceCase(array, spacing, [frozenset({1})], crops=[crop])
+
+    @property
+    def diagonal_mm(self) -> float:
+        """Physical diagonal of the reference's image: the length of the voxel counts times the spacing."""
+        grid = self.reference.geometry
+        return float(np.linalg.norm(np.multiply(grid.shape_zyx, grid.spacing_zyx)))
+
+    def reference_voxels(self, structure: str) -> int:
+        """Return the number of voxels of a structure in the reference."""
+        return self._reference_voxels[structure]
+
+    @cached_property
+    def _reference_voxels(self) -> dict[str, int]:
+        if self.reference.labels is None:
+            return {name: int(case.array.sum()) for name, case in self._apart.items()}
+        counts = _label_counts(self.reference.labels)
+        return {name: int(counts[list(item.labels)].sum()) for name, item in self.task.structures.items()}
+
+    def against(self, prediction: Volume) -> Comparison:
+        """Compare a prediction on the same grid."""
+        if self._together is not None and prediction.labels is not None:
+            pair = self._together.compare(prediction.labels)
+            return Comparison(self, prediction, {name: (pair, i) for i, name in enumerate(self.names)})
+        if not self._apart:
+            self._split([_CROPS[item.crop] for item in self.task.structures.values()])
+        pairs = {name: (case.compare(prediction.binary(self.task, name)), 0) for name, case in self._apart.items()}
+        return Comparison(self, prediction, pairs)
+
+
+class Comparison:
+    """One prediction against the reference of its case."""
+
+    def __init__(self, case: CaseMeasures, prediction: Volume, pairs: Mapping[str, tuple[PairMeasures, int]]) -> None:
+        self._case = case
+        self._prediction = prediction
+        self._pairs = pairs
+        self._lesions: dict[tuple[str, lesions.LesionRule], lesions.LesionCounts] = {}
+
+    def voxels(self, structure: str) -> tuple[int, int]:
+        """Return the voxels of a structure in reference and prediction, within its slices."""
+        pair, index = self._pairs[structure]
+        counts = pair.overlap(index)
+        return counts.reference, counts.prediction
+
+    def unknown_labels(self) -> list[int]:
+        """Return the labels of the prediction that belong to no structure, background aside."""
+        if self._prediction.labels is None or self._case.reference.labels is None:
+            return []
+        pair, _ = next(iter(self._pairs.values()))
+        if not pair.confusion[:, -1].any():
+            return []
+        present = np.flatnonzero(_label_counts(self._prediction.labels))
+        return [int(label) for label in present if int(label) not in self._case.task.known_labels]
+
+    def value(self, spec: MetricSpec, structure: str, tolerance_mm: float | None) -> float:
+        """Compute a metric of a structure that both masks hold.
+
+        Parameters
+        ----------
+        spec : MetricSpec
+            What to compute.
+        structure : str
+            Of which structure.
+        tolerance_mm : float, optional
+            Tolerance in force (only ``nsd``).
+        """
+        pair, index = self._pairs[structure]
+        if spec.kind in _OVERLAPS:
+            return _OVERLAPS[spec.kind](pair.overlap(index))
+        if spec.kind == "euler_error":
+            from medpodium.scoring.measures.topology import euler_error
+
+            return float(euler_error(*self.binaries(structure)))
+        if spec.kind in LESION_KINDS:
+            return self._lesion_value(spec, structure)
+        if spec.kind == "hd_percentile":
+            area = spec.definition_id == "directed-max-area-weighted"
+            distances = pair.surfels(index) if area else pair.borders(index)
+            return _PERCENTILES[spec.definition_id](distances, spec.percentile_value)
+        distances = pair.surfels(index) if spec.definition_id == "surfel-area" else pair.borders(index)
+        if spec.kind == "nsd":
+            if tolerance_mm is None:
+                raise ValueError(f"structure {structure!r} has no NSD tolerance")
+            return surface.nsd(distances, tolerance_mm)
+        return _DISTANCES[spec.kind](distances)
+
+    def binaries(self, structure: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        """Return a structure in reference and prediction as 0/1 arrays (z, y, x), within its slices."""
+        pair, index = self._pairs[structure]
+        start, stop = (int(z) for z in pair.z_ranges[index])
+        volumes = (self._case.reference, self._prediction)
+        reference, prediction = (volume.binary(self._case.task, structure)[start:stop] for volume in volumes)
+        return reference, prediction
+
+    def _lesion_value(self, spec: MetricSpec, structure: str) -> float:
+        from medpodium.scoring.measures import lesions
+
+        declared = spec.lesions or LesionRule()
+        rule = lesions.LesionRule(**declared.model_dump(exclude={"unconfirmed"}))
+        key = (structure, rule)
+        if key not in self._lesions:
+            reference, prediction = self.binaries(structure)
+            spacing = self._case.reference.geometry.spacing_zyx
+            self._lesions[key] = lesions.lesion_counts(reference, prediction, spacing, rule)
+        return float(getattr(self._lesions[key], _LESION_COUNTS[spec.kind]))

@@ -1,0 +1,1 @@
+"""From a file nobody vouches for to labels on a grid."""

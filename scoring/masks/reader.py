@@ -1,0 +1,270 @@
+"""Reading label maps: NIfTI, MetaImage and NRRD into one array and one geometry.
+
+Arrays are C-ordered ``(z, y, x)``: the fastest axis of the file is the last of the array, so nothing is
+transposed or copied on the way. A file is never trusted: see :mod:`medpodium.scoring.masks.inflate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from medpodium.challenges.findings import Finding, Severity
+from medpodium.scoring.masks.codes import MaskCode, MaskError, finding, printable, refusal
+from medpodium.scoring.masks.geometry import Geometry, compare_shape
+from medpodium.scoring.masks.header import VolumeHeader, check_data_size
+from medpodium.scoring.masks.inflate import DEFAULT_LIMITS, ByteStream, ReadLimits, Wrapping, open_regular
+from medpodium.scoring.masks.labels import LabelArray, is_plain, stack_refusal, to_whole_numbers
+from medpodium.scoring.masks.nifti import read_nifti_header
+from medpodium.scoring.masks.text_headers import read_metaimage_header, read_nrrd_header
+
+EXTENSIONS = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
+"""File name endings read here (case does not matter)."""
+
+_PIECE_BYTES = 1 << 18
+_STACK_PEEK_BYTES = 1 << 22
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """A label map.
+
+    Parameters
+    ----------
+    array : ndarray of uint8 or uint16, shape (z, y, x), C order
+        Labels; uint16 only when a label exceeds 255.
+    geometry : Geometry
+        Where the voxels lie.
+    findings : tuple of Finding
+        What was odd but usable about the file (warnings and notes).
+    """
+
+    array: LabelArray
+    geometry: Geometry
+    findings: tuple[Finding, ...] = ()
+
+
+def read_mask(path: str | Path, *, limits: ReadLimits = DEFAULT_LIMITS, like: Geometry | None = None) -> Mask:
+    """Read a label map.
+
+    Parameters
+    ----------
+    path : str or Path
+        A ``.nii``, ``.nii.gz``, ``.mha``, ``.mhd`` (embedded data) or ``.nrrd`` file.
+    limits : ReadLimits
+        How much is read at most.
+    like : Geometry, optional
+        Refuse a mask of another shape than this before its voxels are read.
+
+    Returns
+    -------
+    Mask
+
+    Raises
+    ------
+    MaskError
+        With a finding that names the file, the offending value and the fix.
+    """
+    with open_mask(path, limits=limits) as reader:
+        reader.refuse_unlike(like)
+        return reader.read()
+
+
+def read_geometry(path: str | Path, *, limits: ReadLimits = DEFAULT_LIMITS) -> Geometry:
+    """Read only the header of a label map or an image.
+
+    Raises
+    ------
+    MaskError
+        When the file or its header cannot be used.
+    """
+    with open_mask(path, limits=limits, labels_only=False) as reader:
+        return reader.geometry
+
+
+@contextmanager
+def open_mask(
+    path: str | Path, *, limits: ReadLimits = DEFAULT_LIMITS, labels_only: bool = True
+) -> Iterator[MaskReader]:
+    """Open a label map for reading at once or in slabs; its header is checked before any voxel is read.
+
+    Parameters
+    ----------
+    labels_only : bool
+        Refuse what cannot be a label map by its header (4-D). False to look at an image's geometry.
+
+    Raises
+    ------
+    MaskError
+        When the file or its header cannot be used.
+    """
+    path = Path(path)
+    extension = mask_extension(path)
+    if extension is None:
+        raise refusal(
+            MaskCode.FORMAT_UNKNOWN,
+            path,
+            f"the name {path.name!r} has none of the extensions {', '.join(EXTENSIONS)}",
+            "save the mask as .nii.gz",
+        )
+    with open_regular(path, limits) as (file, size):
+        header, stream, wrapping = _read_header(file, extension, path, limits)
+        reader = MaskReader(header, stream, path)
+        if labels_only:
+            reader.refuse_if_stack()
+            check_data_size(path, header, size if wrapping != "raw" else size - file.tell(), wrapping, limits)
+        yield reader
+
+
+def mask_extension(path: str | Path) -> str | None:
+    """Return which of :data:`EXTENSIONS` a file name ends with, in lower case, or None."""
+    name = Path(path).name.lower()
+    return next((extension for extension in EXTENSIONS if name.endswith(extension)), None)
+
+
+def _read_header(
+    file: BinaryIO, extension: str, path: Path, limits: ReadLimits
+) -> tuple[VolumeHeader, ByteStream, Wrapping]:
+    wrapping: Wrapping
+    magic = file.read(4)
+    file.seek(0)
+    if extension in (".nii", ".nii.gz"):
+        wrapping = "gzip" if extension == ".nii.gz" else "raw"
+        if (magic[:2] == b"\x1f\x8b") != (wrapping == "gzip"):
+            raise refusal(
+                MaskCode.FORMAT_MISMATCH,
+                path,
+                f"is named {extension} but its content is {'' if wrapping == 'raw' else 'not '}gzip "
+                f"(it starts with {magic.hex(' ')})",
+                "save it as .nii.gz with compression, or as .nii without",
+            )
+        stream = ByteStream(file, path, wrapping)
+        return read_nifti_header(stream, path, limits), stream, wrapping
+    read_header = read_nrrd_header if extension == ".nrrd" else read_metaimage_header
+    header, wrapping = read_header(file, path, limits)
+    return header, ByteStream(file, path, wrapping), wrapping
+
+
+class MaskReader:
+    """An open label map whose voxels have not been read yet (see :func:`open_mask`).
+
+    Its voxels are a stream: call :meth:`read` or :meth:`slabs`, once.
+    """
+
+    def __init__(self, header: VolumeHeader, stream: ByteStream, path: Path) -> None:
+        self._header = header
+        self._stream = stream
+        self._path = path
+        self._done = 0
+
+    @property
+    def geometry(self) -> Geometry:
+        """Grid of the mask."""
+        return self._header.geometry
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What was odd but usable so far."""
+        return (*self._header.findings, *self._wide_type(), *self._stream.findings)
+
+    def read(self) -> Mask:
+        """Read all voxels into one array.
+
+        Raises
+        ------
+        MaskError
+            When the voxels are damaged, missing, more than declared, or not labels.
+        """
+        array = self._labels(np.empty(self._header.voxels, dtype=np.uint8))
+        self._stream.expect_end()
+        return Mask(array.reshape(self.geometry.shape_zyx), self.geometry, self.findings)
+
+    def slabs(self, slices: int = 1) -> Iterator[tuple[int, LabelArray]]:
+        """Read the voxels a few slices at a time, holding only one slab.
+
+        Parameters
+        ----------
+        slices : int
+            Slices along z per slab (the last slab may have fewer).
+
+        Yields
+        ------
+        (first, slab) : tuple of int, ndarray of shape (<= slices, y, x)
+            Index of the slab's first slice, and its labels. The array is overwritten by the next slab.
+
+        Raises
+        ------
+        MaskError
+            As :meth:`read`, when the bad voxel is reached; what was yielded before is then not to be used.
+        """
+        depth, height, width = self.geometry.shape_zyx
+        buffer = np.empty(min(slices, depth) * height * width, dtype=np.uint8)
+        for first in range(0, depth, slices):
+            count = min(slices, depth - first)
+            yield first, self._labels(buffer[: count * height * width]).reshape(count, height, width)
+        self._stream.expect_end()
+
+    def refuse_unlike(self, like: Geometry | None) -> None:
+        """Refuse another shape than that of a grid, before any voxel is read."""
+        different = compare_shape(like, self.geometry, printable(self._path)) if like is not None else []
+        if different:
+            raise MaskError(*different)
+
+    def refuse_if_stack(self) -> None:
+        """Refuse a 4-D file, saying what it looks like from its first voxels."""
+        if self._header.volumes == 1:
+            return
+        stored = np.zeros(_STACK_PEEK_BYTES // self._header.dtype.itemsize, dtype=self._header.dtype)
+        stored = stored[: self._header.voxels * self._header.volumes]
+        read = self._stream.readinto(stored.view(np.uint8).data)
+        raise stack_refusal(stored[: read // self._header.dtype.itemsize], self._header, self._path)
+
+    def _labels(self, target: npt.NDArray[np.uint8]) -> LabelArray:
+        """Read ``target.size`` voxels into it; return it, or its wider copy when a label exceeds 255."""
+        if is_plain(self._header):
+            self._fill(target)
+            return target
+        out: LabelArray = target
+        piece = np.empty(_PIECE_BYTES // self._header.dtype.itemsize, dtype=self._header.dtype)
+        for start in range(0, target.size, piece.size):
+            stored = piece[: target.size - start]
+            done = self._done
+            self._fill(stored.view(np.uint8))
+            values, largest = to_whole_numbers(stored, self._header, self._path, done // stored.dtype.itemsize)
+            if largest > 255 and out.dtype == np.uint8:
+                out = np.empty(target.size, dtype=np.uint16)
+                out[:start] = target[:start]
+            out[start : start + stored.size] = values
+        return out
+
+    def _fill(self, target: npt.NDArray[np.uint8]) -> None:
+        count = self._stream.readinto(target.data)
+        self._done += count
+        if count < target.size:
+            expected = self._header.voxels * self._header.dtype.itemsize
+            raise refusal(
+                MaskCode.DATA_TRUNCATED,
+                self._path,
+                f"holds {self._done} of the {expected} bytes of voxels its header declares",
+                "write or upload the file again; it was cut off",
+            )
+
+    def _wide_type(self) -> list[Finding]:
+        dtype = self._header.dtype
+        if dtype.itemsize < 8:
+            return []
+        return [
+            finding(
+                MaskCode.TYPE_WIDE,
+                self._path,
+                f"labels are stored as {dtype.newbyteorder('=')}, {dtype.itemsize} bytes per voxel",
+                "save labels as uint8: smaller, and read by every tool",
+                Severity.NOTE,
+            )
+        ]

@@ -1,0 +1,203 @@
+"""Cases stored as one file per structure, where structures may overlap.
+
+A label map cannot hold two structures in one voxel, so such a case is a :class:`StructureSet`: one binary array
+per structure, cropped to what it contains. It becomes a label map only on request, and then says what was lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from medpodium.challenges.findings import Finding, MedpodiumError, has_errors
+from medpodium.scoring.masks.codes import MaskCode, MaskError, finding, warning
+from medpodium.scoring.masks.geometry import Geometry, compare_geometry
+from medpodium.scoring.masks.inflate import DEFAULT_LIMITS, ReadLimits
+from medpodium.scoring.masks.reader import Mask, MaskReader, open_mask
+from medpodium.scoring.measures.boxes import Box
+
+Binary = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """One binary structure, cropped to its bounding box.
+
+    Parameters
+    ----------
+    box : tuple of slice
+        Where the crop lies in the volume, axes (z, y, x); empty slices for an empty structure.
+    array : ndarray of uint8, shape (z, y, x)
+        0 or 1 within the box.
+    """
+
+    box: Box
+    array: Binary
+
+
+@dataclass(frozen=True, eq=False)
+class StructureSet:
+    """Structures of one case, on one grid, free to overlap.
+
+    Parameters
+    ----------
+    structures : dict of str to Structure
+        In the order they were asked for.
+    geometry : Geometry
+        Grid of all of them.
+    findings : tuple of Finding
+        What was odd but usable.
+    """
+
+    structures: dict[str, Structure]
+    geometry: Geometry
+    findings: tuple[Finding, ...] = ()
+
+    def full(self, name: str) -> Binary:
+        """Return one structure as a 0/1 array of the whole volume, shape (z, y, x)."""
+        array = np.zeros(self.geometry.shape_zyx, dtype=np.uint8)
+        array[self.structures[name].box] = self.structures[name].array
+        return array
+
+    def overlaps(self) -> dict[tuple[str, str], int]:
+        """Return the number of shared voxels of every pair of structures that shares any."""
+        shared = {}
+        for (name, one), (other_name, other) in combinations(self.structures.items(), 2):
+            count = _shared_voxels(one, other)
+            if count:
+                shared[name, other_name] = count
+        return shared
+
+    def label_map(self, labels: Mapping[str, int], where: str = "") -> Mask:
+        """Paint the structures into one label map; where two overlap, the one later in the set wins.
+
+        Parameters
+        ----------
+        labels : mapping of str to int
+            Label of each structure, 1 to 65535.
+        where : str
+            Case the findings are about.
+
+        Returns
+        -------
+        Mask
+            With one ``mask-structures-overlap`` warning per overlapping pair.
+        """
+        top = max((labels[name] for name in self.structures), default=0)
+        array = np.zeros(self.geometry.shape_zyx, dtype=np.uint8 if top <= 255 else np.uint16)
+        for name, structure in self.structures.items():
+            array[structure.box][structure.array > 0] = labels[name]
+        lost = tuple(
+            warning(
+                MaskCode.STRUCTURES_OVERLAP,
+                where,
+                f"{name!r} and {other!r} share {count} voxels; in the label map they belong to {other!r}",
+                "score the structures separately, or write them without overlap",
+            )
+            for (name, other), count in self.overlaps().items()
+        )
+        return Mask(array, self.geometry, (*self.findings, *lost))
+
+
+def read_structures(
+    paths: Mapping[str, Path], *, limits: ReadLimits = DEFAULT_LIMITS, like: Geometry | None = None
+) -> StructureSet:
+    """Read one binary file per structure (TotalSegmentator's way), one at a time.
+
+    Parameters
+    ----------
+    paths : mapping of str to Path
+        File of each structure.
+    limits : ReadLimits
+        How much is read at most, per file.
+    like : Geometry, optional
+        Refuse structures of another shape than this before their voxels are read.
+
+    Raises
+    ------
+    MaskError
+        With the findings of all files that cannot be used, or that lie on another grid than the first one, or
+        hold more than one label.
+    """
+    structures: dict[str, Structure] = {}
+    findings: list[Finding] = []
+    geometry: Geometry | None = None
+    for name, path in paths.items():
+        try:
+            with open_mask(path, limits=limits) as reader:
+                reader.refuse_unlike(like)
+                if geometry is not None:
+                    differences = compare_geometry(geometry, reader.geometry, where=str(path))
+                    findings += differences
+                    if has_errors(differences):
+                        continue
+                structures[name] = _read_cropped(reader, path, findings)
+                findings += reader.findings
+                geometry = geometry or reader.geometry
+        except MedpodiumError as error:
+            findings += error.findings
+    if geometry is None or has_errors(findings):
+        raise MaskError(*findings)
+    return StructureSet(structures, geometry, tuple(findings))
+
+
+def _read_cropped(reader: MaskReader, path: Path, findings: list[Finding]) -> Structure:
+    """Keep only the slices that hold something, then crop them."""
+    kept: list[Binary] = []
+    first = 0
+    values: set[int] = set()
+    for z, slab in reader.slabs(1):
+        if slab.any():
+            if not kept:
+                first = z
+            gap = z - first - len(kept)
+            kept.extend(np.zeros(slab.shape[1:], dtype=np.uint8) for _ in range(gap))
+            kept.append((slab[0] > 0).view(np.uint8))
+            values |= {int(slab[slab > 0].min()), int(slab.max())}
+    if not kept:
+        return Structure((slice(0, 0),) * 3, np.zeros((0, 0, 0), dtype=np.uint8))
+    if len(values) > 1:
+        findings.append(
+            finding(
+                MaskCode.STRUCTURE_NOT_BINARY,
+                path,
+                f"holds several labels ({min(values)} to {max(values)}), a file per structure holds one",
+                "save 0 and 1, or give the label map as one file",
+            )
+        )
+    elif values != {1}:
+        findings.append(
+            warning(
+                MaskCode.STRUCTURE_NOT_BINARY,
+                path,
+                f"marks the structure by {values.copy().pop()} instead of 1",
+                "save 0 and 1; it was read as 1",
+            )
+        )
+    stack = np.stack(kept)
+    rows, columns = np.flatnonzero(stack.any(axis=(0, 2))), np.flatnonzero(stack.any(axis=(0, 1)))
+    y, x = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    return Structure((slice(first, first + len(kept)), y, x), np.ascontiguousarray(stack[:, y, x]))
+
+
+def _shared_voxels(one: Structure, other: Structure) -> int:
+    meet = [
+        slice(max(a.start, b.start), max(min(a.stop, b.stop), max(a.start, b.start)))
+        for a, b in zip(one.box, other.box, strict=True)
+    ]
+
+    def within(structure: Structure) -> Binary:
+        z, y, x = (
+            slice(common.start - own.start, common.stop - own.start)
+            for common, own in zip(meet, structure.box, strict=True)
+        )
+        return structure.array[z, y, x]
+
+    if any(common.start >= common.stop for common in meet):
+        return 0
+    return int(np.count_nonzero(within(one) & within(other)))

@@ -1,0 +1,1 @@
+"""From two label arrays to numbers: arrays in, numbers out."""

@@ -1,0 +1,181 @@
+"""Distances between the surfaces of one structure in two masks, exact and computed when asked for.
+
+Nearly all points find their neighbour in a search of nearby rows, whose possible distances are few: they are summed
+up per distinct distance, so that every metric is a walk over a short histogram and nothing is sorted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from medpodium.scoring.measures import areas, nearest
+from medpodium.scoring.measures.outline import Codes, Floats, Ints, Kind, Points, Spacing, Surfaces
+
+AxisOrder = Literal["xyz", "zyx"]
+
+
+@dataclass(frozen=True)
+class Directed:
+    """Distances from every point of one surface to the nearest point of another, as a weighted histogram.
+
+    Attributes
+    ----------
+    values : ndarray of float64, shape (m,)
+        Distinct distances in mm, ascending.
+    weights : ndarray of float64, shape (m,)
+        Total weight at each distance: mm² for surfels, number of voxels for border voxels.
+    counts : ndarray of int64, shape (m,)
+        Number of points at each distance.
+    """
+
+    values: Floats
+    weights: Floats
+    counts: Ints
+
+    @property
+    def total(self) -> float:
+        """Total weight (mm² for surfels)."""
+        return float(self.weights.sum())
+
+    @property
+    def moment(self) -> float:
+        """Sum of distance times weight."""
+        return float(self.values @ self.weights)
+
+
+@dataclass(frozen=True)
+class SurfaceDistances:
+    """The distances between the surfaces of one structure in two masks.
+
+    Attributes
+    ----------
+    reference, prediction
+        Points and codes of both surfaces.
+    spacing_zyx
+        Voxel size in mm.
+    kind
+        Which definition of a surface.
+    axis_order
+        Axis order of the arrays a reference implementation would be given. It decides the order in which squared
+        components are added, hence the last bit of a distance, hence ``<= tolerance`` in rare cases.
+    """
+
+    reference: tuple[Points, Codes]
+    prediction: tuple[Points, Codes]
+    spacing_zyx: Spacing
+    kind: Kind
+    axis_order: AxisOrder = "xyz"
+
+    @property
+    def reference_empty(self) -> bool:
+        """Whether the reference has no surface."""
+        return len(self.reference[0]) == 0
+
+    @property
+    def prediction_empty(self) -> bool:
+        """Whether the prediction has no surface."""
+        return len(self.prediction[0]) == 0
+
+    @property
+    def defined(self) -> bool:
+        """Whether both surfaces exist, so that distances do."""
+        return not (self.reference_empty or self.prediction_empty)
+
+    @cached_property
+    def from_reference(self) -> Directed:
+        """Distances from the reference's surface to the prediction's."""
+        return self._directed(*self.reference, self.prediction[0])
+
+    @cached_property
+    def from_prediction(self) -> Directed:
+        """Distances from the prediction's surface to the reference's."""
+        return self._directed(*self.prediction, self.reference[0])
+
+    @cached_property
+    def by_transform(self) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
+        """Sorted ``(distances, weights)`` of both directions exactly as surface-distance computes them.
+
+        Slow (distance transforms of the joint bounding box); asked for only where rounding decides.
+        """
+        from medpodium.scoring.measures.transform import transformed_distances
+
+        return transformed_distances(self)
+
+    def _directed(self, points: Points, codes: Codes, targets: Points) -> Directed:
+        weights = areas.surfel_areas(self.spacing_zyx) if self.kind == "surfel-area" else areas.ones()
+        reach = _reach(self.spacing_zyx, self.axis_order)
+        rank_weights, rank_counts, far = nearest.near_distances(
+            points, weights, codes, targets, reach.row_steps, reach.row_squares, reach.x_squares, reach.ranks,
+            reach.values.size, reach.limit,
+        )  # fmt: skip
+        used = np.flatnonzero(rank_counts)
+        near = Directed(reach.values[used], rank_weights[used], rank_counts[used])
+        if far.size == 0:
+            return near
+        spacing = np.array(self.spacing_zyx)
+        shifts = nearest.tile_shifts(len(targets), self.spacing_zyx)
+        offsets = nearest.far_offsets(points[far], targets, shifts, spacing)
+        values = in_millimetres(offsets, self.spacing_zyx, self.axis_order)
+        values, place = np.unique(np.concatenate([near.values, values]), return_inverse=True)
+        every_weight = np.concatenate([near.weights, weights[codes[far]]])
+        every_count = np.concatenate([near.counts, np.ones(far.size, np.int64)])
+        counts = np.bincount(place, every_count).astype(np.int64)
+        return Directed(values, np.bincount(place, every_weight).astype(np.float64), counts)
+
+
+def distances(
+    reference: Surfaces, prediction: Surfaces, structure: int, axis_order: AxisOrder = "xyz"
+) -> SurfaceDistances:
+    """Pair the surfaces of one structure (numbered from 0); distances are computed when asked for."""
+    if (reference.kind, reference.spacing_zyx) != (prediction.kind, prediction.spacing_zyx):
+        raise ValueError("both surfaces need the same kind and the same spacing")
+    both = reference.of(structure), prediction.of(structure)
+    return SurfaceDistances(*both, reference.spacing_zyx, reference.kind, axis_order)
+
+
+def in_millimetres(offsets: npt.NDArray[np.int64], spacing_zyx: Spacing, axis_order: AxisOrder) -> Floats:
+    """Turn offsets (..., 3) in voxels into distances in mm, adding squares in the given axis order."""
+    order = (2, 1, 0) if axis_order == "xyz" else (0, 1, 2)
+    first, second, third = (offsets[..., axis] * spacing_zyx[axis] for axis in order)
+    return np.asarray(np.sqrt(first * first + second * second + third * third))
+
+
+@dataclass(frozen=True)
+class _Reach:
+    """Every offset the near search can return, with the rank of its distance."""
+
+    row_steps: npt.NDArray[np.int32]
+    row_squares: Floats
+    x_squares: Floats
+    ranks: npt.NDArray[np.int32]
+    values: Floats
+    limit: float
+
+
+@lru_cache(maxsize=64)
+def _reach(spacing_zyx: Spacing, axis_order: AxisOrder, max_rows: int = 200) -> _Reach:
+    sz, sy, sx = spacing_zyx
+    dz, dy = (grid.ravel() for grid in np.mgrid[-24:25, -400:401])
+    squares = (dz * sz) ** 2 + (dy * sy) ** 2
+    order = np.argsort(squares, kind="stable")[: max_rows + 1]
+    limit = min(squares[order[-1]], (nearest.REACH * sx) ** 2, (25 * sz) ** 2, (401 * sy) ** 2)
+    order = order[squares[order] < limit]
+    x = np.arange(nearest.REACH + 1)
+    offsets = np.empty((order.size, x.size, 3), np.int64)
+    offsets[..., 0] = np.abs(dz[order])[:, None]
+    offsets[..., 1] = np.abs(dy[order])[:, None]
+    offsets[..., 2] = x
+    millimetres = in_millimetres(offsets, spacing_zyx, axis_order)
+    # beyond the limit nothing is accepted (the margin covers rounding), so those distances need no rank
+    within = millimetres <= np.sqrt(limit) * (1 + 1e-9)
+    values, place = np.unique(millimetres[within], return_inverse=True)
+    ranks = np.full(millimetres.shape, -1, np.int32)
+    ranks[within] = place
+    steps = np.column_stack([dz[order], dy[order]]).astype(np.int32)
+    x_squares = np.asarray((x * sx) ** 2, np.float64)
+    return _Reach(steps, squares[order], x_squares, ranks, values, float(limit))

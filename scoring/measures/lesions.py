@@ -1,0 +1,264 @@
+"""Lesion-wise detection: connected components of reference and prediction, matched by a declared rule.
+
+Three choices decide the counts, so all three are always stated: which voxels are neighbours (6, 18 or 26), what
+makes a predicted lesion hit a reference lesion, and how hits become matches when several lesions meet.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage, optimize, sparse
+
+from medpodium.scoring.measures.boxes import foreground_box
+
+Counts = npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.float64]
+
+_RANK = {6: 1, 18: 2, 26: 3}
+
+
+class OverlapRule(str, Enum):
+    """What makes a predicted lesion hit a reference lesion."""
+
+    ANY = "any"
+    """They share at least one voxel (and the threshold is not used)."""
+    IOU = "iou"
+    """Their intersection over union reaches the threshold."""
+    DICE = "dice"
+    """Their Dice coefficient reaches the threshold."""
+
+
+class Matching(str, Enum):
+    """How hits become matches."""
+
+    MANY = "many"
+    """No pairing: a reference lesion is found (TP) when any predicted lesion hits it, a predicted lesion is false
+    (FP) when it hits no reference lesion. One large prediction may find several lesions, several fragments may
+    find one, and none of them is punished."""
+    GREEDY = "greedy"
+    """One to one, largest overlap first (Dice for the rule ``dice``, else intersection over union)."""
+    HUNGARIAN = "hungarian"
+    """One to one, with the largest possible sum of those overlaps."""
+
+
+@dataclass(frozen=True)
+class LesionRule:
+    """The declared rule of lesion-wise scores.
+
+    Parameters
+    ----------
+    connectivity : {6, 18, 26}
+        Which voxels are neighbours: across faces, also edges, also corners.
+    overlap : OverlapRule
+        What makes a hit.
+    threshold : float
+        For ``iou`` and ``dice``: smallest value that is a hit, above 0 and at most 1.
+    matching : Matching
+        How hits become matches.
+    min_volume_ml : float
+        Components smaller than this are removed from reference and prediction alike before matching.
+
+    Raises
+    ------
+    ValueError
+        When a choice is not one of the above.
+    """
+
+    connectivity: int = 26
+    overlap: OverlapRule = OverlapRule.ANY
+    threshold: float = 0.5
+    matching: Matching = Matching.MANY
+    min_volume_ml: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "overlap", OverlapRule(self.overlap))
+        object.__setattr__(self, "matching", Matching(self.matching))
+        if self.connectivity not in _RANK:
+            raise ValueError(f"connectivity is {self.connectivity}, not 6, 18 or 26")
+        if not 0 < self.threshold <= 1:
+            raise ValueError(f"threshold is {self.threshold}, not above 0 and at most 1")
+        if not (math.isfinite(self.min_volume_ml) and self.min_volume_ml >= 0):
+            raise ValueError(f"min_volume_ml is {self.min_volume_ml}, not 0 or more")
+
+
+@dataclass(frozen=True)
+class LesionCounts:
+    """Lesion-wise counts of one structure in one case.
+
+    Parameters
+    ----------
+    true_positives : int
+        Reference lesions that were found.
+    false_positives : int
+        Predicted lesions that match no reference lesion.
+    false_negatives : int
+        Reference lesions that were not found.
+    matched_iou : float
+        Sum of the intersections over union of the matches (for ``many``: of each found lesion with the union of
+        all predicted lesions that hit it).
+    """
+
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+    matched_iou: float
+
+    @property
+    def f1(self) -> float:
+        """2 TP / (2 TP + FP + FN); NaN without any lesion."""
+        return _ratio(2 * self.true_positives, 2 * self.true_positives + self.false_positives + self.false_negatives)
+
+    @property
+    def sensitivity(self) -> float:
+        """TP / (TP + FN), also called recall; NaN without a reference lesion."""
+        return _ratio(self.true_positives, self.true_positives + self.false_negatives)
+
+    @property
+    def precision(self) -> float:
+        """TP / (TP + FP); NaN without a predicted lesion."""
+        return _ratio(self.true_positives, self.true_positives + self.false_positives)
+
+    @property
+    def segmentation_quality(self) -> float:
+        """Mean intersection over union of the matches (SQ; Kirillov et al., CVPR 2019); NaN without a match."""
+        return _ratio(self.matched_iou, self.true_positives)
+
+    @property
+    def recognition_quality(self) -> float:
+        """TP / (TP + FP/2 + FN/2) (RQ), equal to F1."""
+        return self.f1
+
+    @property
+    def panoptic_quality(self) -> float:
+        """SQ times RQ (PQ), 0 when nothing matches; NaN without any lesion."""
+        return _ratio(self.matched_iou, self.true_positives + 0.5 * self.false_positives + 0.5 * self.false_negatives)
+
+
+def lesion_counts(
+    reference: npt.NDArray[Any],
+    prediction: npt.NDArray[Any],
+    spacing_zyx: tuple[float, float, float],
+    rule: LesionRule,
+) -> LesionCounts:
+    """Count found, missed and false lesions.
+
+    Parameters
+    ----------
+    reference, prediction : ndarray, same shape (z, y, x)
+        Non-zero is lesion. Empty arrays give zero counts.
+    spacing_zyx : tuple of float
+        Voxel spacing in mm (only the minimal volume needs it).
+    rule : LesionRule
+        The declared rule.
+
+    Raises
+    ------
+    ValueError
+        When the shapes differ.
+    """
+    if reference.shape != prediction.shape:
+        raise ValueError(f"shapes differ: {reference.shape} and {prediction.shape}")
+    smallest = rule.min_volume_ml * 1000.0 / float(np.prod(spacing_zyx))
+    box = foreground_box(reference, prediction)
+    ref, ref_sizes = _components(reference[box], rule.connectivity, smallest)
+    pred, pred_sizes = _components(prediction[box], rule.connectivity, smallest)
+    rows, columns, shared = _shared(ref, pred, pred_sizes.size)
+    unions = ref_sizes[rows] + pred_sizes[columns] - shared
+    iou = shared / unions
+    dice = 2.0 * shared / (ref_sizes[rows] + pred_sizes[columns])
+    score = dice if rule.overlap is OverlapRule.DICE else iou
+    hit = score >= (0.0 if rule.overlap is OverlapRule.ANY else rule.threshold)
+    rows, columns, shared, iou, score = rows[hit], columns[hit], shared[hit], iou[hit], score[hit]
+    if rule.matching is Matching.MANY:
+        return _count_many(rows, columns, shared, ref_sizes, pred_sizes)
+    pairs = _greedy(rows, columns, score) if rule.matching is Matching.GREEDY else _best(rows, columns, score)
+    return LesionCounts(
+        len(pairs), pred_sizes.size - len(pairs), ref_sizes.size - len(pairs), math.fsum(iou[pairs].tolist())
+    )
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else math.nan
+
+
+def _components(
+    mask: npt.NDArray[Any], connectivity: int, smallest_voxels: float
+) -> tuple[npt.NDArray[np.int32], Counts]:
+    """Return the components numbered from 1, without those too small, and their sizes in voxels."""
+    if not mask.size:
+        return np.zeros(mask.shape, dtype=np.int32), np.zeros(0, dtype=np.int64)
+    structure = ndimage.generate_binary_structure(3, _RANK[connectivity])
+    components, count = ndimage.label(mask != 0, structure=structure, output=np.int32)
+    sizes = np.bincount(components.ravel(), minlength=count + 1)[1:].astype(np.int64)
+    keep = sizes >= smallest_voxels * (1 - 1e-9)  # a component of exactly the minimal volume stays
+    if keep.all():
+        return components, sizes
+    renumbered = np.zeros(count + 1, dtype=np.int32)
+    renumbered[1:][keep] = np.arange(1, int(keep.sum()) + 1)
+    return renumbered[components], sizes[keep]
+
+
+def _shared(ref: npt.NDArray[np.int32], pred: npt.NDArray[np.int32], pred_count: int) -> tuple[Counts, Counts, Counts]:
+    """Return (reference index, prediction index, shared voxels) of every pair that meets; indices from 0."""
+    both = (ref > 0) & (pred > 0)
+    joint = (ref[both].astype(np.int64) - 1) * max(pred_count, 1) + (pred[both] - 1)
+    pairs, shared = np.unique(joint, return_counts=True)
+    return pairs // max(pred_count, 1), pairs % max(pred_count, 1), shared.astype(np.int64)
+
+
+def _count_many(rows: Counts, columns: Counts, shared: Counts, ref_sizes: Counts, pred_sizes: Counts) -> LesionCounts:
+    found, hitting = np.unique(rows), np.unique(columns)
+    covered = np.bincount(rows, weights=shared, minlength=ref_sizes.size)
+    reaching = np.bincount(rows, weights=pred_sizes[columns], minlength=ref_sizes.size)
+    union = ref_sizes[found] + reaching[found] - covered[found]
+    return LesionCounts(
+        found.size,
+        pred_sizes.size - hitting.size,
+        ref_sizes.size - found.size,
+        math.fsum((covered[found] / union).tolist()),
+    )
+
+
+def _greedy(rows: Counts, columns: Counts, score: Numbers) -> list[int]:
+    """Take hits by falling score (ties: lower reference index, then lower prediction index), each lesion once."""
+    taken_rows: set[int] = set()
+    taken_columns: set[int] = set()
+    pairs = []
+    for index in np.lexsort((columns, rows, -score)):
+        row, column = int(rows[index]), int(columns[index])
+        if row not in taken_rows and column not in taken_columns:
+            taken_rows.add(row)
+            taken_columns.add(column)
+            pairs.append(int(index))
+    return pairs
+
+
+def _best(rows: Counts, columns: Counts, score: Numbers) -> list[int]:
+    """Assign one to one with the largest sum of scores, each group of lesions that meet by itself."""
+    if not rows.size:
+        return []
+    height, width = int(rows.max()) + 1, int(columns.max()) + 1
+    graph = sparse.coo_array((np.ones(rows.size), (rows, height + columns)), shape=(height + width,) * 2)
+    _, group = sparse.csgraph.connected_components(graph, directed=False)
+    pairs: list[int] = []
+    order = np.argsort(group[rows], kind="stable")
+    starts = np.flatnonzero(np.diff(group[rows][order], prepend=-1))
+    for members in np.split(order, starts[1:]):
+        if members.size == 1:
+            pairs.append(int(members[0]))
+            continue
+        own_rows, at_row = np.unique(rows[members], return_inverse=True)
+        own_columns, at_column = np.unique(columns[members], return_inverse=True)
+        gain = np.zeros((own_rows.size, own_columns.size))
+        gain[at_row, at_column] = score[members]
+        index = np.full(gain.shape, -1)
+        index[at_row, at_column] = members
+        chosen = index[optimize.linear_sum_assignment(gain, maximize=True)]
+        pairs += [int(pair) for pair in chosen if pair >= 0]
+    return sorted(pairs)

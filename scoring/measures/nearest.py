@@ -1,0 +1,287 @@
+"""Exact nearest-point searches between the surfaces of two masks.
+
+Distances are searched in whole voxels (offsets ``dz, dy, dx``) and turned into millimetres at the end, so that equal
+offsets give equal distances. Two searches share the work:
+
+* :func:`near_distances` knows the other surface as one bit per grid point. It visits rows of bits in order of their
+  distance and reads 64 points of a row at once; it stops as soon as the next row is farther than the best hit. Most
+  points lie on or next to the other surface and cost a few nanoseconds.
+* :func:`far_offsets` serves the few points with nothing nearby. It puts the other surface into tiles with tight
+  bounding boxes and looks only into tiles that can hold something nearer than the best point so far.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from medpodium.scoring.measures.compiled import kernel, part
+
+REACH = 32
+"""The near search sees offsets ``|dx| < REACH`` in a row (half a machine word)."""
+
+
+def _count_trailing(typing_context, word):  # type: ignore[no-untyped-def] # noqa: ARG001 - numba's calling rule
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def] # noqa: ARG001
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.uint64(types.uint64), codegen
+
+
+def _count_leading(typing_context, word):  # type: ignore[no-untyped-def] # noqa: ARG001 - numba's calling rule
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def] # noqa: ARG001
+        return builder.ctlz(args[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.uint64(types.uint64), codegen
+
+
+# One machine instruction each; both give 64 for the word 0.
+_trailing_zeros: Any = intrinsic(_count_trailing)
+_leading_zeros: Any = intrinsic(_count_leading)
+
+
+@part
+def bounds(points):  # type: ignore[no-untyped-def]
+    """Return the smallest and largest coordinate of ``points`` per axis, shape (2, 3)."""
+    box = np.empty((2, 3), np.int64)
+    for axis in range(3):
+        box[0, axis] = points[0, axis]
+        box[1, axis] = points[0, axis]
+    for i in range(points.shape[0]):
+        for axis in range(3):
+            box[0, axis] = min(box[0, axis], points[i, axis])
+            box[1, axis] = max(box[1, axis], points[i, axis])
+    return box
+
+
+@part
+def bit_grid(points, box):  # type: ignore[no-untyped-def]
+    """Return the points as bits, shape (nz * ny, words): bit ``x - x_min + 64`` of row ``(z - z_min, y - y_min)``."""
+    n_words = (box[1, 2] - box[0, 2] + 64) // 64 + 3
+    n_y = box[1, 1] - box[0, 1] + 1
+    grid = np.zeros(((box[1, 0] - box[0, 0] + 1) * n_y, n_words), np.uint64)
+    for i in range(points.shape[0]):
+        bit = points[i, 2] - box[0, 2] + 64
+        row = (points[i, 0] - box[0, 0]) * n_y + points[i, 1] - box[0, 1]
+        grid[row, bit >> 6] |= np.uint64(1) << np.uint64(bit & 63)
+    return grid
+
+
+@kernel
+def near_distances(queries, weights, codes, targets, row_steps, row_squares, x_squares, ranks, n_ranks, limit):  # type: ignore[no-untyped-def]
+    """Find each query's nearest target among nearby ones, summed up per distinct distance.
+
+    Parameters
+    ----------
+    queries : ndarray of int16, shape (n, 3)
+    weights : ndarray of float64, shape (256,)
+        Weight of a query by its code (surfel area in mm², or 1).
+    codes : ndarray of uint8, shape (n,)
+    targets : ndarray of int16, shape (m, 3), m > 0
+    row_steps : ndarray of int32, shape (k, 2)
+        Row offsets ``(dz, dy)`` in ascending order of distance, the first ``(0, 0)``.
+    row_squares : ndarray of float64, shape (k,)
+        Squared distance of each row, mm².
+    x_squares : ndarray of float64, shape (REACH + 1,)
+        Squared distance of ``dx`` voxels along the row, mm².
+    ranks : ndarray of int32, shape (k, REACH + 1)
+        Rank of the distance of offset ``(dz, dy, dx)`` among all distances in reach.
+    n_ranks : int
+    limit : float
+        Squared distance below which nothing can be overlooked, mm².
+
+    Returns
+    -------
+    rank_weights : ndarray of float64, shape (n_ranks,)
+    rank_counts : ndarray of int64, shape (n_ranks,)
+    far : ndarray of int64
+        Queries with nothing nearer than ``limit``.
+    """
+    rank_weights = np.zeros(n_ranks)
+    rank_counts = np.zeros(n_ranks, np.int64)
+    far = np.empty(queries.shape[0], np.int64)
+    n_far = 0
+    box = bounds(targets)
+    grid = bit_grid(targets, box)
+    n_words = grid.shape[1]
+    n_z = np.uint64(box[1, 0] - box[0, 0] + 1)
+    n_y = np.uint64(box[1, 1] - box[0, 1] + 1)
+    reach = np.uint64(REACH)
+    touching_weight = 0.0  # most points lie on the other surface: distance 0
+    n_touching = 0
+    for i in range(queries.shape[0]):
+        z = queries[i, 0] - box[0, 0]
+        y = queries[i, 1] - box[0, 1]
+        first_bit = queries[i, 2] - box[0, 2] + 64 - REACH
+        best = limit
+        rank = -1
+        if 0 <= first_bit < (n_words - 1) * 64:
+            word = np.uint64(first_bit >> 6)
+            shift = np.uint64(first_bit & 63)
+            rest = np.uint64(63) - shift
+            own_z, own_y = np.uint64(z), np.uint64(y)
+            own_word = np.uint64((first_bit + REACH) >> 6)
+            own_bit = np.uint64((first_bit + REACH) & 63)
+            if own_z < n_z and own_y < n_y and (grid[own_z * n_y + own_y, own_word] >> own_bit) & np.uint64(1):
+                touching_weight += weights[codes[i]]
+                n_touching += 1
+                continue
+            for k in range(row_squares.size):
+                if row_squares[k] >= best:
+                    break
+                row_z = np.uint64(z + row_steps[k, 0])  # a negative number becomes a huge one
+                row_y = np.uint64(y + row_steps[k, 1])
+                if row_z >= n_z or row_y >= n_y:
+                    continue
+                # 64 points of the row: bit REACH is the query's own x; two shifts, as shifting by 64 is undefined
+                row = row_z * n_y + row_y
+                window = grid[row, word] >> shift
+                window |= (grid[row, word + np.uint64(1)] << np.uint64(1)) << rest
+                if window == 0:
+                    continue
+                right = np.int64(_trailing_zeros(window >> reach))  # 64 when nothing is set
+                left = np.int64(_leading_zeros(window << reach)) + 1  # 65 when nothing is set
+                step = min(right, left)
+                square = row_squares[k] + x_squares[step]
+                if square < best:
+                    best = square
+                    rank = ranks[k, step]
+        if rank < 0:
+            far[n_far] = i
+            n_far += 1
+        else:
+            rank_weights[rank] += weights[codes[i]]
+            rank_counts[rank] += 1
+    rank_weights[ranks[0, 0]] += touching_weight
+    rank_counts[ranks[0, 0]] += n_touching
+    return rank_weights, rank_counts, far[:n_far].copy()
+
+
+def tile_shifts(n_targets: int, spacing_zyx: tuple[float, float, float]) -> npt.NDArray[np.int64]:
+    """Return tile edges (log2 of voxels per axis) that balance the number of tiles and the points in each.
+
+    A surface is a plane to a tile, so a tile of edge ``n ** 0.25`` holds about ``n ** 0.5`` points.
+    """
+    edge = 0.8 * n_targets**0.25 * min(spacing_zyx)
+    return np.array([max(0, round(math.log2(edge / s))) for s in spacing_zyx], np.int64)
+
+
+@part
+def _tiles(points, shifts):  # type: ignore[no-untyped-def]
+    """Sort points into tiles of ``2 ** shifts`` voxels; return them with tile offsets and tight bounding boxes."""
+    box = bounds(points)
+    n_z = ((box[1, 0] - box[0, 0]) >> shifts[0]) + 1
+    n_y = ((box[1, 1] - box[0, 1]) >> shifts[1]) + 1
+    n_x = ((box[1, 2] - box[0, 2]) >> shifts[2]) + 1
+    n = points.shape[0]
+    tile_of = np.empty(n, np.int64)
+    sizes = np.zeros(n_z * n_y * n_x + 1, np.int64)
+    for i in range(n):
+        row = ((points[i, 0] - box[0, 0]) >> shifts[0]) * n_y + ((points[i, 1] - box[0, 1]) >> shifts[1])
+        tile_of[i] = row * n_x + ((points[i, 2] - box[0, 2]) >> shifts[2])
+        sizes[tile_of[i]] += 1
+    # only occupied tiles are kept: number them, and turn sizes into places
+    n_tiles = 0
+    place = 0
+    offsets = np.empty(min(n, sizes.size) + 1, np.int64)
+    for tile in range(sizes.size):
+        if sizes[tile] > 0:
+            offsets[n_tiles] = place
+            place += sizes[tile]
+            sizes[tile] = offsets[n_tiles]
+            n_tiles += 1
+    offsets[n_tiles] = n
+    ordered = np.empty((n, 3), np.int16)
+    for i in range(n):
+        k = sizes[tile_of[i]]
+        sizes[tile_of[i]] += 1
+        for axis in range(3):
+            ordered[k, axis] = points[i, axis]
+    boxes = np.empty((6, n_tiles))
+    for tile in range(n_tiles):
+        tile_box = bounds(ordered[offsets[tile] : offsets[tile + 1]])
+        for axis in range(3):
+            boxes[axis, tile] = tile_box[0, axis]
+            boxes[3 + axis, tile] = tile_box[1, axis]
+    return ordered, offsets[: n_tiles + 1], boxes
+
+
+@part
+def _length(first, second, spacing):  # type: ignore[no-untyped-def]
+    dz = (first[0] - second[0]) * spacing[0]
+    dy = (first[1] - second[1]) * spacing[1]
+    dx = (first[2] - second[2]) * spacing[2]
+    return math.sqrt(dz * dz + dy * dy + dx * dx)
+
+
+@part
+def _square_to_box(z, y, x, boxes, tile, sz, sy, sx):  # type: ignore[no-untyped-def]
+    """Return the squared distance from a point to a tile's bounding box."""
+    dz = max(boxes[0, tile] - z, z - boxes[3, tile], 0.0) * sz
+    dy = max(boxes[1, tile] - y, y - boxes[4, tile], 0.0) * sy
+    dx = max(boxes[2, tile] - x, x - boxes[5, tile], 0.0) * sx
+    return dz * dz + dy * dy + dx * dx
+
+
+@kernel
+def far_offsets(queries, targets, shifts, spacing):  # type: ignore[no-untyped-def]
+    """Find each query's nearest target, however far.
+
+    Parameters
+    ----------
+    queries : ndarray of int16, shape (n, 3)
+        Fast when neighbours follow each other, as in scan order.
+    targets : ndarray of int16, shape (m, 3), m > 0
+    shifts : ndarray of int64, shape (3,)
+        Tile size, log2 of voxels; any size is correct, see :func:`tile_shifts` for a fast one.
+    spacing : ndarray of float64, shape (3,)
+        Voxel size along z, y, x in mm.
+
+    Returns
+    -------
+    offsets : ndarray of int64, shape (n, 3)
+        ``|dz|, |dy|, |dx|`` to the nearest target, in voxels.
+    """
+    points, starts, boxes = _tiles(targets, shifts)
+    n_tiles = starts.size - 1
+    nearby = np.empty(n_tiles, np.int64)
+    n_nearby = 0
+    slack = 16 * min(spacing[0], spacing[1], spacing[2])
+    anchor = -1
+    offsets = np.empty((queries.shape[0], 3), np.int64)
+    sz, sy, sx = spacing[0], spacing[1], spacing[2]
+    winner = 0
+    for i in range(queries.shape[0]):
+        z, y, x = queries[i, 0], queries[i, 1], queries[i, 2]
+        # the previous query was next door: its nearest target is a good first bound
+        dz, dy, dx = (points[winner, 0] - z) * sz, (points[winner, 1] - y) * sy, (points[winner, 2] - x) * sx
+        best = dz * dz + dy * dy + dx * dx
+        if anchor < 0 or _length(queries[i], queries[anchor], spacing) > slack:
+            # whatever is nearest to a query within `slack` of this one lies in one of these tiles
+            anchor = i
+            n_nearby = 0
+            farthest = (math.sqrt(best) + 2 * slack) ** 2
+            for tile in range(n_tiles):
+                if _square_to_box(z, y, x, boxes, tile, sz, sy, sx) <= farthest:
+                    nearby[n_nearby] = tile
+                    n_nearby += 1
+        for j in range(n_nearby):
+            tile = nearby[j]
+            if _square_to_box(z, y, x, boxes, tile, sz, sy, sx) >= best:
+                continue
+            for k in range(starts[tile], starts[tile + 1]):
+                dz, dy, dx = (points[k, 0] - z) * sz, (points[k, 1] - y) * sy, (points[k, 2] - x) * sx
+                square = dz * dz + dy * dy + dx * dx
+                if square < best:
+                    best = square
+                    winner = k
+        offsets[i, 0] = abs(points[winner, 0] - z)
+        offsets[i, 1] = abs(points[winner, 1] - y)
+        offsets[i, 2] = abs(points[winner, 2] - x)
+    return offsets

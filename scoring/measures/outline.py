@@ -1,0 +1,122 @@
+"""The surfaces of all structures of a mask, in the two definitions the field uses.
+
+``surfel-area``
+    Surface elements on the half-voxel grid, weighted by area in mm² (DeepMind surface-distance; FLARE).
+``border-voxel``
+    Border voxels under the 6-neighbourhood, each of weight 1 (MedPy, MONAI, MetricsReloaded).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from medpodium.scoring.measures import kernels, tracing
+
+Volume: TypeAlias = "npt.NDArray[np.uint8] | npt.NDArray[np.uint16]"
+Kind = Literal["surfel-area", "border-voxel"]
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Points = npt.NDArray[np.int16]
+Codes = npt.NDArray[np.uint8]
+Spacing = tuple[float, float, float]
+
+_LONGEST = np.iinfo(np.int16).max - 1
+"""Points are stored as int16: NIfTI-1 allows no longer axis, and half the memory is half the time."""
+
+
+@dataclass(frozen=True)
+class Surfaces:
+    """The surface points of every structure of one mask.
+
+    Attributes
+    ----------
+    kind
+        Which definition of a surface.
+    points : ndarray of int16, shape (n, 3)
+        ``(z, y, x)`` of voxel corners (``surfel-area``) or voxels (``border-voxel``), structure after structure.
+    codes : ndarray of uint8, shape (n,)
+        Neighbour codes of surfels; 0 for border voxels.
+    offsets : ndarray of int64, shape (n_structures + 1,)
+        Structure ``i`` has the points ``offsets[i]:offsets[i + 1]``.
+    spacing_zyx
+        Voxel size in mm.
+    """
+
+    kind: Kind
+    points: Points
+    codes: Codes
+    offsets: Ints
+    spacing_zyx: Spacing
+
+    def of(self, structure: int) -> tuple[Points, Codes]:
+        """Return the points and codes of one structure (numbered from 0)."""
+        part = slice(self.offsets[structure], self.offsets[structure + 1])
+        return self.points[part], self.codes[part]
+
+
+def find_surfaces(
+    volume: Volume,
+    layers: npt.NDArray[np.int32],
+    n_structures: int,
+    spacing_zyx: Sequence[float],
+    *,
+    kind: Kind = "surfel-area",
+    z_ranges: Ints | None = None,
+    rows: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]] | None = None,
+) -> Surfaces:
+    """Find the surfaces of all structures of a label volume in one pass.
+
+    Parameters
+    ----------
+    volume : ndarray of uint8 or uint16, shape (nz, ny, nx), C order
+    layers : ndarray of int32, shape (n_labels,) or (n_layers, n_labels)
+        Structure number (from 1; 0 for none) of each label; several layers where structures share labels.
+        ``n_labels`` exceeds the largest label in the volume.
+    n_structures
+        Number of structures over all layers.
+    spacing_zyx
+        Voxel size in mm.
+    kind
+        Which definition of a surface.
+    z_ranges : ndarray of int64, shape (n_structures, 2), optional
+        Slices ``start <= z < stop`` each structure is limited to, as if the volume ended there.
+    rows
+        What ``kernels.row_extents`` found, if known already.
+
+    Returns
+    -------
+    Surfaces
+    """
+    volume = frozen(volume)
+    if rows is None:
+        rows = kernels.row_extents(volume)
+    if z_ranges is None:
+        z_ranges = np.tile(np.array([0, volume.shape[0]], np.int64), (n_structures, 1))
+    search: Any = tracing.surface_elements if kind == "surfel-area" else tracing.border_voxels
+    found = search(volume, rows, np.atleast_2d(layers), z_ranges[:, 0].copy(), z_ranges[:, 1].copy())
+    points, codes, offsets = tracing.group_by_owner(found[0], found[1], found[2], n_structures)
+    sz, sy, sx = (float(s) for s in spacing_zyx)
+    return Surfaces(kind, points, codes, offsets, (sz, sy, sx))
+
+
+def frozen(volume: Volume) -> Volume:
+    """Return a read-only C-ordered view, so that kernels compile once for read-only and writable arrays.
+
+    Raises
+    ------
+    ValueError
+        If the volume is not a three-dimensional array of uint8 or uint16, or longer than 32,766 voxels somewhere.
+    """
+    if volume.ndim != 3 or volume.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"expected a 3-D volume of uint8 or uint16, got {volume.ndim}-D {volume.dtype}")
+    if max(volume.shape) > _LONGEST:
+        raise ValueError(f"no axis may be longer than {_LONGEST} voxels, got {volume.shape}")
+    view: Any = np.ascontiguousarray(volume).view()
+    view.flags.writeable = False
+    read_only: Volume = view
+    return read_only

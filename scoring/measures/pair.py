@@ -1,0 +1,243 @@
+"""Measure one prediction against one reference: everything metrics are made of, computed once and when asked for.
+
+::
+
+    reference = ReferenceCase(reference_array, spacing_zyx, structures=[frozenset({1}), frozenset({2, 13})])
+    pair = reference.compare(prediction_array)      # one pass: overlap of all structures
+    overlap.dice(pair.overlap(0))
+    surface.nsd(pair.surfels(0), tolerance_mm=2.0)    # surfaces of all structures on the first request
+    surface.percentile_pooled(pair.borders(1), 95.0)  # border voxels likewise
+    other = reference.compare(other_team_array)      # reuses the reference's surfaces
+
+Structures are numbered from 0 in the order given; each is a set of label values, may share labels with others, and
+may be limited to the slices the reference occupies (``crops``). Nothing is decided here about empty masks: overlaps
+are counts, surface metrics of a mask without surface are nan, and ``policy`` says what that is worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from medpodium.scoring.measures import kernels
+from medpodium.scoring.measures.distances import AxisOrder, SurfaceDistances, distances
+from medpodium.scoring.measures.outline import Ints, Kind, Spacing, Surfaces, Volume, find_surfaces, frozen
+from medpodium.scoring.measures.overlap import Overlap
+
+Rows = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
+
+Crop = Literal["none", "corrected", "off-by-one"]
+"""Which slices of axis 0 count for a structure: all; the reference's first to last; or without the last one.
+
+FLARE scores some organs only within the reference's range of slices; its published code ends the range one slice
+early (``off-by-one``). A structure absent from the reference is never cropped.
+"""
+
+
+class ReferenceCase:
+    """A reference, ready to be compared with any number of predictions.
+
+    Parameters
+    ----------
+    array : ndarray of uint8 or uint16, shape (nz, ny, nx), C order
+        Label map.
+    spacing_zyx
+        Voxel size in mm.
+    structures
+        Label values of each structure; label 0 is background and belongs to none.
+    crops
+        One per structure; none is cropped if omitted.
+    axis_order
+        Axis order of the arrays whose last-bit rounding is reproduced: ``"xyz"`` for tools fed by nibabel (FLARE),
+        ``"zyx"`` for tools fed by SimpleITK.
+
+    Raises
+    ------
+    ValueError
+        If the array is not 3-D uint8 or uint16, the spacing is not positive and finite, a structure is empty or
+        contains a label outside 1..65535, or ``crops`` has the wrong length.
+    """
+
+    def __init__(
+        self,
+        array: Volume,
+        spacing_zyx: Sequence[float],
+        structures: Sequence[frozenset[int]],
+        *,
+        crops: Sequence[Crop] | None = None,
+        axis_order: AxisOrder = "xyz",
+    ) -> None:
+        self.array = frozen(array)
+        sz, sy, sx = (float(s) for s in spacing_zyx)
+        self.spacing_zyx: Spacing = (sz, sy, sx)
+        if not all(np.isfinite(s) and s > 0 for s in self.spacing_zyx):
+            raise ValueError(f"spacing must be positive, got {self.spacing_zyx}")
+        self.structures = tuple(frozenset(int(label) for label in labels) for labels in structures)
+        for labels in self.structures:
+            if not labels or not all(1 <= label <= 65535 for label in labels):
+                raise ValueError(f"a structure needs labels from 1 to 65535, got {sorted(labels)}")
+        none: Crop = "none"
+        self.crops: tuple[Crop, ...] = tuple(crops or (none for _ in self.structures))
+        if len(self.crops) != len(self.structures):
+            raise ValueError(f"{len(self.structures)} structures but {len(self.crops)} crops")
+        self.axis_order: AxisOrder = axis_order
+        self._surfaces: dict[Kind, Surfaces] = {}
+        self._z_ranges: Ints | None = None
+
+    def compare(self, prediction: Volume) -> PairMeasures:
+        """Compare a prediction of the same shape.
+
+        Parameters
+        ----------
+        prediction : ndarray of uint8 or uint16, shape (nz, ny, nx), C order
+
+        Returns
+        -------
+        PairMeasures
+
+        Raises
+        ------
+        ValueError
+            If the shapes differ or the array is not 3-D uint8 or uint16.
+        """
+        if prediction.shape != self.array.shape:
+            raise ValueError(f"prediction has shape {prediction.shape}, the reference {self.array.shape}")
+        return PairMeasures(self, prediction)
+
+    @cached_property
+    def rows(self) -> Rows:
+        """Extent of every row."""
+        rows: Rows = kernels.row_extents(self.array)
+        return rows
+
+    @cached_property
+    def labels(self) -> tuple[int, ...]:
+        """All labels of any structure, ascending."""
+        return tuple(sorted(frozenset().union(*self.structures)))
+
+    @cached_property
+    def index_of(self) -> npt.NDArray[np.int32]:
+        """Index of each label value in a confusion matrix: background 0, ``labels`` from 1, all others last."""
+        index = np.full(65536, len(self.labels) + 1, np.int32)
+        index[0] = 0
+        index[list(self.labels)] = np.arange(1, len(self.labels) + 1)
+        return index
+
+    @cached_property
+    def layers(self) -> npt.NDArray[np.int32]:
+        """Structure number (from 1) of each label, in as few layers as shared labels allow."""
+        taken: list[set[int]] = []
+        tables: list[npt.NDArray[np.int32]] = []
+        for number, labels in enumerate(self.structures, start=1):
+            layer = next((k for k, used in enumerate(taken) if not used & labels), len(taken))
+            if layer == len(taken):
+                taken.append(set())
+                tables.append(np.zeros(65536, np.int32))
+            taken[layer] |= labels
+            tables[layer][list(labels)] = number
+        return np.stack(tables) if tables else np.zeros((1, 65536), np.int32)
+
+    def z_ranges(self, z_first: Ints, z_stop: Ints) -> Ints:
+        """Return the slices (n_structures, 2) that count for each structure, from its labels' slices here."""
+        if self._z_ranges is None:
+            ranges = np.tile(np.array([0, self.array.shape[0]], np.int64), (len(self.structures), 1))
+            for number, (labels, crop) in enumerate(zip(self.structures, self.crops, strict=True)):
+                index = [i for i in self.index_of[list(labels)] if z_stop[i] > 0]
+                if crop != "none" and index:
+                    start, stop = int(z_first[index].min()), int(z_stop[index].max())
+                    # One slice would leave nothing, and the published scorer crashes there: it keeps its slice.
+                    ranges[number] = start, stop - (crop == "off-by-one" and stop - start > 1)
+            self._z_ranges = ranges
+        return self._z_ranges
+
+    def surfaces(self, kind: Kind, z_ranges: Ints) -> Surfaces:
+        """Return the surfaces of all structures, found once per kind."""
+        if kind not in self._surfaces:
+            self._surfaces[kind] = self.surfaces_of(self.array, self.rows, kind, z_ranges)
+        return self._surfaces[kind]
+
+    def surfaces_of(self, array: Volume, rows: Rows, kind: Kind, z_ranges: Ints) -> Surfaces:
+        """Return the surfaces of all structures in a mask on this case's grid."""
+        layers = self.layers[:, : np.iinfo(array.dtype).max + 1]
+        return find_surfaces(
+            array, layers, len(self.structures), self.spacing_zyx, kind=kind, z_ranges=z_ranges, rows=rows
+        )
+
+
+class PairMeasures:
+    """One prediction against one reference; made by :meth:`ReferenceCase.compare`."""
+
+    def __init__(self, reference: ReferenceCase, prediction: Volume) -> None:
+        self.reference = reference
+        self.array = frozen(prediction)
+        self._rows: Rows = kernels.row_extents(self.array)
+        counts, z_first, z_stop = self._joint_counts(0, self.array.shape[0])
+        self.confusion: Ints = counts
+        """Voxels by reference (axis 0) and predicted (axis 1) index; see ``ReferenceCase.index_of``."""
+        self.z_ranges = reference.z_ranges(z_first, z_stop)
+        self._confusions: dict[tuple[int, int], Ints] = {(0, self.array.shape[0]): counts}
+        self._surfaces: dict[Kind, Surfaces] = {}
+        self._pairs: dict[tuple[int, Kind], SurfaceDistances] = {}
+        self._overlaps: dict[int, Overlap] = {}
+
+    def overlap(self, structure: int) -> Overlap:
+        """Return the overlap counts of a structure, within its slices."""
+        if structure not in self._overlaps:
+            self._overlaps[structure] = self._overlap(structure)
+        return self._overlaps[structure]
+
+    def surfels(self, structure: int) -> SurfaceDistances:
+        """Return the distances between surfaces made of surface elements (``surfel-area``)."""
+        return self._distances(structure, "surfel-area")
+
+    def borders(self, structure: int) -> SurfaceDistances:
+        """Return the distances between surfaces made of border voxels (``border-voxel``)."""
+        return self._distances(structure, "border-voxel")
+
+    def _distances(self, structure: int, kind: Kind) -> SurfaceDistances:
+        reference = self.reference
+        if kind not in self._surfaces:
+            self._surfaces[kind] = reference.surfaces_of(self.array, self._rows, kind, self.z_ranges)
+        if (structure, kind) not in self._pairs:  # kept, as every metric of a structure shares its distances
+            first = reference.surfaces(kind, self.z_ranges)
+            self._pairs[structure, kind] = distances(first, self._surfaces[kind], structure, reference.axis_order)
+        return self._pairs[structure, kind]
+
+    def _overlap(self, structure: int) -> Overlap:
+        start, stop = (int(z) for z in self.z_ranges[structure])
+        if (start, stop) not in self._confusions:
+            self._confusions[start, stop] = self._joint_counts(start, stop)[0]
+        counts = self._confusions[start, stop]
+        index = self.reference.index_of[list(self.reference.structures[structure])]
+        both = int(counts[np.ix_(index, index)].sum())
+        voxel_ml = float(np.prod(self.reference.spacing_zyx)) / 1000
+        return Overlap(both, int(counts[:, index].sum()) - both, int(counts[index].sum()) - both, voxel_ml)
+
+    def _joint_counts(self, start: int, stop: int) -> tuple[Ints, Ints, Ints]:
+        """Count label combinations in the slices ``start <= z < stop``."""
+        first, second = self.reference.array[start:stop], self.array[start:stop]
+        if first.dtype != second.dtype:
+            first, second = (frozen(array.astype(np.uint16)) for array in (first, second))
+        rows = [(begins[start:stop], ends[start:stop]) for begins, ends in (self.reference.rows, self._rows)]
+        n_indices = len(self.reference.labels) + 2
+        found: tuple[Ints, Ints, Ints] = kernels.joint_counts(
+            first, second, rows[0], rows[1], self.reference.index_of, n_indices
+        )
+        return found
+
+
+def measure_pair(
+    reference: Volume,
+    prediction: Volume,
+    spacing_zyx: Sequence[float],
+    structures: Sequence[frozenset[int]],
+    *,
+    crops: Sequence[Crop] | None = None,
+    axis_order: AxisOrder = "xyz",
+) -> PairMeasures:
+    """Compare one prediction with one reference; see :class:`ReferenceCase` for the parameters."""
+    return ReferenceCase(reference, spacing_zyx, structures, crops=crops, axis_order=axis_order).compare(prediction)

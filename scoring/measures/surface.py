@@ -1,0 +1,146 @@
+"""Every metric made of distances between two surfaces.
+
+A metric's meaning depends on the definition of a surface (:mod:`medpodium.scoring.measures.outline`) and of a percentile::
+
+    pair = measured.surfels(0)      # or measured.borders(0), see medpodium.scoring.measures.pair
+    nsd(pair, tolerance_mm=2.0), percentile_weighted(pair, 95.0), assd(pair), masd(pair)
+
+Distances are mm. Where a mask has no surface at all, every metric here is nan (undefined); what an empty mask is
+worth is the business of ``policy``.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from medpodium.scoring.measures.distances import AxisOrder, Directed, SurfaceDistances, in_millimetres
+from medpodium.scoring.measures.outline import Spacing
+
+_ROUNDING = 1e-12
+"""Relative size below which two distances may be one distance computed in two ways."""
+_STEP_ROUNDING = 1e-9
+"""Cumulative weights nearer than this to a quantile are decided in the reference's own order of operations."""
+
+
+def nsd(pair: SurfaceDistances, tolerance_mm: float) -> float:
+    """Return the normalised surface distance: the share of both surfaces within a tolerance of the other.
+
+    ``surfel-area`` is surface-distance's ``compute_surface_dice_at_tolerance`` (Nikolov et al. 2018,
+    arXiv:1809.04430); ``border-voxel`` is MONAI's ``compute_surface_dice``.
+    """
+    if not pair.defined:
+        return float("nan")
+    sides = (pair.from_reference, pair.from_prediction)
+    if _rounding_decides(pair, tolerance_mm):
+        inside = sum(float(w[d <= tolerance_mm].sum()) for d, w in pair.by_transform)
+    else:
+        inside = sum(float(side.weights[side.values <= tolerance_mm].sum()) for side in sides)
+    return inside / sum(side.total for side in sides)
+
+
+def hausdorff(pair: SurfaceDistances) -> float:
+    """Return the Hausdorff distance in mm (``border-voxel``: MedPy ``hd``, MONAI)."""
+    if not pair.defined:
+        return float("nan")
+    return float(max(pair.from_reference.values[-1], pair.from_prediction.values[-1]))
+
+
+def percentile_weighted(pair: SurfaceDistances, percent: float) -> float:
+    """Return the larger of the two weighted percentiles (definition ``directed-max-area-weighted``).
+
+    surface-distance's ``compute_robust_hausdorff``: per direction the first distance at which the cumulative
+    area reaches ``percent``; no interpolation.
+    """
+    if not pair.defined:
+        return float("nan")
+    quantile = percent / 100.0
+    result = 0.0
+    for direction, side in enumerate((pair.from_reference, pair.from_prediction)):
+        values, cumulative = side.values, np.cumsum(side.weights) / side.total
+        if np.any(np.abs(cumulative[:-1] - quantile) < _STEP_ROUNDING):
+            values, weights = pair.by_transform[direction]
+            cumulative = np.cumsum(weights) / np.sum(weights)
+        place = int(np.searchsorted(cumulative, quantile))
+        result = max(result, float(values[min(place, values.size - 1)]))
+    return result
+
+
+def percentile_directed(pair: SurfaceDistances, percent: float) -> float:
+    """Return the larger of the two point percentiles, linearly interpolated (``directed-max``, MONAI)."""
+    if not pair.defined:
+        return float("nan")
+    return max(_percentile(side, percent) for side in (pair.from_reference, pair.from_prediction))
+
+
+def percentile_pooled(pair: SurfaceDistances, percent: float) -> float:
+    """Return one percentile of the distances of both directions together (``pooled``, MedPy ``hd95``)."""
+    if not pair.defined:
+        return float("nan")
+    first, second = pair.from_reference, pair.from_prediction
+    values = np.concatenate([first.values, second.values])
+    order = np.argsort(values, kind="stable")
+    pooled = (values, np.concatenate([first.weights, second.weights]), np.concatenate([first.counts, second.counts]))
+    return _percentile(Directed(*(part[order] for part in pooled)), percent)
+
+
+def assd(pair: SurfaceDistances) -> float:
+    """Return the average symmetric surface distance in mm: the mean over both surfaces taken together.
+
+    ``border-voxel`` is MedPy's ``assd`` and MONAI's; ``surfel-area`` weights by area.
+    """
+    if not pair.defined:
+        return float("nan")
+    sides = (pair.from_reference, pair.from_prediction)
+    return sum(side.moment for side in sides) / sum(side.total for side in sides)
+
+
+def directed_means(pair: SurfaceDistances) -> tuple[float, float]:
+    """Return the mean distances (from reference, from prediction) in mm.
+
+    ``surfel-area`` is surface-distance's ``compute_average_surface_distance``.
+    """
+    if not pair.defined:
+        return float("nan"), float("nan")
+    first, second = pair.from_reference, pair.from_prediction
+    return first.moment / first.total, second.moment / second.total
+
+
+def masd(pair: SurfaceDistances) -> float:
+    """Return the mean average surface distance in mm: the mean of the two directed means (MetricsReloaded)."""
+    first, second = directed_means(pair)
+    return (first + second) / 2
+
+
+def _percentile(side: Directed, percent: float) -> float:
+    """Linear percentile of a histogram, interpolated the way ``numpy.percentile`` does it."""
+    place = (side.counts.sum() - 1) * (percent / 100.0)
+    below = int(np.floor(place))
+    ends = np.cumsum(side.counts)
+    low, high = side.values[np.minimum(np.searchsorted(ends, [below, below + 1], "right"), ends.size - 1)]
+    share = place - below
+    return float(high - (high - low) * (1 - share)) if share >= 0.5 else float(low + (high - low) * share)
+
+
+def _rounding_decides(pair: SurfaceDistances, tolerance_mm: float) -> bool:
+    """Whether some point's decision hangs on which of several equal distances the reference happened to compute."""
+    margin = _ROUNDING * tolerance_mm
+    for side in (pair.from_reference, pair.from_prediction):
+        low, high = np.searchsorted(side.values, [tolerance_mm - margin, tolerance_mm + margin])
+        if low < high:
+            return _straddled(tolerance_mm, pair.spacing_zyx, pair.axis_order)
+    return False
+
+
+@lru_cache(maxsize=256)
+def _straddled(tolerance_mm: float, spacing_zyx: Spacing, axis_order: AxisOrder) -> bool:
+    """Whether offsets exist whose distance is the tolerance, on either side of it by rounding."""
+    sz, sy, sx = spacing_zyx
+    reach = [int(tolerance_mm / s) + 2 for s in (sz, sy)]
+    dz, dy = (grid.ravel() for grid in np.mgrid[: reach[0], : reach[1]])
+    rest = tolerance_mm**2 - (dz * sz) ** 2 - (dy * sy) ** 2
+    dx = np.rint(np.sqrt(np.maximum(rest, 0)) / sx).astype(np.int64)
+    found = in_millimetres(np.column_stack([dz, dy, dx]), spacing_zyx, axis_order)
+    found = found[np.abs(found - tolerance_mm) <= _ROUNDING * tolerance_mm]
+    return bool(np.any(found <= tolerance_mm) and np.any(found > tolerance_mm))

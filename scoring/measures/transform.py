@@ -1,0 +1,65 @@
+"""Surface distances the slow way, in exactly the order of operations of surface-distance.
+
+Where two offsets are the same distance but for rounding, which one is reported depends on how scipy's distance
+transform walks the volume; where a cumulative area equals a quantile but for rounding, the outcome depends on the
+order of summation. In these rare cases the fast engine comes here, so that its decisions are those of the reference.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from medpodium.scoring.measures.distances import SurfaceDistances
+
+Floats = npt.NDArray[np.float64]
+
+
+def transformed_distances(pair: SurfaceDistances) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
+    """Return sorted ``(distances, weights)`` from the reference and from the prediction.
+
+    Parameters
+    ----------
+    pair
+        Two surfaces, neither empty.
+
+    Returns
+    -------
+    tuple of two (distances, weights)
+        Distances in mm, ascending, equal distances by ascending weight.
+    """
+    from scipy import ndimage
+    from surface_distance import lookup_tables
+
+    axes = [2, 1, 0] if pair.axis_order == "xyz" else [0, 1, 2]
+    both = [points[:, axes].astype(np.int64) for points, _ in (pair.reference, pair.prediction)]
+    origin = np.minimum(both[0].min(axis=0), both[1].min(axis=0))
+    shape = np.maximum(both[0].max(axis=0), both[1].max(axis=0)) - origin + 1
+    spacing = [pair.spacing_zyx[axis] for axis in axes]
+    if pair.kind == "surfel-area":
+        table = lookup_tables.create_table_neighbour_code_to_surface_area(spacing)
+    else:
+        table = np.ones(256)
+    places = [tuple((points - origin).T) for points in both]
+    maps = []
+    for place in places:
+        away = np.ones(shape, bool)
+        away[place] = False
+        maps.append(ndimage.distance_transform_edt(away, sampling=spacing))
+    codes = [_in_axis_order(pair.reference[1], axes), _in_axis_order(pair.prediction[1], axes)]
+    found = []
+    for own, other in ((0, 1), (1, 0)):
+        distances, weights = maps[other][places[own]], table[codes[own]]
+        order = np.lexsort((weights, distances))
+        found.append((distances[order], weights[order]))
+    return found[0], found[1]
+
+
+def _in_axis_order(codes: npt.NDArray[np.uint8], axes: list[int]) -> npt.NDArray[np.uint8]:
+    """Re-order the bits of neighbour codes for an array whose axes are ``axes`` of ours."""
+    cubes = np.unpackbits(codes[:, None], axis=1).reshape(-1, 2, 2, 2)
+    turned = cubes.transpose(0, *(axis + 1 for axis in axes)).reshape(-1, 8)
+    return np.packbits(turned, axis=1)[:, 0]

@@ -1,0 +1,1 @@
+"""From scores to one array with the policy applied, and from there to a ranking."""

@@ -1,0 +1,111 @@
+"""Ranks of submissions, with every tie rule and every way to rank a missing value."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from medpodium.challenges.schema.steps import Ties
+
+Floats = npt.NDArray[np.float64]
+
+
+def tie_within(keys: Floats, tolerance: float) -> Floats:
+    """Make keys equal that lie within a tolerance of the best of their group.
+
+    Going from the best (smallest) key to the worst, a key joins the group that is open if it is no more than
+    ``tolerance`` above the key that opened it, else it opens the next group. Every member gets the key of
+    the group's opener.
+
+    Parameters
+    ----------
+    keys : ndarray of float, shape (..., n_submissions, m)
+        Smaller is better; NaN stays NaN.
+    """
+    moved = np.moveaxis(keys, -2, -1)
+    order = np.argsort(moved, axis=-1, kind="stable")
+    ordered = np.take_along_axis(moved, order, axis=-1)
+    opener = ordered[..., 0].copy()
+    for index in range(1, ordered.shape[-1]):
+        current = ordered[..., index]
+        opener = np.where(current - opener <= tolerance, opener, current)
+        ordered[..., index] = opener
+    result = np.empty_like(moved)
+    np.put_along_axis(result, order, ordered, axis=-1)
+    return np.moveaxis(result, -1, -2)
+
+
+def rank_columns(keys: Floats, ties: Ties = "min") -> Floats:
+    """Rank the submissions in every column; the smallest key gets rank 1.
+
+    Parameters
+    ----------
+    keys : ndarray of float, shape (..., n_submissions, m)
+        NaN gets no rank (NaN).
+    ties : {"min", "max", "average", "first", "dense"}
+        How equal keys share ranks.
+
+    Returns
+    -------
+    ndarray of float, same shape
+    """
+    number = keys.shape[-2]
+    better = np.zeros(keys.shape)
+    equal = np.zeros(keys.shape)
+    for other in range(number):
+        rival = keys[..., other : other + 1, :]
+        wins = rival < keys
+        same = rival == keys
+        if ties == "first":
+            same[..., : other + 1, :] = False  # only earlier rivals push a submission down
+        if ties == "dense":
+            repeated = (keys[..., :other, :] == rival).any(axis=-2, keepdims=True)
+            wins = wins & ~repeated
+        better += wins
+        equal += same
+    if ties in ("min", "dense"):
+        ranks = better + 1
+    elif ties == "first":
+        ranks = better + equal + 1
+    elif ties == "max":
+        ranks = better + equal
+    else:
+        ranks = better + (equal + 1) / 2
+    return np.where(np.isnan(keys), np.nan, ranks)
+
+
+def rank_after_last(keys: Floats, missing: npt.NDArray[np.bool_], ties: Ties) -> Floats:
+    """Rank like challengeR: a missing value gets one more than the largest rank given to a value.
+
+    With average ties the missing values share the places after the largest assigned rank.
+
+    Parameters
+    ----------
+    keys : ndarray of float, shape (..., n_submissions, m)
+    missing : ndarray of bool, same shape
+        Cells to rank after the last; other NaN cells get no rank.
+    """
+    ranks = rank_columns(keys, ties)
+    largest = np.where(np.isnan(ranks), 0.0, ranks).max(axis=-2, keepdims=True)
+    if ties == "average":
+        number = missing.sum(axis=-2, keepdims=True)
+        after = largest + (number + 1) / 2
+    else:
+        after = largest + 1
+    if ties == "first":
+        after = largest + np.cumsum(missing, axis=-2)
+    return np.where(missing, after, ranks)
+
+
+def rank_worst(keys: Floats, missing: npt.NDArray[np.bool_], ties: Ties) -> Floats:
+    """Rank missing values like a value worse than all others.
+
+    Parameters
+    ----------
+    keys : ndarray of float, shape (..., n_submissions, m)
+    missing : ndarray of bool, same shape
+        Cells to rank last; other NaN cells get no rank.
+    """
+    # infinite keys are legal values, so "worse than all" cannot be infinity itself: shift to ranks first
+    plain = rank_columns(keys, "dense")
+    return rank_columns(np.where(missing, keys.shape[-2] + 1.0, plain), ties)

@@ -1,0 +1,238 @@
+"""Tests between submissions: paired Wilcoxon signed-rank, adjustment for multiplicity, Friedman and Nemenyi.
+
+The Wilcoxon test is the one challengeR makes (R's ``wilcox.test(paired = TRUE, exact = FALSE)``): one-sided,
+normal approximation with continuity correction, zero differences dropped, mid-ranks and variance corrected for
+ties (Hollander and Wolfe 1973; Lehmann 1975).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+from scipy import special, stats
+
+from medpodium.challenges.schema.steps import Adjustment
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@njit(cache=True, nogil=True)
+def _signed_ranks(
+    rows: Ints, ties: Ints, signs: Floats, sizes: Ints, weights: Floats, plus: Floats, number: Floats, loss: Floats
+) -> None:
+    # differences are sorted by size; ties numbers the groups of equal size
+    for resample in range(weights.shape[0]):
+        for pair in range(rows.shape[0]):
+            before = 0.0
+            total = 0.0
+            correction = 0.0
+            position = 0
+            while position < sizes[pair]:
+                group = ties[pair, position]
+                members = 0.0
+                positive = 0.0
+                while position < sizes[pair] and ties[pair, position] == group:
+                    weight = weights[resample, rows[pair, position]]
+                    members += weight
+                    if signs[pair, position] > 0:
+                        positive += weight
+                    position += 1
+                total += positive * (before + (members + 1.0) / 2.0)
+                correction += members * (members * members - 1.0)
+                before += members
+            plus[resample, pair] = total
+            number[resample, pair] = before
+            loss[resample, pair] = correction
+
+
+class PairedTests:
+    """One-sided signed-rank tests of every ordered pair of columns, for many integer weightings of the rows.
+
+    Parameters
+    ----------
+    values : ndarray of float, shape (n_rows, n_submissions)
+        NaN marks what a submission does not have; such rows are left out of its pairs.
+    higher_better : bool
+        Direction of the values.
+    continuity : bool
+        Move the statistic by one half towards its mean (R's default; scipy's default is not to).
+    """
+
+    def __init__(self, values: Floats, *, higher_better: bool, continuity: bool = True) -> None:
+        self._number = values.shape[1]
+        self._first, self._second = np.triu_indices(self._number, 1)
+        self._shift = 0.5 if continuity else 0.0
+        keyed = values if higher_better else -values
+        with np.errstate(invalid="ignore"):
+            # infinite minus infinite is NaN and counts as no pair, as in R
+            difference = keyed[:, self._first] - keyed[:, self._second]
+        self._paired = (~np.isnan(difference)).astype(np.float64)
+        used = ~np.isnan(difference) & (difference != 0)
+        size = np.where(used, np.abs(difference), np.nan)
+        order = np.argsort(size, axis=0, kind="stable")
+        ordered = np.take_along_axis(size, order, axis=0)
+        new_group = np.ones(ordered.shape, dtype=np.int64)
+        new_group[1:] = ordered[1:] != ordered[:-1]
+        self._rows = np.ascontiguousarray(order.T)
+        self._ties = np.ascontiguousarray(np.cumsum(new_group, axis=0).T)
+        self._signs = np.ascontiguousarray(np.sign(np.take_along_axis(difference, order, axis=0)).T)
+        self._sizes = used.sum(axis=0)
+
+    def pairs(self, weights: Floats) -> Floats:
+        """Return the number of rows both submissions have, shape (n_weightings, S, S)."""
+        return self._square(weights @ self._paired, weights @ self._paired)
+
+    def p_values(self, weights: Floats) -> Floats:
+        """Return p of "row submission is better than column submission", shape (n_weightings, S, S).
+
+        NaN on the diagonal and where two submissions share no row; 1 where all differences are zero.
+        """
+        shape = (weights.shape[0], len(self._first))
+        plus, number, loss = np.empty(shape), np.empty(shape), np.empty(shape)
+        weights = np.ascontiguousarray(weights)
+        _signed_ranks(self._rows, self._ties, self._signs, self._sizes, weights, plus, number, loss)
+        centred = plus - number * (number + 1) / 4
+        spread = np.sqrt(number * (number + 1) * (2 * number + 1) / 24 - loss / 48)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            better = special.ndtr(-(centred - self._shift) / spread)
+            worse = special.ndtr(-(-centred - self._shift) / spread)
+        some = (weights @ self._paired) > 0
+        zero = (number == 0) & some
+        better, worse = np.where(zero, 1.0, better), np.where(zero, 1.0, worse)
+        return self._square(np.where(some, better, np.nan), np.where(some, worse, np.nan))
+
+    def _square(self, upper: Floats, lower: Floats) -> Floats:
+        out = np.full((upper.shape[0], self._number, self._number), np.nan)
+        out[:, self._first, self._second] = upper
+        out[:, self._second, self._first] = lower
+        return out
+
+    def wins(self, weights: Floats, alpha: float, method: Adjustment) -> Floats:
+        """Return the share of the other submissions each one beats, shape (n_weightings, S).
+
+        The p-values of all ordered pairs are adjusted together; NaN is no win. NaN for a single submission.
+        """
+        p = self.p_values(weights)
+        off = ~np.eye(self._number, dtype=bool)
+        adjusted = np.full(p.shape, np.nan)
+        adjusted[:, off] = adjust(p[:, off], method)
+        if self._number < 2:
+            return np.full((weights.shape[0], self._number), np.nan)
+        significant = np.where(np.isnan(adjusted), np.inf, adjusted) <= alpha
+        return np.asarray(significant.sum(axis=2) / (self._number - 1))
+
+
+def adjust(p_values: npt.ArrayLike, method: Adjustment) -> Floats:
+    """Adjust p-values for multiple testing along the last axis; NaN stays NaN and is not counted.
+
+    Parameters
+    ----------
+    p_values : array_like of float, shape (..., m)
+    method : {"none", "holm", "hochberg", "hommel", "bonferroni", "BH", "BY"}
+        Holm 1979; Hochberg 1988; Hommel 1988; Bonferroni; Benjamini and Hochberg 1995; Benjamini and
+        Yekutieli 2001.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    if method == "none" or p.size == 0:
+        return p.copy()
+    if method == "hommel":
+        flat = [_hommel(row) for row in p.reshape(-1, p.shape[-1])]
+        return np.asarray(flat).reshape(p.shape)
+    number = (~np.isnan(p)).sum(axis=-1, keepdims=True).astype(np.float64)
+    if method == "bonferroni":
+        return np.asarray(np.minimum(p * number, 1.0))
+    order = np.argsort(p, axis=-1, kind="stable")  # NaN last
+    ordered = np.take_along_axis(p, order, axis=-1)
+    rank = np.arange(1.0, p.shape[-1] + 1)
+    if method == "holm":
+        stepped = np.maximum.accumulate(np.where(np.isnan(ordered), -np.inf, (number - rank + 1) * ordered), axis=-1)
+    else:
+        factor = number - rank + 1 if method == "hochberg" else number / rank
+        if method == "BY":
+            harmonic = np.concatenate([[0.0], np.cumsum(1.0 / rank)])
+            factor = factor * harmonic[number.astype(np.int64)]
+        raised = np.where(np.isnan(ordered), np.inf, factor * ordered)
+        stepped = np.minimum.accumulate(raised[..., ::-1], axis=-1)[..., ::-1]
+    result = np.empty_like(p)
+    np.put_along_axis(result, order, np.minimum(stepped, 1.0), axis=-1)
+    return np.where(np.isnan(p), np.nan, result)
+
+
+def _hommel(row: Floats) -> Floats:
+    """Adjust one row by Hommel's method in the algorithm of Wright (1992)."""
+    known = np.flatnonzero(~np.isnan(row))
+    n = len(known)
+    result = row.copy()
+    if n <= 1:
+        return result
+    order = known[np.argsort(row[known], kind="stable")]
+    p = row[order]
+    index = np.arange(1, n + 1)
+    least = float(np.min(n * p / index))
+    adjusted = np.full(n, least)
+    level = np.full(n, least)
+    for m in range(n - 1, 1, -1):
+        head, tail = slice(0, n - m + 1), slice(n - m + 1, n)
+        lowest = float(np.min(m * p[tail] / np.arange(2, m + 1)))
+        level[head] = np.minimum(m * p[head], lowest)
+        level[tail] = level[n - m]
+        adjusted = np.maximum(adjusted, level)
+    result[order] = np.maximum(adjusted, p)
+    return result
+
+
+@dataclass(frozen=True)
+class Friedman:
+    """Friedman's test and Nemenyi's comparison of mean ranks.
+
+    Parameters
+    ----------
+    statistic, p_value : float
+        Chi-square statistic, corrected for ties, and its p-value.
+    n_cases : int
+        Cases every submission has.
+    mean_ranks : ndarray of float, shape (n_submissions,)
+        Average-tied ranks per case, averaged.
+    nemenyi : ndarray of float, shape (n_submissions, n_submissions)
+        p-value of each difference of mean ranks.
+    critical_difference : float
+        Smallest difference of mean ranks that is significant at ``alpha``.
+    """
+
+    statistic: float
+    p_value: float
+    n_cases: int
+    mean_ranks: Floats
+    nemenyi: Floats
+    critical_difference: float
+
+
+def friedman(values: Floats, *, higher_better: bool, alpha: float = 0.05) -> Friedman:
+    """Compare all submissions at once by their ranks within cases.
+
+    Friedman 1937 as scipy computes it; Nemenyi 1963 after Demsar (JMLR 7, 2006): the difference of mean ranks
+    over ``sqrt(k (k + 1) / (6 n))``, times the square root of two, is a studentised range of k with infinite
+    degrees of freedom.
+
+    Parameters
+    ----------
+    values : ndarray of float, shape (n_cases, n_submissions)
+        Cases with a NaN are left out.
+    """
+    complete = values[~np.isnan(values).any(axis=1)]
+    n, k = complete.shape
+    ranks = stats.rankdata(-complete if higher_better else complete, axis=1) if n else np.empty((0, k))
+    mean_ranks = ranks.mean(axis=0) if n else np.full(k, np.nan)
+    if k < 3 or n < 2 or bool((complete == complete[:, :1]).all()):
+        nan = np.full((k, k), np.nan)
+        return Friedman(np.nan, np.nan, n, mean_ranks, nan, np.nan)
+    statistic, p_value = stats.friedmanchisquare(*complete.T)
+    scale = np.sqrt(k * (k + 1) / (6 * n))
+    range_statistic = np.abs(mean_ranks[:, None] - mean_ranks[None, :]) / scale * np.sqrt(2)
+    nemenyi = stats.studentized_range.sf(range_statistic, k, np.inf)
+    critical = float(stats.studentized_range.ppf(1 - alpha, k, np.inf) / np.sqrt(2) * scale)
+    return Friedman(float(statistic), float(p_value), n, mean_ranks, np.clip(nemenyi, 0, 1), critical)

@@ -1,0 +1,287 @@
+"""Run jobs on a Dask cluster: few under way, every loss retried, a job that keeps killing workers named.
+
+Dask retries a job whose worker died by itself, and gives up on one that was seen on several dying workers. As a
+worker may hold more than one job, the ones given up are tried again alone, with nothing else under way: what dies
+then is to blame, and nothing else ever is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import pickle
+import queue
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from medpodium.challenges.findings import Finding, InfrastructureError
+from medpodium.scoring.scheduling.pool import Done, JobError, one_line_error
+from medpodium.scoring.scheduling.scheduler import Needs, Scheduler, SchedulerCode, require
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+_JOBS_PER_THREAD = 16
+"""Jobs known to the cluster per worker thread; all but about one of them wait at its scheduler, not at a worker."""
+_SMALL_BYTES = 50_000
+"""A function pickled to more than this travels once per worker, not with every job."""
+_MOST_AT_ONCE = 64
+_CONNECT_SECONDS = 15.0
+_LOOK_SECONDS = 2.0
+
+
+class DaskScheduler(Scheduler):
+    """A running Dask cluster.
+
+    Parameters
+    ----------
+    address : str or cluster
+        ``tcp://HOST:PORT``, or a cluster object of ``distributed`` or ``dask_jobqueue``.
+    patience_s : float
+        How long no worker at all may be there before the run gives up, in seconds.
+
+    Raises
+    ------
+    InfrastructureError
+        If ``distributed`` is not installed or nobody answers.
+    """
+
+    def __init__(self, address: Any, *, patience_s: float = 300.0) -> None:
+        distributed = require("distributed")
+        self._where = str(getattr(address, "scheduler_address", address))
+        self._patience = patience_s
+        try:
+            self._client = distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            cause = f"no Dask scheduler answers ({one_line_error(error)})"
+            fix = "start one with 'dask scheduler', and give its address as tcp://HOST:PORT"
+            raise InfrastructureError(Finding(SchedulerCode.UNREACHABLE, self._where, cause, fix)) from None
+
+    def run(self, function: Callable[[J], R], jobs: Sequence[J], needs: Needs | None = None) -> Iterator[Done[R]]:
+        """Run on the cluster's workers."""
+        needs = needs or Needs()
+        self._await_workers(needs.gpus)
+        flight: _Flight[J, R] = _Flight(self._client, self._where, self._patience, needs)
+        flight.load(function)
+        try:
+            yield from flight.fly(jobs)
+        finally:
+            flight.cancel()
+
+    def close(self) -> None:
+        """Disconnect; the cluster stays."""
+        self._client.close()
+
+    def _await_workers(self, gpus: int) -> None:
+        """Wait for the first worker, and refuse workers that would score differently or lack what is needed."""
+        deadline = time.monotonic() + self._patience
+        while not (workers := self._client.scheduler_info(n_workers=-1)["workers"]):
+            if time.monotonic() > deadline:
+                raise no_workers(self._where, self._patience)
+            time.sleep(0.2)
+        if gpus and not any(item.get("resources", {}).get("GPU", 0) >= gpus for item in workers.values()):
+            cause = f"none of {len(workers)} workers offers the resource GPU={gpus}"
+            fix = f"start them with: dask worker {self._where} --nthreads 1 --resources GPU={gpus}"
+            raise InfrastructureError(Finding(SchedulerCode.NO_RESOURCE, self._where, cause, fix))
+        own = scorer_versions()
+        try:
+            found = self._client.run(scorer_versions, on_error="return")
+        except Exception as error:
+            found = {self._where: error}
+        for worker, versions in found.items():
+            if isinstance(versions, Exception) and not isinstance(versions, ImportError):
+                continue  # a worker that died meanwhile; each job checks again
+            if versions != own:
+                raise _differs(worker, versions, own)
+
+
+@functools.cache
+def scorer_versions() -> Mapping[str, str]:
+    """Return the versions that scores depend on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in ("medpodium", "numpy", "numba", "SimpleITK"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "source"
+    return found
+
+
+def perform(function: Callable[[J], R], job: J, versions: Mapping[str, str]) -> R:
+    """Do one job on a worker; a worker that came late is checked here."""
+    own = scorer_versions()
+    if own != versions:
+        raise _differs("this worker", own, versions)
+    return function(job)
+
+
+def unpack(payload: bytes) -> Any:
+    """Turn shipped bytes into the function again."""
+    return pickle.loads(payload)  # noqa: S301 - made by this process a moment ago
+
+
+def _differs(worker: str, versions: object, own: Mapping[str, str]) -> InfrastructureError:
+    shown = versions if isinstance(versions, dict) else {"medpodium": f"not importable ({versions})"}
+    odd = ", ".join(
+        f"{key} {shown.get(key, 'absent')} instead of {own[key]}" for key in own if shown.get(key) != own[key]
+    )
+    fix = "install the same versions on every worker, so that scores are the same to the last bit"
+    return InfrastructureError(Finding(SchedulerCode.VERSION_DIFFERS, worker, odd, fix))
+
+
+def no_workers(where: str, seconds: float) -> InfrastructureError:
+    """Return the error of a cluster without workers."""
+    cause = f"no worker for {seconds:.0f} s"
+    fix = f"start workers with: dask worker {where} --nthreads 1; then run the same command again"
+    return InfrastructureError(Finding(SchedulerCode.NO_WORKERS, where, cause, fix))
+
+
+@dataclass
+class _Flight(Generic[J, R]):
+    """The jobs under way of one :meth:`DaskScheduler.run`."""
+
+    client: Any
+    where: str
+    patience: float
+    needs: Needs
+    flying: dict[Any, int] = field(default_factory=dict)
+    landed: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
+    function: Any = None
+    versions: Mapping[str, str] = field(default_factory=scorer_versions)
+    _room: int = 0
+    _looked: float = -1e9
+    _seen: float = field(default_factory=time.monotonic)
+
+    def load(self, function: Callable[[J], R]) -> None:
+        """Ship a large function once; as the result of a task it is made again if its worker dies."""
+        payload = pickle.dumps(function, protocol=pickle.HIGHEST_PROTOCOL)
+        self.function = function
+        if len(payload) > _SMALL_BYTES:
+            self.function = self.client.submit(unpack, payload, pure=False)
+
+    def fly(self, jobs: Sequence[J]) -> Iterator[Done[R]]:
+        """Keep the window full and yield what lands; then try what died with its workers, one at a time."""
+        suspects: list[int] = []
+        pending = 0
+        while pending < len(jobs) or self.flying:
+            while pending < len(jobs) and len(self.flying) < self._window():
+                self._launch(pending, jobs[pending])
+                pending += 1
+            for done in self._land():
+                if done.error is _KILLED:
+                    suspects.append(done.index)
+                else:
+                    yield done
+        for index in sorted(suspects):
+            self._launch(index, jobs[index])
+            while not (landed := self._land()):
+                pass
+            for done in landed:
+                yield Done(index, None, _DEADLY) if done.error is _KILLED else done
+
+    def cancel(self) -> None:
+        """Call back what is still under way (the user stopped, or an error ends the run)."""
+        if self.flying and self.client.status == "running":
+            self.client.cancel(list(self.flying))
+        self.flying.clear()
+        self.function = None
+
+    def _launch(self, index: int, job: J) -> None:
+        resources = {"GPU": self.needs.gpus} if self.needs.gpus else None
+        future = self.client.submit(perform, self.function, job, self.versions, pure=False, resources=resources)
+        self.flying[future] = index
+        future.add_done_callback(self.landed.put)
+
+    def _land(self) -> list[Done[R]]:
+        """Wait for outcomes; none after a while without one, when the cluster was looked at."""
+        try:
+            landed = [self.landed.get(timeout=_LOOK_SECONDS)]
+        except queue.Empty:
+            self._look()
+            return []
+        while len(landed) < _MOST_AT_ONCE:
+            try:
+                landed.append(self.landed.get_nowait())
+            except queue.Empty:
+                break
+        # Results that are there are fetched together: a round trip per job would cost more than a small job.
+        ready = [future for future in landed if future in self.flying and future.status == "finished"]
+        results = self._fetch(ready)
+        outcomes = []
+        for future in landed:
+            if future in results:
+                outcomes.append(Done(self.flying.pop(future), results[future]))
+            elif future in self.flying:
+                outcomes.append(self._failure(self.flying.pop(future), future))
+            future.release()
+        return outcomes
+
+    def _fetch(self, futures: list[Any]) -> dict[Any, R]:
+        try:
+            return dict(zip(futures, self.client.gather(futures) if futures else [], strict=True))
+        except Exception:
+            # A result was lost with its worker, and making it again failed. The others are still good.
+            results: dict[Any, R] = {}
+            for future in futures:
+                with contextlib.suppress(Exception):
+                    results[future] = future.result()
+            return results
+
+    def _failure(self, index: int, future: Any) -> Done[R]:
+        """Tell what the job raised from what its worker's death did; only the first is an answer."""
+        import distributed
+
+        if future.status == "error":
+            error = future.exception()
+            if isinstance(error, InfrastructureError):
+                raise error
+            if not isinstance(error, (distributed.KilledWorker, distributed.client.FutureCancelledError)):
+                return Done(index, None, JobError(one_line_error(error), "".join(_traceback(future))))
+        elif self.client.status != "running":
+            raise self._lost()
+        return Done(index, None, _KILLED)
+
+    def _window(self) -> int:
+        if time.monotonic() - self._looked > _LOOK_SECONDS:
+            self._look()
+        return self._room
+
+    def _look(self) -> None:
+        """See how many workers there are, and give up when there was none for long."""
+        now = self._looked = time.monotonic()
+        if self.client.status not in ("running", "connecting"):
+            raise self._lost()
+        if self.client.status == "running":
+            workers = self.client.scheduler_info(n_workers=-1)["workers"]
+            if self.needs.gpus:
+                fitting = [item.get("resources", {}).get("GPU", 0) // self.needs.gpus for item in workers.values()]
+                self._room = 2 * int(sum(fitting))
+            else:
+                self._room = _JOBS_PER_THREAD * sum(item["nthreads"] for item in workers.values())
+            if self._room:
+                self._seen = now
+        self._room = max(1, self._room)
+        if now - self._seen > self.patience:
+            raise no_workers(self.where, self.patience)
+
+    def _lost(self) -> InfrastructureError:
+        cause = "the connection to the Dask scheduler was lost"
+        fix = "see whether it still runs, then run the same command again"
+        return InfrastructureError(Finding(SchedulerCode.LOST, self.where, cause, fix))
+
+
+_KILLED = JobError("worker died")
+_DEADLY = JobError("its worker died every time it was tried, at last with nothing else under way (out of memory?)")
+
+
+def _traceback(future: Any) -> list[str]:
+    import traceback
+
+    try:
+        return traceback.format_tb(future.traceback())
+    except Exception:
+        return []

@@ -1,0 +1,205 @@
+"""Where jobs run: on this machine, on a Dask cluster or on Slurm, behind one small interface.
+
+A verb hands its jobs to a :class:`Scheduler` and takes outcomes as they come; it alone writes files and ledgers.
+Whatever the place, at most a fixed number of jobs per worker is under way, so memory does not grow with the number
+of jobs, and a dead worker costs only the jobs it was doing: they are done again elsewhere.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from medpodium.challenges.findings import Code, Finding, InfrastructureError
+from medpodium.scoring.scheduling.pool import Done, run_here, run_jobs, worker_count
+
+J = TypeVar("J")
+R = TypeVar("R")
+D = TypeVar("D")
+
+
+class SchedulerCode(Code):
+    """What can be wrong with the place where jobs run."""
+
+    NOT_INSTALLED = "scheduler-not-installed"
+    UNREACHABLE = "scheduler-unreachable"
+    NO_WORKERS = "no-workers"
+    NO_RESOURCE = "no-worker-with-resource"
+    VERSION_DIFFERS = "worker-version-differs"
+    LOST = "scheduler-lost"
+    SETTINGS = "slurm-settings-invalid"
+    BOTH = "scheduler-given-twice"
+    JOB_FAILED = "job-failed-everywhere"
+    FILE_NOT_SEEN = "file-not-seen-by-worker"
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What one job needs.
+
+    Parameters
+    ----------
+    memory_bytes : int
+        Expected peak memory; sizes the pool of this machine.
+    gpus : int
+        GPUs a worker must offer, as the Dask resource ``GPU``.
+    """
+
+    memory_bytes: int = 0
+    gpus: int = 0
+
+
+@dataclass(frozen=True)
+class Bound(Generic[D, J, R]):
+    """A function of (data, job) with its data: the data go to a worker once, not with every job."""
+
+    function: Callable[[D, J], R]
+    data: D
+
+    def __call__(self, job: J) -> R:
+        """Do one job."""
+        return self.function(self.data, job)
+
+
+class Scheduler(ABC):
+    """A place where jobs run; use it in a ``with`` block."""
+
+    @abstractmethod
+    def run(self, function: Callable[[J], R], jobs: Sequence[J], needs: Needs | None = None) -> Iterator[Done[R]]:
+        """Run ``function`` on every job and yield outcomes as they come, in no fixed order.
+
+        Parameters
+        ----------
+        function : callable
+            Module-level function of one job, or a :class:`Bound`; it, the job and the result are pickled.
+        jobs : sequence
+            What to do; an item is asked for when it is its turn, so the sequence may make them then.
+        needs : Needs, optional
+            What one job takes.
+
+        Yields
+        ------
+        Done
+            Every job exactly once: its result, or the error it raised; a job that killed its worker twice is an
+            error as well.
+
+        Raises
+        ------
+        InfrastructureError
+            If the place itself is lost; outcomes yielded before are valid.
+        """
+
+    def close(self) -> None:  # noqa: B027 - most places have nothing to close
+        """Let go of the place; workers somebody else started stay."""
+
+    def __enter__(self) -> Scheduler:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class LocalScheduler(Scheduler):
+    """Processes of this machine (see :mod:`medpodium.scoring.scheduling.pool`).
+
+    Parameters
+    ----------
+    workers : int, optional
+        Number of processes; as many as cores and memory allow when left out.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        self._workers = workers
+
+    def run(self, function: Callable[[J], R], jobs: Sequence[J], needs: Needs | None = None) -> Iterator[Done[R]]:
+        """Run on this machine's processes."""
+        count = worker_count(self._workers, (needs or Needs()).memory_bytes)
+        return run_jobs(function, jobs, count)
+
+
+class ThreadScheduler(Scheduler):
+    """Threads of this process, for array arithmetic that shares large data.
+
+    Parameters
+    ----------
+    workers : int
+        Number of threads.
+    """
+
+    def __init__(self, workers: int = 1) -> None:
+        self._workers = max(1, workers)
+
+    def run(self, function: Callable[[J], R], jobs: Sequence[J], needs: Needs | None = None) -> Iterator[Done[R]]:
+        """Run on this process's threads, two jobs per thread under way."""
+        if self._workers == 1 or len(jobs) == 1:
+            for index, job in enumerate(jobs):
+                yield run_here(function, index, job)
+            return
+        with ThreadPoolExecutor(self._workers) as pool:
+            running: set[Future[Done[R]]] = set()
+            for index in range(len(jobs)):
+                if len(running) >= 2 * self._workers:
+                    finished, running = wait(running, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in finished)
+                running.add(pool.submit(run_here, function, index, jobs[index]))
+            yield from (future.result() for future in running)
+
+
+def choose(scheduler: str | None = None, slurm: Path | None = None, workers: int | None = None) -> Scheduler:
+    """Return the place the user asked for.
+
+    Parameters
+    ----------
+    scheduler : str, optional
+        Address of a Dask scheduler, ``tcp://HOST:PORT``.
+    slurm : Path, optional
+        YAML file of :class:`medpodium.scoring.scheduling.slurm.SlurmSettings`.
+    workers : int, optional
+        Processes of this machine, where neither is given.
+
+    Raises
+    ------
+    InfrastructureError
+        If Dask is not installed or the scheduler cannot be reached.
+    UsageError
+        If both are given, or the Slurm settings are invalid.
+    """
+    if scheduler is not None and slurm is not None:
+        from medpodium.challenges.findings import UsageError
+
+        cause = "both --scheduler and --slurm are given"
+        raise UsageError(Finding(SchedulerCode.BOTH, "--slurm", cause, "give one of them"))
+    if scheduler is not None:
+        from medpodium.scoring.scheduling.dask import DaskScheduler
+
+        return DaskScheduler(scheduler)
+    if slurm is not None:
+        from medpodium.scoring.scheduling.slurm import SlurmScheduler, read_settings
+
+        return SlurmScheduler(read_settings(slurm))
+    return LocalScheduler(workers)
+
+
+def require(module: str) -> Any:
+    """Import a library of the extra ``scale``.
+
+    Raises
+    ------
+    InfrastructureError
+        If it is not installed; the finding says what to install.
+    """
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        cause = f"the library {module} is not installed"
+        fix = "install the extra: pip install 'medpodium[scale]'"
+        raise InfrastructureError(Finding(SchedulerCode.NOT_INSTALLED, module, cause, fix)) from None
