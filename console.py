@@ -8,6 +8,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -123,6 +124,25 @@ def cell(value: Any) -> str:
             return f"{value:.0f}"
         return f"{value:.4f}" if abs(value) >= 5e-5 else f"{value:.1e}"
     return str(value)
+
+
+def named_folders(values: tuple[str, ...], option: str) -> dict[str, Path]:
+    """Split ``TEAM=PATH`` arguments.
+
+    Raises
+    ------
+    click.BadParameter
+        If one has no ``=``, or a team occurs twice.
+    """
+    found: dict[str, Path] = {}
+    for value in values:
+        name, equals, path = value.partition("=")
+        if not equals or not name.strip() or not path:
+            raise click.BadParameter(f"{value!r} is not TEAM=PATH", param_hint=option)
+        if name in found:
+            raise click.BadParameter(f"team {name!r} is given twice", param_hint=option)
+        found[name] = Path(path)
+    return found
 
 
 def progress() -> Progress:

@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 
 from medpodium import console
-
-FORMATS = ("html", "pdf", "latex", "markdown", "docx")
+from medpodium.reports.formats.names import FORMATS
 
 
 @click.command(

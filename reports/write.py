@@ -15,6 +15,7 @@ import pandas as pd
 from medpodium.challenges import registry
 from medpodium.challenges.findings import Finding, UsageError
 from medpodium.challenges.schema.definition import Challenge
+from medpodium.reports.formats.names import FORMATS
 from medpodium.reports.formats.spreadsheet import to_csv
 from medpodium.reports.manifest import package_version, sha256, write_manifest
 from medpodium.reports.model.document import Document
@@ -66,8 +67,6 @@ class Request:
         UsageError
             If a format is unknown or a prediction folder is not given as ``TEAM=DIR``.
         """
-        from medpodium.reports.commands import FORMATS
-
         wanted = [part.strip().lower() for part in formats.split(",") if part.strip()]
         wanted = list(FORMATS) if wanted == ["all"] else wanted
         unknown = [name for name in wanted if name not in FORMATS]
@@ -214,7 +213,7 @@ def write_report(request: Request, out: Path) -> Written:
     -------
     Written
     """
-    from medpodium.reports.figures.draw import draw_all
+    from medpodium.reports.formats.draw import draw_all
     from medpodium.reports.formats.site import write_site
     from medpodium.reports.model import gather, sections
 

@@ -174,7 +174,7 @@ def _measure(campaign: Campaign, submission: Submission, row: dict[str, Any], ki
 def _area_above(campaign: Campaign, submission: Submission, case: str, free: float) -> float:
     import pyarrow.parquet as pq
 
-    from medpodium.containers.sandbox.monitor import area
+    from medpodium.scoring.measures.curves import area
 
     key = campaign.keys(submission).get(case, "")
     result = campaign.ledger.result(submission.id, key)

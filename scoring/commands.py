@@ -15,25 +15,6 @@ if TYPE_CHECKING:
     from medpodium.scoring.kinds.segmentation.engine import Result
 
 
-def named_folders(values: tuple[str, ...], option: str) -> dict[str, Path]:
-    """Split ``TEAM=PATH`` arguments.
-
-    Raises
-    ------
-    click.BadParameter
-        If one has no ``=``, or a team occurs twice.
-    """
-    found: dict[str, Path] = {}
-    for value in values:
-        name, equals, path = value.partition("=")
-        if not equals or not name.strip() or not path:
-            raise click.BadParameter(f"{value!r} is not TEAM=PATH", param_hint=option)
-        if name in found:
-            raise click.BadParameter(f"team {name!r} is given twice", param_hint=option)
-        found[name] = Path(path)
-    return found
-
-
 @click.command(
     epilog="Example: medpodium score flare-pancancer/2023 --references hidden/ --predictions aurora=out/aurora "
     "--predictions borealis=out/borealis --out scores.csv"
@@ -61,13 +42,13 @@ def score(challenge: str, predictions: tuple[str, ...], as_json: bool, **options
     """
     from medpodium.scoring import table
 
-    loaded, result, out = _run(challenge, named_folders(predictions, "--predictions"), options)
+    loaded, result, out = _run(challenge, console.named_folders(predictions, "--predictions"), options)
     table.write_scores(result.scores, out)
     audit: list[dict[str, Any]] = []
     if options["audit"]:
         from medpodium.scoring.kinds.segmentation.audit import audit_segmentation
 
-        audit = audit_segmentation(loaded, result.scores, options["references"], named_folders(predictions, ""))
+        audit = audit_segmentation(loaded, result.scores, options["references"], console.named_folders(predictions, ""))
     if as_json:
         payload = {"out": out, "summary": _summary(result), "findings": result.findings, "audit": audit}
         console.print_json(payload)

@@ -85,7 +85,8 @@ def _finish(suite: Any, outcomes: list[Any], out: Path, as_json: bool) -> None:
     from medpodium.baselines.failures import BaselineCode, problem
     from medpodium.baselines.transfer import suite as transfers
     from medpodium.scoring import table
-    from medpodium.scoring.evidence import transfer as analysis
+    from medpodium.scoring.evidence.transfer import analyse
+    from medpodium.scoring.exchange.suite import read_suite
 
     out.mkdir(parents=True, exist_ok=True)
     transfers.write_results(suite, outcomes, out / "results.csv")
@@ -94,9 +95,9 @@ def _finish(suite: Any, outcomes: list[Any], out: Path, as_json: bool) -> None:
         for item in outcomes
         if item.failure
     ]
-    scores, found = analysis.read_suite(out / "results.csv")
+    scores, found = read_suite(out / "results.csv")
     table.write_scores(scores, out / "scores.csv")
-    result = analysis.analyse(scores)
+    result = analyse(scores)
     result.models.to_csv(out / "models.csv", index=False)
     result.pairs.to_csv(out / "pairs.csv", index=False)
     result.gains.to_csv(out / "gains.csv", index=False)

@@ -6,7 +6,6 @@ Every platform's scorer goes through :func:`score`, which calls the same engine 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from medpodium.challenges.findings import Finding, UsageError
 from medpodium.challenges.schema.definition import Challenge, ClassificationTask, SegmentationTask
 from medpodium.scoring import table
 from medpodium.scoring.exchange.codes import PlatformCode
+from medpodium.scoring.exchange.files import place
 from medpodium.scoring.kinds.segmentation.case import MaskFiles
 from medpodium.scoring.kinds.segmentation.engine import Result, score_segmentation
 
@@ -66,14 +66,6 @@ class Bundle:
         from medpodium.scoring.scheduling.dask import scorer_versions
 
         return {"variant": self.challenge.variant, "definition": self.challenge.digest, **scorer_versions()}
-
-
-def new_folder(folder: Path) -> Path:
-    """Make a folder for an export; `UsageError` if it holds anything."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(Finding(PlatformCode.EXISTS, str(folder), "the folder is not empty", "choose a new folder"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def write_truth(challenge: Challenge, task: str, references: Path, cases: Path | None, folder: Path) -> None:
@@ -123,15 +115,6 @@ def write_truth(challenge: Challenge, task: str, references: Path, cases: Path |
         shutil.copyfile(cases, folder / "cases.csv")
     for path in files:
         place(path, folder / "references" / path.relative_to(root))
-
-
-def place(source: Path, target: Path) -> None:
-    """Put a file at another place: as a hard link where the file system allows, else as a copy."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(os.path.realpath(source), target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def load(folder: Path) -> Bundle:
@@ -216,8 +199,8 @@ def write_program(folder: Path) -> None:
     (target / "containers").mkdir()
     shutil.copyfile(package / "containers" / "__init__.py", target / "containers" / "__init__.py")
     for room in _ROOMS:
-        for path in sorted((package / room).glob("*.py")):
-            copy = target / room / path.name
+        for path in sorted((package / room).rglob("*.py")):
+            copy = target / path.relative_to(package)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
     (folder / "requirements.txt").write_text("\n".join(requirements()) + "\n", encoding="utf-8", newline="\n")

@@ -13,7 +13,7 @@ from typing import Any
 from medpodium.challenges.findings import Finding, Severity
 from medpodium.containers.failures import EngineCode, Retry, RunCode, finding, infrastructure
 from medpodium.containers.sandbox import monitor
-from medpodium.containers.sandbox.engine import errors
+from medpodium.containers.sandbox.engine import errors, remove
 from medpodium.containers.sandbox.gpu import NO_GPU, Gpus
 from medpodium.containers.sandbox.profile import LABEL, Sandbox
 
@@ -153,7 +153,7 @@ def execute(
         wall = ended - began
         return Ended(code, problem, wall, startup, max(0.0, wall - startup), curve, log, cut, devices.status, notes)
     finally:
-        _remove(container)
+        remove(container)
 
 
 def _supervise(
@@ -237,14 +237,6 @@ def _kill(container: Any, watch: _Watch, where: str) -> None:
         raise infrastructure(EngineCode.UNKILLABLE, where, text)
 
 
-def _remove(container: Any) -> None:
-    """Remove the container with its anonymous volumes; what the engine cannot do now is done on resuming."""
-    try:
-        container.remove(force=True, v=True)
-    except Exception:
-        return
-
-
 _NO_COMMAND = ("executable file not found", "no such file or directory", "permission denied", "is a directory")
 _BAD_TREE = ("not a directory", "ordinary directory", "error mounting", "creating mountpoint", "too many levels of")
 _MACHINE = ("no space left", "cannot allocate memory", "nvidia", "resource temporarily unavailable", "cgroup")
@@ -321,13 +313,3 @@ def _instant(text: str) -> float | None:
         return datetime.fromisoformat(head + "+00:00").timestamp() + float("0." + (fraction or "0"))
     except ValueError:
         return None
-
-
-def sweep(client: Any, labels: dict[str, str]) -> int:
-    """Remove every container with these labels, running or not; returns how many there were."""
-    filters = {"label": [f"{key}={value}" for key, value in labels.items()]}
-    with errors("leftover containers"):
-        found = client.containers.list(all=True, filters=filters, ignore_removed=True)
-    for container in found:
-        _remove(container)
-    return len(found)

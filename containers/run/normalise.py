@@ -1,8 +1,10 @@
 """Rewrite collected files so that only what the challenge asks for survives, in a process of its own.
 
-A label map is read with every check of :mod:`medpodium.scoring.masks.reader` and written anew: voxels and grid, nothing else.
-Header texts, extensions, trailing bytes and unused fields - places to hide data in - are gone afterwards. Tables get
-the real case names back. Run as a module this is the checker: requests and answers are lines of JSON.
+A label map is read with every check of :mod:`medpodium.scoring.masks.reader` and written anew: voxels and grid,
+nothing else. Header texts, extensions, trailing bytes and unused fields - places to hide data in - are gone
+afterwards. Tables get the real case names back.
+
+Run as a module this is the checker: requests and answers are lines of JSON.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from medpodium.containers.intake import image
 from medpodium.containers.run.checker import Checker
 from medpodium.containers.run.collect import Collection, collect
 from medpodium.containers.run.diagnose import diagnose
-from medpodium.containers.run.execute import Ended, execute, sweep
+from medpodium.containers.run.execute import Ended, execute
 from medpodium.containers.sandbox import engine, stage
 from medpodium.containers.sandbox.gpu import Gpus, find
 from medpodium.containers.sandbox.leash import held
@@ -107,7 +107,7 @@ class Runner:
 
     def _clear_leftovers(self) -> None:
         if self.client is not None:
-            sweep(self.client, {f"{LABEL}.campaign": self.campaign.secret[:16]})
+            engine.sweep(self.client, {f"{LABEL}.campaign": self.campaign.secret[:16]})
         left = self.campaign.ledger.interrupt_running()
         if left:
             self.campaign.ledger.event("resume", attempts=left)
@@ -183,7 +183,7 @@ class Runner:
                 ledger.finish(attempt, INFRA, finding=problem.finding)
                 ledger.event("infrastructure", f"{submission.team}/{name}", problem=str(problem.finding))
                 engine.wait_for(self.client, self.options.patience)
-                sweep(self.client, self._labels())
+                engine.sweep(self.client, self._labels())
                 if tries == protocol.retries:
                     raise InfrastructureError(problem.finding) from None
             except InfrastructureError as error:

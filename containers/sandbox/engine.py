@@ -141,3 +141,21 @@ def describe(client: Any) -> dict[str, str]:
         "cpus": str(info.get("NCPU", "")),
         "memory": str(info.get("MemTotal", "")),
     }
+
+
+def remove(container: Any) -> None:
+    """Remove the container with its anonymous volumes; what the engine cannot do now is done on resuming."""
+    try:
+        container.remove(force=True, v=True)
+    except Exception:
+        return
+
+
+def sweep(client: Any, labels: dict[str, str]) -> int:
+    """Remove every container with these labels, running or not; returns how many there were."""
+    filters = {"label": [f"{key}={value}" for key, value in labels.items()]}
+    with errors("leftover containers"):
+        found = client.containers.list(all=True, filters=filters, ignore_removed=True)
+    for container in found:
+        remove(container)
+    return len(found)

@@ -35,8 +35,7 @@ def held(run: str) -> Iterator[None]:
 def main(run: str) -> None:
     """Wait until standard input ends, then remove the containers of this run."""
     sys.stdin.buffer.read()
-    from medpodium.containers.run.execute import sweep
-    from medpodium.containers.sandbox.engine import connect
+    from medpodium.containers.sandbox.engine import connect, sweep
 
     sweep(connect(), {LABEL: "run", f"{LABEL}.run": run})
 

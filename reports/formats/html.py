@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from medpodium.reports.figures.draw import inline_svg
 from medpodium.reports.figures.layout import label
 from medpodium.reports.figures.palette import INK, MUTED, MUTED_SCHEME, PAPER, RULE
+from medpodium.reports.formats.draw import inline_svg
 from medpodium.reports.formats.paged import BREAK_AFTER, LONG_WORD
 from medpodium.reports.formats.spreadsheet import to_csv
 from medpodium.reports.model.document import Cell, Column, Document, Figure, Table, closed

@@ -184,7 +184,7 @@ class Figure:
     data : pandas.DataFrame
         The numbers drawn, offered as CSV.
     files : mapping of str to bytes
-        Drawn formats by ending (``svg``, ``pdf``, ``png``); filled by :func:`medpodium.reports.figures.draw.draw_all`.
+        Drawn formats by ending (``svg``, ``pdf``, ``png``); filled by :func:`medpodium.reports.formats.draw.draw_all`.
     """
 
     id: str

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from medpodium.challenges.schema.definition import Challenge
-from medpodium.containers.platforms import bundle
 from medpodium.scoring import table
+from medpodium.scoring.exchange.files import new_folder
 
 ABOUT = "medpodium.json"
 
@@ -29,18 +29,16 @@ def export(scores: pd.DataFrame, challenge: Challenge, out: Path) -> list[Path]:
     out : Path
         A folder that is absent or empty.
     """
-    bundle.new_folder(out)
+    new_folder(out)
     metrics = list(dict.fromkeys(scores["metric"]))
     lower = {name: spec.better == "lower" for task in challenge.tasks.values() for name, spec in task.metrics.items()}
     for metric in metrics:
         frame = table.to_challenger(scores, metric)
         frame.to_csv(out / f"{metric}.csv", index=False, lineterminator="\n", encoding="utf-8")
-    entries = [{"name": name, "lower": lower.get(name, False)} for name in metrics]
-    (out / "read.R").write_text(
-        bundle.template("challenger.read.R.j2", {"metrics": entries, "title": challenge.title}),
-        encoding="utf-8",
-        newline="\n",
-    )
+    lines = [f"# {challenge.title}: scores for challengeR. A blank value is a missing score.", "library(challengeR)"]
+    for index, name in enumerate(metrics, start=1):
+        lines += _read_lines(index, name, lower.get(name, False))
+    (out / "read.R").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
     about = {
         "challenge": challenge.name,
         "edition": challenge.edition,
@@ -50,3 +48,12 @@ def export(scores: pd.DataFrame, challenge: Challenge, out: Path) -> list[Path]:
     }
     (out / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8", newline="\n")
     return sorted(out.iterdir())
+
+
+def _read_lines(index: int, metric: str, lower: bool) -> list[str]:
+    """Return the R lines that read one metric's file and declare its direction."""
+    columns = 'by = "task", algorithm = "algorithm", case = "case", value = "value"'
+    return [
+        f'scores_{index} <- read.csv("{metric}.csv", na.strings = "", colClasses = c(value = "numeric"))',
+        f"challenge_{index} <- as.challenge(scores_{index}, {columns}, smallBetter = {'TRUE' if lower else 'FALSE'})",
+    ]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from medpodium.challenges.findings import Finding
 
-_PLATFORMS = "containers.platforms.import_commands"
+_PLATFORMS = "scoring.exchange.platform_commands"
 _LAYOUTS = {
     "grand-challenge": (f"{_PLATFORMS}:grand_challenge", "predictions.json with outputs, or a scorer's metrics.json."),
     "codabench": (f"{_PLATFORMS}:codabench", "The output of a Codabench scoring program."),
@@ -86,10 +86,10 @@ def touchstone(folder: Path, metadata: Path | None, test_set: str, out: Path, as
 @console.guarded
 def suite(path: Path, dataset_column: str, models: tuple[str, ...], out: Path, as_json: bool) -> None:
     """Read a table with one row per data set and one column of Dice (0 to 1) per model."""
-    from medpodium.scoring.evidence import transfer
+    from medpodium.scoring.exchange.suite import read_suite
 
     columns = _pairs(models, "--model")
-    scores, findings = transfer.read_suite(path, models=columns or None, dataset_column=dataset_column)
+    scores, findings = read_suite(path, models=columns or None, dataset_column=dataset_column)
     _finish(scores, findings, out, as_json)
 
 
@@ -158,10 +158,9 @@ def leaderboard(path: Path, out: Path, as_json: bool, **options: Any) -> None:
 @console.guarded
 def biometry(reference: Path, predictions: tuple[str, ...], out: Path, as_json: bool) -> None:
     """Read FeTA's biometry tables and write absolute percentage errors."""
-    from medpodium.scoring.commands import named_folders
     from medpodium.scoring.exchange import importers
 
-    scores, findings = importers.read_biometry(named_folders(predictions, "--predictions"), reference)
+    scores, findings = importers.read_biometry(console.named_folders(predictions, "--predictions"), reference)
     _finish(scores, findings, out, as_json)
 
 
@@ -177,9 +176,9 @@ def dataset(folder: Path, out: Path, cases: Path | None, as_json: bool) -> None:
     """Describe a data set in nnU-Net's raw layout as a challenge, scored as the transfer suite scores."""
     from ruamel.yaml import YAML
 
-    from medpodium.scoring.evidence import transfer
+    from medpodium.scoring.exchange.suite import own_dataset
 
-    challenge, fold = transfer.own_dataset(folder)
+    challenge, fold = own_dataset(folder)
     writer = YAML()
     writer.default_flow_style = None
     with out.open("w", encoding="utf-8", newline="\n") as file:

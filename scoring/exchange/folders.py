@@ -15,8 +15,8 @@ from typing import Any
 
 from medpodium.challenges.findings import Finding, MedpodiumError, Severity, UsageError
 from medpodium.challenges.schema.definition import SegmentationTask
-from medpodium.containers.platforms.bundle import place
 from medpodium.scoring.exchange.codes import PlatformCode
+from medpodium.scoring.exchange.files import place
 from medpodium.scoring.masks.reader import EXTENSIONS, mask_extension, read_mask
 
 _SEG_SUFFIX = re.compile(r"[-_](seg|pred|prediction|dseg)$", re.IGNORECASE)

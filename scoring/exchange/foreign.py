@@ -12,11 +12,12 @@ import pandas as pd
 
 from medpodium.challenges.findings import Finding, UsageError
 from medpodium.challenges.schema.definition import SegmentationTask
-from medpodium.containers.platforms.codabench import scorer as codabench_scorer
 from medpodium.scoring import table
 from medpodium.scoring.exchange import challenger_files as long_form
 from medpodium.scoring.exchange import challenger_table, folders
+from medpodium.scoring.exchange import grand_challenge as jobs_of
 from medpodium.scoring.exchange.codes import PlatformCode
+from medpodium.scoring.exchange.payload import LEADERBOARD, SCORE_TABLE
 from medpodium.scoring.exchange.unpack import inner_folder, unpack
 
 
@@ -32,15 +33,13 @@ def _json(path: Path, fix: str) -> Any:
 
 
 def grand_challenge(folder: Path, task: SegmentationTask, cases: Sequence[str] | None = None) -> folders.Imported:
-    """Find the predictions of every case in a folder with ``predictions.json``; see :mod:`grand_challenge_scorer`."""
-    from medpodium.containers.platforms.grand_challenge import scorer
-
+    """Find the predictions of every case in a folder with ``predictions.json``."""
     if cases is None:
         jobs = _json(folder / "predictions.json", "give the folder that holds predictions.json")
         entries = jobs if isinstance(jobs, list) else []
-        names = [name for job in entries if isinstance(job, dict) for name in scorer.image_names(job)]
-        cases = sorted({scorer.bare_case(name, task) for name in names})
-    found = scorer.read_jobs(folder, cases, task)
+        names = [name for job in entries if isinstance(job, dict) for name in jobs_of.image_names(job)]
+        cases = sorted({jobs_of.bare_case(name, task) for name in names})
+    found = jobs_of.read_jobs(folder, cases, task)
     return folders.Imported(dict(found.files), list(found.findings))
 
 
@@ -58,10 +57,10 @@ def codabench(path: Path, submission: str | None = None) -> pd.DataFrame:
             unpack(path, Path(name))
             return codabench(inner_folder(Path(name)), submission)
     folder = path if path.is_dir() else path.parent
-    if (folder / codabench_scorer.TABLE).is_file():
-        scores = table.read_scores(folder / codabench_scorer.TABLE)
+    if (folder / SCORE_TABLE).is_file():
+        scores = table.read_scores(folder / SCORE_TABLE)
         return scores if submission is None else scores.assign(submission=submission)
-    file = folder / codabench_scorer.SCORES
+    file = folder / LEADERBOARD
     found = _json(file, "give a scoring output with scores.json")
     if not isinstance(found, dict) or not found:
         raise _refuse(file, "holds no scores", "give a scoring output with a flat scores.json")

@@ -9,7 +9,8 @@ import pandas as pd
 
 from medpodium.challenges.findings import Finding
 from medpodium.challenges.schema.definition import Challenge
-from medpodium.scoring.exchange.importers import ImportCode, number, read_rows, refuse, score_rows
+from medpodium.scoring.exchange.importers import score_rows
+from medpodium.scoring.rows import ImportCode, number, read_rows, refuse
 
 
 def read_leaderboard(

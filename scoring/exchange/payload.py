@@ -21,6 +21,9 @@ from medpodium.challenges.schema.definition import Challenge, ClassificationTask
 from medpodium.scoring import table
 from medpodium.scoring.exchange.codes import PlatformCode
 
+LEADERBOARD, SCORE_TABLE = "scores.json", "score_table.csv"
+"""Files of a scoring program: the leaderboard's numbers, and every score."""
+
 
 @dataclass(frozen=True)
 class Column:

@@ -104,7 +104,7 @@ class SurfaceDistances:
         """
         from medpodium.scoring.measures.transform import transformed_distances
 
-        return transformed_distances(self)
+        return transformed_distances(self.reference, self.prediction, self.spacing_zyx, self.kind, self.axis_order)
 
     def _directed(self, points: Points, codes: Codes, targets: Points) -> Directed:
         weights = areas.surfel_areas(self.spacing_zyx) if self.kind == "surfel-area" else areas.ones()

@@ -1,6 +1,7 @@
 """Every metric made of distances between two surfaces.
 
-A metric's meaning depends on the definition of a surface (:mod:`medpodium.scoring.measures.outline`) and of a percentile::
+A metric's meaning depends on the definition of a surface (:mod:`medpodium.scoring.measures.outline`) and of a
+percentile::
 
     pair = measured.surfels(0)      # or measured.borders(0), see medpodium.scoring.measures.pair
     nsd(pair, tolerance_mm=2.0), percentile_weighted(pair, 95.0), assd(pair), masd(pair)

@@ -1,7 +1,7 @@
 """The hot loops that trace the surfaces of all structures of a label volume in one pass.
 
-They build on :mod:`medpodium.scoring.measures.kernels`, where the ideas are explained. Structures that share labels (kidney =
-left + right beside left kidney) live in different *layers*: rows of the table ``layers``, shape ``(n_layers,
+They build on :mod:`medpodium.scoring.measures.kernels`, where the ideas are explained. Structures that share labels
+(kidney = left + right beside left kidney) live in different *layers*: rows of the table ``layers``, shape ``(n_layers,
 n_labels)``, holding structure numbers from 1, 0 for none.
 
 A structure may be limited to the slices ``z_start <= z < z_stop`` (a challenge that scores an organ only within the

@@ -7,24 +7,33 @@ order of summation. In these rare cases the fast engine comes here, so that its 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from medpodium.scoring.measures.distances import SurfaceDistances
+from medpodium.scoring.measures.outline import Codes, Kind, Points, Spacing
 
 Floats = npt.NDArray[np.float64]
 
 
-def transformed_distances(pair: SurfaceDistances) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
+def transformed_distances(
+    reference: tuple[Points, Codes],
+    prediction: tuple[Points, Codes],
+    spacing_zyx: Spacing,
+    kind: Kind,
+    axis_order: str,
+) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
     """Return sorted ``(distances, weights)`` from the reference and from the prediction.
 
     Parameters
     ----------
-    pair
-        Two surfaces, neither empty.
+    reference, prediction
+        Points and codes of two surfaces, neither empty.
+    spacing_zyx
+        Voxel size in mm.
+    kind : {"surfel-area", "border-voxel"}
+        What a point weighs.
+    axis_order : {"xyz", "zyx"}
+        Order in which the reference implementation walks the volume.
 
     Returns
     -------
@@ -34,12 +43,12 @@ def transformed_distances(pair: SurfaceDistances) -> tuple[tuple[Floats, Floats]
     from scipy import ndimage
     from surface_distance import lookup_tables
 
-    axes = [2, 1, 0] if pair.axis_order == "xyz" else [0, 1, 2]
-    both = [points[:, axes].astype(np.int64) for points, _ in (pair.reference, pair.prediction)]
+    axes = [2, 1, 0] if axis_order == "xyz" else [0, 1, 2]
+    both = [points[:, axes].astype(np.int64) for points, _ in (reference, prediction)]
     origin = np.minimum(both[0].min(axis=0), both[1].min(axis=0))
     shape = np.maximum(both[0].max(axis=0), both[1].max(axis=0)) - origin + 1
-    spacing = [pair.spacing_zyx[axis] for axis in axes]
-    if pair.kind == "surfel-area":
+    spacing = [spacing_zyx[axis] for axis in axes]
+    if kind == "surfel-area":
         table = lookup_tables.create_table_neighbour_code_to_surface_area(spacing)
     else:
         table = np.ones(256)
@@ -49,7 +58,7 @@ def transformed_distances(pair: SurfaceDistances) -> tuple[tuple[Floats, Floats]
         away = np.ones(shape, bool)
         away[place] = False
         maps.append(ndimage.distance_transform_edt(away, sampling=spacing))
-    codes = [_in_axis_order(pair.reference[1], axes), _in_axis_order(pair.prediction[1], axes)]
+    codes = [_in_axis_order(reference[1], axes), _in_axis_order(prediction[1], axes)]
     found = []
     for own, other in ((0, 1), (1, 0)):
         distances, weights = maps[other][places[own]], table[codes[own]]

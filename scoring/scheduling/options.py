@@ -48,10 +48,46 @@ def _show(slurm: Path | None) -> None:
     click.echo(submission_script(read_settings(slurm)), nl=False)
 
 
+def choose(scheduler: str | None = None, slurm: Path | None = None, workers: int | None = None) -> Scheduler:
+    """Return the place the user asked for.
+
+    Parameters
+    ----------
+    scheduler : str, optional
+        Address of a Dask scheduler, ``tcp://HOST:PORT``.
+    slurm : Path, optional
+        YAML file of :class:`medpodium.scoring.scheduling.slurm.SlurmSettings`.
+    workers : int, optional
+        Processes of this machine, where neither is given.
+
+    Raises
+    ------
+    InfrastructureError
+        If Dask is not installed or the scheduler cannot be reached.
+    UsageError
+        If both are given, or the Slurm settings are invalid.
+    """
+    if scheduler is not None and slurm is not None:
+        from medpodium.challenges.findings import Finding, UsageError
+        from medpodium.scoring.scheduling.scheduler import SchedulerCode
+
+        cause = "both --scheduler and --slurm are given"
+        raise UsageError(Finding(SchedulerCode.BOTH, "--slurm", cause, "give one of them"))
+    if scheduler is not None:
+        from medpodium.scoring.scheduling.dask import DaskScheduler
+
+        return DaskScheduler(scheduler)
+    if slurm is not None:
+        from medpodium.scoring.scheduling.slurm import SlurmScheduler, read_settings
+
+        return SlurmScheduler(read_settings(slurm))
+    from medpodium.scoring.scheduling.scheduler import LocalScheduler
+
+    return LocalScheduler(workers)
+
+
 def open_scheduler(options: dict[str, Any]) -> Scheduler:
     """Return the place that a verb's options ask for (``scheduler, slurm, workers``)."""
-    from medpodium.scoring.scheduling.scheduler import choose
-
     return choose(options.get("scheduler"), options.get("slurm"), options.get("workers"))
 
 

@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -150,41 +149,6 @@ class ThreadScheduler(Scheduler):
                     yield from (future.result() for future in finished)
                 running.add(pool.submit(run_here, function, index, jobs[index]))
             yield from (future.result() for future in running)
-
-
-def choose(scheduler: str | None = None, slurm: Path | None = None, workers: int | None = None) -> Scheduler:
-    """Return the place the user asked for.
-
-    Parameters
-    ----------
-    scheduler : str, optional
-        Address of a Dask scheduler, ``tcp://HOST:PORT``.
-    slurm : Path, optional
-        YAML file of :class:`medpodium.scoring.scheduling.slurm.SlurmSettings`.
-    workers : int, optional
-        Processes of this machine, where neither is given.
-
-    Raises
-    ------
-    InfrastructureError
-        If Dask is not installed or the scheduler cannot be reached.
-    UsageError
-        If both are given, or the Slurm settings are invalid.
-    """
-    if scheduler is not None and slurm is not None:
-        from medpodium.challenges.findings import UsageError
-
-        cause = "both --scheduler and --slurm are given"
-        raise UsageError(Finding(SchedulerCode.BOTH, "--slurm", cause, "give one of them"))
-    if scheduler is not None:
-        from medpodium.scoring.scheduling.dask import DaskScheduler
-
-        return DaskScheduler(scheduler)
-    if slurm is not None:
-        from medpodium.scoring.scheduling.slurm import SlurmScheduler, read_settings
-
-        return SlurmScheduler(read_settings(slurm))
-    return LocalScheduler(workers)
 
 
 def require(module: str) -> Any:

@@ -17,6 +17,7 @@ from medpodium.cli import main
 from medpodium.scoring.evidence import subgroups
 from medpodium.scoring.exchange import importers, pairing
 from medpodium.scoring.kinds.classification.score import score_classification
+from medpodium.scoring.rows import read_rows
 from medpodium.scoring.table import read_scores
 
 
@@ -105,7 +106,7 @@ def test_bad_tables_are_findings(tmp_path: Path, text: str, said: str) -> None:
 def test_text_that_is_not_utf_8_is_a_finding(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.csv").write_bytes(content)
     with pytest.raises(UsageError, match="import-unreadable"):
-        importers.read_rows(tmp_path / "bad.csv")
+        read_rows(tmp_path / "bad.csv")
 
 
 def test_usage_errors_have_exit_code_2(tmp_path: Path, made_up: Path) -> None:

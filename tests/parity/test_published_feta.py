@@ -12,6 +12,7 @@ from medpodium.challenges import registry
 from medpodium.scoring.exchange import importers
 from medpodium.scoring.exchange.leaderboards import read_leaderboard
 from medpodium.scoring.ranking.recipe import rank_scores
+from medpodium.scoring.rows import ImportCode
 
 RANK_COLUMNS = {"dice_rank": "dice", "hd95_rank": "hd95", "vs_rank": "vs", "euler_rank": "euler_error"}
 TASK = "published-ranks"
@@ -126,7 +127,7 @@ def test_biometry_tables_become_percentage_errors(tmp_path: Path) -> None:
     assert ("sub-002", "HV") not in values.index  # no reference: asked of nobody
     assert values.at[("sub-002", "TCD"), "status"] == "missing"
     assert values.at[("sub-002", "bBIP"), "status"] == "missing"
-    assert [item.code for item in findings] == [importers.ImportCode.NOT_A_NUMBER]
+    assert [item.code for item in findings] == [ImportCode.NOT_A_NUMBER]
     ranking = rank_scores(
         scores, registry.load("feta/2024").recipes["biometry"].steps, {"percentage_error": "lower"}, task="biometry"
     )

@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 from medpodium.challenges import registry
 from medpodium.challenges.findings import UsageError
 from medpodium.scoring.evidence import transfer
+from medpodium.scoring.exchange.suite import fold_zero, own_dataset, read_suite
 from medpodium.scoring.kinds.segmentation.engine import score_segmentation
 from medpodium.scoring.ranking.recipe import rank_scores
 
@@ -39,7 +40,7 @@ def table(shared: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def suite(table: Path) -> tuple[pd.DataFrame, transfer.SuiteAnalysis]:
-    scores, findings = transfer.read_suite(table)
+    scores, findings = read_suite(table)
     assert {str(item.severity) for item in findings} == {"note"}
     assert any("Vertebrae T9" in item.cause for item in findings)
     return scores, transfer.analyse(scores)
@@ -140,14 +141,14 @@ def test_missing_values_are_reported_and_left_out(tmp_path: Path, table: Path) -
     frame.loc[3, "Dataset"] = "Task999_Mine"
     frame["channels"] = "1"
     frame.to_csv(tmp_path / "mine.csv", index=False, sep=";", encoding="utf-8-sig")
-    scores, findings = transfer.read_suite(tmp_path / "mine.csv")
+    scores, findings = read_suite(tmp_path / "mine.csv")
     assert "suite-data-set-unknown" in [str(item.code) for item in findings]
     result = transfer.analyse(scores)
     assert any("Task003_Liver" in item.where and "base_ft" in item.cause for item in result.findings)
     assert result.pairs.set_index("scratch").at["base", "n"] == 5
     pd.concat([frame, frame.head(1)]).to_csv(tmp_path / "twice.csv", index=False)
     with pytest.raises(UsageError, match="occurs twice"):
-        transfer.read_suite(tmp_path / "twice.csv")
+        read_suite(tmp_path / "twice.csv")
 
 
 @pytest.mark.parametrize("number", [5, 7, 33, 250])
@@ -156,7 +157,7 @@ def test_fold_zero_is_nnunets(number: int) -> None:
     names = sorted(f"case_{index}" for index in range(number))
     split = model_selection.KFold(n_splits=5, shuffle=True, random_state=12345).split(names)
     _, validation = next(iter(split))
-    assert transfer.fold_zero(list(reversed(names))) == [names[index] for index in validation]
+    assert fold_zero(list(reversed(names))) == [names[index] for index in validation]
 
 
 def test_own_data_set_is_scored_like_the_suite(tmp_path: Path) -> None:
@@ -178,7 +179,7 @@ def test_own_data_set_is_scored_like_the_suite(tmp_path: Path) -> None:
             truth[truth == 2] = 1
         for path, array in ((folder / "labelsTr", truth), (guesses, np.roll(truth, 1, 0))):
             nib.save(nib.Nifti1Image(array, np.eye(4)), path / f"case_{index}.nii.gz")
-    plain, cases = transfer.own_dataset(folder)
+    plain, cases = own_dataset(folder)
     assert len(cases) == 2
     path = tmp_path / "own.yaml"
     with path.open("w", encoding="utf-8") as file:
@@ -198,4 +199,4 @@ def test_own_data_set_is_scored_like_the_suite(tmp_path: Path) -> None:
             assert row.value == pytest.approx(2 * (g & s).sum() / (g.sum() + s.sum()), abs=1e-12)
     (folder / "dataset.json").write_text('{"labels": {"background": 0}}')
     with pytest.raises(UsageError, match="no foreground label"):
-        transfer.own_dataset(folder)
+        own_dataset(folder)

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from medpodium.reports.figures import beyond, cost, layout, raw, stability
-from medpodium.reports.figures.draw import draw, inline_svg
 from medpodium.reports.figures.palette import look
+from medpodium.reports.formats.draw import draw, inline_svg
 from medpodium.reports.model import gallery
 from medpodium.reports.model.document import Plot
 from medpodium.reports.model.illustrate_raw import place_counts

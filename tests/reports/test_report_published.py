@@ -10,7 +10,7 @@ import pytest
 from medpodium.challenges import registry
 from medpodium.reports.model import gather, sections
 from medpodium.reports.model.document import Document
-from medpodium.scoring.evidence import transfer
+from medpodium.scoring.exchange import suite
 from medpodium.scoring.exchange.leaderboards import read_leaderboard
 
 
@@ -58,7 +58,7 @@ def test_liqa_2025_shows_both_domains(shared: Path) -> None:
 
 
 def test_the_suite_of_87_data_sets_shows_its_gains(shared: Path) -> None:
-    scores, _ = transfer.read_suite(shared / "data/published/segbook_dataset_results.csv")
+    scores, _ = suite.read_suite(shared / "data/published/segbook_dataset_results.csv")
     document = _told("stunet-transfer", scores)
     gains = {figure.id: figure for figure in document.figures() if figure.id.startswith("gains-")}
     assert len(gains) >= 2

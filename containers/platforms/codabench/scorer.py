@@ -11,10 +11,9 @@ from medpodium.challenges.schema.definition import ClassificationTask
 from medpodium.containers.platforms import bundle
 from medpodium.scoring import table
 from medpodium.scoring.exchange import payload
+from medpodium.scoring.exchange.payload import LEADERBOARD, SCORE_TABLE
 from medpodium.scoring.exchange.unpack import inner_folder
 
-SCORES = "scores.json"
-TABLE = "score_table.csv"
 DETAILS = "detailed_results.html"
 
 
@@ -44,9 +43,9 @@ def run(folder: Path, out: Path) -> dict[str, float]:
     wanted = [column.key for column in payload.columns(rules.challenge, rules.task)]
     scores = {name: means[name]["mean"] for name in wanted if name in means and means[name]["mean"] is not None}
     out.mkdir(parents=True, exist_ok=True)
-    table.write_scores(result.scores, out / TABLE)
+    table.write_scores(result.scores, out / SCORE_TABLE)
     (out / DETAILS).write_text(details(result.all_findings(), means), encoding="utf-8", newline="\n")
-    payload.write_json(scores, out / SCORES)
+    payload.write_json(scores, out / LEADERBOARD)
     return scores
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from medpodium.challenges.findings import Finding, UsageError
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask
 from medpodium.containers.platforms import bundle
-from medpodium.scoring.exchange import payload
+from medpodium.scoring.exchange import files, payload
 from medpodium.scoring.exchange.codes import PlatformCode
 
 DEFAULT_BASE = "python:3.11-slim"
@@ -59,7 +59,7 @@ def export(
         cause = f"task {task!r} is a {challenge.tasks[task].kind} task: one job per case cannot answer it"
         fix = "use 'medpodium export codabench' or 'synapse'"
         raise UsageError(Finding(PlatformCode.TASK_KIND, challenge.reference, cause, fix))
-    bundle.new_folder(out)
+    files.new_folder(out)
     slug = _slug(f"{challenge.name}-{challenge.edition}-{task}")
     sockets = {
         "input": _socket(input_slug or f"{slug}-image", "Image"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.containers.platforms import bundle
+from medpodium.scoring.exchange import files
 
 SCRIPTS = ("validate", "score")
 
@@ -24,7 +25,7 @@ def export(challenge: Challenge, task: str, references: Path, out: Path, *, case
     cases : Path, optional
         Table of cases and groups.
     """
-    bundle.new_folder(out)
+    files.new_folder(out)
     bundle.write_truth(challenge, task, references, cases, out / "groundtruth")
     bundle.write_program(out)
     values = {"version": bundle.own_version(), "title": challenge.title, "task": task}

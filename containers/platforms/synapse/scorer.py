@@ -13,7 +13,6 @@ from typing import Any
 from medpodium.challenges.findings import MedpodiumError
 from medpodium.challenges.schema.definition import SegmentationTask
 from medpodium.containers.platforms import bundle
-from medpodium.containers.platforms.codabench.scorer import TABLE
 from medpodium.scoring import table
 from medpodium.scoring.exchange import payload
 from medpodium.scoring.exchange.unpack import inner_folder, unpack
@@ -118,7 +117,7 @@ def _score(place: Path, rules: bundle.Bundle, out: Path) -> tuple[str, str, dict
 
         place = find_table(place)
     result = bundle.score(rules, place)
-    table.write_scores(result.scores, out.with_name(TABLE))
+    table.write_scores(result.scores, out.with_name(payload.SCORE_TABLE))
     means = {name: item["mean"] for name, item in payload.aggregates(result.scores).items()}
     errors = "; ".join(f"{one.code}: {one.cause}" for one in result.all_findings())
     return SCORED, errors, {name: value for name, value in means.items() if value is not None}

@@ -10,8 +10,8 @@ import numpy as np
 
 from medpodium.challenges.findings import Code, Finding, Severity, UsageError
 from medpodium.challenges.schema.definition import ClassificationTask
-from medpodium.scoring.exchange.importers import number, read_rows
 from medpodium.scoring.kinds.classification import measures as scorers
+from medpodium.scoring.rows import number, read_rows
 
 SETTING_COLUMN = "setting"
 INPUT_COLUMN = "modality input"

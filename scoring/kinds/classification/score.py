@@ -19,12 +19,12 @@ from medpodium.challenges.findings import Code, Finding, MedpodiumError, Severit
 from medpodium.challenges.schema.definition import BinaryProblem, Challenge, ClassificationTask
 from medpodium.challenges.schema.metrics import MetricSpec
 from medpodium.scoring import table
-from medpodium.scoring.exchange.importers import read_rows
 from medpodium.scoring.groups import group_values
 from medpodium.scoring.kinds.classification import measures as scorers
 from medpodium.scoring.kinds.classification.leaks import leaks
 from medpodium.scoring.kinds.classification.probabilities import Answers, find_table, read_answers
 from medpodium.scoring.kinds.segmentation.engine import Result
+from medpodium.scoring.rows import read_rows
 
 Floats = npt.NDArray[np.float64]
 

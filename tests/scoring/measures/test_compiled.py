@@ -31,7 +31,7 @@ def test_an_installation_that_cannot_be_written_still_scores(tmp_path: Path, hom
         shutil.copytree(source / folder, package / folder, ignore=shutil.ignore_patterns("__pycache__", "*.yaml"))
     shutil.copy(source / "__init__.py", package)
     # a file in the folder's place stops even an administrator, whom permissions would not
-    (package / "scoring" / "__pycache__").write_text("")
+    (package / "scoring" / "measures" / "__pycache__").write_text("")
     home = tmp_path / "home"
     if home_is_writable:
         home.mkdir()

@@ -15,7 +15,8 @@ from click.testing import CliRunner
 
 from medpodium.challenges.findings import InfrastructureError, UsageError
 from medpodium.cli import main
-from medpodium.scoring.scheduling.scheduler import LocalScheduler, choose
+from medpodium.scoring.scheduling.options import choose
+from medpodium.scoring.scheduling.scheduler import LocalScheduler
 from medpodium.scoring.scheduling.slurm import SlurmScheduler, SlurmSettings, read_settings, submission_script
 
 FULL = """

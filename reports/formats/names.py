@@ -1,0 +1,5 @@
+"""The formats a report can be written in, by the names the command line uses."""
+
+from __future__ import annotations
+
+FORMATS = ("html", "pdf", "latex", "markdown", "docx")
