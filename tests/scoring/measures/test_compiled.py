@@ -14,7 +14,7 @@ import medpodium
 
 SCORE = """
 import numpy as np
-from medpodium.scoring import kernels
+from medpodium.scoring.measures import kernels
 volume = np.zeros((2, 3, 16), np.uint8)
 volume[1, 1, 4:9] = 3
 volume.flags.writeable = False
