@@ -14,12 +14,12 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 from threadpoolctl import ThreadpoolController
 
 from medpodium.challenges.findings import Finding, InfrastructureError, MedpodiumError
 from medpodium.challenges.schema.steps import Direction
 from medpodium.scoring.evidence.stability import kendall_with
+from medpodium.scoring.measures.compiled import kernel
 from medpodium.scoring.ranking.axes import RankingCode, ScoreArray, near, problem
 from medpodium.scoring.ranking.recipe import Prepared, Run
 from medpodium.scoring.scheduling.scheduler import Bound, Scheduler, SchedulerCode, ThreadScheduler
@@ -141,7 +141,7 @@ def tally(indices: Ints, number: int) -> Floats:
     return counts
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _count(indices: Ints, counts: Floats) -> None:
     for row in range(indices.shape[0]):
         for column in range(indices.shape[1]):

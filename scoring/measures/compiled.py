@@ -1,33 +1,116 @@
-"""How the hot loops are compiled: once per machine, without the parts of a compiled function that nobody calls.
+"""How the hot loops are compiled: once per machine and release, without the parts of a function that nobody calls.
 
 Numba gives every function a wrapper for Python callers and one for C callers; for small functions those take longer
 to compile than the function itself.
+
+What is compiled is kept in the user's cache folder, never in the package: files that an installer did not write it
+does not remove either, and what it leaves behind hides the next installation. :func:`cache_folder` says where.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import RLock
 from typing import Any
 
+import numba
 from numba import njit
+
+from medpodium.challenges.sources import hash_of, package_version
 
 # numba's type stubs do not know the options that leave out wrappers
 _KERNEL: dict[str, Any] = {"nogil": True, "no_cfunc_wrapper": True}
 _PART: dict[str, Any] = {"nogil": True, "no_cfunc_wrapper": True, "no_cpython_wrapper": True}
+_PACKAGE = Path(__file__).resolve().parents[2]
+_HASHED = ("scoring/measures",)
+_KEPT = 3
+_DAY_S = 86_400.0
+_config: Any = numba.config  # its stubs do not know CACHE_DIR
+_deciding = RLock()
 
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function that Python calls, and keep it on disk.
 
-    The compiled code lies beside the source, or in the user's cache folder where that is read-only
-    (``NUMBA_CACHE_DIR`` names another place). Where neither can be written, every process compiles anew. What is
-    kept holds the :data:`part` functions it calls, too.
+    It may call the :data:`part` functions of its own file and of :mod:`medpodium.scoring.measures`: numba looks at
+    the function's own file only to see whether what it kept is still right, the name of the folder stands for the rest.
+    Where nothing can be kept, every process compiles anew.
     """
-    try:
-        return njit(cache=True, **_KERNEL)(function)
-    except RuntimeError:  # "no locator available": nowhere to keep it
-        return njit(**_KERNEL)(function)
+    folder = cache_folder()
+    if folder is not None:
+        with _numba_keeps_in(folder):
+            try:
+                compiled = njit(cache=True, **_KERNEL)(function)
+            except RuntimeError:  # "no locator available"
+                compiled = None
+        # Numba falls back to the source's own folder, without a word, where it may not write to the one it is given.
+        if compiled is not None and Path(compiled.stats.cache_path).is_relative_to(folder):
+            return compiled
+    return njit(**_KERNEL)(function)
 
 
 part: Any = njit(**_PART)
 """Compile a function that only compiled functions call."""
+
+
+@functools.cache
+def cache_folder() -> Path | None:
+    """Return where compiled code is kept, made where it was not there; ``None`` where nothing can be written.
+
+    ``NUMBA_CACHE_DIR`` names the place. Without it, it is ``medpodium/numba/<version>-<hash of the sources>`` in the
+    user's cache folder (``~/.cache`` or ``XDG_CACHE_HOME`` on Linux), so that releases and clones never meet. Folders
+    that nobody used for a day are removed, but for the newest ones.
+    """
+    if _config.CACHE_DIR:
+        chosen = Path(_config.CACHE_DIR).absolute()
+        return chosen if _writable(chosen) else None
+    try:
+        import platformdirs
+    except ImportError:  # in a scorer on another platform, whose container is thrown away after each run anyway
+        return None
+    root = Path(platformdirs.user_cache_dir("medpodium", appauthor=False)) / "numba"
+    folder = (root / f"{package_version()}-{hash_of(_PACKAGE, _HASHED)[:16]}").absolute()
+    if not _writable(folder):
+        return None
+    _remove_old(root, folder)
+    return folder
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        os.utime(folder)  # when it was last used
+    except OSError:
+        return False
+    return True
+
+
+def _remove_old(root: Path, own: Path) -> None:
+    """Remove the folders of other sources, but for the newest and for those in use: used within the last day."""
+    with suppress(OSError):  # another process may be doing the same
+        used = {path: path.stat().st_mtime for path in root.iterdir() if path.is_dir() and path != own}
+        newest = sorted(used, key=lambda path: used[path], reverse=True)
+        for path in newest[_KEPT:]:
+            if used[path] < time.time() - _DAY_S:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _numba_keeps_in(folder: Path) -> Iterator[None]:
+    """Let numba decide for this folder; functions of other packages in the same process keep their own place."""
+    with _deciding:
+        before = _config.CACHE_DIR
+        _config.CACHE_DIR = str(folder)
+        try:
+            yield
+        finally:
+            _config.CACHE_DIR = before

@@ -11,7 +11,8 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from medpodium.scoring.measures.compiled import kernel
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -134,7 +135,7 @@ def weighted_sums(values: Floats, weights: Floats) -> tuple[Floats, Floats]:
     return high, low
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _walk(values: Floats, order: Ints, valid: Ints, weights: Floats, q: float, out: Floats) -> None:
     # values is sorted within each column already; order says which row each sorted value came from
     for resample in range(weights.shape[0]):

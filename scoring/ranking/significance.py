@@ -11,16 +11,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 from scipy import special, stats
 
 from medpodium.challenges.schema.steps import Adjustment
+from medpodium.scoring.measures.compiled import kernel
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _signed_ranks(
     rows: Ints, ties: Ints, signs: Floats, sizes: Ints, weights: Floats, plus: Floats, number: Floats, loss: Floats
 ) -> None:

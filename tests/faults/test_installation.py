@@ -1,0 +1,115 @@
+"""README's two commands in one environment: install, use, install again for development, use, remove.
+
+Whatever a run leaves inside the installed package stays when pip removes it, becomes a package without modules, and
+hides the next installation.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK
+
+import medpodium
+
+SOURCE = Path(medpodium.__file__).parent
+RULES = """
+schema: 1
+name: tiny
+title: Tiny
+tasks:
+  it:
+    kind: segmentation
+    files: {reference: "{case}.mha", prediction: "{case}.mha"}
+    structures: {a: {label: 1}}
+    empty: {both: skip, reference: worst, prediction: worst}
+    metrics: {dice: {kind: dice}}
+recipes: {means: {steps: [{mean: [case, structure]}, {rank: {within: metric}}, {mean: metric}, {rank: {}}]}}
+ranking: {it: means}
+"""
+
+
+def _copy_of_the_clone(target: Path) -> Path:
+    left_out = shutil.ignore_patterns(
+        ".git", ".venv", "__pycache__", "tests", "benchmarks", "docs", "build", "*.egg-info", ".*_cache", ".hypothesis"
+    )
+    return Path(shutil.copytree(SOURCE, target, ignore=left_out))
+
+
+def _environment(folder: Path) -> tuple[Path, Path]:
+    """Make a new environment that sees this one's libraries, but not its medpodium; return its Python and library."""
+    venv.create(folder, with_pip=False)
+    python = folder / "bin" / "python"
+    command = [python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"]
+    library = Path(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
+    seen = folder / "libraries"
+    seen.mkdir()
+    for place in map(Path, sys.path):
+        if place.name not in ("site-packages", "dist-packages") or not place.is_dir():
+            continue
+        for item in place.iterdir():
+            if "medpodium" not in item.name and item.suffix != ".pth" and not (seen / item.name).exists():
+                (seen / item.name).symlink_to(item)
+    (library / "libraries.pth").write_text(f"{seen}\n")
+    return python, library
+
+
+def _masks(folder: Path) -> None:
+    cube = np.zeros((8, 8, 8), np.uint8)
+    cube[2:6, 2:6, 2:6] = 1
+    for name in ("references", "aurora", "borealis"):
+        (folder / name).mkdir(parents=True)
+        for case in ("one", "two"):
+            SimpleITK.WriteImage(SimpleITK.GetImageFromArray(cube), str(folder / name / f"{case}.mha"))
+    (folder / "rules.yaml").write_text(RULES)
+
+
+@pytest.mark.slow
+def test_installed_used_installed_for_development_used_and_removed(
+    tmp_path: Path, require: Callable[[bool, str], None], posix: None
+) -> None:
+    require(subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True).returncode == 0, "pip")
+    clone = _copy_of_the_clone(tmp_path / "clone")
+    python, library = _environment(tmp_path / "environment")
+    _masks(tmp_path / "data")
+    outside = {name: text for name, text in os.environ.items() if not name.startswith(("NUMBA_", "PYTHON", "PIP_"))}
+    outside |= {"XDG_CACHE_HOME": str(tmp_path / "cache"), "HOME": str(tmp_path), "PIP_NO_INDEX": "1"}
+
+    def run(*command: str | Path) -> str:
+        done = subprocess.run(
+            command, env=outside, cwd=tmp_path / "data", capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def pip(*words: str | Path) -> str:
+        return run(sys.executable, "-m", "pip", "--python", python, *words)
+
+    def use() -> None:
+        teams = ("--predictions", "aurora=aurora", "--predictions", "borealis=borealis", "--workers", "1")
+        verb = python.parent / "medpodium"
+        run(verb, "score", "rules.yaml", "--references", "references", *teams, "--out", "scores.csv")
+        run(verb, "rank", "--help")
+        run(verb, "rank", "rules.yaml", "scores.csv", "--bootstrap", "10", "--out", "board.csv")
+        assert (tmp_path / "data" / "board.csv").read_text().count("\n") == 3  # a heading and two teams
+
+    install = ("install", "--no-deps", "--no-build-isolation", "--quiet")
+    pip(*install, clone)
+    use()
+    pip(*install, "--editable", clone)
+    assert [path.name for path in library.iterdir() if path.name == "medpodium"] == []
+    use()
+    assert not list(clone.rglob("*.nb[ic]"))
+    assert list((tmp_path / "cache" / "medpodium" / "numba").rglob("*.nbi"))
+    pip("uninstall", "--yes", "medpodium")
+    assert [path.name for path in library.iterdir() if "medpodium" in path.name] == []
+    gone = "import importlib.util, sys; sys.exit(importlib.util.find_spec('medpodium') is not None)"
+    run(python, "-c", gone)
