@@ -13,17 +13,19 @@ from pathlib import Path
 
 ROOMS = ("challenges", "scoring")
 """Rooms whose code decides a score: what a definition means, and how it is computed."""
+RUNNING_ROOMS = (*ROOMS, "containers")
+"""The rooms of :data:`ROOMS`, and the one that runs submissions and takes their answers over."""
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 @functools.cache
-def source_hash() -> str:
+def source_hash(rooms: tuple[str, ...] = ROOMS) -> str:
     """Return the SHA-256 (hex) of this process's sources that scores depend on.
 
     It is taken when first asked for and kept: files that change later are not what runs here. It takes a few
     milliseconds.
     """
-    return hash_of(_PACKAGE)
+    return hash_of(_PACKAGE, rooms)
 
 
 def hash_of(package: Path, rooms: tuple[str, ...] = ROOMS) -> str:
@@ -52,11 +54,11 @@ def _files(package: Path, rooms: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
             yield path.relative_to(package).as_posix(), path
 
 
-def package_version() -> str:
-    """Return the version of the installed package, ``source`` where it is not installed."""
+def package_version(name: str = "medpodium") -> str:
+    """Return the version of an installed package, ``source`` where it is not installed (but may be importable)."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        return version("medpodium")
+        return version(name)
     except PackageNotFoundError:
         return "source"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medpodium.challenges.schema.definition import Challenge
+from medpodium.challenges.sources import source_hash
 
 NAME = "manifest.json"
 FORMAT = 1
@@ -57,6 +58,7 @@ def write_manifest(
         "format": FORMAT,
         "made_with": {
             "medpodium": package_version(),
+            "sources_sha256": source_hash(),
             "python": platform.python_version(),
             **{name: package_version(name) for name in _LIBRARIES},
         },

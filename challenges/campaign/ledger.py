@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from medpodium.challenges.findings import Code, Finding, InfrastructureError, UsageError
+from medpodium.challenges.sources import package_version, source_hash
 
 RUNNING, DONE, FAILED, INFRA, INTERRUPTED = "running", "done", "failed", "infra", "interrupted"
 FINAL = (DONE, FAILED)
@@ -192,7 +193,8 @@ class Ledger:
         return str(row[0]) if row else default
 
     def event(self, kind: str, subject: str = "", **detail: Any) -> None:
-        """Append an event with its time."""
+        """Append an event with its time, and with the version and the sources of the package that did it."""
+        detail |= {"medpodium": package_version(), "sources": source_hash()}
         with self.transaction() as db:
             db.execute(
                 "INSERT INTO event (time, kind, subject, detail) VALUES (?, ?, ?, ?)",

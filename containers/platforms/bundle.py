@@ -18,6 +18,7 @@ import pandas as pd
 from medpodium.challenges import registry
 from medpodium.challenges.findings import Finding, UsageError
 from medpodium.challenges.schema.definition import Challenge, ClassificationTask, SegmentationTask
+from medpodium.challenges.sources import package_version, source_hash
 from medpodium.scoring import table
 from medpodium.scoring.exchange.codes import PlatformCode
 from medpodium.scoring.exchange.files import place
@@ -109,7 +110,14 @@ def write_truth(challenge: Challenge, task: str, references: Path, cases: Path |
     writer.sort_base_mapping_type_on_output = False
     with (folder / "challenge.yaml").open("w", encoding="utf-8", newline="\n") as stream:
         writer.dump(frozen(challenge), stream)
-    about = {"edition": challenge.edition, "variant": challenge.variant, "task": task, "definition": challenge.digest}
+    about = {
+        "edition": challenge.edition,
+        "variant": challenge.variant,
+        "task": task,
+        "definition": challenge.digest,
+        "medpodium": package_version(),
+        "sources": source_hash(),
+    }
     (folder / "bundle.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8", newline="\n")
     if cases is not None:
         shutil.copyfile(cases, folder / "cases.csv")
@@ -204,16 +212,6 @@ def write_program(folder: Path) -> None:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
     (folder / "requirements.txt").write_text("\n".join(requirements()) + "\n", encoding="utf-8", newline="\n")
-
-
-def own_version() -> str:
-    """Return the version of this package."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("medpodium")
-    except PackageNotFoundError:
-        return "from source"
 
 
 def requirements() -> list[str]:

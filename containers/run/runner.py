@@ -20,6 +20,7 @@ from medpodium.challenges.campaign.folder import Campaign, Submission
 from medpodium.challenges.campaign.ledger import DONE, FAILED, INFRA, disk_full
 from medpodium.challenges.findings import Finding, InfrastructureError, Severity
 from medpodium.challenges.schema.protocol import ContainerProtocol, parse_count
+from medpodium.challenges.sources import RUNNING_ROOMS, package_version, source_hash
 from medpodium.containers.failures import EngineCode, Retry, RunCode, finding, infrastructure
 from medpodium.containers.intake import image
 from medpodium.containers.run.checker import Checker
@@ -344,6 +345,8 @@ class Runner:
             "resources": {key: (value if value == value else None) for key, value in resources.items()},
             "notes": [one.as_dict() for one in outcome.notes],
             "run": self.run_id,
+            "medpodium": package_version(),
+            "sources": source_hash(RUNNING_ROOMS),
         }
         if not name:
             detail["cases"] = {case: one.as_dict() for case, one in problems.items()}

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from medpodium.challenges.findings import Finding, InfrastructureError
+from medpodium.challenges.sources import package_version, source_hash
 from medpodium.scoring.scheduling.pool import Done, JobError, one_line_error
 from medpodium.scoring.scheduling.scheduler import Needs, Scheduler, SchedulerCode, require
 
@@ -30,6 +31,8 @@ _SMALL_BYTES = 50_000
 _MOST_AT_ONCE = 64
 _CONNECT_SECONDS = 15.0
 _LOOK_SECONDS = 2.0
+_SHOWN = 12
+"""Characters of a version or hash in a message."""
 
 
 class DaskScheduler(Scheduler):
@@ -99,16 +102,9 @@ class DaskScheduler(Scheduler):
 
 @functools.cache
 def scorer_versions() -> Mapping[str, str]:
-    """Return the versions that scores depend on."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {}
-    for name in ("medpodium", "numpy", "numba", "SimpleITK"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "source"
-    return found
+    """Return what scores depend on besides their inputs: versions, and ``sources``, the hash of what really runs."""
+    names = ("medpodium", "numpy", "numba", "SimpleITK")
+    return {**{name: package_version(name) for name in names}, "sources": source_hash()}
 
 
 def perform(function: Callable[[J], R], job: J, versions: Mapping[str, str]) -> R:
@@ -127,9 +123,11 @@ def unpack(payload: bytes) -> Any:
 def _differs(worker: str, versions: object, own: Mapping[str, str]) -> InfrastructureError:
     shown = versions if isinstance(versions, dict) else {"medpodium": f"not importable ({versions})"}
     odd = ", ".join(
-        f"{key} {shown.get(key, 'absent')} instead of {own[key]}" for key in own if shown.get(key) != own[key]
+        f"{key} {shown.get(key, 'absent')[:_SHOWN]} instead of {own[key][:_SHOWN]}"
+        for key in own
+        if shown.get(key) != own[key]
     )
-    fix = "install the same versions on every worker, so that scores are the same to the last bit"
+    fix = "install the same versions from the same sources on every worker, and start the workers again"
     return InfrastructureError(Finding(SchedulerCode.VERSION_DIFFERS, worker, odd, fix))
 
 

@@ -15,6 +15,7 @@ from medpodium.challenges import registry
 from medpodium.challenges.campaign import folder as campaigns
 from medpodium.challenges.campaign.ledger import DONE, FAILED, INFRA, Ledger, LedgerCode, work_key
 from medpodium.challenges.findings import Finding, InfrastructureError, UsageError
+from medpodium.challenges.sources import package_version, source_hash
 
 
 def test_frozen_definition_is_the_same_for_every_built_in_challenge(tmp_path: Path) -> None:
@@ -123,6 +124,17 @@ def test_scores_are_kept_per_scorer_version(tiny: Any, tmp_path: Path) -> None:
     made.ledger.put_score("key", "1.0", [["organ", 0.5]])
     assert made.ledger.score("key", "1.0") == [["organ", 0.5]]
     assert made.ledger.score("key", "1.1") is None
+    made.close()
+
+
+def test_events_name_version_and_sources(tiny: Any, tmp_path: Path) -> None:
+    made = tiny.campaign(tmp_path, count=1)
+    made.ledger.event("noted", "team", why="because")
+    assert made.ledger.events()[0]["kind"] == "init"
+    for event in made.ledger.events():
+        assert event["detail"]["medpodium"] == package_version()
+        assert event["detail"]["sources"] == source_hash()
+    assert made.ledger.events("noted")[0]["detail"]["why"] == "because"
     made.close()
 
 

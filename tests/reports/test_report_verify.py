@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from medpodium.challenges.findings import UsageError
+from medpodium.challenges.sources import source_hash
 from medpodium.reports import commands, verification, write
 from medpodium.reports.model.results import ReportCode
 
@@ -106,6 +107,7 @@ def test_the_manifest_names_versions_seed_and_hashes_but_no_path(report: Path) -
     about = json.loads(text)
     assert about["settings"]["seed"] == 5
     assert set(about["made_with"]) >= {"medpodium", "python", "numpy", "matplotlib"}
+    assert about["made_with"]["sources_sha256"] == source_hash()
     assert len(about["inputs"]["scores"]["sha256"]) == 64
     assert str(report.parent) not in text
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medpodium.challenges.schema.definition import Challenge
+from medpodium.challenges.sources import package_version
 from medpodium.containers.platforms import bundle
 from medpodium.scoring.exchange import payload
 
@@ -58,7 +59,7 @@ def export(
         bundle.write_truth(challenge, task, references, cases, truth)
         program.mkdir()
         bundle.write_program(program)
-        values = {"imports": ", ".join(bundle.LIBRARIES), "version": bundle.own_version()}
+        values = {"imports": ", ".join(bundle.LIBRARIES), "version": package_version()}
         (program / "score.py").write_text(bundle.template("codabench.score.py.j2", values), encoding="utf-8")
         command = "command: python3 /app/program/score.py /app/input /app/output\n"
         (program / "metadata.yaml").write_text(command, encoding="utf-8")

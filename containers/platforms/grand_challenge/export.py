@@ -9,6 +9,7 @@ from typing import Any
 
 from medpodium.challenges.findings import Finding, UsageError
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask
+from medpodium.challenges.sources import package_version
 from medpodium.containers.platforms import bundle
 from medpodium.scoring.exchange import files, payload
 from medpodium.scoring.exchange.codes import PlatformCode
@@ -73,7 +74,7 @@ def export(
         "title": challenge.title,
         "task": task,
         "slug": slug,
-        "version": bundle.own_version(),
+        "version": package_version(),
         "base_image": base_image,
         "imports": ", ".join(bundle.LIBRARIES),
     }

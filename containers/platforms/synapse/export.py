@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from medpodium.challenges.schema.definition import Challenge
+from medpodium.challenges.sources import package_version
 from medpodium.containers.platforms import bundle
 from medpodium.scoring.exchange import files
 
@@ -28,7 +29,7 @@ def export(challenge: Challenge, task: str, references: Path, out: Path, *, case
     files.new_folder(out)
     bundle.write_truth(challenge, task, references, cases, out / "groundtruth")
     bundle.write_program(out)
-    values = {"version": bundle.own_version(), "title": challenge.title, "task": task}
+    values = {"version": package_version(), "title": challenge.title, "task": task}
     for script in SCRIPTS:
         text = bundle.template("synapse.script.py.j2", {**values, "script": script})
         (out / f"{script}.py").write_text(text, encoding="utf-8", newline="\n")

@@ -13,6 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from medpodium.challenges.findings import UsageError
+from medpodium.challenges.sources import hash_of, source_hash
 from medpodium.containers.platforms.codabench import export as codabench
 from medpodium.scoring import table
 from medpodium.scoring.exchange import foreign
@@ -51,6 +52,15 @@ def test_competition_yaml(bundle: Path) -> None:
     assert "nsd__right_kidney" in sorting
     with zipfile.ZipFile(bundle / "scoring_program.zip") as file:
         assert "command:" in file.read("metadata.yaml").decode()
+
+
+def test_the_bundle_names_the_sources_it_was_made_from_and_its_program_has_the_same(
+    bundle: Path, tmp_path: Path
+) -> None:
+    unpack(bundle / "scoring_program.zip", tmp_path / "program")
+    unpack(bundle / "reference_data.zip", tmp_path / "ref")
+    about = json.loads(next((tmp_path / "ref").rglob("bundle.json")).read_text(encoding="utf-8"))
+    assert about["sources"] == hash_of(tmp_path / "program" / "medpodium") == source_hash()
 
 
 def test_scoring_program_in_the_platforms_layout(bundle: Path, tiny: Any, run: Any, same: Any, tmp_path: Path) -> None:
