@@ -64,6 +64,8 @@ class Bootstrap:
         Kendall's tau-b with the full ranking; NaN where either is a single tie.
     better : {"higher", "lower"}
         Direction of ``values``.
+    cells : ndarray of float, shape (n_resamples, n_cells), optional
+        Pooled values per resample, where the cases behind them are known.
     """
 
     submissions: tuple[str, ...]
@@ -73,6 +75,7 @@ class Bootstrap:
     columns: Mapping[str, Floats]
     taus: Floats
     better: Direction
+    cells: Floats | None = None
 
 
 class Sampler:
@@ -285,6 +288,7 @@ def bootstrap(
         columns=_join([run.columns for run in runs], len(array.submissions)),
         taus=np.concatenate([taus for _, taus in parts]),
         better=full.better,
+        cells=None if full.cells is None else np.concatenate([run.cells for run in runs if run.cells is not None]),
     )
 
 

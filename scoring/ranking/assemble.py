@@ -129,12 +129,16 @@ def _case_labels(rows: pd.DataFrame, groups: Sequence[str]) -> pd.Series[str]:
     cases = rows["case"].copy()
     pooled = cases == ""
     if pooled.any():
-        label = pd.Series(POOLED, index=rows.index[pooled])
-        for name in groups:
-            level = rows.loc[pooled, name].fillna("").astype(str)
-            label = label.where(level == "", label + f" {name}=" + level)
-        cases[pooled] = label
+        levels = rows.loc[pooled, list(groups)].fillna("").astype(str)
+        known = levels.drop_duplicates()
+        labels = {tuple(row): pooled_label(dict(zip(groups, row, strict=True))) for row in known.to_numpy()}
+        cases[pooled] = [labels[tuple(row)] for row in levels.to_numpy()]
     return cases
+
+
+def pooled_label(levels: Mapping[str, str]) -> str:
+    """Return the case label of values of a whole set: ``(pooled) domain=ood``, ``(pooled)`` for all cases."""
+    return " ".join([POOLED, *(f"{name}={level}" for name, level in levels.items() if level)])
 
 
 def _refuse_duplicates(rows: pd.DataFrame, task: str) -> None:

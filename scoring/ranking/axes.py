@@ -44,6 +44,7 @@ class RankingCode(Code):
     UNRANKED = "ranking-submission-unranked"
     NO_PAIRS = "ranking-no-common-case"
     POOLED_FIXED = "ranking-pooled-not-resampled"
+    POOLED_UNDEFINED = "ranking-pooled-undefined"
     NOT_POSSIBLE = "ranking-not-possible"
     LOST_IN_RESAMPLE = "ranking-lost-in-resample"
     GROUP_CONFLICT = "ranking-group-conflict"

@@ -34,6 +34,7 @@ from medpodium.scoring.ranking.axes import (
     near,
     problem,
 )
+from medpodium.scoring.ranking.pools import Pool, PooledCells
 from medpodium.scoring.ranking.reduce import CaseReducer, step_name
 
 Floats = npt.NDArray[np.float64]
@@ -53,12 +54,15 @@ class Run:
         Results of every step after the cases are collapsed, in order.
     better : {"higher", "lower"}
         Direction of ``values``.
+    cells : ndarray of float, shape (n_resamples, n_cells), optional
+        The pooled values of every resample (:attr:`Prepared.pooled`); NaN where one is not defined.
     """
 
     ranks: Floats
     values: Floats
     columns: Mapping[str, Floats]
     better: Direction
+    cells: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -111,10 +115,20 @@ class Prepared:
     compat : bool
         Treat repeated cases as challengeR's bootstrap does: copies of a case are ranked together, and a
         test counts them once.
+    pool : Pool, optional
+        What pooled values are computed from; they stay as they are without it (and with ``compat``).
+
+    Raises
+    ------
+    MedpodiumError
+        If the recipe cannot be run on these scores, or the pool belongs to others.
     """
 
-    def __init__(self, array: ScoreArray, steps: Sequence[Step], *, compat: bool = False) -> None:
-        self._made_of = (array, tuple(steps), compat)
+    def __init__(
+        self, array: ScoreArray, steps: Sequence[Step], *, compat: bool = False, pool: Pool | None = None
+    ) -> None:
+        self._made_of = (array, tuple(steps), compat, pool)
+        self.pooled = None if pool is None or compat else PooledCells(array, pool)
         array = _squeeze(array, steps)
         self._steps = check_steps(steps, array)
         self._first = next(index for index, step in enumerate(self._steps) if _collapses_cases(step))
@@ -123,6 +137,7 @@ class Prepared:
         self._array = self._through(array, 0, self._first if self._joint is None else self._joint)
         self._step = collapsing_step(self._steps[self._first])
         self._reducer = CaseReducer(self._array, self._step, unique=compat) if self._joint is None else None
+        self._drawn = self._array if self.pooled is None else self.pooled.with_cases(self._array)
 
     def __reduce__(self) -> tuple[object, ...]:
         # A worker elsewhere prepares again what cannot travel; the same input gives the same bits.
@@ -130,8 +145,13 @@ class Prepared:
 
     @property
     def array(self) -> ScoreArray:
-        """The array whose cases are resampled."""
-        return self._array
+        """The array whose cases are resampled; observed cases of pooled values are on its case axis, too."""
+        return self._drawn
+
+    @property
+    def n_fixed(self) -> int:
+        """How many sets of cases have values that stay as they are while the cases are resampled."""
+        return sum(self._array.pooled) if self.pooled is None else self.pooled.n_fixed
 
     def _through(self, array: ScoreArray, start: int, stop: int) -> ScoreArray:
         for step in self._steps[start:stop]:
@@ -154,16 +174,31 @@ class Prepared:
 
         The data as they are when left out.
         """
+        cells = None if self.pooled is None else self.pooled.full
         if counts is None:
-            counts = np.ones((1, len(self._array.cases)))
-        array = self._collapse(np.asarray(counts, dtype=np.float64))
+            array = self._collapse(np.ones((1, len(self._array.cases))))
+        elif self.pooled is None:
+            array = self._collapse(np.asarray(counts, dtype=np.float64))
+        else:
+            array, cells = self._resampled(self.pooled, np.asarray(counts, dtype=np.float64))
         columns = dict(_columns(array, self._steps[self._first]))
         for step in self._steps[self._first + 1 : -1]:
             array = apply_step(array, step)
             for name, column in _columns(array, step):
                 columns[name if name not in columns else f"{name}#{len(columns)}"] = column
         last = apply_step(array, self._steps[-1])
-        return Run(last.values, array.values, columns, array.better[0])
+        return Run(last.values, array.values, columns, array.better[0], cells)
+
+    def _resampled(self, pooled: PooledCells, counts: Floats) -> tuple[ScoreArray, Floats]:
+        """Collapse the cases with the pooled values of every resample."""
+        cells = pooled.values(pooled.weights(self._drawn, counts))
+        own = counts[:, : len(self._array.cases)].copy()
+        own[:, np.asarray(self._array.pooled, dtype=bool)] = 1.0
+
+        def before(array: ScoreArray) -> ScoreArray:
+            return self._through(_squeeze(array, self._steps), 0, self._first)
+
+        return pooled.collapse(cells, own, before, self._step), cells
 
 
 def _columns(array: ScoreArray, step: Step) -> Iterable[tuple[str, Floats]]:
@@ -319,5 +354,5 @@ def rank_scores(
     return replace(ranking, findings=(*findings, *ranking.findings))
 
 
-def _prepared(array: ScoreArray, steps: Sequence[Step], compat: bool) -> Prepared:
-    return Prepared(array, steps, compat=compat)
+def _prepared(array: ScoreArray, steps: Sequence[Step], compat: bool, pool: Pool | None) -> Prepared:
+    return Prepared(array, steps, compat=compat, pool=pool)

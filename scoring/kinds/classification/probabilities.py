@@ -40,11 +40,14 @@ class Answers:
         Per case: the most likely class; empty where only problems are answered.
     named : set of str
         Every case the table names, usable or not.
+    certainty : dict of str to float
+        Per case: the probability of the most likely class.
     """
 
     problems: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     classes: Mapping[str, int] = field(default_factory=dict)
     named: frozenset[str] = frozenset()
+    certainty: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def usable(self) -> frozenset[str]:
@@ -64,6 +67,11 @@ def find_table(path: Path) -> Path:
     text = f"{len(found)} CSV files" if path.is_dir() else "no such file or folder"
     fix = "give the table itself, or a folder with exactly one CSV file (or one *_pred.csv)"
     raise UsageError(Finding(AnswerCode.NO_FILE, str(path), text, fix))
+
+
+def answered_by_class(task: ClassificationTask) -> bool:
+    """Return whether a submission gives one probability per class, not one per problem."""
+    return any(problem.column is None for problem in task.problems.values()) or not task.problems
 
 
 def read_answers(path: Path, task: ClassificationTask, findings: list[Finding]) -> Answers:
@@ -88,7 +96,7 @@ def read_answers(path: Path, task: ClassificationTask, findings: list[Finding]) 
             raise UsageError(Finding(AnswerCode.NO_COLUMN, str(file), f"no column {name!r}", fix))
         return lower[name.lower()]
 
-    by_class = any(problem.column is None for problem in task.problems.values()) or not task.problems
+    by_class = answered_by_class(task)
     class_columns = [task.columns.get(name, name) for name in task.classes]
     wanted = list(dict.fromkeys(class_columns if by_class else [str(item.column) for item in task.problems.values()]))
     case_column, sources = column(task.case_column), [column(name) for name in wanted]
@@ -146,7 +154,8 @@ def _by_class(
         side = [task.classes.index(positive) for positive in problem.positive]
         problems[name] = {cases[index]: float(min(values[index, side].sum(), 1.0)) for index in good}
     classes = {cases[index]: int(values[index].argmax()) for index in good}
-    return Answers(problems, classes, frozenset(named))
+    certainty = {cases[index]: float(values[index].max()) for index in good}
+    return Answers(problems, classes, frozenset(named), certainty)
 
 
 def _by_problem(

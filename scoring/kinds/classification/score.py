@@ -7,8 +7,7 @@ scores over the pooled cases of a domain; a case without a usable answer counts 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +15,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from medpodium.challenges.findings import Code, Finding, MedpodiumError, Severity, UsageError
-from medpodium.challenges.schema.definition import BinaryProblem, Challenge, ClassificationTask
+from medpodium.challenges.schema.definition import Challenge, ClassificationTask
 from medpodium.challenges.schema.metrics import MetricSpec
 from medpodium.scoring import table
 from medpodium.scoring.groups import group_values
-from medpodium.scoring.kinds.classification import measures as scorers
 from medpodium.scoring.kinds.classification.leaks import leaks
+from medpodium.scoring.kinds.classification.observe import Observed, arrange, observe, pooled_scores
 from medpodium.scoring.kinds.classification.probabilities import Answers, find_table, read_answers
+from medpodium.scoring.kinds.classification.weighted import LEFT_OUT
 from medpodium.scoring.kinds.segmentation.engine import Result
 from medpodium.scoring.rows import read_rows
-
-Floats = npt.NDArray[np.float64]
 
 
 class StagingCode(Code):
@@ -41,18 +39,6 @@ class StagingCode(Code):
     UNKNOWN_CASE = "prediction-of-unknown-case"
     ONE_CLASS = "score-undefined"
     CONSTANT = "answers-on-one-side"
-    NOT_SUPPORTED = "metric-not-supported"
-
-
-@dataclass(frozen=True)
-class _Pool:
-    """The cases that are scored together."""
-
-    level: str
-    cases: list[str]
-    stages: list[str]
-    answers: Answers
-    findings: list[Finding] = field(default_factory=list)
 
 
 def score_classification(
@@ -83,6 +69,7 @@ def score_classification(
     -------
     Result
         One row per submission, metric and pooled set of cases; ``case`` is empty, the group column says which set.
+        The observations the values were computed from are beside it.
 
     Raises
     ------
@@ -99,34 +86,75 @@ def score_classification(
         stages = {case: stage for case, stage in stages.items() if case in known}
     general: list[Finding] = []
     groups = group_values(challenge, list(stages), own_groups if cases is None else cases, general)
-    pools = _pools(task, stages, groups, references)
+    _need_pools(task, stages, groups, references)
     general += leaks(task, stages, groups)
-    findings: dict[str, list[Finding]] = {"": general}
-    rows: list[dict[str, object]] = []
+    answers, findings = _read_all(task, predictions, stages)
+    findings[""] = general
+    seen = observe(challenge, task_name, task, stages, groups, answers, general)
+    scores = _scores(task, arrange(task, seen, list(predictions)), list(predictions), findings)
+    scores = scores.assign(challenge=challenge.name, edition=challenge.edition, task=task_name, case="", structure="")
+    if task.pool_by is None:
+        return Result(scores[list(table.COLUMNS)], findings, seen)
+    scores = scores.rename(columns={"level": task.pool_by})
+    return Result(scores[[*table.COLUMNS, task.pool_by]], findings, seen)
+
+
+def _read_all(
+    task: ClassificationTask, predictions: Mapping[str, Path], stages: Mapping[str, str]
+) -> tuple[dict[str, Answers], dict[str, list[Finding]]]:
+    answers: dict[str, Answers] = {}
+    findings: dict[str, list[Finding]] = {"": []}
     for submission, path in predictions.items():
         found: list[Finding] = []
         try:
-            answers = read_answers(path, task, found)
+            own = read_answers(path, task, found)
         except MedpodiumError as error:
             # one team's unreadable table must not keep the others from being scored
             found += error.findings
-            answers = Answers({name: {} for name in task.problems})
-        _compare_cases(submission, answers, stages, found)
-        for level, members in pools.items():
-            pool = _Pool(level, members, [stages[case] for case in members], answers, found)
-            for metric, spec in task.metrics.items():
-                value, status = _score(task, metric, spec, pool)
-                rows.append(
-                    {"submission": submission, "metric": metric, "value": value, "status": status, "level": level}
-                )
-        findings[submission] = found
-    scores = pd.DataFrame(rows).assign(
-        challenge=challenge.name, edition=challenge.edition, task=task_name, case="", structure=""
-    )
-    if task.pool_by is None:
-        return Result(scores[list(table.COLUMNS)], findings)
-    scores = scores.rename(columns={"level": task.pool_by})
-    return Result(scores[[*table.COLUMNS, task.pool_by]], findings)
+            own = Answers({name: {} for name in task.problems})
+        _compare_cases(submission, own, stages, found)
+        answers[submission], findings[submission] = own, found
+    return answers, findings
+
+
+def _scores(
+    task: ClassificationTask, observed: Observed, submissions: list[str], findings: Mapping[str, list[Finding]]
+) -> pd.DataFrame:
+    """Return one row per submission, pool of cases and metric, and tell each submission what is odd about its own."""
+    prepared = list(pooled_scores(task, observed, task.metrics))
+    values = [own(np.ones((1, len(own.truth))))[0] for _, _, own in prepared]
+    rows: list[dict[str, object]] = []
+    for submission in submissions:
+        column = observed.submissions.index(submission)
+        for (level, metric, own), value in zip(prepared, values, strict=True):
+            where = f"{metric}, {task.pool_by} {level}" if task.pool_by else metric
+            usable = observed.usable[observed.pools[level], column]
+            status = _status(task.metrics[metric], usable, float(value[column]))
+            rows.append(
+                {
+                    "submission": submission,
+                    "metric": metric,
+                    "value": float(value[column]),
+                    "status": status,
+                    "level": level,
+                }
+            )
+            found = findings[submission]
+            if status == table.SKIPPED:
+                fix = "pool more cases, or leave this score out"
+                text = "not defined: only one class among the pooled cases, or not computed for this problem"
+                found.append(Finding(StagingCode.ONE_CLASS, where, text, fix, Severity.WARNING))
+            elif status != table.MISSING:
+                _warn_constant(task, task.metrics[metric], own.given[:, column], where, found)
+    return pd.DataFrame(rows, columns=["submission", "metric", "value", "status", "level"])
+
+
+def _status(spec: MetricSpec, usable: npt.NDArray[np.bool_], value: float) -> str:
+    if not usable.any():
+        return table.MISSING
+    if math.isnan(value):
+        return table.SKIPPED
+    return table.OK if usable.all() or spec.missing == "skip" else table.PENALISED
 
 
 def read_classes(path: Path, task: ClassificationTask, challenge: Challenge) -> tuple[dict[str, str], pd.DataFrame]:
@@ -164,21 +192,15 @@ def read_classes(path: Path, task: ClassificationTask, challenge: Challenge) -> 
     return stages, groups
 
 
-def _pools(
+def _need_pools(
     task: ClassificationTask, stages: Mapping[str, str], groups: Mapping[str, Mapping[str, str]], references: Path
-) -> dict[str, list[str]]:
-    if task.pool_by is None:
-        return {"": list(stages)}
-    levels = groups.get(task.pool_by, {})
-    lost = [case for case in stages if not levels.get(case)]
+) -> None:
+    levels = {} if task.pool_by is None else groups.get(task.pool_by, {})
+    lost = [] if task.pool_by is None else [case for case in stages if not levels.get(case)]
     if lost:
         text = f"{len(lost)} case(s) have no {task.pool_by} (first {lost[0]})"
         fix = f"give a table of cases (--cases) with the column {task.pool_by}, or the column it follows from"
         raise UsageError(Finding(StagingCode.NO_POOL, str(references), text, fix))
-    pools: dict[str, list[str]] = {}
-    for case in stages:
-        pools.setdefault(levels[case], []).append(case)
-    return dict(sorted(pools.items()))
 
 
 def _compare_cases(submission: str, answers: Answers, stages: Mapping[str, str], found: list[Finding]) -> None:
@@ -194,72 +216,15 @@ def _compare_cases(submission: str, answers: Answers, stages: Mapping[str, str],
         found.append(Finding(StagingCode.UNKNOWN_CASE, submission, text, fix, Severity.WARNING))
 
 
-def _score(task: ClassificationTask, metric: str, spec: MetricSpec, pool: _Pool) -> tuple[float, str]:
-    """Return one pooled value with its status."""
-    usable = [case in pool.answers.usable for case in pool.cases]
-    if not any(usable):
-        return math.nan, table.MISSING
-    keep = [index for index, has in enumerate(usable) if has or spec.missing != "skip"]
-    status = table.OK if all(usable) or spec.missing == "skip" else table.PENALISED
-    cases = [pool.cases[index] for index in keep]
-    stages = [pool.stages[index] for index in keep]
-    where = f"{metric}, {task.pool_by} {pool.level}" if task.pool_by else metric
-    if spec.problem is None:
-        value = _all_classes(task, spec, cases, stages, pool, where)
-    else:
-        problem = task.problems[spec.problem]
-        truth = np.array([stage in problem.positive for stage in stages])
-        given = _probabilities(spec, cases, truth, pool.answers.problems[spec.problem])
-        value = float(getattr(scorers.binary_scores(truth, given, problem.threshold), spec.kind, math.nan))
-        _warn_constant(spec, problem, given, where, pool)
-    if math.isnan(value):
-        fix = "pool more cases, or leave this score out"
-        text = "not defined: only one class among the pooled cases, or not computed for this problem"
-        pool.findings.append(Finding(StagingCode.ONE_CLASS, where, text, fix, Severity.WARNING))
-        return value, table.SKIPPED
-    return value, status
-
-
-def _probabilities(
-    spec: MetricSpec, cases: Sequence[str], truth: npt.NDArray[np.bool_], answers: Mapping[str, float]
-) -> Floats:
-    """Return one probability per case; a case without answer stands on the wrong side, or gets the declared one."""
-    declared = spec.missing if isinstance(spec.missing, float) else None
-    # beyond 0 and 1, so that no answer ranks below a missing one
-    wrong = np.where(truth, -1.0, 2.0) if declared is None else np.full(len(cases), declared)
-    return np.array([answers.get(case, wrong[index]) for index, case in enumerate(cases)], dtype=np.float64)
-
-
-def _all_classes(
-    task: ClassificationTask, spec: MetricSpec, cases: Sequence[str], stages: Sequence[str], pool: _Pool, where: str
-) -> float:
-    """Score all classes at once, by the class of the largest probability; a missing case has the farthest class."""
-    number = {name: index for index, name in enumerate(task.classes)}
-    truth = np.array([number[stage] for stage in stages])
-    farthest = np.where(truth >= len(number) / 2, 0, len(number) - 1)
-    given = np.array([pool.answers.classes.get(case, farthest[index]) for index, case in enumerate(cases)])
-    if not pool.answers.classes:
-        return math.nan
-    confusion = scorers.confusion_matrix(truth, given, len(number))
-    known = {
-        "accuracy": scorers.accuracy,
-        "balanced_accuracy": scorers.balanced_accuracy,
-        "quadratic_kappa": scorers.quadratic_kappa,
-    }
-    if spec.kind not in known:
-        fix = f"name a problem for this metric, or use one of {', '.join(known)}"
-        text = f"{spec.kind} is not defined for {len(number)} classes here"
-        raise UsageError(Finding(StagingCode.NOT_SUPPORTED, where, text, fix))
-    return known[spec.kind](confusion)
-
-
-def _warn_constant(spec: MetricSpec, problem: BinaryProblem, given: Floats, where: str, pool: _Pool) -> None:
+def _warn_constant(
+    task: ClassificationTask, spec: MetricSpec, given: npt.NDArray[np.int64], where: str, found: list[Finding]
+) -> None:
     """Say so when every answer is on one side of the threshold: the accuracy is that of a constant."""
-    if spec.kind != "accuracy" or len(given) < 2:
+    given = given[given != LEFT_OUT]
+    if spec.kind != "accuracy" or spec.problem is None or len(given) < 2:
         return
-    positive = given >= problem.threshold
-    if positive.all() or not positive.any():
-        side = "at or above" if positive.all() else "below"
-        text = f"all {len(given)} answers are {side} {problem.threshold:g}: the accuracy is that of a constant answer"
+    if given.all() or not given.any():
+        side, threshold = "at or above" if given.all() else "below", task.problems[spec.problem].threshold
+        text = f"all {len(given)} answers are {side} {threshold:g}: the accuracy is that of a constant answer"
         fix = "look at the AUC; calibrate the probabilities to the threshold"
-        pool.findings.append(Finding(StagingCode.CONSTANT, where, text, fix, Severity.WARNING))
+        found.append(Finding(StagingCode.CONSTANT, where, text, fix, Severity.WARNING))

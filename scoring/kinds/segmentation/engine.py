@@ -51,10 +51,13 @@ class Result:
         Long score table.
     findings : dict of str to list of Finding
         Findings by submission; those about references and cases under "".
+    observations : pandas.DataFrame, optional
+        What pooled metrics were computed from (:mod:`medpodium.scoring.observations`).
     """
 
     scores: pd.DataFrame
     findings: dict[str, list[Finding]] = field(default_factory=dict)
+    observations: pd.DataFrame | None = None
 
     def all_findings(self) -> list[Finding]:
         """Return every finding, those about the references first."""

@@ -1,0 +1,275 @@
+"""Observations of a classification task, and the pooled scores computed from them.
+
+Every case is observed once for its class (structure "") and once per yes-or-no problem. Scores of the whole set, of a
+resample and without one case are the same functions of these rows and of case weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from medpodium.challenges.findings import Code, Finding, Severity, UsageError
+from medpodium.challenges.schema.definition import Challenge, ClassificationTask
+from medpodium.challenges.schema.metrics import MetricSpec
+from medpodium.scoring import observations as contract
+from medpodium.scoring import table
+from medpodium.scoring.kinds.classification import weighted
+from medpodium.scoring.kinds.classification.probabilities import Answers, answered_by_class
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Cases = npt.NDArray[np.intp]
+
+
+class ObserveCode(Code):
+    """What can be wrong when pooled scores are computed from observations."""
+
+    NOT_SUPPORTED = "metric-not-supported"
+    UNKNOWN_CLASS = "observed-class-unknown"
+    NO_POOL = "observed-group-missing"
+
+
+def observe(
+    challenge: Challenge,
+    task_name: str,
+    task: ClassificationTask,
+    stages: Mapping[str, str],
+    groups: Mapping[str, Mapping[str, str]],
+    answers: Mapping[str, Answers],
+    findings: list[Finding],
+) -> pd.DataFrame:
+    """Return one row per submission and case for its class, and one per problem.
+
+    Parameters
+    ----------
+    stages : mapping of str to str
+        True class by case.
+    groups : mapping of str to (mapping of str to str)
+        Level by case, per group.
+    answers : mapping of str to Answers
+        Per submission.
+    """
+    by_class = answered_by_class(task)
+    rows: list[tuple[object, ...]] = []
+    for submission, own in answers.items():
+        for case, stage in stages.items():
+            chosen = own.classes.get(case)
+            said = "" if chosen is None else task.classes[chosen]
+            status = (table.MISSING if by_class else table.SKIPPED) if chosen is None else table.OK
+            rows.append((submission, case, "", stage, said, own.certainty.get(case, np.nan), status))
+            for name, problem in task.problems.items():
+                value = own.problems.get(name, {}).get(case)
+                truth = "1" if stage in problem.positive else "0"
+                if value is None:
+                    rows.append((submission, case, name, truth, "", np.nan, table.MISSING))
+                else:
+                    rows.append(
+                        (submission, case, name, truth, "1" if value >= problem.threshold else "0", value, table.OK)
+                    )
+    columns = ["submission", "case", "structure", "truth", "answer", "confidence", "status"]
+    frame = pd.DataFrame(rows, columns=columns).assign(
+        challenge=challenge.name, edition=challenge.edition, task=task_name, count=np.nan, time=np.nan, event=np.nan
+    )
+    kept = []
+    for name, levels in groups.items():
+        if name in contract.COLUMNS:
+            cause = f"the group {name!r} is named like a column of the observations"
+            fix = "rename the group's column; the bootstrap cannot draw by it"
+            findings.append(Finding(contract.ObservationCode.GROUP_NAME, "cases", cause, fix, Severity.WARNING))
+            continue
+        frame[name] = frame["case"].map(levels).fillna("").astype(str)
+        kept.append(name)
+    return frame[[*contract.COLUMNS, *kept]]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Observations of one task as arrays, cases in sorted order.
+
+    Parameters
+    ----------
+    cases, submissions : tuple of str
+        Names.
+    stage : ndarray of int, shape (n_cases,)
+        Number of the true class.
+    said : ndarray of int, shape (n_cases, n_submissions)
+        Number of the answered class, -1 for none.
+    confidence : mapping of str to ndarray, shape (n_cases, n_submissions)
+        Probability of the positive side per problem, NaN for none.
+    usable : ndarray of bool, shape (n_cases, n_submissions)
+        Whether everything the task asks of a case was answered.
+    pools : mapping of str to ndarray of int
+        Positions of the cases that are pooled, per level of the task's ``pool_by`` (one level "" without).
+    """
+
+    cases: tuple[str, ...]
+    submissions: tuple[str, ...]
+    stage: weighted.Classes
+    said: weighted.Classes
+    confidence: Mapping[str, Floats]
+    usable: Bools
+    pools: Mapping[str, Cases]
+
+
+def arrange(task: ClassificationTask, observations: pd.DataFrame, submissions: Sequence[str] | None = None) -> Observed:
+    """Arrange the observations of one task as arrays, for these submissions (all it holds when left out).
+
+    Raises
+    ------
+    UsageError
+        If a true class is unknown or the group that pools the cases is nowhere given.
+    """
+    number = {name: index for index, name in enumerate(task.classes)}
+    own = observations[observations["structure"] == ""]
+    cases = tuple(sorted(own["case"].unique()))
+    submissions = tuple(sorted(own["submission"].unique() if submissions is None else submissions))
+    truth = own.drop_duplicates("case").set_index("case").loc[list(cases)]
+    unknown = sorted({*truth["truth"], *own["answer"]} - {"", *number} | ({""} & set(truth["truth"])))
+    if unknown:
+        fix = f"score again; the classes are {', '.join(task.classes)}"
+        raise UsageError(Finding(ObserveCode.UNKNOWN_CLASS, "observations", f"class {unknown[0]!r}", fix))
+    said = _grid(own.assign(number=own["answer"].map(number)), "number", cases, submissions)
+    confidence = {
+        name: _grid(observations[observations["structure"] == name], "confidence", cases, submissions)
+        for name in task.problems
+    }
+    answered = [~np.isnan(values) for values in confidence.values()] or [~np.isnan(said)]
+    return Observed(
+        cases,
+        submissions,
+        truth["truth"].map(number).to_numpy(dtype=np.int64),
+        np.where(np.isnan(said), weighted.LEFT_OUT, said).astype(np.int64),
+        confidence,
+        np.logical_and.reduce(answered),
+        _pools(task, truth),
+    )
+
+
+def _grid(rows: pd.DataFrame, column: str, cases: tuple[str, ...], submissions: tuple[str, ...]) -> Floats:
+    values = np.full((len(cases), len(submissions)), np.nan)
+    known = rows[rows["case"].isin(cases) & rows["submission"].isin(submissions)]
+    case = pd.Categorical(known["case"], categories=list(cases)).codes
+    submission = pd.Categorical(known["submission"], categories=list(submissions)).codes
+    values[case, submission] = known[column].to_numpy(dtype=np.float64)
+    return values
+
+
+def _pools(task: ClassificationTask, truth: pd.DataFrame) -> dict[str, Cases]:
+    if task.pool_by is None:
+        return {"": np.arange(len(truth), dtype=np.intp)}
+    levels = truth[task.pool_by].to_numpy() if task.pool_by in truth.columns else np.full(len(truth), "")
+    if (levels == "").any():
+        cause = f"{int((levels == '').sum())} case(s) have no {task.pool_by}"
+        fix = f"score again with a table of cases that has the column {task.pool_by}"
+        raise UsageError(Finding(ObserveCode.NO_POOL, "observations", cause, fix))
+    return {str(level): np.flatnonzero(levels == level) for level in sorted(set(levels))}
+
+
+@dataclass(frozen=True)
+class PooledScore:
+    """One pooled metric of all submissions on one pool of cases, ready for any case weights.
+
+    Parameters
+    ----------
+    kind : str
+        Kind of the metric.
+    truth : ndarray of int, shape (n_cases,)
+        True class; 1 and 0 for a problem.
+    given : ndarray of int, shape (n_cases, n_submissions)
+        Answered class, penalties put in; -1 leaves a case out.
+    score : ndarray of float, same shape, or None
+        Probability of the positive side, penalties put in (problems only).
+    classes : int
+        Number of classes.
+    delivered : ndarray of bool, shape (n_submissions,)
+        Who has any usable answer in the pool; the others have no value.
+    """
+
+    kind: str
+    truth: weighted.Classes
+    given: weighted.Classes
+    score: Floats | None
+    classes: int
+    delivered: Bools
+
+    def __call__(self, weights: Floats) -> Floats:
+        """Return the values, shape (n_resamples, n_submissions), for weights of shape (n_resamples, n_cases)."""
+        values = self._values(np.asarray(weights, dtype=np.float64))
+        return np.where(self.delivered, values, np.nan)
+
+    def _values(self, weights: Floats) -> Floats:
+        if self.kind == "accuracy":
+            return weighted.accuracies(self.truth, self.given, weights)
+        if self.score is None:
+            if self.kind == "balanced_accuracy":
+                return weighted.balanced_accuracies(self.truth, self.given, weights, self.classes)
+            if self.kind == "quadratic_kappa":
+                return weighted.quadratic_kappas(self.truth, self.given, weights, self.classes)
+        elif self.kind == "auc":
+            return weighted.areas(self.truth, self.score, weights)
+        elif self.kind in ("sensitivity", "specificity", "balanced_accuracy"):
+            both = weighted.recalls(self.truth, self.given, weights, 2)
+            specificity, sensitivity = both[:, :, 0], both[:, :, 1]
+            if self.kind == "balanced_accuracy":
+                return np.asarray((sensitivity + specificity) / 2.0)
+            return sensitivity if self.kind == "sensitivity" else specificity
+        return np.full((len(weights), self.given.shape[1]), np.nan)
+
+
+ALL_CLASSES = ("accuracy", "balanced_accuracy", "quadratic_kappa")
+"""Metrics of all classes at once; every other one needs a problem."""
+
+
+def pooled_score(task: ClassificationTask, spec: MetricSpec, observed: Observed, members: Cases) -> PooledScore:
+    """Prepare one metric on one pool of cases.
+
+    A case without a usable answer stands on the wrong side, or gets the probability declared as ``missing``; with
+    ``missing: skip`` it is left out.
+
+    Raises
+    ------
+    UsageError
+        If the metric needs a problem and names none.
+    """
+    usable = observed.usable[members]
+    skipped = ~usable if spec.missing == "skip" else np.zeros_like(usable)
+    delivered = usable.any(axis=0)
+    if spec.problem is not None:
+        problem = task.problems[spec.problem]
+        truth = np.isin(observed.stage[members], [task.classes.index(name) for name in problem.positive])
+        score = _penalised(spec, truth, observed.confidence[spec.problem][members])
+        given = np.where(skipped, weighted.LEFT_OUT, score >= problem.threshold).astype(np.int64)
+        score = np.where(skipped, np.nan, score)
+        return PooledScore(spec.kind, truth.astype(np.int64), given, score, 2, delivered)
+    stage, said = observed.stage[members], observed.said[members]
+    number = len(task.classes)
+    answered = delivered & (said != weighted.LEFT_OUT).any(axis=0)
+    if spec.kind not in ALL_CLASSES and answered.any():
+        fix = f"name a problem for this metric, or use one of {', '.join(ALL_CLASSES)}"
+        cause = f"{spec.kind} is not defined for {number} classes here"
+        raise UsageError(Finding(ObserveCode.NOT_SUPPORTED, spec.kind, cause, fix))
+    farthest = np.where(stage >= number / 2, 0, number - 1)
+    said = np.where(said == weighted.LEFT_OUT, farthest[:, None], said)
+    given = np.where(skipped, weighted.LEFT_OUT, said).astype(np.int64)
+    return PooledScore(spec.kind, stage, given, None, number, answered)
+
+
+def _penalised(spec: MetricSpec, truth: Bools, confidence: Floats) -> Floats:
+    """Put in what a missing answer counts: beyond 0 and 1, so that no answer ranks below a missing one."""
+    declared = spec.missing if isinstance(spec.missing, float) else None
+    wrong = np.where(truth, -1.0, 2.0) if declared is None else np.full(len(truth), declared)
+    return np.where(np.isnan(confidence), wrong[:, None], confidence)
+
+
+def pooled_scores(
+    task: ClassificationTask, observed: Observed, metrics: Mapping[str, MetricSpec]
+) -> Iterator[tuple[str, str, PooledScore]]:
+    """Yield (level of the pool, metric, its prepared score) for every pool of cases and metric."""
+    for level, members in observed.pools.items():
+        for name, spec in metrics.items():
+            yield level, name, pooled_score(task, spec, observed, members)
