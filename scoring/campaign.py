@@ -76,6 +76,7 @@ def merged(results: list[Result]) -> Result:
     """Return the results of several tasks as one table."""
     import pandas as pd
 
+    from medpodium.scoring import observations
     from medpodium.scoring.kinds.segmentation.engine import Result
 
     if len(results) == 1:
@@ -84,7 +85,8 @@ def merged(results: list[Result]) -> Result:
     for result in results:
         for name, found in result.findings.items():
             findings.setdefault(name, []).extend(found)
-    return Result(pd.concat([result.scores for result in results], ignore_index=True), findings)
+    scores = pd.concat([result.scores for result in results], ignore_index=True)
+    return Result(scores, findings, observations.concatenate(result.observations for result in results))
 
 
 def score(campaign: Campaign, task_name: str, *, scheduler: Scheduler | None = None) -> Result:

@@ -40,10 +40,11 @@ def score(challenge: str, predictions: tuple[str, ...], as_json: bool, **options
     A missing or unusable prediction is a row with the declared penalty, never a smaller mean. CAMPAIGN is a folder
     made by 'medpodium init'; it knows its references and predictions.
     """
-    from medpodium.scoring import table
+    from medpodium.scoring import observations, table
 
     loaded, result, out = _run(challenge, console.named_folders(predictions, "--predictions"), options)
     table.write_scores(result.scores, out)
+    observations.write_beside(result.observations, out)
     audit: list[dict[str, Any]] = []
     if options["audit"]:
         from medpodium.scoring.kinds.segmentation.audit import audit_segmentation

@@ -43,7 +43,6 @@ class ObservationCode(Code):
     TRUTH_CONFLICT = "observations-truth-conflict"
     GROUP_CONFLICT = "observations-group-conflict"
     GROUP_NAME = "observations-group-name"
-    STALE = "observations-stale"
 
 
 def group_columns(observations: pd.DataFrame) -> list[str]:

@@ -98,7 +98,7 @@ def _options(options: dict[str, Any], scheduler: Scheduler | None) -> Options:
 def _rank_challenge(reference: str, path: Path, as_json: bool, options: dict[str, Any]) -> None:
     from medpodium.challenges import registry
     from medpodium.challenges.findings import Finding, MedpodiumError
-    from medpodium.scoring import table
+    from medpodium.scoring import observations, table
     from medpodium.scoring.evidence.collect import Evidence
     from medpodium.scoring.evidence.plan import plan_task, rankable
     from medpodium.scoring.ranking.axes import RankingCode, near
@@ -111,7 +111,8 @@ def _rank_challenge(reference: str, path: Path, as_json: bool, options: dict[str
         fix = near(options["task"] or "", challenge.ranking)
         raise MedpodiumError(Finding(RankingCode.UNKNOWN_TASK, str(path), "no scores of a ranked task", fix))
     evidence = Evidence(findings=findings)
-    plans = [plan_task(challenge, task, options["recipe"]) for task in tasks]
+    observed = observations.read_beside(path)
+    plans = [plan_task(challenge, task, options["recipe"], observed) for task in tasks]
     _collect(evidence, frame, plans, options)
     if not evidence.rankings:
         raise MedpodiumError(*evidence.findings)

@@ -29,11 +29,13 @@ from medpodium.scoring.evidence.confidence import (
     units_of,
 )
 from medpodium.scoring.evidence.multiverse import Rules, Universe, multiverse
+from medpodium.scoring.evidence.pooled import pooled_findings, pooled_tests
 from medpodium.scoring.evidence.sensitivity import leave_one_out, subsampling
 from medpodium.scoring.evidence.stability import rank_counts, rank_summary, tau_summary
 from medpodium.scoring.evidence.tables import TABLES
 from medpodium.scoring.ranking.assemble import build
 from medpodium.scoring.ranking.axes import MISSING, RankingCode, ScoreArray
+from medpodium.scoring.ranking.pools import Pool
 from medpodium.scoring.ranking.recipe import Prepared, Ranking, rank_array
 from medpodium.scoring.scheduling.scheduler import Scheduler
 
@@ -54,6 +56,8 @@ class TaskPlan:
         Every recipe a universe names.
     choices : sequence of Universe
         The multiverse; the first is the declared ranking.
+    pool : Pool, optional
+        What pooled values are computed from; without it they stay as they are while cases are resampled.
     """
 
     task: str
@@ -62,6 +66,7 @@ class TaskPlan:
     rules: Rules
     recipes: Mapping[str, Sequence[Step]] = field(default_factory=dict)
     choices: Sequence[Universe] = ()
+    pool: Pool | None = None
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,10 @@ def rank_task(scores: pd.DataFrame, plan: TaskPlan, options: Options) -> tuple[S
         worst=plan.rules.worst,
         submissions=options.submissions,
     )
-    prepared = Prepared(array, plan.steps, compat=options.compat)
+    prepared = Prepared(array, plan.steps, compat=options.compat, pool=plan.pool)
+    if prepared.pooled is not None and len(prepared.pooled.pool.cases) > 1:
+        # there is one pooled value, but it stands on many cases
+        findings = [finding for finding in findings if finding.code != RankingCode.ONE_CASE]
     ranking = rank_array(array, plan.steps, task=plan.task, recipe=plan.recipe)
     own = Ranking(
         ranking.task,
@@ -196,6 +204,8 @@ def _collect_task(
         return
     for name, rows in block_tables(array, options.seed, options.n_resamples):
         evidence.add(name, rows, task=plan.task)
+    if draws is not None and prepared.pooled is not None:
+        evidence.add("significance.csv", pooled_tests(prepared.pooled, array, draws), task=plan.task)
     evidence.add("leave_one_out.csv", leave_one_out(prepared, ranking.ranks), task=plan.task)
     if len(prepared.array.cases) > 2 and not np.isnan(ranking.ranks).all():
         curve = subsampling(prepared, ranking.ranks, seed=options.seed, task=plan.task)
@@ -231,11 +241,7 @@ def _add_bootstrap(
 ) -> RankSets:
     task, names = plan.task, draws.submissions
     evidence.findings += lost_in_resamples(draws, task)
-    pooled = sum(prepared.array.pooled)
-    if pooled:
-        cause = f"{pooled} values belong to whole sets of cases and stay fixed while the cases are resampled"
-        fix = "read intervals and stability of this ranking as too narrow"
-        evidence.findings.append(Finding(RankingCode.POOLED_FIXED, task, cause, fix, Severity.WARNING))
+    evidence.findings += pooled_findings(prepared, draws, task)
     summary = rank_summary(draws.ranks)
     evidence.add("rank_intervals.csv", summary.assign(task=task, submission=names, rank=ranking.ranks))
     counts = [

@@ -13,6 +13,7 @@ from medpodium.challenges.schema.steps import Adjustment, Direction, Step, Ties
 from medpodium.scoring import table
 from medpodium.scoring.evidence.collect import TaskPlan
 from medpodium.scoring.evidence.multiverse import Outcome, Rules, Universe, universes
+from medpodium.scoring.kinds.classification.pool import make_pool
 from medpodium.scoring.ranking.axes import RankingCode, near
 from medpodium.scoring.ranking.challenger import METHODS, Method, NaTreatment, method_steps
 
@@ -42,13 +43,20 @@ def rules_of(metrics: Mapping[str, MetricSpec]) -> Rules:
     return Rules(directions, missing, worst, best)
 
 
-def plan_task(challenge: Challenge, task: str, recipe: str | None = None) -> TaskPlan:
+def plan_task(
+    challenge: Challenge, task: str, recipe: str | None = None, observations: pd.DataFrame | None = None
+) -> TaskPlan:
     """Return how a task is ranked: by its declared recipe, or by the one named.
+
+    Parameters
+    ----------
+    observations : DataFrame, optional
+        What pooled metrics are computed from, so that they can be resampled.
 
     Raises
     ------
     UsageError
-        If the recipe is unknown, or not meant for the task.
+        If the recipe is unknown, or not meant for the task, or the observations do not fit it.
     """
     if recipe is not None and recipe not in challenge.recipes:
         fix = near(recipe, challenge.recipes)
@@ -58,7 +66,8 @@ def plan_task(challenge: Challenge, task: str, recipe: str | None = None) -> Tas
         name, chosen = challenge.recipe_for(task, None)
     rules = rules_of(challenge.tasks[task].metrics)
     recipes: dict[str, Sequence[Step]] = {key: own.steps for key, own in challenge.recipes.items()}
-    return TaskPlan(task, name, chosen.steps, rules, recipes, _choices(challenge, task, name))
+    pool = None if observations is None else make_pool(challenge, task, observations)
+    return TaskPlan(task, name, chosen.steps, rules, recipes, _choices(challenge, task, name), pool)
 
 
 def _choices(challenge: Challenge, task: str, recipe: str) -> list[Universe]:

@@ -128,7 +128,8 @@ class Prepared:
         self, array: ScoreArray, steps: Sequence[Step], *, compat: bool = False, pool: Pool | None = None
     ) -> None:
         self._made_of = (array, tuple(steps), compat, pool)
-        self.pooled = None if pool is None or compat else PooledCells(array, pool)
+        usable = pool is not None and not compat and any(array.pooled)
+        self.pooled = PooledCells(array, pool) if pool is not None and usable else None
         array = _squeeze(array, steps)
         self._steps = check_steps(steps, array)
         self._first = next(index for index, step in enumerate(self._steps) if _collapses_cases(step))

@@ -43,6 +43,7 @@ def run(folder: Path, out: Path) -> dict[str, float]:
     wanted = [column.key for column in payload.columns(rules.challenge, rules.task)]
     scores = {name: means[name]["mean"] for name in wanted if name in means and means[name]["mean"] is not None}
     out.mkdir(parents=True, exist_ok=True)
+    # participants can download this folder: it must not hold the observations, which give the hidden classes away
     table.write_scores(result.scores, out / SCORE_TABLE)
     (out / DETAILS).write_text(details(result.all_findings(), means), encoding="utf-8", newline="\n")
     payload.write_json(scores, out / LEADERBOARD)

@@ -13,7 +13,7 @@ from typing import Any
 from medpodium.challenges.findings import MedpodiumError
 from medpodium.challenges.schema.definition import SegmentationTask
 from medpodium.containers.platforms import bundle
-from medpodium.scoring import table
+from medpodium.scoring import observations, table
 from medpodium.scoring.exchange import payload
 from medpodium.scoring.exchange.unpack import inner_folder, unpack
 from medpodium.scoring.kinds.segmentation.casefiles import discover_cases, matched_files
@@ -118,6 +118,8 @@ def _score(place: Path, rules: bundle.Bundle, out: Path) -> tuple[str, str, dict
         place = find_table(place)
     result = bundle.score(rules, place)
     table.write_scores(result.scores, out.with_name(payload.SCORE_TABLE))
+    # stays with the organizer, as the table does: only results.json goes to the platform
+    observations.write_beside(result.observations, out.with_name(payload.SCORE_TABLE))
     means = {name: item["mean"] for name, item in payload.aggregates(result.scores).items()}
     errors = "; ".join(f"{one.code}: {one.cause}" for one in result.all_findings())
     return SCORED, errors, {name: value for name, value in means.items() if value is not None}
