@@ -142,7 +142,7 @@ def arrange(task: ClassificationTask, observations: pd.DataFrame, submissions: S
     return Observed(
         cases,
         submissions,
-        truth["truth"].map(number).to_numpy(dtype=np.int64),
+        np.asarray(truth["truth"].map(number), dtype=np.int64),
         np.where(np.isnan(said), weighted.LEFT_OUT, said).astype(np.int64),
         confidence,
         np.logical_and.reduce(answered),
@@ -238,7 +238,7 @@ def pooled_score(task: ClassificationTask, spec: MetricSpec, observed: Observed,
     """
     usable = observed.usable[members]
     skipped = ~usable if spec.missing == "skip" else np.zeros_like(usable)
-    delivered = usable.any(axis=0)
+    delivered = np.asarray(usable.any(axis=0))
     if spec.problem is not None:
         problem = task.problems[spec.problem]
         truth = np.isin(observed.stage[members], [task.classes.index(name) for name in problem.positive])

@@ -53,7 +53,8 @@ def make_pool(challenge: Challenge, task_name: str, observations: pd.DataFrame) 
         return None
     observed = arrange(task, own)
     cells: list[Cell] = []
-    members, parts = {}, {}
+    members: dict[str, Cases] = {}
+    parts: dict[str, list[PooledScore]] = {}
     for level, name, score in pooled_scores(task, observed, metrics):
         label = pooled_label({} if task.pool_by is None else {task.pool_by: level})
         members[label] = observed.pools[level]
