@@ -8,9 +8,10 @@ from rich.markup import escape
 
 from medpodium import console
 from medpodium.challenges import registry
-from medpodium.challenges.schema.definition import Challenge, ClassificationTask, SegmentationTask, TableTask
-from medpodium.challenges.schema.metrics import AREA_KINDS, Cell, EmptyPolicy, MetricSpec
+from medpodium.challenges.schema.definition import Challenge, TaskModel
+from medpodium.challenges.schema.metrics import Cell, EmptyPolicy, MetricSpec
 from medpodium.challenges.schema.steps import Recipe
+from medpodium.challenges.schema.task import Grid
 
 
 def overview() -> list[dict[str, Any]]:
@@ -45,27 +46,7 @@ def outcome_text(outcome: Cell) -> str:
 
 def metric_parameters(spec: MetricSpec) -> str:
     """Write what besides its kind makes a metric what it is, in one line."""
-    parts = []
-    if spec.definition_id:
-        parts.append(spec.definition_id)
-    if spec.kind == "hd_percentile":
-        parts.append(f"{spec.percentile_value:g} %")
-    if spec.tolerance_mm is not None:
-        per = "per structure" if spec.tolerance_mm == "structure" else f"{spec.tolerance_mm:g} mm"
-        parts.append(f"tolerance {per}")
-    if spec.gate:
-        parts.append(f"{spec.gate.value:g} where {spec.gate.metric} < {spec.gate.below:g}")
-    if spec.decimals is not None:
-        parts.append(f"rounded to {spec.decimals} decimals")
-    if spec.free:
-        unit = "MB, taken off the curve" if spec.kind in AREA_KINDS else spec.unit_name
-        parts.append(f"free up to {spec.free:g} {unit}")
-    if spec.problem:
-        parts.append(f"problem {spec.problem}")
-    if spec.lesions:
-        rule = spec.lesions
-        parts.append(f"connectivity {rule.connectivity}, overlap {rule.overlap} {rule.threshold:g}")
-    return ", ".join(parts)
+    return ", ".join(spec.parameters())
 
 
 def step_text(recipe: Recipe) -> list[str]:
@@ -102,14 +83,11 @@ def print_challenge(challenge: Challenge) -> None:
     out.print(f"definition {challenge.digest[:16]}…")
     for name, task in challenge.tasks.items():
         out.print(f"\n[bold]Task {escape(name)}[/] ({task.kind}) {escape(task.title or '')}")
-        if isinstance(task, SegmentationTask):
-            _print_structures(task)
-        elif isinstance(task, ClassificationTask):
-            for problem, item in task.problems.items():
-                positive = " or ".join(item.positive)
-                out.print(
-                    f"problem {escape(problem)}: {escape(positive)} against the rest, threshold {item.threshold:g}"
-                )
+        for item in task.details():
+            if isinstance(item, Grid):
+                console.print_table(list(item.columns), [list(row) for row in item.rows])
+            else:
+                out.print(escape(item))
         _print_metrics(task)
     for name, recipe in challenge.recipes.items():
         tasks = [task for task, used in challenge.ranking.items() if used == name]
@@ -135,27 +113,15 @@ def print_challenge(challenge: Challenge) -> None:
             out.print(f"  - [yellow]{escape(path + shown)}[/]: {escape(why)}")
 
 
-def _print_structures(task: SegmentationTask) -> None:
-    rows = []
-    for name, item in task.structures.items():
-        labels = " + ".join(map(str, sorted(item.labels)))
-        rows.append([name, labels, item.role or "", item.tolerance_mm, item.crop if item.crop != "none" else ""])
-    console.print_table(["structure", "label", "role", "tolerance (mm)", "scored on"], rows)
-    console.out.print(f"files: reference {escape(task.files.reference)}, prediction {escape(task.files.prediction)}")
-
-
-def _print_metrics(task: SegmentationTask | ClassificationTask | TableTask) -> None:
+def _print_metrics(task: TaskModel) -> None:
     rows = []
     for name, spec in task.metrics.items():
-        policy = (
-            task.empty_policy(spec) if isinstance(task, SegmentationTask) and spec.info.scope == "structure" else None
-        )
+        policy = task.policy_for(spec)
         cells = (policy.both, policy.reference, policy.prediction) if policy else ()
-        unit = f" ({spec.unit_name})" if spec.unit_name else ""
         rows.append(
             [
                 name,
-                spec.name + unit,
+                spec.with_unit(),
                 metric_parameters(spec),
                 f"{spec.better} is better",
                 " / ".join(map(outcome_text, cells)),

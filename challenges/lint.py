@@ -3,44 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from medpodium.challenges import registry
-from medpodium.challenges.findings import Code, Finding, Severity, UsageError
-from medpodium.challenges.schema.definition import Challenge, ClassificationTask, SegmentationTask, TableTask
-from medpodium.challenges.schema.metrics import COMPUTABLE_KINDS
-from medpodium.challenges.schema.steps import Common, Quantile, Rank, Recipe, Reduce, Select, Test, Threshold
+from medpodium.challenges.findings import Finding, Severity, UsageError
+from medpodium.challenges.schema.base import Location
+from medpodium.challenges.schema.definition import Challenge, TaskModel
+from medpodium.challenges.schema.kinds import KINDS
+from medpodium.challenges.schema.rules import Broken, LintCode, Rules
+from medpodium.challenges.schema.steps import Quantile, Rank, Recipe, Reduce, Select, Step, Test, Threshold
+
+__all__ = ["LintCode", "lint", "lint_source"]
 
 _DIMENSIONS = ("submission", "case", "structure", "metric")
-
-
-class LintCode(Code):
-    """Rules that a challenge file can break."""
-
-    LABEL_TWICE = "label-twice"
-    STRUCTURE_UNKNOWN = "structure-unknown"
-    TOLERANCE_MISSING = "tolerance-missing"
-    WORST_UNKNOWN = "worst-unknown"
-    GATE_UNKNOWN = "gate-unknown"
-    PATTERN = "file-pattern"
-    GROUP_UNKNOWN = "group-unknown"
-    GROUP_LEVEL_UNKNOWN = "group-level-unknown"
-    RECIPE_UNKNOWN = "recipe-unknown"
-    RECIPE_UNUSED = "recipe-unused"
-    DIMENSION_UNKNOWN = "recipe-dimension-unknown"
-    DIMENSION_GONE = "recipe-dimension-gone"
-    DIMENSION_LEFT = "recipe-dimension-left"
-    LABEL_UNKNOWN = "recipe-label-unknown"
-    TASK_UNKNOWN = "task-unknown"
-    TASK_UNRANKED = "task-unranked"
-    CLASS_UNKNOWN = "class-unknown"
-    PROBLEM_UNKNOWN = "problem-unknown"
-    CONTAINER_UNKNOWN = "container-unknown"
-    METRIC_UNKNOWN = "metric-unknown"
-    SCOPE = "metric-scope"
-
-
-Broken = Iterator[tuple[LintCode, registry.Location, str, str]]
 
 
 def lint_source(source: registry.Source) -> list[Finding]:
@@ -77,7 +52,7 @@ def lint(challenge: Challenge, source: registry.Source) -> list[Finding]:
     return found
 
 
-def _line(source: registry.Source, location: registry.Location) -> int | None:
+def _line(source: registry.Source, location: Location) -> int | None:
     while location:
         if location in source.lines:
             return source.lines[location]
@@ -85,216 +60,109 @@ def _line(source: registry.Source, location: registry.Location) -> int | None:
     return None
 
 
-def _labels(challenge: Challenge) -> Broken:
+def _tasks(challenge: Challenge) -> Rules:
+    """Ask every task, and every metric among its siblings, what is wrong: each kind knows its own rules."""
     for name, task in challenge.tasks.items():
-        if not isinstance(task, SegmentationTask):
+        for key, metric in task.metrics.items():
+            for code, cause, fix in metric.broken(task.metrics):
+                yield Broken(code, ("tasks", name, "metrics", key), cause, fix)
+        for rule in task.broken():
+            yield rule._replace(at=("tasks", name, *rule.at))
+
+
+def _files(challenge: Challenge) -> Rules:
+    for name, task in challenge.tasks.items():
+        kind = KINDS[task.kind]
+        if not kind.computed:
             continue
-        seen: dict[int, str] = {}
-        for structure, item in task.structures.items():
-            at = ("tasks", name, "structures", structure)
-            if item.label is not None:
-                if item.label in seen:
-                    cause = f"label {item.label} is already {seen[item.label]!r}"
-                    yield LintCode.LABEL_TWICE, at, cause, "give it another label, or write a union"
-                seen.setdefault(item.label, structure)
-            if item.union and len(set(item.union)) < len(item.union):
-                yield (
-                    LintCode.LABEL_TWICE,
-                    at,
-                    f"union {item.union} names a label twice",
-                    "remove the repetition",
-                )
-
-
-def _metrics(challenge: Challenge) -> Broken:
-    for name, task in challenge.tasks.items():
-        for metric, spec in task.metrics.items():
-            at = ("tasks", name, "metrics", metric)
-            allowed = {
-                "segmentation": ("structure", "case", "imported"),
-                "classification": ("pooled", "case", "imported"),
-                "table": ("imported", "case", "structure", "pooled"),
-            }[task.kind]
-            if spec.info.scope not in allowed:
-                cause = f"{spec.kind} is a {spec.info.scope} metric, the task is a {task.kind} task"
-                yield LintCode.SCOPE, at, cause, "use a metric that fits the task"
-            if spec.gate and spec.gate.metric not in task.metrics:
-                cause = f"gate on {spec.gate.metric!r}, which is no metric of the task"
-                yield LintCode.GATE_UNKNOWN, at, cause, f"use one of {', '.join(task.metrics)}"
-            if isinstance(task, SegmentationTask):
-                yield from _segmentation_metric(task, metric, at)
-            if isinstance(task, ClassificationTask) and spec.problem and spec.problem not in task.problems:
-                cause = f"problem {spec.problem!r} is not declared"
-                yield LintCode.PROBLEM_UNKNOWN, at, cause, f"use one of {', '.join(task.problems)}"
-
-
-def _segmentation_metric(task: SegmentationTask, metric: str, at: registry.Location) -> Broken:
-    spec = task.metrics[metric]
-    roles = {item.role for item in task.structures.values()}
-    for wanted in spec.structures or []:
-        if wanted not in task.structures and wanted not in roles:
-            yield LintCode.STRUCTURE_UNKNOWN, at, f"no structure or role {wanted!r}", "correct the name"
-    if spec.info.scope != "structure":
-        return
-    for structure in task.structures_of(spec):
-        if spec.tolerance_mm == "structure" and task.structures[structure].tolerance_mm is None:
-            where = ("tasks", *at[1:2], "structures", structure)
-            yield (
-                LintCode.TOLERANCE_MISSING,
-                where,
-                "has no tolerance_mm",
-                f"add it: metric {metric!r} needs it",
-            )
-    policy = task.empty_policy(spec)
-    for cell in ("both", "reference", "prediction"):
-        outcome = getattr(policy, cell)
-        if outcome == "compute" and spec.kind not in COMPUTABLE_KINDS:
-            cause = f"empty policy ({cell}: compute), but {spec.kind} has no value for empty masks"
-            yield LintCode.WORST_UNKNOWN, at, cause, f"'compute' fits {', '.join(sorted(COMPUTABLE_KINDS))}"
-        if outcome == "worst" and spec.worst_value(0.0) is None:
-            cause = f"empty policy ({cell}: worst) on an unbounded metric"
-            yield (
-                LintCode.WORST_UNKNOWN,
-                at,
-                cause,
-                "add 'worst: <number>' or 'worst: diagonal' to the metric",
-            )
-        if outcome == "best" and spec.best_value() is None:
-            cause = f"empty policy ({cell}: best), but {spec.kind} has no best value"
-            yield LintCode.WORST_UNKNOWN, at, cause, "give a number or 'skip'"
-
-
-def _files(challenge: Challenge) -> Broken:
-    for name, task in challenge.tasks.items():
-        if isinstance(task, TableTask):
-            continue
-        for kind in ("reference", "prediction"):
-            pattern = getattr(task.files, kind)
-            at = ("tasks", name, "files", kind)
+        for side in ("reference", "prediction"):
+            pattern = getattr(task.files, side)
+            at = ("tasks", name, "files", side)
             fields = set(re.findall(r"\{(.*?)\}", pattern))
-            if isinstance(task, SegmentationTask) and "case" not in fields:
-                yield LintCode.PATTERN, at, f"{pattern!r} has no {{case}}", "say where the case's name stands"
+            if kind.layout == "files" and "case" not in fields:
+                cause = f"{pattern!r} has no {{case}}"
+                yield Broken(LintCode.PATTERN, at, cause, "say where the case's name stands")
             if unknown := fields - {"case", "structure"}:
-                yield (
-                    LintCode.PATTERN,
-                    at,
-                    f"unknown placeholder {sorted(unknown)}",
-                    "use {case} and {structure}",
-                )
+                cause = f"unknown placeholder {sorted(unknown)}"
+                yield Broken(LintCode.PATTERN, at, cause, "use {case} and {structure}")
             if pattern.startswith(("/", "\\")) or ".." in pattern:
-                yield (
-                    LintCode.PATTERN,
-                    at,
-                    f"{pattern!r} leaves its folder",
-                    "give a path relative to the folder",
-                )
+                cause = f"{pattern!r} leaves its folder"
+                yield Broken(LintCode.PATTERN, at, cause, "give a path relative to the folder")
 
 
-def _groups(challenge: Challenge) -> Broken:
+def _groups(challenge: Challenge) -> Rules:
     for name, group in challenge.groups.items():
         at = ("groups", name)
         if group.derived_from is None or group.map is None:
             continue
         parent = challenge.groups.get(group.derived_from)
         if parent is None:
-            yield (
-                LintCode.GROUP_UNKNOWN,
-                at,
-                f"derived from {group.derived_from!r}, no such group",
-                "declare it",
-            )
+            cause = f"derived from {group.derived_from!r}, no such group"
+            yield Broken(LintCode.GROUP_UNKNOWN, at, cause, "declare it")
             continue
         for level, members in group.map.items():
             for member in members:
                 if parent.levels is not None and member not in parent.levels:
                     cause = f"{level!r} maps {member!r}, which {group.derived_from!r} has not"
-                    yield LintCode.GROUP_LEVEL_UNKNOWN, at, cause, f"use one of {', '.join(parent.levels)}"
+                    fix = f"use one of {', '.join(parent.levels)}"
+                    yield Broken(LintCode.GROUP_LEVEL_UNKNOWN, at, cause, fix)
     for name, task in challenge.tasks.items():
-        wanted = [*(task.groups or [])]
-        if isinstance(task, ClassificationTask) and task.pool_by:
-            wanted.append(task.pool_by)
-        for group_name in wanted:
+        for group_name in task.named_groups:
             if group_name not in challenge.groups:
                 cause = f"group {group_name!r} is not declared"
-                yield LintCode.GROUP_UNKNOWN, ("tasks", name), cause, "declare it under 'groups'"
+                yield Broken(LintCode.GROUP_UNKNOWN, ("tasks", name), cause, "declare it under 'groups'")
 
 
-def _classes(challenge: Challenge) -> Broken:
-    for name, task in challenge.tasks.items():
-        if isinstance(task, ClassificationTask):
-            for problem, item in task.problems.items():
-                for positive in item.positive:
-                    if positive not in task.classes:
-                        at = ("tasks", name, "problems", problem)
-                        yield (
-                            LintCode.CLASS_UNKNOWN,
-                            at,
-                            f"no class {positive!r}",
-                            f"use {', '.join(task.classes)}",
-                        )
-
-
-def _containers(challenge: Challenge) -> Broken:
+def _containers(challenge: Challenge) -> Rules:
     for name, task in challenge.tasks.items():
         if task.container is not None and task.container not in challenge.containers:
             at = ("tasks", name, "container")
             known = ", ".join(challenge.containers) or "none declared"
-            yield (
-                LintCode.CONTAINER_UNKNOWN,
-                at,
-                f"no container protocol {task.container!r}",
-                f"use one of: {known}",
-            )
+            cause = f"no container protocol {task.container!r}"
+            yield Broken(LintCode.CONTAINER_UNKNOWN, at, cause, f"use one of: {known}")
 
 
-def _ranking(challenge: Challenge) -> Broken:
-    used = set(challenge.ranking.values())
+def _ranking(challenge: Challenge) -> Rules:
+    use_task = f"use one of {', '.join(challenge.tasks)}"
     for task, recipe in challenge.ranking.items():
         at = ("ranking", task)
         if task not in challenge.tasks:
-            yield LintCode.TASK_UNKNOWN, at, "no such task", f"use one of {', '.join(challenge.tasks)}"
+            yield Broken(LintCode.TASK_UNKNOWN, at, "no such task", use_task)
         if recipe not in challenge.recipes:
-            yield (
-                LintCode.RECIPE_UNKNOWN,
-                at,
-                f"no recipe {recipe!r}",
-                f"use one of {', '.join(challenge.recipes)}",
-            )
+            fix = f"use one of {', '.join(challenge.recipes)}"
+            yield Broken(LintCode.RECIPE_UNKNOWN, at, f"no recipe {recipe!r}", fix)
     for task in challenge.tasks:
         if task not in challenge.ranking:
-            yield (
-                LintCode.TASK_UNRANKED,
-                ("tasks", task),
-                "has no entry in 'ranking'",
-                "name its recipe there",
-            )
+            cause = "has no entry in 'ranking'"
+            yield Broken(LintCode.TASK_UNRANKED, ("tasks", task), cause, "name its recipe there")
     for task, debatable in challenge.debatable.items():
         at = ("debatable", task)
-        used |= set(debatable.recipes)
         if task not in challenge.tasks:
-            yield LintCode.TASK_UNKNOWN, at, "no such task", f"use one of {', '.join(challenge.tasks)}"
+            yield Broken(LintCode.TASK_UNKNOWN, at, "no such task", use_task)
             continue
         for recipe in debatable.recipes:
             if recipe not in challenge.recipes:
-                yield LintCode.RECIPE_UNKNOWN, at, f"no recipe {recipe!r}", "correct the name"
+                yield Broken(LintCode.RECIPE_UNKNOWN, at, f"no recipe {recipe!r}", "correct the name")
         for metric in {metric for metrics in debatable.metrics for metric in metrics}:
             if metric not in challenge.tasks[task].metrics:
-                yield LintCode.METRIC_UNKNOWN, at, f"no metric {metric!r}", "correct the name"
+                yield Broken(LintCode.METRIC_UNKNOWN, at, f"no metric {metric!r}", "correct the name")
+
+
+def _recipes(challenge: Challenge) -> Rules:
+    used = set(challenge.ranking.values())
+    for debatable in challenge.debatable.values():
+        used |= set(debatable.recipes)
     for name, rules in challenge.recipes.items():
         at = ("recipes", name)
         for task in rules.tasks or ():
             if task not in challenge.tasks:
-                yield (
-                    LintCode.TASK_UNKNOWN,
-                    at,
-                    f"no task {task!r}",
-                    f"use one of {', '.join(challenge.tasks)}",
-                )
+                fix = f"use one of {', '.join(challenge.tasks)}"
+                yield Broken(LintCode.TASK_UNKNOWN, at, f"no task {task!r}", fix)
         if name not in used and not rules.tasks:
-            yield LintCode.RECIPE_UNUSED, at, "no task uses it", "name its tasks, or remove it"
+            yield Broken(LintCode.RECIPE_UNUSED, at, "no task uses it", "name its tasks, or remove it")
 
 
-def _steps(challenge: Challenge) -> Broken:
+def _steps(challenge: Challenge) -> Rules:
     for name, recipe in challenge.recipes.items():
         tasks = [task for task, used in challenge.ranking.items() if used == name and task in challenge.tasks]
         tasks += [task for task in recipe.tasks or () if task in challenge.tasks and task not in tasks]
@@ -302,29 +170,20 @@ def _steps(challenge: Challenge) -> Broken:
             yield from _walk(challenge, task, name, recipe)
 
 
-def _walk(challenge: Challenge, task_name: str, recipe_name: str, recipe: Recipe) -> Broken:
+def _walk(challenge: Challenge, task_name: str, recipe_name: str, recipe: Recipe) -> Rules:
     """Follow the dimensions through a recipe and name the step at which one is unknown or gone."""
     task = challenge.tasks[task_name]
-    labels: dict[str, set[str] | None] = {"submission": None, "case": None, "metric": set(task.metrics)}
-    labels["structure"] = _structure_labels(task)
-    for name, group in challenge.groups.items():
-        levels = group.levels or list(group.map or {})
-        labels.setdefault(name, set(levels) or None)
-    present = set(_DIMENSIONS)
+    labels = _labels(challenge, task)
+    present = set(_DIMENSIONS) - _single(task, recipe)
     for index, step in enumerate(recipe.steps):
         at = ("recipes", recipe_name, "steps", index)
-        named: list[str] = []
-        if isinstance(step, (Reduce, Quantile, Test, Common)):
-            named += step.over
-        elif isinstance(step, Rank):
-            named += step.within or ()
-        for dimension in named:
+        for dimension in _named(step) if not isinstance(step, (Select, Threshold)) else ():
             if dimension not in labels:
-                known = ", ".join([*_DIMENSIONS, *challenge.groups])
-                yield LintCode.DIMENSION_UNKNOWN, at, f"no dimension {dimension!r}", f"use one of {known}"
+                fix = f"use one of {', '.join([*_DIMENSIONS, *challenge.groups])}"
+                yield Broken(LintCode.DIMENSION_UNKNOWN, at, f"no dimension {dimension!r}", fix)
             elif dimension not in present:
                 cause = f"dimension {dimension!r} is not there any more, or not yet"
-                yield LintCode.DIMENSION_GONE, at, cause, "change the order of the steps"
+                yield Broken(LintCode.DIMENSION_GONE, at, cause, "change the order of the steps")
         yield from _step_labels(step, at, labels, challenge)
         if isinstance(step, (Reduce, Quantile, Test)) and not (isinstance(step, Reduce) and step.groups):
             present -= set(step.over)
@@ -333,69 +192,80 @@ def _walk(challenge: Challenge, task_name: str, recipe_name: str, recipe: Recipe
     left = present - {"submission"}
     if left:
         cause = f"task {task_name!r}: {', '.join(sorted(left))} still there at the last rank"
-        yield (
-            LintCode.DIMENSION_LEFT,
-            ("recipes", recipe_name),
-            cause,
-            "reduce these dimensions in earlier steps",
-        )
+        fix = "reduce these dimensions in earlier steps"
+        yield Broken(LintCode.DIMENSION_LEFT, ("recipes", recipe_name), cause, fix)
 
 
-def _structure_labels(task: object) -> set[str] | None:
-    if isinstance(task, SegmentationTask):
-        return {*task.structures, ""}
-    if isinstance(task, ClassificationTask):
-        return {*task.problems, ""}
-    return None
+def _labels(challenge: Challenge, task: TaskModel) -> dict[str, set[str] | None]:
+    """Return the labels of every dimension and group; ``None`` where the file does not say."""
+    structures = task.recipe_structures
+    labels: dict[str, set[str] | None] = {"submission": None, "case": None, "metric": set(task.metrics)}
+    labels["structure"] = None if structures is None else set(structures)
+    for name, group in challenge.groups.items():
+        levels = group.levels or list(group.map or {})
+        labels.setdefault(name, set(levels) or None)
+    return labels
 
 
-def _step_labels(
-    step: object, at: registry.Location, labels: dict[str, set[str] | None], challenge: Challenge
-) -> Broken:
+def _single(task: TaskModel, recipe: Recipe) -> set[str]:
+    """Return the dimensions that the ranking drops by itself: no step names them, and they have one label at most."""
+    named = {dimension for step in recipe.steps for dimension in _named(step)}
+    ranked = [metric for metric in task.metrics.values() if metric.ranked]
+    # Where the file does not say which structures there are, only the scores can tell.
+    parts = {name for metric in ranked for name in task.structures_of(metric)}
+    return {name for name, size in (("metric", len(ranked)), ("structure", len(parts))) if size <= 1} - named
+
+
+def _named(step: Step) -> tuple[str, ...]:
+    """Return the dimensions a step names."""
+    if isinstance(step, Select):
+        return tuple(step.keep)
+    if isinstance(step, Threshold):
+        return ("metric",)
+    return (step.within or ()) if isinstance(step, Rank) else step.over
+
+
+def _step_labels(step: Step, at: Location, labels: dict[str, set[str] | None], challenge: Challenge) -> Rules:
     """Check the labels a step names, and add the ones it makes."""
     if isinstance(step, Select):
         for dimension, wanted in step.keep.items():
             if dimension not in labels:
-                yield LintCode.DIMENSION_UNKNOWN, at, f"no dimension {dimension!r}", "correct the name"
+                yield Broken(LintCode.DIMENSION_UNKNOWN, at, f"no dimension {dimension!r}", "correct the name")
                 continue
             known = labels[dimension]
             for label in wanted:
                 if known is not None and label not in known:
-                    yield LintCode.LABEL_UNKNOWN, at, f"no {dimension} {label!r}", "correct the name"
+                    yield Broken(LintCode.LABEL_UNKNOWN, at, f"no {dimension} {label!r}", "correct the name")
     if isinstance(step, Threshold):
         known = labels["metric"]
         for label in step.metric:
             if known is not None and label not in known:
-                yield LintCode.LABEL_UNKNOWN, at, f"no metric {label!r}", "correct the name"
+                yield Broken(LintCode.LABEL_UNKNOWN, at, f"no metric {label!r}", "correct the name")
     if isinstance(step, (Reduce, Quantile)) and step.by is not None and step.by not in challenge.groups:
-        yield LintCode.GROUP_UNKNOWN, at, f"by {step.by!r}: no such group", "declare it under 'groups'"
+        fix = "declare it under 'groups'"
+        yield Broken(LintCode.GROUP_UNKNOWN, at, f"by {step.by!r}: no such group", fix)
     if isinstance(step, Reduce):
         for group, members in (step.groups or {}).items():
             known = labels.get(step.over[0])
             for label in members:
                 if known is not None and label not in known:
-                    yield (
-                        LintCode.LABEL_UNKNOWN,
-                        at,
-                        f"group {group!r}: no {step.over[0]} {label!r}",
-                        "correct it",
-                    )
+                    cause = f"group {group!r}: no {step.over[0]} {label!r}"
+                    yield Broken(LintCode.LABEL_UNKNOWN, at, cause, "correct it")
             if known is not None:
                 labels[step.over[0]] = known | {group}
         # Nobody names hidden cases in a challenge file, so a weight means a label of another dimension.
         every = [labels.get(dimension) for dimension in step.over if dimension != "case"]
         for label in step.weights or {}:
             if all(known is not None and label not in known for known in every):
-                yield LintCode.LABEL_UNKNOWN, at, f"weight for unknown label {label!r}", "correct the name"
+                yield Broken(LintCode.LABEL_UNKNOWN, at, f"weight for unknown label {label!r}", "correct the name")
 
 
-_RULES: tuple[Callable[[Challenge], Broken], ...] = (
-    _labels,
-    _metrics,
+_RULES: tuple[Callable[[Challenge], Rules], ...] = (
+    _tasks,
     _files,
     _groups,
-    _classes,
     _containers,
     _ranking,
+    _recipes,
     _steps,
 )

@@ -20,13 +20,12 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from medpodium.challenges.findings import Code, Finding, UsageError
+from medpodium.challenges.schema.base import Location
 from medpodium.challenges.schema.definition import Challenge
 
 _BUILT_IN = Path(__file__).parent
 _MAX_BYTES = 2_000_000
 _RESERVED = ("editions", "variants", "default_edition")
-
-Location = tuple[str | int, ...]
 
 
 class DefinitionCode(Code):
@@ -273,7 +272,7 @@ def _findings(error: ValidationError, path: Path, lines: dict[Location, int]) ->
 _FIXES = {
     "missing": "add the field",
     "extra_forbidden": "remove the field, or correct its name",
-    "union_tag_invalid": "use segmentation, classification or table",
+    "union_tag_invalid": "use one of the names listed",
 }
 
 

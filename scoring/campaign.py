@@ -10,6 +10,7 @@ from medpodium.challenges.campaign import folder as campaigns
 from medpodium.challenges.campaign.folder import Campaign, Submission
 from medpodium.challenges.findings import Code, Finding, UsageError
 from medpodium.challenges.schema.definition import Challenge, ClassificationTask, TableTask, Task
+from medpodium.challenges.schema.resource_metrics import MeasuredMetric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,7 +140,7 @@ def resource_rows(campaign: Campaign, task_name: str, task: Task) -> pd.DataFram
         {"submission": team, "case": case, "metric": "status", "value": math.nan, "status": f"failed:{one.code}"}
         for (team, case), one in failures.items()
     ]
-    measures = {name: spec for name, spec in task.metrics.items() if spec.info.scope == "case"}
+    measures = {name: spec for name, spec in task.metrics.items() if isinstance(spec, MeasuredMetric)}
     for name, spec in measures.items():
         found: list[dict[str, Any]] = []
         for record in table.to_dict("records"):

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Callable, Collection, Iterator
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+
+NAME = r"^[a-z0-9][a-z0-9._-]*$"
+Name = Annotated[str, Field(pattern=NAME)]
+Location = tuple[str | int, ...]
+"""Keys and indices that lead to a field of a challenge file."""
 
 
 class Model(BaseModel):
@@ -42,3 +50,28 @@ def unconfirmed_facts(node: object, path: str = "") -> Iterator[tuple[str, objec
     elif isinstance(node, (list, tuple)):
         for index, value in enumerate(node):
             yield from unconfirmed_facts(value, f"{path}[{index}]")
+
+
+def reworded(error: ValidationError, word: Callable[[ErrorDetails], tuple[Location, str]]) -> ValidationError:
+    """Return the error with other words.
+
+    Parameters
+    ----------
+    error : pydantic.ValidationError
+        As pydantic raised it.
+    word : callable
+        Gives the location and the message of one problem.
+    """
+    lines: list[InitErrorDetails] = []
+    for problem in error.errors(include_url=False):
+        place, text = word(problem)
+        # The text goes in as it is: pydantic only fills in braces where it is given a context.
+        kind = PydanticCustomError(problem["type"], text)
+        lines.append(InitErrorDetails(type=kind, loc=place, input=problem["input"]))
+    return ValidationError.from_exception_data(error.title, lines)
+
+
+def nearest(name: object, known: Collection[str]) -> str:
+    """Return ``; did you mean ...?`` for a name close to a known one, nothing else."""
+    near = difflib.get_close_matches(str(name), known, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""

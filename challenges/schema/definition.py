@@ -8,19 +8,46 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
 
-from medpodium.challenges.schema.base import Model, unconfirmed_facts
+from medpodium.challenges.schema.base import Location, Model, Name, nearest, reworded, unconfirmed_facts
 from medpodium.challenges.schema.baseline import Baseline
-from medpodium.challenges.schema.metrics import EmptyPolicy, MetricSpec, Outcome
+from medpodium.challenges.schema.classification import BinaryProblem, ClassificationTask
+from medpodium.challenges.schema.kinds import KINDS
+from medpodium.challenges.schema.metrics import Outcome
 from medpodium.challenges.schema.protocol import ContainerProtocol
+from medpodium.challenges.schema.segmentation import Geometry, SegmentationTask, Structure
 from medpodium.challenges.schema.steps import Recipe, Ties
+from medpodium.challenges.schema.tabular import TableTask
+from medpodium.challenges.schema.task import Files, TaskModel
+
+__all__ = [
+    "BinaryProblem",
+    "Challenge",
+    "ClassificationTask",
+    "Debatable",
+    "Files",
+    "Geometry",
+    "Group",
+    "SegmentationTask",
+    "Structure",
+    "TableTask",
+    "Task",
+    "TaskModel",
+]
 
 SCHEMA_VERSION = 1
-NAME = r"^[a-z0-9][a-z0-9._-]*$"
-Name = Annotated[str, Field(pattern=NAME)]
 
 
 class Source(Model):
@@ -76,83 +103,6 @@ class Bias(Model):
     further_analyses: str | None = None
 
 
-class Structure(Model):
-    """A label, or a union of labels, that gets its own score.
-
-    Parameters
-    ----------
-    label : int, optional
-        Label value in the label map.
-    union : list of int, optional
-        Label values whose union is the structure (kidney = left + right).
-    title, role : str, optional
-        Printed name; group the structure belongs to (``organ``, ``lesion``).
-    tolerance_mm : float, optional
-        NSD tolerance used where a metric says ``tolerance_mm: structure``.
-    crop : {"none", "reference-z", "reference-z-off-by-one"}
-        Score the whole volume, or only the slices (third file axis) between the reference's first and last; the
-        off-by-one variant leaves the last of them out, as FLARE's published scorer does.
-    file : str, optional
-        Stem of the structure's own file in one-file-per-structure layouts; its name when left out.
-    """
-
-    label: int | None = Field(default=None, ge=1, le=65535)
-    union: list[Annotated[int, Field(ge=1, le=65535)]] | None = Field(default=None, min_length=1)
-    title: str | None = None
-    role: str | None = None
-    tolerance_mm: float | None = Field(default=None, gt=0)
-    crop: Literal["none", "reference-z", "reference-z-off-by-one"] = "none"
-    file: str | None = None
-
-    @model_validator(mode="after")
-    def _label_or_union(self) -> Structure:
-        if (self.label is None) == (self.union is None):
-            raise ValueError("a structure has either 'label: N' or 'union: [N, M]'")
-        return self
-
-    @property
-    def labels(self) -> frozenset[int]:
-        """Label values that make up the structure."""
-        return frozenset([self.label] if self.label is not None else self.union or [])
-
-
-class Files(Model):
-    """File name patterns relative to a folder; ``{case}`` and, for one file per structure, ``{structure}``.
-
-    Parameters
-    ----------
-    reference, prediction : str
-        For instance ``{case}.nii.gz`` or ``{case}/segmentations/{structure}.nii.gz``.
-    images : dict of str to str
-        Channel name to pattern of the input image.
-    """
-
-    reference: str = "{case}.nii.gz"
-    prediction: str = "{case}.nii.gz"
-    images: dict[str, str] = Field(default_factory=dict)
-
-
-class Geometry(Model):
-    """How far a prediction's grid may be from the reference's.
-
-    Parameters
-    ----------
-    check : {"full", "shape"}
-        Compare shape, spacing, origin and direction, or the shape only (as FLARE's published scorer does).
-    spacing_relative : float
-        Largest accepted relative difference of a spacing.
-    origin_mm : float
-        Largest accepted difference of an origin coordinate in mm.
-    direction : float
-        Largest accepted difference of a direction cosine.
-    """
-
-    check: Literal["full", "shape"] = "full"
-    spacing_relative: float = Field(default=1e-3, gt=0)
-    origin_mm: float = Field(default=1e-2, gt=0)
-    direction: float = Field(default=1e-3, gt=0)
-
-
 class Group(Model):
     """A property of the cases that scores are reported by (centre, vendor, sex, domain).
 
@@ -181,140 +131,27 @@ class Group(Model):
         return self
 
 
-class _Task(Model):
-    title: str | None = None
-    files: Files = Files()
-    metrics: dict[Name, MetricSpec] = Field(min_length=1)
-    empty: EmptyPolicy | None = None
-    groups: list[str] | None = None
-    container: Name | None = None
-
-
-class SegmentationTask(_Task):
-    """Predict a label map, or one mask per structure, for every case.
-
-    Parameters
-    ----------
-    structures : dict of str to Structure
-        What is scored, by name.
-    geometry : Geometry
-        Accepted difference of the grids.
-    unknown_labels : {"fail", "ignore", "worst"}
-        What a label outside the schema does: fails the case, is treated as background, or makes every overlap
-        and surface score of the case the worst one (as FLARE 2024 Task 1 does).
-    """
-
-    kind: Literal["segmentation"] = "segmentation"
-    structures: dict[str, Structure] = Field(min_length=1)
-    geometry: Geometry = Geometry()
-    unknown_labels: Literal["fail", "ignore", "worst"] = "fail"
-    extra_labels: list[int] = Field(default_factory=list)
-
-    @field_validator("structures")
-    @classmethod
-    def _plain_names(cls, structures: dict[str, Structure]) -> dict[str, Structure]:
-        for name in structures:
-            if not name.strip() or name != name.strip() or any(ord(char) < 32 for char in name):
-                raise ValueError(f"structure name {name!r} is empty or has surrounding or control characters")
-        return structures
-
-    @model_validator(mode="after")
-    def _every_metric_has_a_policy(self) -> SegmentationTask:
-        for name, metric in self.metrics.items():
-            if metric.info.scope == "structure" and metric.empty is None and self.empty is None:
-                raise ValueError(f"metric {name!r} has no empty policy, and the task declares none ('empty:')")
-        return self
-
-    def structures_of(self, metric: MetricSpec) -> list[str]:
-        """Return the names of the structures a metric is computed for, in file order."""
-        if metric.info.scope != "structure":
-            return [""]
-        if metric.structures is None:
-            return list(self.structures)
-        wanted = set(metric.structures)
-        return [name for name, item in self.structures.items() if name in wanted or item.role in wanted]
-
-    def empty_policy(self, metric: MetricSpec) -> EmptyPolicy:
-        """Return the four-cell policy in force for a metric of structures."""
-        policy = metric.empty or self.empty
-        if policy is None:
-            raise ValueError(f"no empty policy for {metric.kind}")
-        return policy
-
-    @property
-    def known_labels(self) -> frozenset[int]:
-        """Every label a prediction may contain, background included."""
-        found = {0, *self.extra_labels}
-        for structure in self.structures.values():
-            found |= structure.labels
-        return frozenset(found)
-
-
-class BinaryProblem(Model):
-    """A yes-or-no question derived from class probabilities.
-
-    Parameters
-    ----------
-    positive : list of str
-        Classes on the positive side.
-    threshold : float
-        A case counts as positive when its probability is at least this.
-    column : str, optional
-        Column of the submission that holds the probability; the sum of the positive classes' columns when left out.
-    """
-
-    positive: list[str] = Field(min_length=1)
-    threshold: float = Field(default=0.5, ge=0, le=1)
-    column: str | None = None
-    title: str | None = None
-
-
-class ClassificationTask(_Task):
-    """Predict a class, as probabilities, for every case.
-
-    Parameters
-    ----------
-    classes : list of str
-        Class names, in order of severity.
-    problems : dict of str to BinaryProblem
-        Binary problems that get their own scores.
-    pool_by : str, optional
-        Group within which cases are pooled (``domain``); all cases together when left out.
-    columns : dict of str to str
-        Class name to column of the submission's CSV.
-    settings : list of str
-        Values of the CSV's ``Setting`` column this task reads; all rows when empty.
-    """
-
-    kind: Literal["classification"]
-    classes: list[str] = Field(min_length=2)
-    problems: dict[str, BinaryProblem] = Field(default_factory=dict)
-    pool_by: str | None = None
-    columns: dict[str, str] = Field(default_factory=dict)
-    case_column: str = "Case"
-    reference_column: str = "stage"
-    settings: list[str] = Field(default_factory=list)
-    sum_tolerance: float = Field(default=1e-3, ge=0)
-
-
-class TableTask(_Task):
-    """Values that were computed elsewhere and are imported as a table (biometry, published suites)."""
-
-    kind: Literal["table"]
-    structures: dict[str, Structure | None] = Field(default_factory=dict)
-
-
-def _task_kind(value: Any) -> str:
-    kind = value.get("kind", "segmentation") if isinstance(value, dict) else getattr(value, "kind", "")
+def _kind_of(task: Any) -> str:
+    kind = task.get("kind", next(iter(KINDS))) if isinstance(task, dict) else getattr(task, "kind", "")
     return str(kind)
 
 
-Task = Annotated[
-    Annotated[SegmentationTask, Tag("segmentation")]
-    | Annotated[ClassificationTask, Tag("classification")]
-    | Annotated[TableTask, Tag("table")],
-    Discriminator(_task_kind),
-]
+if TYPE_CHECKING:
+    Task: TypeAlias = TaskModel
+else:
+    # The table of kinds is the one list of tasks there is.
+    Task = Annotated[
+        Union[tuple(Annotated[kind.model, Tag(name)] for name, kind in KINDS.items())],  # noqa: UP007
+        Discriminator(_kind_of),
+    ]
+
+
+def _task_words(problem: ErrorDetails) -> tuple[Location, str]:
+    name, *rest = problem["loc"]
+    if problem["type"] == "union_tag_invalid" and not rest:
+        kind = problem.get("ctx", {}).get("tag", "")
+        return (name, "kind"), f"no kind of task {kind!r}{nearest(kind, KINDS)}; use one of {', '.join(KINDS)}"
+    return (name, *(rest[1:] if rest and rest[0] in KINDS else rest)), problem["msg"]
 
 
 class Debatable(Model):
@@ -376,6 +213,15 @@ class Challenge(Model):
     containers: dict[Name, ContainerProtocol] = Field(default_factory=dict)
     baselines: dict[Name, Baseline] = Field(default_factory=dict)
     notes: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("tasks", mode="wrap")
+    @classmethod
+    def _tell_which_kinds(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        """Name the kinds there are, and fields by their place in the file, without pydantic's tag of the kind."""
+        try:
+            return handler(value)
+        except ValidationError as error:
+            raise reworded(error, _task_words) from None
 
     @property
     def reference(self) -> str:

@@ -136,7 +136,11 @@ BROKEN: list[tuple[str, LintCode, Callable[[Any], None]]] = [
     ("unknown problem", LintCode.PROBLEM_UNKNOWN, _set("tasks", "stage", "metrics", "auc", "problem", value="early")),
     ("unknown container", LintCode.CONTAINER_UNKNOWN, _set(*SEG, "container", value="other")),
     ("unknown debatable metric", LintCode.METRIC_UNKNOWN, _set("debatable", "seg", "metrics", value=[["hd"]])),
-    ("metric of another kind of task", LintCode.SCOPE, _set(*SEG, "metrics", "auc", value={"kind": "auc"})),
+    (
+        "metric without its problem",
+        LintCode.PROBLEM_UNKNOWN,
+        lambda data: data["tasks"]["stage"]["metrics"]["auc"].pop("problem"),
+    ),
 ]
 
 
@@ -157,7 +161,11 @@ def test_every_rule_is_broken_once() -> None:
 
 SCHEMA_BROKEN: list[tuple[str, Callable[[Any], None], str]] = [
     ("unknown metric", _set(*SEG, "metrics", "dice", "kind", value="dicee"), "did you mean 'dice'?"),
-    ("unknown definition", _set(*SEG, "metrics", "nsd", "definition", value="voxels"), "surfel-area, border-voxel"),
+    (
+        "unknown definition",
+        _set(*SEG, "metrics", "nsd", "definition", value="voxels"),
+        "'surfel-area' or 'border-voxel'",
+    ),
     (
         "nsd without tolerance",
         lambda data: data["tasks"]["seg"]["metrics"]["nsd"].pop("tolerance_mm"),
@@ -165,14 +173,23 @@ SCHEMA_BROKEN: list[tuple[str, Callable[[Any], None], str]] = [
     ),
     ("unbounded worst", _set(*SEG, "metrics", "time", value={"kind": "running_time"}), "say what 'worst' is"),
     ("no empty policy", lambda data: data["tasks"]["seg"].pop("empty"), "has no empty policy"),
-    ("unknown field", _set(*SEG, "metrics", "dice", "tolerence", value=1), "extra inputs are not permitted"),
+    (
+        "unknown field",
+        _set(*SEG, "metrics", "dice", "tolerence", value=1),
+        "dice takes no tolerence; it takes: structures, empty, gate",
+    ),
+    (
+        "metric of another kind of task",
+        _set(*SEG, "metrics", "auc", value={"kind": "auc"}),
+        "no metric of a segmentation",
+    ),
     ("unknown step", _set(*STEPS, 2, value={"rang": {}}), "did you mean 'rank'?"),
     ("recipe without rank", lambda data: data["recipes"]["main"]["steps"].pop(), "must be a rank"),
     ("limit without unit", _set("containers", "main", "limits", "memory", value="4"), "has no unit"),
     ("limit with wrong unit", _set("containers", "main", "limits", "time", value="60 minutes"), "unknown unit"),
     ("structure without label", _set(*SEG, "structures", "liver", value={"role": "organ"}), "either 'label: N'"),
     ("label out of range", _set(*SEG, "structures", "liver", "label", value=0), "greater than or equal to 1"),
-    ("unknown kind of task", _set(*SEG, "kind", value="detection"), "detection"),
+    ("unknown kind of task", _set(*SEG, "kind", value="detection"), "use one of segmentation, classification, table"),
     (
         "compute where nothing can be",
         _set(*SEG, "metrics", "dice", "empty", value={"both": "compute", "reference": 0, "prediction": 0}),

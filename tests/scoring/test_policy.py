@@ -7,11 +7,13 @@ import math
 import pytest
 
 from medpodium.challenges.schema.metrics import EmptyPolicy, MetricSpec
+from medpodium.challenges.schema.resource_metrics import ResourceMetric
+from medpodium.challenges.schema.structure_metrics import OverlapMetric, SurfaceMetric, VolumeMetric
 from medpodium.scoring import table
 from medpodium.scoring.policy import absent_score, empty_score
 
-DICE = MetricSpec(kind="dice")
-HD = MetricSpec(kind="hd", worst="diagonal")
+DICE = OverlapMetric(kind="dice")
+HD = SurfaceMetric(kind="hd", worst="diagonal")
 FLARE = EmptyPolicy(both=1, reference=0, prediction=0)
 TOUCHSTONE = EmptyPolicy(both="skip", reference="skip", prediction=0)
 STRICT = EmptyPolicy(both="best", reference="worst", prediction="worst")
@@ -47,7 +49,7 @@ def test_both_present_is_computed() -> None:
 
 
 def test_compute_cell_is_computed() -> None:
-    spec = MetricSpec(kind="fp_volume", worst=1e6)
+    spec = VolumeMetric(kind="fp_volume", worst=1e6)
     policy = EmptyPolicy(both="compute", reference="compute", prediction="compute")
     assert empty_score(spec, policy, True, False, 50.0) is None
 
@@ -55,7 +57,7 @@ def test_compute_cell_is_computed() -> None:
 def test_missing_prediction_gets_the_declared_penalty() -> None:
     assert absent_score(DICE, FLARE, False, 50.0) == (0.0, table.MISSING)
     assert absent_score(HD, STRICT, False, 50.0) == (50.0, table.MISSING)
-    time = MetricSpec(kind="running_time", missing=3600, failed=7200)
+    time = ResourceMetric(kind="running_time", missing=3600, failed=7200)
     assert absent_score(time, None, False, math.nan) == (3600.0, table.MISSING)
     assert absent_score(time, None, False, math.nan, "timeout") == (7200.0, "failed:timeout")
 

@@ -239,10 +239,11 @@ def pooled_score(task: ClassificationTask, spec: MetricSpec, observed: Observed,
     usable = observed.usable[members]
     skipped = ~usable if spec.missing == "skip" else np.zeros_like(usable)
     delivered = np.asarray(usable.any(axis=0))
-    if spec.problem is not None:
-        problem = task.problems[spec.problem]
-        truth = np.isin(observed.stage[members], [task.classes.index(name) for name in problem.positive])
-        score = _penalised(spec, truth, observed.confidence[spec.problem][members])
+    name = task.problem_name(spec)
+    if name is not None:
+        problem = task.problems[name]
+        truth = np.isin(observed.stage[members], [task.classes.index(positive) for positive in problem.positive])
+        score = _penalised(spec, truth, observed.confidence[name][members])
         given = np.where(skipped, weighted.LEFT_OUT, score >= problem.threshold).astype(np.int64)
         score = np.where(skipped, np.nan, score)
         return PooledScore(spec.kind, truth.astype(np.int64), given, score, 2, delivered)

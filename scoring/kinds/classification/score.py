@@ -221,10 +221,11 @@ def _warn_constant(
 ) -> None:
     """Say so when every answer is on one side of the threshold: the accuracy is that of a constant."""
     given = given[given != LEFT_OUT]
-    if spec.kind != "accuracy" or spec.problem is None or len(given) < 2:
+    problem = task.problem_of(spec)
+    if spec.kind != "accuracy" or problem is None or len(given) < 2:
         return
     if given.all() or not given.any():
-        side, threshold = "at or above" if given.all() else "below", task.problems[spec.problem].threshold
+        side, threshold = "at or above" if given.all() else "below", problem.threshold
         text = f"all {len(given)} answers are {side} {threshold:g}: the accuracy is that of a constant answer"
         fix = "look at the AUC; calibrate the probabilities to the threshold"
         found.append(Finding(StagingCode.CONSTANT, where, text, fix, Severity.WARNING))

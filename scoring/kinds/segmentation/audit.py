@@ -18,6 +18,7 @@ import pandas as pd
 
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask
 from medpodium.challenges.schema.metrics import MetricSpec
+from medpodium.challenges.schema.structure_metrics import PercentileMetric, StructureMetric
 from medpodium.scoring import table
 from medpodium.scoring.kinds.segmentation.case import read_volume
 from medpodium.scoring.kinds.segmentation.casefiles import matched_files
@@ -56,7 +57,7 @@ def audit_segmentation(
     rows = {
         name: {"metric": name, "library": _library(spec), "compared": 0, "max_abs": 0.0, "max_rel": 0.0, "where": ""}
         for name, spec in task.metrics.items()
-        if spec.info.scope == "structure"
+        if isinstance(spec, StructureMetric)
     }
     computed = scores[scores["status"] == table.OK]
     cases = list(dict.fromkeys(computed["case"]))
@@ -86,7 +87,7 @@ def _note(row: dict[str, Any], ours: float, theirs: float, where: str) -> None:
 
 def _recompute(task: SegmentationTask, metric: str, structure: str, measures: CaseMeasures, pair: Comparison) -> float:
     spec = task.metrics[metric]
-    tolerance = task.structures[structure].tolerance_mm if spec.tolerance_mm == "structure" else spec.tolerance_mm
+    tolerance = task.tolerance_of(spec, structure)
     reference, predicted = pair.binaries(structure)
     # The libraries are fed as nibabel would: axes x, y, z.
     spacing = measures.reference.geometry.spacing_xyz
@@ -101,11 +102,11 @@ def _library(spec: MetricSpec) -> str:
         return "nnU-Net"
     if spec.kind in ("nsd", "hd", "assd", "masd") and spec.definition_id == "surfel-area":
         return "surface-distance"
-    if spec.kind == "hd_percentile" and spec.definition_id == "directed-max-area-weighted":
+    if isinstance(spec, PercentileMetric) and spec.definition == "directed-max-area-weighted":
         return "surface-distance"
     if spec.kind in ("hd", "assd") and spec.definition_id == "border-voxel":
         return "MedPy"
-    if spec.kind == "hd_percentile" and spec.definition_id == "pooled" and spec.percentile_value == 95:
+    if isinstance(spec, PercentileMetric) and spec.definition == "pooled" and spec.percentile == 95:
         return "MedPy"
     return ""
 
@@ -122,8 +123,8 @@ def _surface_distance(
     found = surface_distance.compute_surface_distances(reference, prediction, spacing)
     if spec.kind == "nsd":
         return float(surface_distance.compute_surface_dice_at_tolerance(found, tolerance))
-    if spec.kind == "hd_percentile":
-        return float(surface_distance.compute_robust_hausdorff(found, spec.percentile_value))
+    if isinstance(spec, PercentileMetric):
+        return float(surface_distance.compute_robust_hausdorff(found, spec.percentile))
     if spec.kind == "hd":
         return float(surface_distance.compute_robust_hausdorff(found, 100))
     first, second = surface_distance.compute_average_surface_distance(found)

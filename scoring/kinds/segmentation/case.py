@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from medpodium.challenges.findings import Finding, MedpodiumError, has_errors
 from medpodium.challenges.schema.definition import SegmentationTask
-from medpodium.challenges.schema.metrics import MetricSpec
+from medpodium.challenges.schema.structure_metrics import StructureMetric
 from medpodium.scoring import table
 from medpodium.scoring.kinds.segmentation.measures import CaseMeasures, Comparison, Volume
 from medpodium.scoring.masks.codes import MaskCode
@@ -139,10 +139,10 @@ def _absent(task: SegmentationTask, measures: CaseMeasures, failure: str | None)
         yield structure, metric, absent_score(spec, task.empty_policy(spec), empty, measures.diagonal_mm, failure)
 
 
-def _cells(task: SegmentationTask) -> Iterator[tuple[str, MetricSpec, str]]:
+def _cells(task: SegmentationTask) -> Iterator[tuple[str, StructureMetric, str]]:
     """Yield every (metric, spec, structure) that is measured on masks."""
     for metric, spec in task.metrics.items():
-        if spec.info.scope == "structure":
+        if isinstance(spec, StructureMetric):
             for structure in task.structures_of(spec):
                 yield metric, spec, structure
 
@@ -164,22 +164,18 @@ def _score_prediction(
         if worst_throughout:
             score = Score(resolve("worst", spec, measures.diagonal_mm), table.PENALISED)
         if score is None:
-            tolerance = spec.tolerance_mm
-            if tolerance == "structure":
-                tolerance = task.structures[structure].tolerance_mm
-            score = Score(pair.value(spec, structure, tolerance), table.OK)
+            score = Score(pair.value(spec, structure, task.tolerance_of(spec, structure)), table.OK)
             if math.isnan(score.value):
                 # Nothing is left to compare (every lesion below the minimal volume): as if both were empty.
                 score = empty_score(spec, task.empty_policy(spec), True, True, measures.diagonal_mm) or score
         computed[metric, structure] = score.value
-        scores.append((structure, metric, score))
+        scores.append((structure, metric, spec, score))
     return [
-        (structure, metric, _finished(task.metrics[metric], score, computed, structure))
-        for structure, metric, score in scores
+        (structure, metric, _finished(spec, score, computed, structure)) for structure, metric, spec, score in scores
     ]
 
 
-def _finished(spec: MetricSpec, score: Score, computed: Mapping[tuple[str, str], float], structure: str) -> Score:
+def _finished(spec: StructureMetric, score: Score, computed: Mapping[tuple[str, str], float], structure: str) -> Score:
     """Apply the gate (on unrounded values) and the declared rounding."""
     if score.status == table.OK and spec.gate is not None:
         gating = computed.get((spec.gate.metric, structure), math.nan)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from medpodium.challenges.findings import Code, Finding, InfrastructureError, MedpodiumError, Severity, UsageError
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask
+from medpodium.challenges.schema.resource_metrics import MeasuredMetric
 from medpodium.scoring import table
 from medpodium.scoring.groups import group_values
 from medpodium.scoring.kinds.segmentation.case import CaseJob, CaseScores, MaskFiles, check_case
@@ -244,7 +245,7 @@ def _with_resources(
     findings: dict[str, list[Finding]],
 ) -> pd.DataFrame:
     """Add the metrics of whole cases (running time, memory) from what the runner measured."""
-    wanted = {name: spec for name, spec in task.metrics.items() if spec.info.scope == "case"}
+    wanted = {name: spec for name, spec in task.metrics.items() if isinstance(spec, MeasuredMetric)}
     if not wanted:
         return scores
     if resources is None:

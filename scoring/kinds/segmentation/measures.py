@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from medpodium.challenges.findings import Finding
 from medpodium.challenges.schema.definition import SegmentationTask
-from medpodium.challenges.schema.metrics import LESION_KINDS, LesionRule, MetricSpec
+from medpodium.challenges.schema.structure_metrics import LesionMetric, PercentileMetric, StructureMetric
 from medpodium.scoring.masks.geometry import Geometry
 from medpodium.scoring.measures import distances, outline, overlap, surface
 from medpodium.scoring.measures.pair import Crop, PairMeasures, ReferenceCase
@@ -199,12 +199,12 @@ class Comparison:
         present = np.flatnonzero(_label_counts(self._prediction.labels))
         return [int(label) for label in present if int(label) not in self._case.task.known_labels]
 
-    def value(self, spec: MetricSpec, structure: str, tolerance_mm: float | None) -> float:
+    def value(self, spec: StructureMetric, structure: str, tolerance_mm: float | None) -> float:
         """Compute a metric of a structure that both masks hold.
 
         Parameters
         ----------
-        spec : MetricSpec
+        spec : StructureMetric
             What to compute.
         structure : str
             Of which structure.
@@ -218,12 +218,12 @@ class Comparison:
             from medpodium.scoring.measures.topology import euler_error
 
             return float(euler_error(*self.binaries(structure)))
-        if spec.kind in LESION_KINDS:
+        if isinstance(spec, LesionMetric):
             return self._lesion_value(spec, structure)
-        if spec.kind == "hd_percentile":
+        if isinstance(spec, PercentileMetric):
             area = spec.definition_id == "directed-max-area-weighted"
             distances = pair.surfels(index) if area else pair.borders(index)
-            return _PERCENTILES[spec.definition_id](distances, spec.percentile_value)
+            return _PERCENTILES[spec.definition_id](distances, spec.percentile)
         distances = pair.surfels(index) if spec.definition_id == "surfel-area" else pair.borders(index)
         if spec.kind == "nsd":
             if tolerance_mm is None:
@@ -239,11 +239,10 @@ class Comparison:
         reference, prediction = (volume.binary(self._case.task, structure)[start:stop] for volume in volumes)
         return reference, prediction
 
-    def _lesion_value(self, spec: MetricSpec, structure: str) -> float:
+    def _lesion_value(self, spec: LesionMetric, structure: str) -> float:
         from medpodium.scoring.measures import lesions
 
-        declared = spec.lesions or LesionRule()
-        rule = lesions.LesionRule(**declared.model_dump(exclude={"unconfirmed"}))
+        rule = lesions.LesionRule(**spec.lesions.model_dump(exclude={"unconfirmed"}))
         key = (structure, rule)
         if key not in self._lesions:
             reference, prediction = self.binaries(structure)

@@ -1,0 +1,109 @@
+"""The kind ``classification``: a class, as probabilities, for every case."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field
+
+from medpodium.challenges.schema.base import Model, Name
+from medpodium.challenges.schema.metrics import MetricSpec
+from medpodium.challenges.schema.pooled_metrics import ClassMetric, OrdinalMetric
+from medpodium.challenges.schema.rules import Broken, LintCode, Rules
+from medpodium.challenges.schema.task import Files, Grid, TableFiles, TaskModel
+
+
+class BinaryProblem(Model):
+    """A yes-or-no question derived from class probabilities.
+
+    Parameters
+    ----------
+    positive : list of str
+        Classes on the positive side.
+    threshold : float
+        A case counts as positive when its probability is at least this.
+    column : str, optional
+        Column of the submission that holds the probability; the sum of the positive classes' columns when left out.
+    """
+
+    positive: list[str] = Field(min_length=1)
+    threshold: float = Field(default=0.5, ge=0, le=1)
+    column: str | None = None
+    title: str | None = None
+
+
+ClassificationMetric: TypeAlias = Annotated[ClassMetric | OrdinalMetric, Field(discriminator="kind")]
+
+
+class ClassificationTask(TaskModel):
+    """Predict a class, as probabilities, for every case.
+
+    Parameters
+    ----------
+    classes : list of str
+        Class names, in order of severity.
+    problems : dict of str to BinaryProblem
+        Binary problems that get their own scores.
+    pool_by : str, optional
+        Group within which cases are pooled (``domain``); all cases together when left out.
+    columns : dict of str to str
+        Class name to column of the submission's CSV.
+    settings : list of str
+        Values of the CSV's ``Setting`` column this task reads; all rows when empty.
+    """
+
+    kind: Literal["classification"]
+    files: Files = TableFiles()
+    metrics: dict[Name, ClassificationMetric] = Field(min_length=1)
+    classes: list[str] = Field(min_length=2)
+    problems: dict[str, BinaryProblem] = Field(default_factory=dict)
+    pool_by: str | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
+    case_column: str = "Case"
+    reference_column: str = "stage"
+    settings: list[str] = Field(default_factory=list)
+    sum_tolerance: float = Field(default=1e-3, ge=0)
+
+    @property
+    def structure_titles(self) -> dict[str, str]:
+        """Printed names of the problems."""
+        return {name: item.title or name for name, item in self.problems.items()}
+
+    @property
+    def pooled_within(self) -> str | None:
+        """Group within which cases are pooled."""
+        return self.pool_by
+
+    def problem_name(self, metric: MetricSpec) -> str | None:
+        """Return the name of the binary problem a metric is about; ``None`` where it is about all classes."""
+        return metric.problem if isinstance(metric, ClassMetric) else None
+
+    def problem_of(self, metric: MetricSpec) -> BinaryProblem | None:
+        """Return the binary problem a metric is about; ``None`` where it is about all classes."""
+        name = self.problem_name(metric)
+        return None if name is None else self.problems[name]
+
+    def broken(self) -> Rules:
+        """Yield problems that name unknown classes, and metrics that name none or an unknown one."""
+        for name, item in self.problems.items():
+            for positive in item.positive:
+                if positive not in self.classes:
+                    fix = f"use {', '.join(self.classes)}"
+                    yield Broken(LintCode.CLASS_UNKNOWN, ("problems", name), f"no class {positive!r}", fix)
+        known = f"use one of {', '.join(self.problems)}" if self.problems else "declare it under 'problems'"
+        for key, metric in self.metrics.items():
+            if not isinstance(metric, ClassMetric):
+                continue
+            if metric.problem is not None and metric.problem not in self.problems:
+                cause = f"problem {metric.problem!r} is not declared"
+                yield Broken(LintCode.PROBLEM_UNKNOWN, ("metrics", key), cause, known)
+            if metric.problem is None and metric.needs_problem:
+                cause = f"{metric.kind} is defined for binary problems only, and names none ('problem:')"
+                yield Broken(LintCode.PROBLEM_UNKNOWN, ("metrics", key), cause, known)
+
+    def details(self) -> list[str | Grid]:
+        """Return one line per problem."""
+        return [
+            f"problem {name}: {' or '.join(item.positive)} against the rest, threshold {item.threshold:g}"
+            for name, item in self.problems.items()
+        ]

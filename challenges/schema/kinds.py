@@ -1,0 +1,21 @@
+"""The table of kinds: what a task may predict. Data only.
+
+A new kind is one more entry: its model, and the families of metrics the model takes, are all that the rules of a
+challenge file, ``lint``, ``show`` and the JSON schema need. How it is scored is in :mod:`medpodium.scoring.kinds`.
+"""
+
+from __future__ import annotations
+
+from medpodium.challenges.schema.classification import ClassificationTask
+from medpodium.challenges.schema.segmentation import SegmentationTask
+from medpodium.challenges.schema.tabular import TableTask
+from medpodium.challenges.schema.task import TaskKind, Words
+
+KINDS: dict[str, TaskKind] = {
+    "segmentation": TaskKind(SegmentationTask, layout="files"),
+    "classification": TaskKind(
+        ClassificationTask, layout="table", words=Words(structure="problem", structures="problems")
+    ),
+    "table": TaskKind(TableTask, layout="table", computed=False),
+}
+"""Every kind of task by the name used in challenge files; a task that names none is the first."""

@@ -1,0 +1,46 @@
+"""Rules of a challenge file that span several fields: their codes, and how a broken one is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from medpodium.challenges.findings import Code
+from medpodium.challenges.schema.base import Location
+
+
+class LintCode(Code):
+    """Rules that a challenge file can break."""
+
+    LABEL_TWICE = "label-twice"
+    STRUCTURE_UNKNOWN = "structure-unknown"
+    TOLERANCE_MISSING = "tolerance-missing"
+    WORST_UNKNOWN = "worst-unknown"
+    GATE_UNKNOWN = "gate-unknown"
+    PATTERN = "file-pattern"
+    GROUP_UNKNOWN = "group-unknown"
+    GROUP_LEVEL_UNKNOWN = "group-level-unknown"
+    RECIPE_UNKNOWN = "recipe-unknown"
+    RECIPE_UNUSED = "recipe-unused"
+    DIMENSION_UNKNOWN = "recipe-dimension-unknown"
+    DIMENSION_GONE = "recipe-dimension-gone"
+    DIMENSION_LEFT = "recipe-dimension-left"
+    LABEL_UNKNOWN = "recipe-label-unknown"
+    TASK_UNKNOWN = "task-unknown"
+    TASK_UNRANKED = "task-unranked"
+    CLASS_UNKNOWN = "class-unknown"
+    PROBLEM_UNKNOWN = "problem-unknown"
+    CONTAINER_UNKNOWN = "container-unknown"
+    METRIC_UNKNOWN = "metric-unknown"
+
+
+class Broken(NamedTuple):
+    """One broken rule: where (from the model that says so downwards), why and what to do."""
+
+    code: Code
+    at: Location
+    cause: str
+    fix: str
+
+
+Rules = Iterator[Broken]

@@ -1,0 +1,225 @@
+"""The kind ``segmentation``: a label map, or one mask per structure, for every case."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field, field_validator, model_validator
+
+from medpodium.challenges.schema.base import Model, Name
+from medpodium.challenges.schema.metrics import EmptyPolicy, MetricSpec
+from medpodium.challenges.schema.resource_metrics import AreaMetric, ResourceMetric
+from medpodium.challenges.schema.rules import Broken, LintCode, Rules
+from medpodium.challenges.schema.structure_metrics import (
+    EulerMetric,
+    LesionMetric,
+    NsdMetric,
+    OverlapMetric,
+    PercentileMetric,
+    StructureMetric,
+    SurfaceMetric,
+    VolumeMetric,
+)
+from medpodium.challenges.schema.task import Grid, TaskModel
+
+
+class Structure(Model):
+    """A label, or a union of labels, that gets its own score.
+
+    Parameters
+    ----------
+    label : int, optional
+        Label value in the label map.
+    union : list of int, optional
+        Label values whose union is the structure (kidney = left + right).
+    title, role : str, optional
+        Printed name; group the structure belongs to (``organ``, ``lesion``).
+    tolerance_mm : float, optional
+        NSD tolerance used where a metric says ``tolerance_mm: structure``.
+    crop : {"none", "reference-z", "reference-z-off-by-one"}
+        Score the whole volume, or only the slices (third file axis) between the reference's first and last; the
+        off-by-one variant leaves the last of them out, as FLARE's published scorer does.
+    file : str, optional
+        Stem of the structure's own file in one-file-per-structure layouts; its name when left out.
+    """
+
+    label: int | None = Field(default=None, ge=1, le=65535)
+    union: list[Annotated[int, Field(ge=1, le=65535)]] | None = Field(default=None, min_length=1)
+    title: str | None = None
+    role: str | None = None
+    tolerance_mm: float | None = Field(default=None, gt=0)
+    crop: Literal["none", "reference-z", "reference-z-off-by-one"] = "none"
+    file: str | None = None
+
+    @model_validator(mode="after")
+    def _label_or_union(self) -> Structure:
+        if (self.label is None) == (self.union is None):
+            raise ValueError("a structure has either 'label: N' or 'union: [N, M]'")
+        return self
+
+    @property
+    def labels(self) -> frozenset[int]:
+        """Label values that make up the structure."""
+        return frozenset([self.label] if self.label is not None else self.union or [])
+
+
+class Geometry(Model):
+    """How far a prediction's grid may be from the reference's.
+
+    Parameters
+    ----------
+    check : {"full", "shape"}
+        Compare shape, spacing, origin and direction, or the shape only (as FLARE's published scorer does).
+    spacing_relative : float
+        Largest accepted relative difference of a spacing.
+    origin_mm : float
+        Largest accepted difference of an origin coordinate in mm.
+    direction : float
+        Largest accepted difference of a direction cosine.
+    """
+
+    check: Literal["full", "shape"] = "full"
+    spacing_relative: float = Field(default=1e-3, gt=0)
+    origin_mm: float = Field(default=1e-2, gt=0)
+    direction: float = Field(default=1e-3, gt=0)
+
+
+SegmentationMetric: TypeAlias = Annotated[
+    OverlapMetric
+    | VolumeMetric
+    | SurfaceMetric
+    | NsdMetric
+    | PercentileMetric
+    | EulerMetric
+    | LesionMetric
+    | ResourceMetric
+    | AreaMetric,
+    Field(discriminator="kind"),
+]
+
+
+class SegmentationTask(TaskModel):
+    """Predict a label map, or one mask per structure, for every case.
+
+    Parameters
+    ----------
+    structures : dict of str to Structure
+        What is scored, by name.
+    empty : EmptyPolicy, optional
+        Four-cell policy of every metric that declares none.
+    geometry : Geometry
+        Accepted difference of the grids.
+    unknown_labels : {"fail", "ignore", "worst"}
+        What a label outside the schema does: fails the case, is treated as background, or makes every overlap
+        and surface score of the case the worst one (as FLARE 2024 Task 1 does).
+    extra_labels : list of int
+        Labels a prediction may hold although no structure has them.
+    """
+
+    kind: Literal["segmentation"] = "segmentation"
+    metrics: dict[Name, SegmentationMetric] = Field(min_length=1)
+    empty: EmptyPolicy | None = None
+    structures: dict[str, Structure] = Field(min_length=1)
+    geometry: Geometry = Geometry()
+    unknown_labels: Literal["fail", "ignore", "worst"] = "fail"
+    extra_labels: list[int] = Field(default_factory=list)
+
+    @field_validator("structures")
+    @classmethod
+    def _plain_names(cls, structures: dict[str, Structure]) -> dict[str, Structure]:
+        for name in structures:
+            if not name.strip() or name != name.strip() or any(ord(char) < 32 for char in name):
+                raise ValueError(f"structure name {name!r} is empty or has surrounding or control characters")
+        return structures
+
+    @model_validator(mode="after")
+    def _every_metric_has_a_policy(self) -> SegmentationTask:
+        for name, metric in self.metrics.items():
+            if isinstance(metric, StructureMetric) and metric.empty is None and self.empty is None:
+                raise ValueError(f"metric {name!r} has no empty policy, and the task declares none ('empty:')")
+        return self
+
+    @property
+    def structure_titles(self) -> dict[str, str]:
+        """Printed names of the structures."""
+        return {name: item.title or name for name, item in self.structures.items()}
+
+    def structures_of(self, metric: MetricSpec) -> list[str]:
+        """Return the names of the structures a metric is computed for, in file order."""
+        if not isinstance(metric, StructureMetric):
+            return [""]
+        if metric.structures is None:
+            return list(self.structures)
+        wanted = set(metric.structures)
+        return [name for name, item in self.structures.items() if name in wanted or item.role in wanted]
+
+    def empty_policy(self, metric: StructureMetric) -> EmptyPolicy:
+        """Return the four-cell policy in force for a metric of structures."""
+        policy = metric.empty or self.empty
+        if policy is None:
+            raise ValueError(f"no empty policy for {metric.kind}")
+        return policy
+
+    def policy_for(self, metric: MetricSpec) -> EmptyPolicy | None:
+        """Return the four-cell policy in force; ``None`` for a metric that cannot meet an empty mask."""
+        return self.empty_policy(metric) if isinstance(metric, StructureMetric) else None
+
+    def tolerance_of(self, metric: MetricSpec, structure: str) -> float | None:
+        """Return the tolerance in mm in force for a structure; ``None`` for a metric that has none."""
+        if not isinstance(metric, NsdMetric):
+            return None
+        own = metric.tolerance_mm
+        return self.structures[structure].tolerance_mm if own == "structure" else own
+
+    @property
+    def known_labels(self) -> frozenset[int]:
+        """Every label a prediction may contain, background included."""
+        found = {0, *self.extra_labels}
+        for structure in self.structures.values():
+            found |= structure.labels
+        return frozenset(found)
+
+    def broken(self) -> Rules:
+        """Yield labels used twice, and metrics that do not fit the structures."""
+        seen: dict[int, str] = {}
+        for name, item in self.structures.items():
+            at = ("structures", name)
+            if item.label is not None:
+                if item.label in seen:
+                    cause = f"label {item.label} is already {seen[item.label]!r}"
+                    yield Broken(LintCode.LABEL_TWICE, at, cause, "give it another label, or write a union")
+                seen.setdefault(item.label, name)
+            if item.union and len(set(item.union)) < len(item.union):
+                cause = f"union {item.union} names a label twice"
+                yield Broken(LintCode.LABEL_TWICE, at, cause, "remove the repetition")
+        for key, metric in self.metrics.items():
+            if isinstance(metric, StructureMetric):
+                yield from self._broken_metric(key, metric)
+
+    def _broken_metric(self, key: str, metric: StructureMetric) -> Rules:
+        at = ("metrics", key)
+        roles = {item.role for item in self.structures.values()}
+        for wanted in metric.structures or []:
+            if wanted not in self.structures and wanted not in roles:
+                yield Broken(LintCode.STRUCTURE_UNKNOWN, at, f"no structure or role {wanted!r}", "correct the name")
+        for name in self.structures_of(metric):
+            if isinstance(metric, NsdMetric) and self.tolerance_of(metric, name) is None:
+                fix = f"add it: metric {key!r} needs it"
+                yield Broken(LintCode.TOLERANCE_MISSING, ("structures", name), "has no tolerance_mm", fix)
+        for code, cause, fix in metric.broken_policy(self.empty_policy(metric)):
+            yield Broken(code, at, cause, fix)
+
+    def details(self) -> list[str | Grid]:
+        """Return the table of structures and the file patterns."""
+        rows = [
+            [
+                name,
+                " + ".join(map(str, sorted(item.labels))),
+                item.role or "",
+                item.tolerance_mm,
+                item.crop if item.crop != "none" else "",
+            ]
+            for name, item in self.structures.items()
+        ]
+        grid = Grid(["structure", "label", "role", "tolerance (mm)", "scored on"], rows)
+        return [grid, f"files: reference {self.files.reference}, prediction {self.files.prediction}"]

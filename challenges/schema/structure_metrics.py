@@ -1,0 +1,304 @@
+"""Metrics with one value per structure of a case: two masks are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from medpodium.challenges.schema.base import Model
+from medpodium.challenges.schema.metrics import Cell, EmptyPolicy, MetricKind, MetricSpec
+from medpodium.challenges.schema.rules import LintCode
+
+_DEEPMIND = "Nikolov et al. 2018, arXiv:1809.04430 (surface-distance)"
+_MATCHED = "components matched as `overlap` declares"
+
+
+def _fraction(title: str, formula: str) -> MetricKind:
+    return MetricKind(title, "structure", "higher", "", 1.0, 0.0, formula)
+
+
+def _amount(title: str, unit: str, formula: str, *, computable: bool = True) -> MetricKind:
+    return MetricKind(title, "structure", "lower", unit, 0.0, None, formula, computable)
+
+
+def _hits(title: str, unit: str, formula: str) -> MetricKind:
+    return MetricKind(title, "structure", "higher", unit, None, 0.0, formula, computable=True)
+
+
+def _distance(title: str, formula: str) -> MetricKind:
+    return _amount(title, "mm", formula, computable=False)
+
+
+class Gate(Model):
+    """Replace a metric by a number where another metric of the same structure is below a threshold."""
+
+    metric: str
+    below: float
+    value: float = 0.0
+
+
+class StructureMetric(MetricSpec):
+    """A metric that compares the masks of a structure.
+
+    Parameters
+    ----------
+    structures : list of str, optional
+        Names or roles of the structures it is computed for; all when left out.
+    empty : EmptyPolicy, optional
+        The four-cell policy; the task's when left out.
+    gate : Gate, optional
+        Condition on another metric.
+    """
+
+    structures: list[str] | None = None
+    empty: EmptyPolicy | None = None
+    gate: Gate | None = None
+
+    @model_validator(mode="after")
+    def _computable(self) -> StructureMetric:
+        if "compute" in self.outcomes() and not self.info.computable:
+            raise ValueError(
+                f"{self.kind} has no value for empty masks; 'compute' fits {', '.join(computable_kinds())}"
+            )
+        return self
+
+    def outcomes(self) -> list[Cell]:
+        """Return every outcome this metric may need."""
+        cells = [] if self.empty is None else [self.empty.both, self.empty.reference, self.empty.prediction]
+        return [*super().outcomes(), *cells]
+
+    def own_parameters(self) -> list[str]:
+        """Return what its family adds to :meth:`parameters`."""
+        return []
+
+    def parameters(self) -> list[str]:
+        """Return what besides its kind makes the metric what it is, in a few words each."""
+        gate = self.gate
+        gated = [f"{gate.value:g} where {gate.metric} < {gate.below:g}"] if gate else []
+        return [*self.own_parameters(), *gated, *super().parameters()]
+
+    def broken(self, metrics: Mapping[str, MetricSpec]) -> Iterator[tuple[LintCode, str, str]]:
+        """Yield what is wrong with it among the metrics of its task: code, cause and fix."""
+        if self.gate and self.gate.metric not in metrics:
+            cause = f"gate on {self.gate.metric!r}, which is no metric of the task"
+            yield LintCode.GATE_UNKNOWN, cause, f"use one of {', '.join(metrics)}"
+
+    def broken_policy(self, policy: EmptyPolicy) -> Iterator[tuple[LintCode, str, str]]:
+        """Yield what of the policy in force the metric cannot follow: code, cause and fix."""
+        for cell in ("both", "reference", "prediction"):
+            outcome = getattr(policy, cell)
+            if outcome == "compute" and not self.info.computable:
+                cause = f"empty policy ({cell}: compute), but {self.kind} has no value for empty masks"
+                yield LintCode.WORST_UNKNOWN, cause, f"'compute' fits {', '.join(computable_kinds())}"
+            if outcome == "worst" and self.worst_value(0.0) is None:
+                cause = f"empty policy ({cell}: worst) on an unbounded metric"
+                fix = "add 'worst: <number>' or 'worst: diagonal' to the metric"
+                yield LintCode.WORST_UNKNOWN, cause, fix
+            if outcome == "best" and self.best_value() is None:
+                cause = f"empty policy ({cell}: best), but {self.kind} has no best value"
+                yield LintCode.WORST_UNKNOWN, cause, "give a number or 'skip'"
+
+
+class OverlapMetric(StructureMetric):
+    """Share of voxels, or of volume, that two masks have in common."""
+
+    known: ClassVar[Mapping[str, MetricKind]] = {
+        "dice": _fraction("Dice similarity coefficient", "2|P∩R| / (|P|+|R|); Dice 1945"),
+        "iou": _fraction("Intersection over union", "|P∩R| / |P∪R|; Jaccard 1912"),
+        "volume_similarity": _fraction("Volume similarity", "1 - |FN-FP| / (2TP+FP+FN); Taha and Hanbury 2015"),
+    }
+    kind: Literal["dice", "iou", "volume_similarity"]
+
+
+class VolumeMetric(StructureMetric):
+    """A volume, or a difference of volumes relative to the reference's."""
+
+    known: ClassVar[Mapping[str, MetricKind]] = {
+        "relative_volume_difference": _amount(
+            "Relative volume difference (signed)", "", "(|P|-|R|) / |R|", computable=False
+        ),
+        "absolute_relative_volume_difference": _amount(
+            "Relative volume difference (absolute)", "", "abs(|P|-|R|) / |R|", computable=False
+        ),
+        "tp_volume": _hits("True positive volume", "ml", "|P∩R| x voxel volume"),
+        "fp_volume": _amount("False positive volume", "ml", "|P\\R| x voxel volume"),
+        "fn_volume": _amount("False negative volume", "ml", "|R\\P| x voxel volume"),
+    }
+    kind: Literal[
+        "relative_volume_difference", "absolute_relative_volume_difference", "tp_volume", "fp_volume", "fn_volume"
+    ]
+
+
+class SurfaceMetric(StructureMetric):
+    """A distance between two surfaces.
+
+    Parameters
+    ----------
+    definition : {"surfel-area", "border-voxel"}
+        What the surface is made of: weighted surface elements, or voxels at the border.
+    """
+
+    known: ClassVar[Mapping[str, MetricKind]] = {
+        "hd": _distance(
+            "Hausdorff distance", "largest distance from either surface to the other; Huttenlocher et al. 1993"
+        ),
+        "assd": _distance(
+            "Average symmetric surface distance", "mean distance over the surface elements of both directions together"
+        ),
+        "masd": _distance("Mean average surface distance", "mean of the two directed mean distances"),
+    }
+    kind: Literal["hd", "assd", "masd"]
+    definition: Literal["surfel-area", "border-voxel"] = "surfel-area"
+
+    @property
+    def definition_id(self) -> str:
+        """The definition in force."""
+        return self.definition
+
+    def own_parameters(self) -> list[str]:
+        """Return the definition."""
+        return [self.definition]
+
+
+class NsdMetric(StructureMetric):
+    """The normalised surface distance at a tolerance.
+
+    Parameters
+    ----------
+    definition : {"surfel-area", "border-voxel"}
+        What the surface is made of: weighted surface elements, or voxels at the border.
+    tolerance_mm : float or "structure"
+        Tolerance in mm, or ``structure`` to take each structure's own.
+    """
+
+    known: ClassVar[Mapping[str, MetricKind]] = {
+        "nsd": _fraction(
+            "Normalised surface distance",
+            f"share of both surfaces within the tolerance of the other; {_DEEPMIND}",
+        ),
+    }
+    kind: Literal["nsd"]
+    definition: Literal["surfel-area", "border-voxel"] = "surfel-area"
+    tolerance_mm: Annotated[float, Field(gt=0)] | Literal["structure"] = Field(
+        description="a number in mm, or 'structure'"
+    )
+
+    @property
+    def definition_id(self) -> str:
+        """The definition in force."""
+        return self.definition
+
+    def own_parameters(self) -> list[str]:
+        """Return the definition and the tolerance."""
+        per = "per structure" if self.tolerance_mm == "structure" else f"{self.tolerance_mm:g} mm"
+        return [self.definition, f"tolerance {per}"]
+
+
+class PercentileMetric(StructureMetric):
+    """A percentile of the surface distances.
+
+    Parameters
+    ----------
+    definition : {"directed-max-area-weighted", "directed-max", "pooled"}
+        The larger of both directions over weighted surface elements or over border voxels, or one percentile of
+        both directions together.
+    percentile : float
+        Which one, above 0 and up to 100.
+    """
+
+    known: ClassVar[Mapping[str, MetricKind]] = {
+        "hd_percentile": _distance(
+            "Hausdorff distance percentile",
+            f"percentile of the surface distances, pooled or the larger of both directions; {_DEEPMIND}",
+        ),
+    }
+    kind: Literal["hd_percentile"]
+    definition: Literal["directed-max-area-weighted", "directed-max", "pooled"] = "directed-max-area-weighted"
+    percentile: float = Field(default=95.0, gt=0, le=100)
+
+    @property
+    def definition_id(self) -> str:
+        """The definition in force."""
+        return self.definition
+
+    @property
+    def name(self) -> str:
+        """Name as printed; it carries the percentile."""
+        return self.title or f"HD{self.percentile:g}"
+
+    def own_parameters(self) -> list[str]:
+        """Return the definition and the percentile."""
+        return [self.definition, f"{self.percentile:g} %"]
+
+
+class EulerMetric(StructureMetric):
+    """A difference of topology."""
+
+    known: ClassVar[Mapping[str, MetricKind]] = {
+        "euler_error": _amount(
+            "Euler number error", "", "abs(χ(P) - χ(R)), 6-connected foreground, 26-connected background"
+        ),
+    }
+    kind: Literal["euler_error"]
+
+
+class LesionRule(Model):
+    """How predicted components are matched to reference components; see :mod:`medpodium.scoring.measures.lesions`.
+
+    Parameters
+    ----------
+    connectivity : {6, 18, 26}
+        Which voxels are neighbours.
+    overlap : {"any", "iou", "dice"}
+        What makes a predicted lesion hit a reference lesion.
+    threshold : float
+        Smallest overlap that is a hit (``iou`` and ``dice``).
+    matching : {"many", "greedy", "hungarian"}
+        How hits become matches.
+    min_volume_ml : float
+        Smaller components are removed from both masks.
+    """
+
+    connectivity: Literal[6, 18, 26] = 26
+    overlap: Literal["any", "iou", "dice"] = "any"
+    threshold: float = Field(default=0.5, gt=0, le=1)
+    matching: Literal["many", "greedy", "hungarian"] = "many"
+    min_volume_ml: float = Field(default=0.0, ge=0)
+
+
+class LesionMetric(StructureMetric):
+    """A count of matched components, or a rate made of such counts.
+
+    Parameters
+    ----------
+    lesions : LesionRule
+        How components are matched.
+    """
+
+    known: ClassVar[Mapping[str, MetricKind]] = {
+        "lesion_tp": _hits("Lesions found", "", _MATCHED),
+        "lesion_fp": _amount("Lesions invented", "", _MATCHED),
+        "lesion_fn": _amount("Lesions missed", "", _MATCHED),
+        "lesion_f1": _fraction("Lesion-wise F1", f"2TP / (2TP+FP+FN), {_MATCHED}"),
+        "lesion_sensitivity": _fraction("Lesion-wise sensitivity", f"TP / (TP+FN), {_MATCHED}"),
+        "panoptic_quality": _fraction(
+            "Panoptic quality", "sum of IoU over TP / (TP + FP/2 + FN/2); Kirillov et al. 2019"
+        ),
+    }
+    kind: Literal["lesion_tp", "lesion_fp", "lesion_fn", "lesion_f1", "lesion_sensitivity", "panoptic_quality"]
+    lesions: LesionRule = LesionRule()
+
+    def own_parameters(self) -> list[str]:
+        """Return the rule by which components are matched."""
+        rule = self.lesions
+        hit = f"overlap {rule.overlap}" if rule.overlap == "any" else f"overlap {rule.overlap} {rule.threshold:g}"
+        smallest = [f"components under {rule.min_volume_ml:g} ml removed"] if rule.min_volume_ml else []
+        return [f"connectivity {rule.connectivity}", hit, f"matching {rule.matching}", *smallest]
+
+
+def computable_kinds() -> list[str]:
+    """Return the kinds whose formula holds for empty masks, sorted."""
+    families = (VolumeMetric, EulerMetric, LesionMetric)
+    return sorted(kind for family in families for kind, info in family.known.items() if info.computable)
