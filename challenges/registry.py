@@ -258,10 +258,11 @@ def _merge(base: dict[str, Any], over: dict[str, Any], origin: Location, lines: 
 def _findings(error: ValidationError, path: Path, lines: dict[Location, int]) -> list[Finding]:
     found = []
     for problem in error.errors(include_url=False):
-        where, line = _where(problem["loc"], lines)
+        where, line = _where(problem["loc"], lines, lacking=problem["type"] == "missing")
         place = f"{path}:{line}" if line else str(path)
         value = problem.get("input")
-        shown = "" if isinstance(value, (dict, list)) or problem["type"] == "missing" else f" (value {value!r})"
+        told = isinstance(value, (dict, list)) or problem["type"] in ("missing", "extra_forbidden")
+        shown = "" if told else f" (value {value!r})"
         message = problem["msg"].removeprefix("Value error, ")
         cause = f"{where or 'file'}: {message[0].lower()}{message[1:]}{shown}"
         fix = _FIXES.get(problem["type"], "correct this field")
@@ -276,14 +277,13 @@ _FIXES = {
 }
 
 
-def _where(loc: Location, lines: dict[Location, int]) -> tuple[str, int | None]:
-    """Turn pydantic's location (with its union tags) into a field path of the file and a line."""
+def _where(loc: Location, lines: dict[Location, int], *, lacking: bool) -> tuple[str, int | None]:
+    """Turn pydantic's location (with its union tags) into a field path and a line; a lacking field has none itself."""
     path: Location = ()
     line = None
     for part in loc:
         candidate = (*path, part)
         if candidate in lines:
             path, line = candidate, lines[candidate]
-    tail = [str(part) for part in loc if part not in path]
-    named = [*map(str, path), *tail[-1:]] if loc and loc[-1] not in path else list(map(str, path))
-    return ".".join(named), line
+    named = [*path, loc[-1]] if lacking else path
+    return ".".join(map(str, named)), line

@@ -72,6 +72,6 @@ def reworded(error: ValidationError, word: Callable[[ErrorDetails], tuple[Locati
 
 
 def nearest(name: object, known: Collection[str]) -> str:
-    """Return ``; did you mean ...?`` for a name close to a known one, nothing else."""
+    """Return `` (did you mean ...?)`` for a name close to a known one, nothing else."""
     near = difflib.get_close_matches(str(name), known, 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return f" (did you mean {near[0]!r}?)" if near else ""

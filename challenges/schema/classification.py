@@ -65,6 +65,11 @@ class ClassificationTask(TaskModel):
     sum_tolerance: float = Field(default=1e-3, ge=0)
 
     @property
+    def answers(self) -> list[str]:
+        """The classes."""
+        return self.classes
+
+    @property
     def structure_titles(self) -> dict[str, str]:
         """Printed names of the problems."""
         return {name: item.title or name for name, item in self.problems.items()}

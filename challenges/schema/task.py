@@ -89,18 +89,22 @@ class TaskModel(Model):
         kinds, (key, *rest) = cls.metric_kinds(), problem["loc"]
         written = value.get(key) if isinstance(value, Mapping) else None
         kind = written.get("kind") if isinstance(written, Mapping) else None
+        family = kinds.get(kind) if isinstance(kind, str) else None
         if rest and rest[0] == kind and len(cls.metric_families()) > 1:
             rest = rest[1:]  # pydantic's tag of the family, which is no field of the file
         place, takes = (key, *rest), f"it takes: {', '.join(kinds)}"
         if problem["type"] == "union_tag_not_found" or (problem["type"] == "missing" and rest == ["kind"]):
             return (key,), f"a metric needs a kind; a {cls.kind_name()} task takes: {', '.join(kinds)}"
-        if isinstance(written, Mapping) and kind not in kinds:
+        if isinstance(written, Mapping) and family is None:
             return (key, "kind"), f"{kind!r} is no metric of a {cls.kind_name()} task{nearest(kind, kinds)}; {takes}"
-        if kind in kinds and len(rest) == 1:
-            family, field = kinds[kind], str(rest[0])
+        if family is not None and len(rest) == 1:
+            field = str(rest[0])
             if problem["type"] == "extra_forbidden":
                 known = family.takes()
-                return place, f"{kind} takes no {field}{nearest(field, known)}; it takes: {', '.join(known)}"
+                # What another metric takes is no misspelling of what this one does.
+                foreign = any(field in other.model_fields for other in kinds.values())
+                hint = "" if foreign else nearest(field, known)
+                return place, f"{kind} takes no {field}{hint}; it takes: {', '.join(known)}"
             if problem["type"] == "missing":
                 what = family.model_fields[field].description
                 return place, f"{kind} needs {field}" + (f" ({what})" if what else "")
@@ -128,6 +132,11 @@ class TaskModel(Model):
     def structure_titles(self) -> dict[str, str]:
         """Printed names of everything that may get its own score within a case, by key, in file order."""
         return {}
+
+    @property
+    def answers(self) -> list[str]:
+        """The answers to choose from, where there is a closed list of them."""
+        return []
 
     @property
     def recipe_structures(self) -> frozenset[str] | None:

@@ -194,9 +194,7 @@ class TaskResults:
 
     def metric_name(self, name: str) -> str:
         """Return a metric's printed name; metrics of one name are told apart by their keys."""
-        shown = str(self.metric(name).name)
-        same = [key for key, spec in self.task.metrics.items() if spec.name == shown]
-        return shown if len(same) == 1 else f"{shown} ({name})"
+        return str(self.task.metric_name(name))
 
     @cached_property
     def panels(self) -> list[Panel]:
@@ -219,19 +217,18 @@ class TaskResults:
         return [self._panel(*pair) for pair in present if pair not in known and pair[1] in self.task.metrics]
 
     def _structures(self, metric: str) -> list[str]:
-        declared = list(getattr(self.task, "structures", None) or {})
+        declared = list(self.task.structure_titles)
         found = list(self.scores.loc[self.scores["metric"] == metric, "structure"].unique())
         return [name for name in declared if name in found] + [name for name in found if name not in declared]
 
     def structure_title(self, name: str) -> str:
         """Return a structure's printed name."""
-        item = (getattr(self.task, "structures", None) or {}).get(name)
-        return str((item.title if item is not None else None) or name)
+        return str(self.task.structure_titles.get(name, name))
 
     def _panel(self, structure: str, name: str) -> Panel:
         spec = self.metric(name)
         metric = self.metric_name(name)
-        axis = f"{metric} ({spec.unit_name})" if spec.unit_name else metric
+        axis = spec.with_unit(metric)
         shown = self.structure_title(structure)
         title = metric if shown.lower() in metric.lower() else f"{shown}, {metric}"
         ends = [end for end in (spec.info.best, spec.info.worst) if end is not None]

@@ -160,8 +160,7 @@ def pooled(task: TaskResults) -> Table | None:
             for levels, part in mine[mine["structure"] == structure].groupby(keys) if keys else [((), mine)]:
                 values = part.drop_duplicates("submission").set_index("submission")["value"].reindex(task.order)
                 where = ", ".join(filter(None, [task.structure_title(structure), *map(str, levels)]))
-                unit = f" ({spec.unit_name})" if spec.unit_name else ""
-                head = f"{task.metric_name(metric)}{f', {where}' if where else ''}{unit}"
+                head = spec.with_unit(f"{task.metric_name(metric)}{f', {where}' if where else ''}")
                 columns.append(Column(head, "number", digits_for(values), spec.better))
                 series.append([float(value) for value in values])
     if len(columns) == 1:

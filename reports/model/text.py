@@ -7,7 +7,6 @@ from typing import Any, Literal
 import pandas as pd
 
 from medpodium.challenges.describe import metric_parameters
-from medpodium.challenges.schema.definition import ClassificationTask, SegmentationTask
 from medpodium.challenges.schema.metrics import EmptyPolicy, MetricSpec, Outcome
 from medpodium.challenges.schema.steps import Common, Quantile, Rank, Recipe, Reduce, Select, Step, Test, Threshold
 from medpodium.reports.model.results import Results, TaskResults
@@ -73,8 +72,8 @@ def policy_sentences(task: TaskResults) -> list[str]:
     found: dict[str, list[str]] = {}
     for name, spec in definition.metrics.items():
         parts = []
-        if isinstance(definition, SegmentationTask) and spec.info.scope == "structure":
-            parts.append(_empty(definition.empty_policy(spec)))
+        if (policy := definition.policy_for(spec)) is not None:
+            parts.append(_empty(policy))
         missing = f"a case without a prediction {outcome(spec.missing)}"
         if spec.failed is not None and spec.failed != spec.missing:
             missing += f" and a failed run {outcome(spec.failed)}"
@@ -156,12 +155,12 @@ def recipe_items(recipe: Recipe) -> list[str]:
 def methods_paragraphs(results: Results, task: TaskResults) -> list[str]:
     """Return the methods section of one task: data, metrics, ranking, statistics."""
     challenge = results.challenge
-    structures = [task.structure_title(name) for name in getattr(task.task, "structures", None) or {}]
+    structures = list(task.task.structure_titles.values())
     data = f"{count(len(task.order), 'submission')} to {task.title} "
     data += f"of {challenge.title} (edition {challenge.edition}) were scored"
     data += f" on {count(len(task.cases), 'test case')}" if task.cases else " on pooled test data"
-    if isinstance(task.task, ClassificationTask):
-        data += f", each of one of the classes {listed(task.task.classes)}"
+    if task.task.answers:
+        data += f", each of one of the classes {listed(task.task.answers)}"
     elif structures:
         data += f" for {count(len(structures), 'structure')} ({listed(structures, 20)})"
     paragraphs = [data + "."]
