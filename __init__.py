@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from medpodium.challenges.registry import load as load_challenge
     from medpodium.challenges.schema.definition import Challenge
     from medpodium.reports.write import write_report
-    from medpodium.scoring.kinds.classification.score import score_classification
-    from medpodium.scoring.kinds.segmentation.engine import score_segmentation
+    from medpodium.scoring.kinds.engine import score_task
     from medpodium.scoring.masks.reader import read_mask
     from medpodium.scoring.ranking.recipe import rank_scores
     from medpodium.scoring.table import read_scores, write_scores
@@ -30,8 +29,7 @@ __all__ = [
     "rank_scores",
     "read_mask",
     "read_scores",
-    "score_classification",
-    "score_segmentation",
+    "score_task",
     "write_report",
     "write_scores",
 ]
@@ -45,8 +43,7 @@ _HOME = {
     "rank_scores": "scoring.ranking.recipe:rank_scores",
     "read_mask": "scoring.masks.reader:read_mask",
     "read_scores": "scoring.table:read_scores",
-    "score_classification": "scoring.kinds.classification.score:score_classification",
-    "score_segmentation": "scoring.kinds.segmentation.engine:score_segmentation",
+    "score_task": "scoring.kinds.engine:score_task",
     "write_report": "reports.write:write_report",
     "write_scores": "scoring.table:write_scores",
 }

@@ -23,7 +23,8 @@ from medpodium.challenges import registry
 from medpodium.challenges.schema.definition import SegmentationTask
 from medpodium.challenges.schema.steps import Recipe
 from medpodium.scoring.evidence.bootstrap import bootstrap
-from medpodium.scoring.kinds.segmentation.case import CaseJob, score_case
+from medpodium.scoring.kinds.protocol import CaseJob
+from medpodium.scoring.kinds.segmentation.case import score_case
 from medpodium.scoring.ranking.assemble import build
 from medpodium.scoring.ranking.recipe import Prepared
 

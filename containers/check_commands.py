@@ -35,13 +35,13 @@ def predictions(
 ) -> None:
     """Check every prediction in a folder: files, grids, labels, and what would explain a low overlap."""
     from medpodium.challenges import registry
-    from medpodium.scoring.kinds.segmentation import engine
+    from medpodium.scoring.kinds import engine
 
     loaded = registry.load(challenge, variant=variant)
     name = engine.pick_task(loaded, task)
     with console.progress() as bar:
         line = bar.add_task("checking cases", total=None)
-        findings = engine.check_segmentation(
+        findings = engine.check_task(
             loaded, name, references, folder, lambda done, total: bar.update(line, completed=done, total=total)
         )
     if as_json:

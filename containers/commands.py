@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from medpodium import console
-from medpodium.scoring.scheduling.options import elsewhere, scheduler_options
+from medpodium.scoring.scheduling.options import Where, elsewhere, scheduler_options
 
 if TYPE_CHECKING:
     from medpodium.challenges.campaign.folder import Submission
@@ -217,7 +217,8 @@ def run(
     runtime: str | None,
     keep_images: bool,
     as_json: bool,
-    **options_elsewhere: Any,
+    scheduler: str | None,
+    slurm: Path | None,
 ) -> None:
     """Run every pending case of every submission in the sandbox; run it again to go on after any interruption.
 
@@ -233,7 +234,7 @@ def run(
 
     options = _options(gpu, runtime, keep_images)
     done: list[dict[str, Any]] = []
-    with campaigns.opened(campaign) as opened, elsewhere(options_elsewhere) as place:
+    with campaigns.opened(campaign) as opened, elsewhere(Where(scheduler, slurm)) as place:
         client = engine.connect() if place is None else None
         entries = [one for one in opened.submissions() if not team or one.team in team]
         warnings = engine.preflight(client, gpus=bool(gpu)) if place is None else []

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from medpodium.challenges.campaign import folder as campaigns
 from medpodium.challenges.campaign.folder import Campaign, Submission
 from medpodium.challenges.findings import Code, Finding, UsageError
-from medpodium.challenges.schema.definition import Challenge, ClassificationTask, TableTask, Task
+from medpodium.challenges.schema.definition import Challenge, Task
+from medpodium.challenges.schema.kinds import KINDS
 from medpodium.challenges.schema.resource_metrics import MeasuredMetric
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from medpodium.scoring.kinds.segmentation.engine import Result
+    from medpodium.scoring.kinds.engine import Result
     from medpodium.scoring.scheduling.scheduler import Scheduler
 
 
@@ -26,30 +27,35 @@ class CampaignScoreCode(Code):
     NO_SUBMISSIONS = "campaign-without-submissions"
 
 
-def score_campaign(root: Path, options: dict[str, Any]) -> tuple[Challenge, Result, Path]:
-    """Score every submission of a campaign.
+def score_campaign(
+    root: Path, *, task: str | None = None, out: Path | None = None, place: Scheduler | None = None
+) -> tuple[Challenge, Result, Path]:
+    """Score every submission of a campaign on its own references and predictions.
 
     Parameters
     ----------
     root : Path
         The campaign folder.
-    options : dict
-        ``task``, ``out``, ``place`` (a scheduler); references and predictions are the campaign's own.
+    task : str, optional
+        Only this task; every task that somebody has submitted to when left out.
+    out : Path, optional
+        Where the table is to be written; the campaign's own place when left out.
+    place : Scheduler, optional
+        Where to run; this machine when left out.
 
     Returns
     -------
     (challenge, result, out)
         The frozen definition, the scores of every submission on every case, and where to write them.
     """
-    from medpodium.scoring.kinds.segmentation import engine
+    from medpodium.scoring.kinds.engine import pick_task
 
     with campaigns.opened(root) as campaign:
-        named = options.get("task")
-        tasks = [engine.pick_task(campaign.challenge, named)] if named else answered_tasks(campaign)
-        result = merged([score(campaign, task, scheduler=options.get("place")) for task in tasks])
-        out = options.get("out") or campaign.scores_path
+        tasks = [pick_task(campaign.challenge, task)] if task else answered_tasks(campaign)
+        result = merged([score(campaign, name, scheduler=place) for name in tasks])
+        out = out or campaign.scores_path
         campaign.ledger.event("score", ", ".join(tasks), rows=len(result.scores), out=str(out))
-        return campaign.challenge, result, Path(out)
+        return campaign.challenge, result, out
 
 
 def answered_tasks(campaign: Campaign) -> list[str]:
@@ -65,7 +71,7 @@ def answered_tasks(campaign: Campaign) -> list[str]:
     for name, task in campaign.challenge.tasks.items():
         known = campaign.challenge.containers
         own = task.container or (next(iter(known)) if len(known) == 1 else None)
-        if own in containers and not isinstance(task, TableTask):
+        if own in containers and KINDS[task.kind].computed:
             tasks.append(name)
     if not tasks:
         text, fix = "nobody has submitted anything", "add submissions with 'medpodium submit'"
@@ -75,10 +81,8 @@ def answered_tasks(campaign: Campaign) -> list[str]:
 
 def merged(results: list[Result]) -> Result:
     """Return the results of several tasks as one table."""
-    import pandas as pd
-
-    from medpodium.scoring import observations
-    from medpodium.scoring.kinds.segmentation.engine import Result
+    from medpodium.scoring import observations, table
+    from medpodium.scoring.kinds.engine import Result
 
     if len(results) == 1:
         return results[0]
@@ -86,13 +90,13 @@ def merged(results: list[Result]) -> Result:
     for result in results:
         for name, found in result.findings.items():
             findings.setdefault(name, []).extend(found)
-    scores = pd.concat([result.scores for result in results], ignore_index=True)
+    scores = table.concatenate([result.scores for result in results])
     return Result(scores, findings, observations.concatenate(result.observations for result in results))
 
 
 def score(campaign: Campaign, task_name: str, *, scheduler: Scheduler | None = None) -> Result:
     """Score one task of a campaign; cases that were not run yet are missing."""
-    from medpodium.scoring.kinds.segmentation import engine
+    from medpodium.scoring.kinds.engine import score_task
 
     challenge = campaign.challenge
     references = campaign.references_dir
@@ -106,15 +110,10 @@ def score(campaign: Campaign, task_name: str, *, scheduler: Scheduler | None = N
         raise UsageError(Finding(CampaignScoreCode.NO_SUBMISSIONS, str(campaign.root), text, fix))
     for folder in predictions.values():
         folder.mkdir(parents=True, exist_ok=True)
-    cases = _cases(campaign)
     task = challenge.tasks[task_name]
-    if isinstance(task, ClassificationTask):
-        from medpodium.scoring.kinds.classification.score import score_classification
-
-        return score_classification(challenge, task_name, references, predictions, cases=cases)
     measured = resource_rows(campaign, task_name, task)
-    return engine.score_segmentation(
-        challenge, task_name, references, predictions, cases=cases, resources=measured, scheduler=scheduler
+    return score_task(
+        challenge, task_name, references, predictions, cases=_cases(campaign), resources=measured, scheduler=scheduler
     )
 
 

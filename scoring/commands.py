@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from medpodium import console
-from medpodium.scoring.scheduling.options import open_scheduler, scheduler_options
+from medpodium.scoring.scheduling.options import Where, choose, scheduler_options
 
 if TYPE_CHECKING:
     from medpodium.challenges.schema.definition import Challenge
-    from medpodium.scoring.kinds.segmentation.engine import Result
+    from medpodium.scoring.kinds.engine import Result
 
 
 @click.command(
@@ -34,73 +35,106 @@ if TYPE_CHECKING:
 @scheduler_options
 @console.json_option
 @console.guarded
-def score(challenge: str, predictions: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def score(
+    challenge: str,
+    predictions: tuple[str, ...],
+    as_json: bool,
+    audit: bool,
+    scheduler: str | None,
+    slurm: Path | None,
+    workers: int | None,
+    **given: Any,
+) -> None:
     """Score predictions against references and write the long score table.
 
     A missing or unusable prediction is a row with the declared penalty, never a smaller mean. CAMPAIGN is a folder
     made by 'medpodium init'; it knows its references and predictions.
     """
+    from medpodium.challenges.campaign.folder import is_campaign
     from medpodium.scoring import observations, table
 
-    loaded, result, out = _run(challenge, console.named_folders(predictions, "--predictions"), options)
+    request = Request(**given, teams=console.named_folders(predictions, "--predictions"))
+    where = Where(scheduler, slurm, workers)
+    folder = Path(challenge)
+    loaded, result, out = (
+        _score_campaign(folder, request, where) if is_campaign(folder) else _score(challenge, request, where)
+    )
     table.write_scores(result.scores, out)
     observations.write_beside(result.observations, out)
-    audit: list[dict[str, Any]] = []
-    if options["audit"]:
+    rows: list[dict[str, Any]] = []
+    if audit:
         from medpodium.scoring.kinds.segmentation.audit import audit_segmentation
 
-        audit = audit_segmentation(loaded, result.scores, options["references"], console.named_folders(predictions, ""))
+        rows = audit_segmentation(loaded, result.scores, _given(request.references, "references"), request.teams)
     if as_json:
-        payload = {"out": out, "summary": _summary(result), "findings": result.findings, "audit": audit}
-        console.print_json(payload)
+        console.print_json({"out": out, "summary": _summary(result), "findings": result.findings, "audit": rows})
     else:
-        _print(result, out, audit)
+        _print(result, out, rows)
     console.finish(result.all_findings())
 
 
-def _run(challenge: str, predictions: dict[str, Path], options: dict[str, Any]) -> tuple[Challenge, Result, Path]:
+@dataclass(frozen=True)
+class Request:
+    """What is to be scored.
+
+    Parameters
+    ----------
+    teams : dict of str to Path
+        Predictions of every submission.
+    references, out, cases, resources : Path, optional
+        Files and folders, as the options of the verb name them.
+    task, variant : str, optional
+        Which task, and which scoring variant.
+    """
+
+    teams: dict[str, Path]
+    references: Path | None = None
+    out: Path | None = None
+    task: str | None = None
+    variant: str | None = None
+    cases: Path | None = None
+    resources: Path | None = None
+
+
+def _given(path: Path | None, option: str) -> Path:
+    if path is None:
+        raise click.UsageError(f"Missing option '--{option}'.")
+    return path
+
+
+def _score_campaign(folder: Path, request: Request, where: Where) -> tuple[Challenge, Result, Path]:
+    from medpodium.scoring.campaign import score_campaign
+
+    with choose(where) as place:
+        return score_campaign(folder, task=request.task, out=request.out, place=place)
+
+
+def _score(reference: str, request: Request, where: Where) -> tuple[Challenge, Result, Path]:
     from medpodium.challenges import registry
-    from medpodium.challenges.schema.definition import ClassificationTask
     from medpodium.scoring import groups
-    from medpodium.scoring.kinds.segmentation import engine
+    from medpodium.scoring.exchange.nnunet_results import references_of
+    from medpodium.scoring.kinds.engine import pick_task, score_task
 
-    if (Path(challenge) / "campaign.yaml").exists() or (Path(challenge) / "ledger.sqlite").exists():
-        from medpodium.scoring.campaign import score_campaign
-
-        with open_scheduler(options) as place:
-            return score_campaign(Path(challenge), {**options, "place": place})
-    loaded = registry.load(challenge, variant=options["variant"])
-    task = engine.pick_task(loaded, options["task"])
-    for name in ("references", "out"):
-        if options[name] is None:
-            raise click.UsageError(f"Missing option '--{name}'.")
-    if (options["references"] / "dataset.json").is_file():
-        from medpodium.scoring.exchange.nnunet_results import references_of
-
-        options["references"] = references_of(options["references"])
-    cases = None if options["cases"] is None else groups.read_cases(options["cases"])
-    if isinstance(loaded.tasks[task], ClassificationTask):
-        from medpodium.scoring.kinds.classification.score import score_classification
-
-        return (
-            loaded,
-            score_classification(loaded, task, options["references"], predictions, cases=cases),
-            options["out"],
-        )
-    resources = None if options["resources"] is None else groups.read_resources(options["resources"])
-    with console.progress() as bar, open_scheduler(options) as place:
+    loaded = registry.load(reference, variant=request.variant)
+    task = pick_task(loaded, request.task)
+    references, out = _given(request.references, "references"), _given(request.out, "out")
+    if (references / "dataset.json").is_file():
+        references = references_of(references)
+    cases = None if request.cases is None else groups.read_cases(request.cases)
+    resources = None if request.resources is None else groups.read_resources(request.resources)
+    with console.progress() as bar, choose(where) as place:
         line = bar.add_task("scoring cases", total=None)
-        result = engine.score_segmentation(
+        result = score_task(
             loaded,
             task,
-            options["references"],
-            predictions,
+            references,
+            request.teams,
             cases=cases,
             resources=resources,
             scheduler=place,
             progress=lambda done, total: bar.update(line, completed=done, total=total),
         )
-    return loaded, result, options["out"]
+    return loaded, result, out
 
 
 def _summary(result: Result) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from medpodium import console
-from medpodium.scoring.scheduling.options import elsewhere, scheduler_options
+from medpodium.scoring.scheduling.options import Where, elsewhere, scheduler_options
 
 if TYPE_CHECKING:
     from medpodium.challenges.findings import Finding
@@ -125,7 +125,7 @@ def _collect(evidence: Evidence, frame: Any, plans: list[TaskPlan], options: dic
     from medpodium.scoring.evidence.collect import collect_consensus, collect_task
 
     full = options["evidence"] is not None
-    with console.progress() as bar, elsewhere(options) as place:
+    with console.progress() as bar, elsewhere(Where(options["scheduler"], options["slurm"])) as place:
         chosen = _options(options, place)
         total = len(plans) * chosen.n_resamples
         handle = bar.add_task("resampling", total=total or None)

@@ -26,6 +26,7 @@ from medpodium.baselines.nnunet.workspace import Workspace
 from medpodium.challenges.findings import Finding, MedpodiumError, has_errors
 from medpodium.challenges.schema.baseline import Baseline
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask
+from medpodium.scoring.kinds.segmentation.tasks import tasks_of
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def choose(challenge: Challenge, name: str | None, overrides: Mapping[str, Any])
         first = error.errors()[0]
         where = f"baseline {name}, {'.'.join(map(str, first['loc'])) or 'options'}"
         raise refuse(BaselineCode.UNKNOWN_BASELINE, where, first["msg"], "correct the option") from None
-    suitable = {key: item for key, item in challenge.tasks.items() if isinstance(item, SegmentationTask)}
+    suitable = tasks_of(challenge)
     task_name = baseline.task or next(iter(suitable), "")
     if task_name not in suitable:
         fix = f"segmentation tasks: {', '.join(suitable) or 'none'}"
@@ -282,8 +283,8 @@ def predict(
     if notes["challenge"].partition("/")[0] != challenge.name:
         fix = f"give {notes['challenge']}, or another model"
         raise refuse(BaselineCode.NO_TASK, model, f"was trained for {notes['challenge']}, not {challenge.name}", fix)
-    task = challenge.tasks.get(notes["task"])
-    if not isinstance(task, SegmentationTask):
+    task = tasks_of(challenge).get(notes["task"])
+    if task is None:
         raise refuse(BaselineCode.NO_TASK, model, f"no segmentation task {notes['task']!r}", "give the same challenge")
     settings = notes["settings"]
     patterns = {**notes["images"], **(image_patterns or {})}

@@ -20,6 +20,7 @@ from medpodium.baselines.nnunet.workspace import TRAINERS
 from medpodium.challenges.campaign import folder as campaign
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask
 from medpodium.challenges.schema.protocol import ContainerProtocol, fill
+from medpodium.scoring.kinds.segmentation.tasks import tasks_of
 
 BASE = "pytorch/pytorch:2.5.1-cuda12.4-cudnn9-runtime"
 """Base image for real use; any image with Python 3 and PyTorch will do."""
@@ -94,8 +95,8 @@ def package(
     extras.require_nnunet()
     campaign.check_team(team)
     notes = model_record(model)
-    task = challenge.tasks.get(notes["task"])
-    if notes["challenge"].partition("/")[0] != challenge.name or not isinstance(task, SegmentationTask):
+    task = tasks_of(challenge).get(notes["task"])
+    if notes["challenge"].partition("/")[0] != challenge.name or task is None:
         cause = f"was trained for {notes['challenge']}, task {notes['task']}"
         raise refuse(BaselineCode.PACKAGE, model, cause, f"give --challenge {notes['challenge']}")
     protocol = challenge.containers[campaign.container_name(challenge, notes["task"])].for_task(notes["task"])

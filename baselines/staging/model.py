@@ -22,6 +22,7 @@ from medpodium.baselines.staging.features import FEATURES, describe_liver
 from medpodium.challenges.findings import Finding, MedpodiumError
 from medpodium.challenges.schema.definition import Challenge, ClassificationTask
 from medpodium.challenges.schema.protocol import pattern_regex
+from medpodium.scoring.kinds.classification.tasks import tasks_of
 
 FORMAT = "medpodium-staging-1"
 STRENGTH = 0.1
@@ -113,7 +114,7 @@ def task_of(challenge: Challenge, name: str | None) -> tuple[str, Classification
         If there is none.
     """
     declared = next((item.task for item in challenge.baselines.values() if item.kind == "staging"), None)
-    known = {key: item for key, item in challenge.tasks.items() if isinstance(item, ClassificationTask)}
+    known = tasks_of(challenge)
     chosen = name or declared or next(iter(known), "")
     if chosen not in known:
         fix = f"classification tasks: {', '.join(known) or 'none'}"

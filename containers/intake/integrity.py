@@ -13,8 +13,9 @@ from typing import Any
 
 from medpodium.challenges.campaign.cases import Case, CaseCode, Manifest
 from medpodium.challenges.findings import Finding, MedpodiumError, Severity
-from medpodium.challenges.schema.definition import Challenge, SegmentationTask
+from medpodium.challenges.schema.definition import Challenge
 from medpodium.containers.failures import printable
+from medpodium.scoring.kinds.lookup import of
 
 _CHUNK = 1 << 20
 _THUMB = 16
@@ -65,10 +66,11 @@ def check(
 def _known_labels(challenge: Challenge, container: str) -> frozenset[int] | None:
     found: set[int] = set()
     for task in challenge.tasks.values():
-        if not isinstance(task, SegmentationTask) or "{structure}" in task.files.reference:
+        labels = of(task).known_labels(task)
+        if labels is None:
             return None
         if task.container in (None, container):
-            found |= task.known_labels
+            found |= labels
     return frozenset(found) or None
 
 

@@ -17,13 +17,15 @@ import pandas as pd
 
 from medpodium.challenges import registry
 from medpodium.challenges.findings import Finding, UsageError
-from medpodium.challenges.schema.definition import Challenge, ClassificationTask, SegmentationTask
+from medpodium.challenges.schema.definition import Challenge
+from medpodium.challenges.schema.kinds import KINDS
 from medpodium.challenges.sources import package_version, source_hash
 from medpodium.scoring import table
 from medpodium.scoring.exchange.codes import PlatformCode
 from medpodium.scoring.exchange.files import place
-from medpodium.scoring.kinds.segmentation.case import MaskFiles
-from medpodium.scoring.kinds.segmentation.engine import Result, score_segmentation
+from medpodium.scoring.kinds.engine import Result, score_task
+from medpodium.scoring.kinds.lookup import of
+from medpodium.scoring.kinds.protocol import Given, References
 
 LIBRARIES = ("numba", "numpy", "pandas", "psutil", "pydantic", "ruamel.yaml", "scipy")
 """What the scorer imports beyond the standard library; ``isal`` and ``zstandard`` make it faster."""
@@ -55,11 +57,8 @@ class Bundle:
 
     @property
     def references(self) -> Path:
-        """Folder of references, or the table of classes."""
-        folder = self.folder / "references"
-        if isinstance(self.challenge.tasks[self.task], ClassificationTask):
-            return next(iter(sorted(folder.glob("*.csv"))), folder)
-        return folder
+        """Folder of the references, or of the table that holds them."""
+        return self.folder / "references"
 
     @property
     def about(self) -> dict[str, str]:
@@ -81,29 +80,20 @@ def write_truth(challenge: Challenge, task: str, references: Path, cases: Path |
 
     from medpodium.challenges.campaign.folder import frozen
     from medpodium.scoring import groups
-    from medpodium.scoring.kinds.segmentation.casefiles import discover_cases, matched_files
 
     rules = challenge.tasks[task]
     known = groups.read_cases(cases) if cases is not None else None
-    files: list[Path]
-    if isinstance(rules, SegmentationTask):
-        names = discover_cases(references, rules) if known is None else list(known["case"])
-        found: list[Finding] = []
-        matched = matched_files(rules, references, names, reference=True, findings=found)
-        lacking = [name for name in names if name not in matched]
-        if lacking:
-            fix = "complete the folder of references, or correct --cases"
-            cause = f"{len(lacking)} cases have no reference, first: {lacking[0]}"
-            raise UsageError(Finding(PlatformCode.BUNDLE, str(references), cause, fix))
-        files = [
-            path for item in matched.values() for path in ([item] if isinstance(item, Path) else list(item.values()))
-        ]
-        root = references
-    elif isinstance(rules, ClassificationTask):
-        files, root = [references], references.parent
-    else:
+    if not KINDS[rules.kind].computed:
         cause = f"task {task!r} is a {rules.kind} task: its values are computed elsewhere"
         raise UsageError(Finding(PlatformCode.TASK_KIND, challenge.reference, cause, "choose a task with predictions"))
+    kind, names = of(rules), None if known is None else [str(name) for name in known["case"]]
+    read = kind.read_references(challenge, rules, references, names, [])
+    lacking = [name for name in names or [] if name not in read.truth]
+    if lacking:
+        fix = "complete the references, or correct --cases"
+        cause = f"{len(lacking)} cases have no reference, first: {lacking[0]}"
+        raise UsageError(Finding(PlatformCode.BUNDLE, str(references), cause, fix))
+    root, files = kind.reference_files(references, read)
     folder.mkdir(parents=True, exist_ok=True)
     writer: Any = YAML(typ="safe", pure=True)
     # Structures and metrics keep their order: it is the order of the score table.
@@ -151,9 +141,16 @@ def load(folder: Path) -> Bundle:
     return Bundle(challenge, task, folder, groups.read_cases(cases) if cases.is_file() else None)
 
 
+def read_references(bundle: Bundle) -> References:
+    """Return what is true of the cases of a bundle."""
+    task = bundle.challenge.tasks[bundle.task]
+    names = None if bundle.cases is None else [str(name) for name in bundle.cases["case"]]
+    return of(task).read_references(bundle.challenge, task, bundle.references, names, [])
+
+
 def score(
     bundle: Bundle,
-    predictions: Path | Mapping[str, MaskFiles],
+    predictions: Given,
     *,
     submission: str = _SUBMISSION,
     failures: Mapping[str, str] | None = None,
@@ -172,22 +169,16 @@ def score(
     workers : int, optional
         Processes; by default what cores and memory allow.
     """
-    task = bundle.challenge.tasks[bundle.task]
-    if isinstance(task, ClassificationTask):
-        from medpodium.scoring.kinds.classification.score import score_classification
-
-        if not isinstance(predictions, Path):
-            cause = "this platform hands over one file per case, the task needs one table"
-            fix = "use codabench or synapse for classification tasks"
-            raise UsageError(Finding(PlatformCode.TASK_KIND, bundle.task, cause, fix))
-        chosen = {submission: predictions}
-        return score_classification(bundle.challenge, bundle.task, bundle.references, chosen, cases=bundle.cases)
+    if not isinstance(predictions, Path) and KINDS[bundle.challenge.tasks[bundle.task].kind].layout == "table":
+        cause = "this platform hands over one file per case, the task needs one table"
+        fix = "use codabench or synapse for this kind of task"
+        raise UsageError(Finding(PlatformCode.TASK_KIND, bundle.task, cause, fix))
     rows = [
         {"submission": submission, "case": case, "metric": "status", "status": f"{table.FAILED_PREFIX}{why}"}
         for case, why in (failures or {}).items()
     ]
     resources_frame = pd.DataFrame(rows).assign(value=float("nan")) if rows else None
-    return score_segmentation(
+    return score_task(
         bundle.challenge,
         bundle.task,
         bundle.references,

@@ -37,7 +37,7 @@ def _rules(function: Any) -> Any:
 
 def _load(challenge: str, task: str | None, variant: str | None) -> tuple[Challenge, str]:
     from medpodium.challenges import registry
-    from medpodium.scoring.kinds.segmentation.engine import pick_task
+    from medpodium.scoring.kinds.engine import pick_task
 
     loaded = registry.load(challenge, variant=variant)
     return loaded, pick_task(loaded, task)

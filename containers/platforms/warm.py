@@ -36,7 +36,7 @@ ElementDataFile = LOCAL
 def main() -> None:
     """Score one tiny made-up case in this process."""
     from medpodium.challenges import registry
-    from medpodium.scoring.kinds.segmentation.engine import score_segmentation
+    from medpodium.scoring.kinds.engine import score_task
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -50,7 +50,7 @@ def main() -> None:
             (folder / place).mkdir()
             (folder / place / "case.mha").write_bytes(_HEADER.encode() + bytes(voxels))
         rules = registry.load(folder / "rules.yaml")
-        score_segmentation(rules, "it", folder / "references", {"warm": folder / "predictions"}, workers=1)
+        score_task(rules, "it", folder / "references", {"warm": folder / "predictions"}, workers=1)
 
 
 if __name__ == "__main__":

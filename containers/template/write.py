@@ -9,8 +9,9 @@ from typing import Any
 
 from medpodium.challenges.campaign.folder import CampaignCode, container_name
 from medpodium.challenges.findings import Finding, UsageError
-from medpodium.challenges.schema.definition import Challenge, ClassificationTask
+from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.protocol import ContainerProtocol
+from medpodium.scoring.kinds.lookup import of
 
 
 def write(challenge: Challenge, folder: Path, *, task: str | None = None, base: str = "python:3.11-slim") -> list[str]:
@@ -61,8 +62,8 @@ def _values(challenge: Challenge, container: str, protocol: ContainerProtocol, b
         {"pattern": f"{mount.path.rstrip('/')}/{file.target}", "role": file.role, "optional": file.optional}
         for mount, file in protocol.input_files
     ]
-    tables = [task for task in challenge.tasks.values() if isinstance(task, ClassificationTask)]
-    columns = [tables[0].case_column, *(tables[0].columns.values() or tables[0].classes)] if tables else []
+    tables = [of(task).answer_columns(task) for task in challenge.tasks.values()]
+    columns = next(filter(None, tables), [])
     outputs = [
         {
             "pattern": f"{protocol.output_mount.path.rstrip('/')}/{rule.name}",

@@ -15,8 +15,9 @@ from typing import Any
 import pandas as pd
 
 from medpodium.challenges.findings import Code, Finding, Severity, UsageError
-from medpodium.challenges.schema.definition import Challenge, SegmentationTask
+from medpodium.challenges.schema.definition import Challenge
 from medpodium.scoring import table
+from medpodium.scoring.kinds.segmentation.tasks import tasks_of
 
 METRICS = {"Dice": "dice", "IoU": "iou"}
 """nnU-Net's metric to ours."""
@@ -126,7 +127,7 @@ def _key(text: str) -> str:
 def _structures(challenge: Challenge | None, task: str | None) -> tuple[str, dict[str, str]]:
     if challenge is None:
         return task or "segmentation", {}
-    known = {name: item for name, item in challenge.tasks.items() if isinstance(item, SegmentationTask)}
+    known = tasks_of(challenge)
     chosen = task or next(iter(known), "")
     if chosen not in known:
         fix = f"segmentation tasks: {', '.join(known) or 'none'}"

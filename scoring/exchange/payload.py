@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from medpodium.challenges.findings import Finding, UsageError
-from medpodium.challenges.schema.definition import Challenge, ClassificationTask, SegmentationTask
+from medpodium.challenges.schema.definition import Challenge
 from medpodium.scoring import table
 from medpodium.scoring.exchange.codes import PlatformCode
 
@@ -61,16 +61,13 @@ def columns(challenge: Challenge, task_name: str) -> list[Column]:
     task = challenge.tasks[task_name]
     means, parts = [], []
     for name, spec in task.metrics.items():
-        if spec.info.scope not in ("structure", "pooled") or not spec.ranked:
+        if spec.measured or not spec.ranked:
             continue
         ascending = spec.better == "lower"
         means.append(Column(key(name), name, "", f"{spec.name} (mean)", ascending))
-        if isinstance(task, SegmentationTask):
-            names = {one: task.structures[one].title or one for one in task.structures_of(spec)}
-        elif isinstance(task, ClassificationTask) and task.pool_by in challenge.groups:
-            names = {level: level for level in challenge.groups[task.pool_by].levels or []}
-        else:
-            names = {}
+        names = {one: task.structure_titles[one] for one in task.structures_of(spec) if one}
+        if spec.info.scope == "pooled" and task.pooled_within in challenge.groups:
+            names = {level: level for level in challenge.groups[task.pooled_within].levels or []}
         parts += [Column(key(name, one), name, one, f"{spec.name}: {text}", ascending) for one, text in names.items()]
     return means + parts
 

@@ -24,10 +24,11 @@ _NAME = click.option("--submission", help="Name of the submission; the one in th
 
 def _task(challenge: str, name: str | None) -> SegmentationTask:
     from medpodium.challenges import registry
-    from medpodium.scoring.kinds.segmentation import engine
+    from medpodium.scoring.kinds.engine import pick_task
+    from medpodium.scoring.kinds.segmentation.tasks import task_of
 
     loaded = registry.load(challenge)
-    return engine.segmentation_task(loaded, engine.pick_task(loaded, name))
+    return task_of(loaded, pick_task(loaded, name))
 
 
 def _tell_table(scores: pd.DataFrame, out: Path, as_json: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,6 +12,26 @@ import click
 
 if TYPE_CHECKING:
     from medpodium.scoring.scheduling.scheduler import Scheduler
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where the user wants jobs to run.
+
+    Parameters
+    ----------
+    scheduler : str, optional
+        Address of a Dask scheduler, ``tcp://HOST:PORT``.
+    slurm : Path, optional
+        YAML file of :class:`medpodium.scoring.scheduling.slurm.SlurmSettings`.
+    workers : int, optional
+        Processes of this machine, where neither is given.
+    """
+
+    scheduler: str | None = None
+    slurm: Path | None = None
+    workers: int | None = None
+
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _HELP = {
@@ -48,17 +69,8 @@ def _show(slurm: Path | None) -> None:
     click.echo(submission_script(read_settings(slurm)), nl=False)
 
 
-def choose(scheduler: str | None = None, slurm: Path | None = None, workers: int | None = None) -> Scheduler:
+def choose(where: Where) -> Scheduler:
     """Return the place the user asked for.
-
-    Parameters
-    ----------
-    scheduler : str, optional
-        Address of a Dask scheduler, ``tcp://HOST:PORT``.
-    slurm : Path, optional
-        YAML file of :class:`medpodium.scoring.scheduling.slurm.SlurmSettings`.
-    workers : int, optional
-        Processes of this machine, where neither is given.
 
     Raises
     ------
@@ -67,31 +79,25 @@ def choose(scheduler: str | None = None, slurm: Path | None = None, workers: int
     UsageError
         If both are given, or the Slurm settings are invalid.
     """
-    if scheduler is not None and slurm is not None:
+    from medpodium.scoring.scheduling.scheduler import LocalScheduler, SchedulerCode
+
+    if where.scheduler is not None and where.slurm is not None:
         from medpodium.challenges.findings import Finding, UsageError
-        from medpodium.scoring.scheduling.scheduler import SchedulerCode
 
         cause = "both --scheduler and --slurm are given"
         raise UsageError(Finding(SchedulerCode.BOTH, "--slurm", cause, "give one of them"))
-    if scheduler is not None:
+    if where.scheduler is not None:
         from medpodium.scoring.scheduling.dask import DaskScheduler
 
-        return DaskScheduler(scheduler)
-    if slurm is not None:
+        return DaskScheduler(where.scheduler)
+    if where.slurm is not None:
         from medpodium.scoring.scheduling.slurm import SlurmScheduler, read_settings
 
-        return SlurmScheduler(read_settings(slurm))
-    from medpodium.scoring.scheduling.scheduler import LocalScheduler
-
-    return LocalScheduler(workers)
+        return SlurmScheduler(read_settings(where.slurm))
+    return LocalScheduler(where.workers)
 
 
-def open_scheduler(options: dict[str, Any]) -> Scheduler:
-    """Return the place that a verb's options ask for (``scheduler, slurm, workers``)."""
-    return choose(options.get("scheduler"), options.get("slurm"), options.get("workers"))
-
-
-def elsewhere(options: dict[str, Any]) -> AbstractContextManager[Scheduler | None]:
-    """Return the cluster that a verb's options name, or nothing where they name none."""
-    named = options.get("scheduler") is not None or options.get("slurm") is not None
-    return open_scheduler(options) if named else nullcontext()
+def elsewhere(where: Where) -> AbstractContextManager[Scheduler | None]:
+    """Return the cluster that is named, or nothing where none is."""
+    named = where.scheduler is not None or where.slurm is not None
+    return choose(where) if named else nullcontext()

@@ -16,7 +16,7 @@ from medpodium.challenges.findings import UsageError
 from medpodium.cli import main
 from medpodium.scoring.evidence import subgroups
 from medpodium.scoring.exchange import importers, pairing
-from medpodium.scoring.kinds.classification.score import score_classification
+from medpodium.scoring.kinds.engine import score_task
 from medpodium.scoring.rows import read_rows
 from medpodium.scoring.table import read_scores
 
@@ -250,7 +250,7 @@ def test_a_folder_with_one_table_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "team" / "LiFS_pred.csv").write_text("Case,Subtask1_prob_S4,Subtask2_prob_S1\n1-A,1,0\n")
     (tmp_path / "team" / "Unsupervised_Segmentation_List.csv").write_text("Case,Modality\n")
     challenge = registry.load("liqa/2025")
-    result = score_classification(challenge, "lifs-contrast", tmp_path / "stages.csv", {"t": tmp_path / "team"})
+    result = score_task(challenge, "lifs-contrast", tmp_path / "stages.csv", {"t": tmp_path / "team"})
     values = result.scores.set_index(["domain", "metric"])
     assert values.at[("id", "acc_s4"), "value"] == 0.5
     assert values.at[("ood", "acc_s4"), "status"] == "missing"

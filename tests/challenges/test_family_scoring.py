@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from skimage.measure import euler_number
 
 from medpodium.challenges import registry
-from medpodium.scoring.kinds.segmentation.engine import score_segmentation
+from medpodium.scoring.kinds.engine import score_task
 
 SPACING = (0.75, 0.75, 2.0)
 
@@ -40,7 +40,7 @@ def border(mask: np.ndarray) -> np.ndarray:
 
 def score(tmp_path: Path, reference: str, task: str) -> pd.DataFrame:
     folders = {team: tmp_path / team for team in ("team",)}
-    result = score_segmentation(registry.load(reference), task, tmp_path / "ref", folders, workers=1)
+    result = score_task(registry.load(reference), task, tmp_path / "ref", folders, workers=1)
     return result.scores.set_index(["case", "structure", "metric"])[["value", "status"]]
 
 

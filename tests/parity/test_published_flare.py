@@ -12,7 +12,7 @@ import pytest
 import surface_distance
 
 from medpodium.challenges import registry
-from medpodium.scoring.kinds.segmentation.engine import score_segmentation
+from medpodium.scoring.kinds.engine import score_task
 
 ORGANS = {
     "liver": (1, 5), "right_kidney": (2, 3), "spleen": (3, 3), "pancreas": (4, 5), "aorta": (5, 2),
@@ -59,7 +59,7 @@ def scored(tmp_path: Path) -> Callable[..., pd.DataFrame]:
         if guess is not None:
             save(tmp_path / "team" / "FLARE23Ts_0001.nii.gz", guess, spacing)
         challenge = registry.load(f"flare-pancancer/2023@{variant}")
-        result = score_segmentation(challenge, "segmentation", tmp_path / "ref", {"team": tmp_path / "team"}, workers=1)
+        result = score_task(challenge, "segmentation", tmp_path / "ref", {"team": tmp_path / "team"}, workers=1)
         scores = result.scores.assign(metric=result.scores["metric"].str.replace(r"^(organ|lesion)_", "", regex=True))
         return scores.set_index(["structure", "metric"])[["value", "status"]]
 
@@ -204,7 +204,7 @@ def test_2024_task1_punishes_unknown_labels_throughout(tmp_path: Path) -> None:
         for number, array in enumerate(arrays):
             save(tmp_path / folder / f"case{number}.nii.gz", array, (1.0, 1.0, 1.0))
     challenge = registry.load("flare-pancancer/2024-task1")
-    result = score_segmentation(challenge, "segmentation", tmp_path / "ref", {"team": tmp_path / "team"}, workers=1)
+    result = score_task(challenge, "segmentation", tmp_path / "ref", {"team": tmp_path / "team"}, workers=1)
     values = result.scores.set_index(["case", "metric"])["value"]
     assert values["case0", "lesion_dice"] == 0.0
     assert values["case0", "lesion_nsd"] == 0.0

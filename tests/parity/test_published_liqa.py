@@ -12,7 +12,7 @@ import pytest
 from medpodium.challenges import registry
 from medpodium.scoring.exchange.leaderboards import read_leaderboard
 from medpodium.scoring.kinds.classification.measures import auc, binary_scores
-from medpodium.scoring.kinds.classification.score import score_classification
+from medpodium.scoring.kinds.engine import score_task
 from medpodium.scoring.ranking.recipe import rank_scores
 
 COLUMNS = {
@@ -141,7 +141,7 @@ def score(
     for team, text in tables.items():
         files[team] = tmp_path / f"{team}.csv"
         files[team].write_text(text, encoding="utf-8")
-    result = score_classification(registry.load(f"liqa/{edition}"), task, tmp_path / "stages.csv", files)
+    result = score_task(registry.load(f"liqa/{edition}"), task, tmp_path / "stages.csv", files)
     values = result.scores.set_index(["submission", "domain", "metric"])[["value", "status"]]
     return values, {team: [str(item.code) for item in found] for team, found in result.findings.items()}
 

@@ -17,7 +17,7 @@ from medpodium.challenges import registry
 from medpodium.challenges.findings import UsageError
 from medpodium.scoring.evidence import transfer
 from medpodium.scoring.exchange.suite import fold_zero, own_dataset, read_suite
-from medpodium.scoring.kinds.segmentation.engine import score_segmentation
+from medpodium.scoring.kinds.engine import score_task
 from medpodium.scoring.ranking.recipe import rank_scores
 
 MACRO = {
@@ -185,7 +185,7 @@ def test_own_data_set_is_scored_like_the_suite(tmp_path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
         YAML(typ="safe").dump(plain, file)
     challenge = registry.load(path)
-    result = score_segmentation(
+    result = score_task(
         challenge, "segmentation", folder / "labelsTr", {"me": guesses}, cases=pd.DataFrame({"case": cases}), workers=1
     )
     assert sorted(set(result.scores["case"])) == sorted(cases)

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 from medpodium.challenges.findings import Finding, MedpodiumError
-from medpodium.challenges.schema.definition import ClassificationTask
 from medpodium.containers.platforms import bundle
 from medpodium.scoring import table
 from medpodium.scoring.exchange import payload
@@ -34,10 +33,6 @@ def run(folder: Path, out: Path) -> dict[str, float]:
     """
     rules = bundle.load(folder / "ref")
     place = inner_folder(folder / "res")
-    if isinstance(rules.challenge.tasks[rules.task], ClassificationTask):
-        from medpodium.scoring.kinds.classification.probabilities import find_table
-
-        place = find_table(place)
     result = bundle.score(rules, place)
     means = payload.aggregates(result.scores)
     wanted = [column.key for column in payload.columns(rules.challenge, rules.task)]

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from medpodium.challenges.findings import Finding, UsageError
-from medpodium.challenges.schema.definition import Challenge, SegmentationTask
+from medpodium.challenges.schema.definition import Challenge
+from medpodium.challenges.schema.kinds import KINDS
 from medpodium.challenges.sources import package_version
 from medpodium.containers.platforms import bundle
 from medpodium.scoring.exchange import files, payload
@@ -56,7 +57,7 @@ def export(
     UsageError
         If the task is no segmentation, or there is nothing to score against.
     """
-    if not isinstance(challenge.tasks[task], SegmentationTask):
+    if KINDS[challenge.tasks[task].kind].layout != "files":
         cause = f"task {task!r} is a {challenge.tasks[task].kind} task: one job per case cannot answer it"
         fix = "use 'medpodium export codabench' or 'synapse'"
         raise UsageError(Finding(PlatformCode.TASK_KIND, challenge.reference, cause, fix))

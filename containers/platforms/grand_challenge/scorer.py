@@ -13,11 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from medpodium.challenges.findings import MedpodiumError
-from medpodium.challenges.schema.definition import SegmentationTask
 from medpodium.containers.platforms import bundle
 from medpodium.scoring.exchange import payload
 from medpodium.scoring.exchange.grand_challenge import read_jobs
-from medpodium.scoring.kinds.segmentation.casefiles import discover_cases
 
 INPUT = Path("/input")
 OUTPUT = Path("/output")
@@ -28,8 +26,7 @@ def evaluate(folder: Path = INPUT, truth: Path = GROUND_TRUTH, out: Path = OUTPU
     """Score one submission and write ``metrics.json``; returns what was written."""
     rules = bundle.load(truth)
     task = rules.challenge.tasks[rules.task]
-    assert isinstance(task, SegmentationTask)  # noqa: S101 - only those are exported
-    cases = list(rules.cases["case"]) if rules.cases is not None else discover_cases(rules.references, task)
+    cases = bundle.read_references(rules).cases
     sockets = truth / "sockets.json"
     slug = json.loads(sockets.read_text(encoding="utf-8"))["output"]["slug"] if sockets.is_file() else None
     jobs = read_jobs(folder, cases, task, slug)

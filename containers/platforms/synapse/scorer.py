@@ -10,13 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from medpodium.challenges.findings import MedpodiumError
-from medpodium.challenges.schema.definition import SegmentationTask
+from medpodium.challenges.findings import Finding, MedpodiumError
 from medpodium.containers.platforms import bundle
 from medpodium.scoring import observations, table
 from medpodium.scoring.exchange import payload
 from medpodium.scoring.exchange.unpack import inner_folder, unpack
-from medpodium.scoring.kinds.segmentation.casefiles import discover_cases, matched_files
+from medpodium.scoring.kinds.lookup import of
 
 VALIDATED, SCORED, INVALID = "VALIDATED", "SCORED", "INVALID"
 MAX_ERROR = 500
@@ -95,27 +94,19 @@ def _predictions(given: Path, work: Path) -> Path:
 
 def _validate(place: Path, rules: bundle.Bundle, _: Path) -> tuple[str, str, dict[str, Any]]:
     task = rules.challenge.tasks[rules.task]
-    if not isinstance(task, SegmentationTask):
-        from medpodium.scoring.kinds.classification.probabilities import find_table
-
-        result = bundle.score(rules, find_table(place))
-        errors = "; ".join(f"{one.where}: {one.cause}" for one in result.all_findings())
-        return VALIDATED, errors, {}
-    cases = list(rules.cases["case"]) if rules.cases is not None else discover_cases(rules.references, task)
-    files = matched_files(task, place, cases, reference=False)
-    if not files:
-        return INVALID, f"No prediction found: files must be named {task.files.prediction}.", {}
-    missing = [case for case in cases if case not in files]
+    cases = bundle.read_references(rules).cases
+    findings: list[Finding] = []
+    answered = of(task).read_predictions(task, place, cases, findings).by_case
+    if not answered:
+        errors = "; ".join(f"{one.where}: {one.cause}" for one in findings)
+        return INVALID, errors or f"No prediction found: files must be named {task.files.prediction}.", {}
+    missing = [case for case in cases if case not in answered]
     # A missing prediction has its declared penalty; it does not void the others.
     text = f"{len(missing)} of {len(cases)} cases have no prediction, first: {missing[0]}" if missing else ""
-    return VALIDATED, text, {"cases_found": len(files), "cases_expected": len(cases)}
+    return VALIDATED, text, {"cases_found": len(answered), "cases_expected": len(cases)}
 
 
 def _score(place: Path, rules: bundle.Bundle, out: Path) -> tuple[str, str, dict[str, Any]]:
-    if not isinstance(rules.challenge.tasks[rules.task], SegmentationTask):
-        from medpodium.scoring.kinds.classification.probabilities import find_table
-
-        place = find_table(place)
     result = bundle.score(rules, place)
     table.write_scores(result.scores, out.with_name(payload.SCORE_TABLE))
     # stays with the organizer, as the table does: only results.json goes to the platform

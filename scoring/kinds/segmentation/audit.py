@@ -22,8 +22,8 @@ from medpodium.challenges.schema.structure_metrics import PercentileMetric, Stru
 from medpodium.scoring import table
 from medpodium.scoring.kinds.segmentation.case import read_volume
 from medpodium.scoring.kinds.segmentation.casefiles import matched_files
-from medpodium.scoring.kinds.segmentation.engine import segmentation_task
 from medpodium.scoring.kinds.segmentation.measures import CaseMeasures, Comparison
+from medpodium.scoring.kinds.segmentation.tasks import task_of
 
 Binary = npt.NDArray[np.bool_]
 Spacing = tuple[float, float, float]
@@ -53,7 +53,7 @@ def audit_segmentation(
         where it is; metrics that no library computes are listed with zero comparisons.
     """
     task_name = str(scores["task"].iloc[0])
-    task = segmentation_task(challenge, task_name)
+    task = task_of(challenge, task_name)
     rows = {
         name: {"metric": name, "library": _library(spec), "compared": 0, "max_abs": 0.0, "max_rel": 0.0, "where": ""}
         for name, spec in task.metrics.items()

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from medpodium.challenges.findings import Finding, MedpodiumError, has_errors
 from medpodium.challenges.schema.definition import SegmentationTask
 from medpodium.challenges.schema.structure_metrics import StructureMetric
 from medpodium.scoring import table
+from medpodium.scoring.kinds.protocol import CaseJob, CaseScores, Row
 from medpodium.scoring.kinds.segmentation.measures import CaseMeasures, Comparison, Volume
 from medpodium.scoring.masks.codes import MaskCode
 from medpodium.scoring.masks.geometry import Geometry, GeometryTolerance, compare_geometry, compare_shape
@@ -25,53 +25,6 @@ from medpodium.scoring.policy import Score, absent_score, empty_score, resolve, 
 
 MaskFiles = Path | Mapping[str, Path]
 """A label map's file, or the file of each structure."""
-
-
-class Row(NamedTuple):
-    """One score of one case."""
-
-    submission: str
-    case: str
-    structure: str
-    metric: str
-    value: float
-    status: str
-
-
-@dataclass(frozen=True)
-class CaseJob:
-    """What is needed to score one case for all submissions.
-
-    Parameters
-    ----------
-    case : str
-        Name of the case.
-    reference : Path or mapping of str to Path
-        The reference.
-    predictions : mapping of str to (Path, mapping of str to Path, or None)
-        Prediction of every submission; ``None`` where there is none.
-    failures : mapping of str to str
-        Why a submission has no prediction, where its run says so.
-    task : SegmentationTask
-        The rules.
-    limits : ReadLimits
-        How much of a file is read at most.
-    """
-
-    case: str
-    reference: MaskFiles
-    predictions: Mapping[str, MaskFiles | None]
-    task: SegmentationTask
-    failures: Mapping[str, str] = field(default_factory=dict)
-    limits: ReadLimits = DEFAULT_LIMITS
-
-
-@dataclass(frozen=True)
-class CaseScores:
-    """Scores of one case for all submissions, and what was found on the way (submission -> findings)."""
-
-    rows: list[Row]
-    findings: dict[str, list[Finding]]
 
 
 class UnusableError(MedpodiumError):
@@ -86,8 +39,8 @@ def score_case(job: CaseJob) -> CaseScores:
     MedpodiumError
         If the reference itself cannot be read; a bad prediction only becomes a finding and ``failed:`` scores.
     """
-    task = job.task
-    reference = read_volume(job.reference, task, replace(job.limits, follow_links=True))
+    task: SegmentationTask = job.task
+    reference = read_volume(job.reference, task, replace(DEFAULT_LIMITS, follow_links=True))
     measures = CaseMeasures(reference, task)
     rows: list[Row] = []
     findings: dict[str, list[Finding]] = {"": list(reference.findings)}
@@ -98,7 +51,7 @@ def score_case(job: CaseJob) -> CaseScores:
             scores = _absent(task, measures, job.failures.get(submission))
         else:
             try:
-                scores = _score_prediction(task, measures, files, job.limits, found)
+                scores = _score_prediction(task, measures, files, DEFAULT_LIMITS, found)
             except MedpodiumError as error:
                 found += error.findings
                 reason = next(iter(error.findings)).code

@@ -13,8 +13,8 @@ import SimpleITK
 from medpodium.challenges import registry
 from medpodium.challenges.findings import InfrastructureError, UsageError
 from medpodium.scoring import table
-from medpodium.scoring.kinds.segmentation import engine
-from medpodium.scoring.kinds.segmentation.engine import score_segmentation
+from medpodium.scoring.kinds import engine
+from medpodium.scoring.kinds.engine import score_task
 from medpodium.scoring.scheduling import pool
 
 DEFINITION = """
@@ -78,7 +78,7 @@ def campaign(tmp_path: Path) -> Path:
 def _score(folder: Path, teams: list[str], **options: object) -> engine.Result:
     challenge = registry.load(folder / "c.yaml")
     predictions = {team: folder / team for team in teams}
-    return score_segmentation(challenge, "seg", folder / "ref", predictions, workers=1, **options)  # type: ignore[arg-type]
+    return score_task(challenge, "seg", folder / "ref", predictions, workers=1, **options)  # type: ignore[arg-type]
 
 
 def _value(scores: pd.DataFrame, *key: str) -> tuple[float, str]:
@@ -189,9 +189,7 @@ def test_same_table_on_several_processes(campaign: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(pool, "_STARTING_PAYS_S", 0.0)
     challenge = registry.load(campaign / "c.yaml")
     predictions = {team: campaign / team for team in ("perfect", "shifted")}
-    one, two = (
-        score_segmentation(challenge, "seg", campaign / "ref", predictions, workers=count).scores for count in (1, 2)
-    )
+    one, two = (score_task(challenge, "seg", campaign / "ref", predictions, workers=count).scores for count in (1, 2))
     pd.testing.assert_frame_equal(one, two, check_exact=True)
 
 
@@ -226,12 +224,12 @@ def test_one_file_per_structure_with_overlap(tmp_path: Path) -> None:
 def test_bad_names_are_usage_errors(campaign: Path, teams: dict[str, str], code: str) -> None:
     challenge = registry.load(campaign / "c.yaml")
     with pytest.raises(UsageError) as caught:
-        score_segmentation(challenge, "seg", campaign / "ref", {k: campaign / v for k, v in teams.items()})
+        score_task(challenge, "seg", campaign / "ref", {k: campaign / v for k, v in teams.items()})
     assert caught.value.findings[0].code == code
 
 
 def test_no_references(campaign: Path) -> None:
     challenge = registry.load(campaign / "c.yaml")
     with pytest.raises(UsageError) as caught:
-        score_segmentation(challenge, "seg", campaign / "nowhere", {"perfect": campaign / "perfect"})
+        score_task(challenge, "seg", campaign / "nowhere", {"perfect": campaign / "perfect"})
     assert caught.value.findings[0].code == "no-cases"

@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from medpodium.scoring.kinds.segmentation.case import CaseScores, Row
+from medpodium.scoring.kinds.protocol import CaseScores, Row
 
 
 def double(number: int) -> int:

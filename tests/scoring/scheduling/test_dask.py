@@ -23,8 +23,8 @@ from medpodium.challenges.findings import InfrastructureError
 from medpodium.cli import main
 from medpodium.scoring import table
 from medpodium.scoring.evidence.bootstrap import bootstrap
-from medpodium.scoring.kinds.segmentation import engine
-from medpodium.scoring.kinds.segmentation.caseflow import ScoreRows
+from medpodium.scoring.kinds import engine
+from medpodium.scoring.kinds.caseflow import ScoreRows
 from medpodium.scoring.ranking.assemble import build
 from medpodium.scoring.ranking.recipe import Prepared
 from medpodium.scoring.scheduling.dask import DaskScheduler
@@ -104,9 +104,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _score(folder: Path, scheduler: Scheduler, out: Path, progress: Any = None) -> bytes:
     rules = registry.load(folder / "rules.yaml")
     teams = {name: folder / name for name in ("aurora", "borealis")}
-    result = engine.score_segmentation(
-        rules, "it", folder / "references", teams, scheduler=scheduler, progress=progress
-    )
+    result = engine.score_task(rules, "it", folder / "references", teams, scheduler=scheduler, progress=progress)
     table.write_scores(result.scores, out)
     return out.read_bytes()
 

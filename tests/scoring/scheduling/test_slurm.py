@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from medpodium.challenges.findings import InfrastructureError, UsageError
 from medpodium.cli import main
-from medpodium.scoring.scheduling.options import choose
+from medpodium.scoring.scheduling.options import Where, choose
 from medpodium.scoring.scheduling.scheduler import LocalScheduler
 from medpodium.scoring.scheduling.slurm import SlurmScheduler, SlurmSettings, read_settings, submission_script
 
@@ -141,12 +141,12 @@ def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.Mo
     monkeypatch.setattr("importlib.import_module", absent)
     for scheduler, slurm in (("tcp://127.0.0.1:1", None), (None, _file(tmp_path, FULL))):
         with pytest.raises(InfrastructureError, match=r"pip install 'medpodium\[scale\]'") as caught:
-            choose(scheduler, slurm)
+            choose(Where(scheduler, slurm))
         assert caught.value.exit_code == 3
         assert len(str(caught.value).splitlines()) == 1
 
 
 def test_one_place_at_a_time(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"both --scheduler and --slurm"):
-        choose("tcp://127.0.0.1:1", _file(tmp_path, FULL))
-    assert isinstance(choose(workers=2), LocalScheduler)
+        choose(Where("tcp://127.0.0.1:1", _file(tmp_path, FULL)))
+    assert isinstance(choose(Where(workers=2)), LocalScheduler)

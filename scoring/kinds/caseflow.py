@@ -10,15 +10,14 @@ import os
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from medpodium.challenges.findings import Finding, InfrastructureError
-from medpodium.challenges.schema.definition import SegmentationTask
-from medpodium.scoring.kinds.segmentation.case import CaseJob, CaseScores, MaskFiles, Row, score_case
+from medpodium.scoring.kinds.lookup import of
+from medpodium.scoring.kinds.protocol import CaseJob, CaseScores, Row, paths_in
 from medpodium.scoring.scheduling.scheduler import SchedulerCode
 
 if TYPE_CHECKING:  # this module is imported by every worker, which needs no tables
@@ -33,22 +32,22 @@ class CaseJobs(Sequence[CaseJob]):
 
     Parameters
     ----------
-    task : SegmentationTask
+    task : TaskModel
         The rules.
     cases : list of str
         Cases that have a reference, in order.
-    references : mapping of str to files
-        Reference of every case.
-    predictions : mapping of str to mapping of str to files
-        Prediction of every submission and case; absent where there is none.
+    references : mapping of str to object
+        What is true of every case.
+    predictions : mapping of str to mapping of str to object
+        What every submission said of every case; absent where it said nothing.
     failures : mapping of str to mapping of str to str
         Case to submission to why its run failed.
     """
 
-    task: SegmentationTask
+    task: Any
     cases: list[str]
-    references: Mapping[str, MaskFiles]
-    predictions: Mapping[str, Mapping[str, MaskFiles]]
+    references: Mapping[str, Any]
+    predictions: Mapping[str, Mapping[str, Any]]
     failures: Mapping[str, Mapping[str, str]]
 
     def __len__(self) -> int:
@@ -64,11 +63,11 @@ class CaseJobs(Sequence[CaseJob]):
         if isinstance(index, slice):
             return [self[position] for position in range(len(self))[index]]
         case = self.cases[index]
-        files = {submission: found.get(case) for submission, found in self.predictions.items()}
-        return CaseJob(case, self.references[case], files, self.task, dict(self.failures.get(case, {})))
+        said = {submission: found.get(case) for submission, found in self.predictions.items()}
+        return CaseJob(case, self.references[case], said, self.task, dict(self.failures.get(case, {})))
 
 
-def score_seen_case(job: CaseJob) -> CaseScores:
+def score_job(job: CaseJob) -> CaseScores:
     """Score one case on whatever machine this is.
 
     Raises
@@ -77,19 +76,13 @@ def score_seen_case(job: CaseJob) -> CaseScores:
         If a file that was there when files were matched to cases is not there now: the machine does not see the
         folder, or somebody removed it. That is never counted against a submission.
     """
-    for files in (job.reference, *job.predictions.values()):
-        for path in _paths(files):
+    for held in (job.reference, *job.predictions.values()):
+        for path in paths_in(held):
             if not os.path.lexists(path):
                 cause = f"case {job.case}: the file was there when the run began, and this process does not see it"
                 fix = "give every worker the same folders under the same paths, or run the command again"
                 raise InfrastructureError(Finding(SchedulerCode.FILE_NOT_SEEN, str(path), cause, fix))
-    return score_case(job)
-
-
-def _paths(files: MaskFiles | None) -> Iterable[Path]:
-    if files is None:
-        return ()
-    return (files,) if isinstance(files, Path) else files.values()
+    return of(job.task).score_case(job)
 
 
 class ScoreRows:

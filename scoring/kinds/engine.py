@@ -1,0 +1,283 @@
+"""Score whole sets, whatever the kind: read, score the cases in parallel, pool, and lay everything into long tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from medpodium.challenges.findings import Finding, InfrastructureError, MedpodiumError, Severity, UsageError
+from medpodium.challenges.schema.definition import Challenge
+from medpodium.challenges.schema.resource_metrics import MeasuredMetric
+from medpodium.scoring import table
+from medpodium.scoring.groups import group_values
+from medpodium.scoring.kinds.caseflow import CaseJobs, ScoreRows, score_job
+from medpodium.scoring.kinds.lookup import of
+from medpodium.scoring.kinds.protocol import CaseScores, Given, Kind, Observing, Predictions, Progress, ScoreCode
+from medpodium.scoring.policy import absent_score
+from medpodium.scoring.scheduling.pool import Done
+from medpodium.scoring.scheduling.scheduler import LocalScheduler, Needs, Scheduler, ThreadScheduler
+
+Findings = dict[str, list[Finding]]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A score table and everything found on the way.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        Long score table.
+    findings : dict of str to list of Finding
+        Findings by submission; those about references and cases under "".
+    observations : pandas.DataFrame, optional
+        What pooled metrics were computed from (:mod:`medpodium.scoring.observations`).
+    """
+
+    scores: pd.DataFrame
+    findings: Findings = field(default_factory=dict)
+    observations: pd.DataFrame | None = None
+
+    def all_findings(self) -> list[Finding]:
+        """Return every finding, those about the references first."""
+        return [finding for name in sorted(self.findings) for finding in self.findings[name]]
+
+
+def score_task(
+    challenge: Challenge,
+    task_name: str,
+    references: Path,
+    predictions: Mapping[str, Given],
+    *,
+    cases: pd.DataFrame | None = None,
+    resources: pd.DataFrame | None = None,
+    workers: int | None = None,
+    scheduler: Scheduler | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Score the predictions of a task, whatever its kind.
+
+    Parameters
+    ----------
+    challenge : Challenge
+        The rules.
+    task_name : str
+        Which of its tasks.
+    references : Path
+        Folder of references, or the table of what is true.
+    predictions : mapping of str to Path, or to mapping of str to files
+        Folder (or table) of predictions of every submission, or the file(s) of each of its cases.
+    cases : pandas.DataFrame, optional
+        Column ``case`` and one column per group; only these cases are scored.
+    resources : pandas.DataFrame, optional
+        Measured values of whole cases: ``submission, case, metric, value, status``.
+    workers : int, optional
+        Number of processes; as many as cores and memory allow when left out.
+    scheduler : Scheduler, optional
+        Where to run instead of this machine's processes; the scores are the same anywhere.
+    progress : callable, optional
+        Told after every case.
+
+    Raises
+    ------
+    UsageError
+        If there is nothing to score, or a name cannot be used.
+    InfrastructureError
+        If the scorer itself failed; never counted against a submission.
+    """
+    task = challenge.tasks[task_name]
+    kind = of(task)
+    _check_names(predictions)
+    findings: Findings = {name: [] for name in ["", *predictions]}
+    wanted = None if cases is None else [str(case) for case in cases["case"]]
+    known = kind.read_references(challenge, task, references, wanted, findings[""])
+    said = {
+        submission: _read(kind, task, given, known.cases if wanted is None else wanted, findings[submission])
+        for submission, given in predictions.items()
+    }
+    failures = _failures(resources)
+    by_case = {submission: own.by_case for submission, own in said.items()}
+    jobs = CaseJobs(task, known.cases, known.truth, by_case, failures)
+    scores = _run(kind, jobs, findings, _place(kind, scheduler, workers), progress)
+    scores = _with_resources(scores, task, list(predictions), jobs.cases, resources, findings)
+    given_groups = known.groups if cases is None else cases
+    groups = group_values(challenge, jobs.cases, given_groups, findings[""])
+    observations = kind.observe(task, Observing(challenge, task_name, known, said, groups, failures), findings)
+    finished = _finish(scores, challenge, task_name, jobs.cases, list(predictions), groups)
+    if observations is not None:
+        pooled = _pooled(kind, challenge, task_name, observations, list(predictions))
+        kind.explain_pool(task, observations, pooled, findings)
+        finished = table.concatenate([finished, pooled]) if len(finished) else pooled
+    return Result(finished, findings, observations)
+
+
+def check_task(
+    challenge: Challenge, task_name: str, references: Path, given: Path, progress: Progress | None = None
+) -> list[Finding]:
+    """Check one submission's predictions and return everything found: what scoring them would find, and more.
+
+    Parameters
+    ----------
+    challenge, task_name
+        The rules.
+    references, given : Path
+        Folders (or tables) of references and predictions.
+    progress : callable, optional
+        Told after every case.
+    """
+    task = challenge.tasks[task_name]
+    return of(task).check(challenge, task, references, given, progress)
+
+
+def pick_task(challenge: Challenge, name: str | None) -> str:
+    """Return the task meant: the one named, or the challenge's only one.
+
+    Raises
+    ------
+    UsageError
+        If it does not exist, or none is named and there are several.
+    """
+    tasks = list(challenge.tasks)
+    if name is None and len(tasks) == 1:
+        return tasks[0]
+    if name in challenge.tasks:
+        return str(name)
+    cause = f"no task {name!r}" if name else f"the challenge has {len(tasks)} tasks and none is named"
+    raise UsageError(
+        Finding(ScoreCode.NO_TASK, challenge.reference, cause, f"add --task with one of: {', '.join(tasks)}")
+    )
+
+
+def _check_names(predictions: Mapping[str, Given]) -> None:
+    if not predictions:
+        raise UsageError(
+            Finding(ScoreCode.PREDICTION_MISSING, "predictions", "no submission given", "add --predictions TEAM=DIR")
+        )
+    for name in predictions:
+        if not name.strip() or any(ord(char) < 32 or ord(char) == 127 for char in name):
+            cause = f"submission name {name!r} is empty or holds control characters"
+            raise UsageError(Finding(ScoreCode.NAME_INVALID, repr(name), cause, "give it a printable name"))
+
+
+def _read(kind: Kind, task: Any, given: Given, cases: list[str], found: list[Finding]) -> Predictions:
+    try:
+        return kind.read_predictions(task, given, cases, found)
+    except UsageError:
+        raise
+    except MedpodiumError as error:
+        # One team's unreadable table must not keep the others from being scored.
+        found += error.findings
+        return Predictions({})
+
+
+def _failures(resources: pd.DataFrame | None) -> dict[str, dict[str, str]]:
+    """Return why runs failed: case to submission to reason."""
+    failures: dict[str, dict[str, str]] = {}
+    if resources is not None:
+        failed = resources[resources["status"].astype(str).str.startswith(table.FAILED_PREFIX)]
+        for case, submission, status in zip(failed["case"], failed["submission"], failed["status"], strict=True):
+            failures.setdefault(str(case), {})[str(submission)] = str(status).removeprefix(table.FAILED_PREFIX)
+    return failures
+
+
+def _place(kind: Kind, scheduler: Scheduler | None, workers: int | None) -> Scheduler:
+    if not kind.heavy:
+        return ThreadScheduler()
+    return scheduler or LocalScheduler(workers)
+
+
+def _run(kind: Kind, jobs: CaseJobs, findings: Findings, place: Scheduler, progress: Progress | None) -> pd.DataFrame:
+    """Score every case; rows and findings come in the order of the cases, whoever is done first."""
+    rows = ScoreRows(jobs.cases)
+    notes: dict[int, Findings] = {}
+    outcomes = place.run(score_job, jobs, Needs(kind.job_bytes(jobs[0])))
+    for done_count, done in enumerate(outcomes, start=1):
+        settled = _settle(done, jobs.cases[done.index])
+        rows.add(done.index, settled.rows)
+        if any(settled.findings.values()):
+            notes[done.index] = settled.findings
+        if progress is not None:
+            progress(done_count, len(jobs))
+    for index in sorted(notes):
+        for submission, found in notes[index].items():
+            findings[submission] += found
+    return rows.frame()
+
+
+def _settle(done: Done[CaseScores], case: str) -> CaseScores:
+    """Take over a case's scores; a failure of the scorer or of the reference stops the verb, with everything named."""
+    if done.result is not None:
+        return done.result
+    summary = done.error.summary if done.error else "no result"
+    fix = "this is not the submission's fault: check the reference file, then report the error with its traceback"
+    raise InfrastructureError(Finding(ScoreCode.SCORER_FAILED, case, summary, fix))
+
+
+def _with_resources(
+    scores: pd.DataFrame,
+    task: Any,
+    submissions: list[str],
+    cases: list[str],
+    resources: pd.DataFrame | None,
+    findings: Findings,
+) -> pd.DataFrame:
+    """Add the metrics of whole cases (running time, memory) from what the runner measured."""
+    wanted = {name: spec for name, spec in task.metrics.items() if isinstance(spec, MeasuredMetric)}
+    if not wanted:
+        return scores
+    if resources is None:
+        cause = f"no measurements given, so {', '.join(wanted)} are left out for every submission"
+        fix = "add --resources FILE, or score the campaign folder that 'medpodium run' filled"
+        findings[""].append(Finding(ScoreCode.NOT_MEASURED, "resources", cause, fix, Severity.WARNING))
+        return scores
+    rows = []
+    for name, spec in wanted.items():
+        part = resources[resources["metric"] == name]
+        keys = zip(part["submission"].astype(str), part["case"].astype(str), strict=True)
+        measured = dict(
+            zip(keys, zip(part["value"].astype(float), part["status"].astype(str), strict=True), strict=True)
+        )
+        if not measured:
+            cause = f"no measurement of {name}: it is left out for every submission"
+            fix = "measure it, or remove the metric"
+            findings[""].append(Finding(ScoreCode.NOT_MEASURED, "resources", cause, fix, Severity.WARNING))
+            continue
+        for case in cases:
+            for submission in submissions:
+                value, status = measured.get((submission, case), (math.nan, table.MISSING))
+                if status == table.OK and not math.isnan(value):
+                    rows.append((submission, case, "", name, spec.above_free(value), table.OK))
+                    continue
+                reason = status.removeprefix(table.FAILED_PREFIX) if status.startswith(table.FAILED_PREFIX) else None
+                rows.append((submission, case, "", name, *absent_score(spec, None, False, math.nan, reason)))
+    return pd.concat([scores, pd.DataFrame(rows, columns=scores.columns)], ignore_index=True)
+
+
+def _finish(
+    scores: pd.DataFrame,
+    challenge: Challenge,
+    task_name: str,
+    cases: list[str],
+    submissions: list[str],
+    groups: Mapping[str, Mapping[str, str]],
+) -> pd.DataFrame:
+    """Add identity and group columns and sort: by case, submission, metric and structure as declared."""
+    task = challenge.tasks[task_name]
+    ranks = {
+        "case": {name: index for index, name in enumerate(cases)},
+        "submission": {name: index for index, name in enumerate(submissions)},
+        "metric": {name: index for index, name in enumerate(task.metrics)},
+        "structure": {name: index for index, name in enumerate(["", *task.structure_titles])},
+    }
+    keys = ["case", "submission", "metric", "structure"]
+    scores = scores.sort_values(keys, key=lambda column: column.map(ranks[str(column.name)]), kind="stable")
+    scores = scores.assign(challenge=challenge.name, edition=challenge.edition, task=task_name)
+    scores = scores[list(table.COLUMNS)].reset_index(drop=True)
+    for name, values in groups.items():
+        scores[name] = scores["case"].map(values).fillna("")
+    return scores

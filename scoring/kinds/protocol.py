@@ -1,0 +1,267 @@
+"""What every kind of task answers, so that no other room asks which kind a task is.
+
+A case goes through five questions: what is true of it (:meth:`Kind.read_references`), what a submission said
+(:meth:`Kind.read_predictions`), what that is worth case by case (:meth:`Kind.score_case`), what of it belongs to metrics
+over many cases (:meth:`Kind.observe`), and what those are (:meth:`Kind.pool`). :meth:`Kind.check` asks the first three for
+a participant.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from medpodium.challenges.findings import Code, Finding, MedpodiumError
+
+if TYPE_CHECKING:  # workers that score masks need neither tables nor rankings: 60 MB and a second each
+    import pandas as pd
+
+    from medpodium.challenges.schema.definition import Challenge
+    from medpodium.challenges.schema.task import TaskModel
+    from medpodium.scoring.ranking.pools import Pool
+
+Given: TypeAlias = Path | Mapping[str, Any]
+"""One submission's predictions: a folder or a table, or what it has of every case."""
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with (cases done, cases in all)."""
+
+
+class ScoreCode(Code):
+    """What can be wrong with a set of references, predictions or tables to be scored."""
+
+    NO_CASES = "no-cases"
+    NO_TASK = "task-unknown"
+    NAME_INVALID = "submission-name-invalid"
+    SCORER_FAILED = "scorer-failed"
+    NOT_MEASURED = "not-measured"
+    NOT_COMPUTED = "scores-computed-elsewhere"
+    PREDICTION_MISSING = "prediction-missing"
+
+
+class Row(NamedTuple):
+    """One score of one case."""
+
+    submission: str
+    case: str
+    structure: str
+    metric: str
+    value: float
+    status: str
+
+
+@dataclass(frozen=True)
+class References:
+    """The organizer's ground truth of one task.
+
+    Parameters
+    ----------
+    cases : list of str
+        Cases that have a reference, in the order in which they are scored.
+    truth : mapping of str to object
+        What is true of every case, in whatever form the kind scores it (files, a class, a number).
+    groups : pandas.DataFrame, optional
+        Column ``case`` and one per group, where the references themselves tell groups.
+    """
+
+    cases: list[str]
+    truth: Mapping[str, Any]
+    groups: pd.DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What one submission said.
+
+    Parameters
+    ----------
+    by_case : mapping of str to object
+        Usable answer (or files) of every case that has one.
+    whole : object
+        What the kind needs of the submission besides; only the kind itself looks at it.
+    """
+
+    by_case: Mapping[str, Any]
+    whole: Any = None
+
+
+@dataclass(frozen=True)
+class CaseJob:
+    """What is needed to score one case for all submissions.
+
+    Parameters
+    ----------
+    case : str
+        Name of the case.
+    reference : object
+        What is true.
+    predictions : mapping of str to object
+        What every submission said; ``None`` where it said nothing usable.
+    task : TaskModel
+        The rules.
+    failures : mapping of str to str
+        Why a submission has no prediction, where its run says so.
+    """
+
+    case: str
+    reference: Any
+    predictions: Mapping[str, Any]
+    task: Any
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CaseScores:
+    """Scores of one case for all submissions, and what was found on the way (submission -> findings)."""
+
+    rows: list[Row]
+    findings: dict[str, list[Finding]]
+
+
+@dataclass(frozen=True)
+class Observing:
+    """What observations are made from.
+
+    Parameters
+    ----------
+    challenge, name
+        The rules, and which task of them.
+    references : References
+        What is true.
+    predictions : mapping of str to Predictions
+        What every submission said.
+    groups : mapping of str to (mapping of str to str)
+        Groups of the cases, by group and case.
+    failures : mapping of str to (mapping of str to str)
+        Case to submission to why its run failed.
+    """
+
+    challenge: Challenge
+    name: str
+    references: References
+    predictions: Mapping[str, Predictions]
+    groups: Mapping[str, Mapping[str, str]]
+    failures: Mapping[str, Mapping[str, str]]
+
+
+class Kind(ABC):
+    """How the tasks of one kind are read, checked, scored and pooled.
+
+    Attributes
+    ----------
+    heavy : bool
+        Whether a case is worth a process of its own; light cases are scored where the verb runs.
+    """
+
+    heavy = False
+
+    @abstractmethod
+    def read_references(
+        self, challenge: Challenge, task: Any, place: Path, cases: Sequence[str] | None, findings: list[Finding]
+    ) -> References:
+        """Read what is true.
+
+        Parameters
+        ----------
+        place : Path
+            Folder or table.
+        cases : sequence of str, optional
+            Only these cases; all that have a reference when left out.
+        findings : list of Finding
+            Gets what is odd but can be lived with.
+
+        Raises
+        ------
+        UsageError
+            If there is nothing to score against, or the references contradict the challenge file.
+        """
+
+    @abstractmethod
+    def read_predictions(self, task: Any, given: Given, cases: Sequence[str], findings: list[Finding]) -> Predictions:
+        """Read what one submission said about the cases; missing, unknown and repeated ones are findings.
+
+        Raises
+        ------
+        MedpodiumError
+            If nothing of it can be read; the engine then counts every case as missing, with the findings.
+        """
+
+    @abstractmethod
+    def score_case(self, job: CaseJob) -> CaseScores:
+        """Return the scores of one case for all submissions, with the declared policy where there is nothing to score.
+
+        Raises
+        ------
+        MedpodiumError
+            If the reference itself cannot be used; a bad prediction only becomes a finding and ``failed:`` scores.
+        """
+
+    def observe(self, task: Any, seen: Observing, findings: dict[str, list[Finding]]) -> pd.DataFrame | None:
+        """Return the observations of pooled metrics (:mod:`medpodium.scoring.observations`); ``None`` for none."""
+        return None
+
+    def pool(self, challenge: Challenge, name: str, observations: pd.DataFrame) -> Pool | None:
+        """Return the pooled metrics of a task as a function of its observations; ``None`` where it has none."""
+        return None
+
+    def explain_pool(
+        self, task: Any, observations: pd.DataFrame, scores: pd.DataFrame, findings: dict[str, list[Finding]]
+    ) -> None:
+        """Say what is odd about pooled scores (one answer for all cases, one class only); nothing by default."""
+
+    def check(
+        self, challenge: Challenge, task: Any, place: Path, given: Path, progress: Progress | None = None
+    ) -> list[Finding]:
+        """Return everything that is wrong with one submission: what scoring it would find, case by case.
+
+        Parameters
+        ----------
+        place, given : Path
+            References and predictions.
+        """
+        findings: list[Finding] = []
+        references = self.read_references(challenge, task, place, None, findings)
+        try:
+            predictions = self.read_predictions(task, given, references.cases, findings).by_case
+        except MedpodiumError as error:
+            return [*findings, *error.findings]
+        for done, case in enumerate(references.cases, start=1):
+            if case in predictions:
+                job = CaseJob(case, references.truth[case], {"": predictions[case]}, task)
+                findings += self.score_case(job).findings.get("", [])
+            if progress is not None:
+                progress(done, len(references.cases))
+        return findings
+
+    def reference_files(self, place: Path, references: References) -> tuple[Path, list[Path]]:
+        """Return the files the references are made of, and the folder their names are relative to."""
+        return place.parent, [place]
+
+    def known_labels(self, task: Any) -> frozenset[int] | None:
+        """Return the labels a reference's voxels may have; ``None`` where references are no label maps."""
+        return None
+
+    def answer_columns(self, task: Any) -> list[str]:
+        """Return the columns of a table of answers, the case's first; empty where answers are files."""
+        return []
+
+    def job_bytes(self, job: CaseJob) -> int:
+        """Estimate the memory one worker needs for a case like this."""
+        return 0
+
+
+def paths_in(value: object) -> Iterable[Path]:
+    """Yield every path in what is known of a case: a file, or the files of its structures."""
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from paths_in(item)
+
+
+def task_words(task: TaskModel) -> str:
+    """Return what a kind is called in a message."""
+    return f"a {task.kind} task"
