@@ -255,3 +255,10 @@ def from_challenger(table: pd.DataFrame, metric: str, where: str = "challengeR t
         }
     )
     return normalise(scores, where)
+
+
+def empty() -> pd.DataFrame:
+    """Return a score table without rows."""
+    import pandas as pd
+
+    return pd.DataFrame({name: pd.Series(dtype="float64" if name == "value" else object) for name in COLUMNS})

@@ -13,7 +13,7 @@ from medpodium.challenges.schema.steps import Adjustment, Direction, Step, Ties
 from medpodium.scoring import table
 from medpodium.scoring.evidence.collect import TaskPlan
 from medpodium.scoring.evidence.multiverse import Outcome, Rules, Universe, universes
-from medpodium.scoring.kinds.classification.pool import make_pool
+from medpodium.scoring.kinds.lookup import of
 from medpodium.scoring.ranking.axes import RankingCode, near
 from medpodium.scoring.ranking.challenger import METHODS, Method, NaTreatment, method_steps
 
@@ -66,7 +66,7 @@ def plan_task(
         name, chosen = challenge.recipe_for(task, None)
     rules = rules_of(challenge.tasks[task].metrics)
     recipes: dict[str, Sequence[Step]] = {key: own.steps for key, own in challenge.recipes.items()}
-    pool = None if observations is None else make_pool(challenge, task, observations)
+    pool = None if observations is None else of(challenge.tasks[task]).pool(challenge, task, observations)
     return TaskPlan(task, name, chosen.steps, rules, recipes, _choices(challenge, task, name), pool)
 
 

@@ -107,11 +107,11 @@ def score_task(
     scores = _with_resources(scores, task, list(predictions), jobs.cases, resources, findings)
     given_groups = known.groups if cases is None else cases
     groups = group_values(challenge, jobs.cases, given_groups, findings[""])
-    observations = kind.observe(task, Observing(challenge, task_name, known, said, groups, failures), findings)
     finished = _finish(scores, challenge, task_name, jobs.cases, list(predictions), groups)
+    observations = kind.observe(task, Observing(challenge, task_name, known, said, groups), findings)
     if observations is not None:
-        pooled = _pooled(kind, challenge, task_name, observations, list(predictions))
-        kind.explain_pool(task, observations, pooled, findings)
+        observations = _with_failures(observations, failures)
+        pooled = kind.score_pooled(challenge, task_name, observations, list(predictions), findings)
         finished = table.concatenate([finished, pooled]) if len(finished) else pooled
     return Result(finished, findings, observations)
 
@@ -183,6 +183,19 @@ def _failures(resources: pd.DataFrame | None) -> dict[str, dict[str, str]]:
         for case, submission, status in zip(failed["case"], failed["submission"], failed["status"], strict=True):
             failures.setdefault(str(case), {})[str(submission)] = str(status).removeprefix(table.FAILED_PREFIX)
     return failures
+
+
+def _with_failures(observations: pd.DataFrame, failures: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+    """Let an answer that is missing because its run failed say so."""
+    status = [
+        f"{table.FAILED_PREFIX}{failures[case][submission]}"
+        if old == table.MISSING and submission in failures.get(case, {})
+        else old
+        for case, submission, old in zip(
+            observations["case"], observations["submission"], observations["status"], strict=True
+        )
+    ]
+    return observations.assign(status=status)
 
 
 def _place(kind: Kind, scheduler: Scheduler | None, workers: int | None) -> Scheduler:

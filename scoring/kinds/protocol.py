@@ -1,9 +1,9 @@
 """What every kind of task answers, so that no other room asks which kind a task is.
 
 A case goes through five questions: what is true of it (:meth:`Kind.read_references`), what a submission said
-(:meth:`Kind.read_predictions`), what that is worth case by case (:meth:`Kind.score_case`), what of it belongs to metrics
-over many cases (:meth:`Kind.observe`), and what those are (:meth:`Kind.pool`). :meth:`Kind.check` asks the first three for
-a participant.
+(:meth:`Kind.read_predictions`), what that is worth case by case (:meth:`Kind.score_case`), what of it belongs to
+metrics over many cases (:meth:`Kind.observe`), and what those are (:meth:`Kind.pool`). :meth:`Kind.check` asks the
+first three for a participant.
 """
 
 from __future__ import annotations
@@ -135,8 +135,6 @@ class Observing:
         What every submission said.
     groups : mapping of str to (mapping of str to str)
         Groups of the cases, by group and case.
-    failures : mapping of str to (mapping of str to str)
-        Case to submission to why its run failed.
     """
 
     challenge: Challenge
@@ -144,7 +142,6 @@ class Observing:
     references: References
     predictions: Mapping[str, Predictions]
     groups: Mapping[str, Mapping[str, str]]
-    failures: Mapping[str, Mapping[str, str]]
 
 
 class Kind(ABC):
@@ -207,10 +204,22 @@ class Kind(ABC):
         """Return the pooled metrics of a task as a function of its observations; ``None`` where it has none."""
         return None
 
-    def explain_pool(
-        self, task: Any, observations: pd.DataFrame, scores: pd.DataFrame, findings: dict[str, list[Finding]]
-    ) -> None:
-        """Say what is odd about pooled scores (one answer for all cases, one class only); nothing by default."""
+    def score_pooled(
+        self,
+        challenge: Challenge,
+        name: str,
+        observations: pd.DataFrame,
+        submissions: Sequence[str],
+        findings: dict[str, list[Finding]],
+    ) -> pd.DataFrame:
+        """Return the rows of the pooled metrics; what is odd about them (one class only) becomes a finding."""
+        from medpodium.scoring import table
+        from medpodium.scoring.kinds.pooling import pooled_rows
+
+        pool = self.pool(challenge, name, observations)
+        if pool is None:
+            return table.empty()
+        return pooled_rows(challenge, name, pool, observations, submissions)
 
     def check(
         self, challenge: Challenge, task: Any, place: Path, given: Path, progress: Progress | None = None

@@ -44,9 +44,7 @@ def make_pool(challenge: Challenge, task_name: str, observations: pd.DataFrame) 
     UsageError
         If the observations do not fit the task.
     """
-    task = challenge.tasks[task_name]
-    if not isinstance(task, ClassificationTask):
-        return None
+    task: ClassificationTask = challenge.tasks[task_name]
     own = observations[observations["task"] == task_name]
     metrics = {name: spec for name, spec in task.metrics.items() if spec.ranked and spec.info.scope == "pooled"}
     if own.empty or not metrics:

@@ -1,4 +1,4 @@
-"""Score classification tasks: read each team's table of probabilities, pool the cases, and look for leaks.
+"""The classes of the cases, and the pooled scores of what the teams said about them.
 
 A class decides several yes-or-no problems (stage S4 against the rest, S1 against the rest). Every problem gets its
 scores over the pooled cases of a domain; a case without a usable answer counts against the team, as declared.
@@ -7,30 +7,26 @@ scores over the pooled cases of a domain; a case without a usable answer counts 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from medpodium.challenges.findings import Code, Finding, MedpodiumError, Severity, UsageError
+from medpodium.challenges.findings import Code, Finding, Severity, UsageError
 from medpodium.challenges.schema.definition import Challenge, ClassificationTask
 from medpodium.challenges.schema.metrics import MetricSpec
 from medpodium.scoring import table
-from medpodium.scoring.groups import group_values
-from medpodium.scoring.kinds.classification.leaks import leaks
-from medpodium.scoring.kinds.classification.observe import Observed, arrange, observe, pooled_scores
-from medpodium.scoring.kinds.classification.probabilities import Answers, find_table, read_answers
+from medpodium.scoring.kinds.classification.observe import Observed, pooled_scores
+from medpodium.scoring.kinds.classification.probabilities import Answers, find_table
 from medpodium.scoring.kinds.classification.weighted import LEFT_OUT
-from medpodium.scoring.kinds.segmentation.engine import Result
 from medpodium.scoring.rows import read_rows
 
 
 class StagingCode(Code):
     """What can be wrong with classes and their predictions."""
 
-    NO_TASK = "task-not-classification"
     NO_COLUMN = "class-column-missing"
     CLASS_UNKNOWN = "class-unknown"
     CASE_TWICE = "class-case-twice"
@@ -41,86 +37,16 @@ class StagingCode(Code):
     CONSTANT = "answers-on-one-side"
 
 
-def score_classification(
-    challenge: Challenge,
-    task_name: str,
-    references: Path,
-    predictions: Mapping[str, Path],
-    *,
-    cases: pd.DataFrame | None = None,
-) -> Result:
-    """Score the submissions of a classification task.
-
-    Parameters
-    ----------
-    challenge : Challenge
-        The rules.
-    task_name : str
-        Which of its tasks.
-    references : Path
-        Table with the case and its class (``reference_column``), or a folder that holds one; other columns may be
-        groups.
-    predictions : mapping of str to Path
-        Every submission's table, or a folder that holds one; a table that cannot be read leaves all cases missing.
-    cases : DataFrame, optional
-        Column ``case`` and one per group; only these cases are scored.
+def score_pools(
+    task: ClassificationTask, observed: Observed, submissions: Sequence[str], findings: Mapping[str, list[Finding]]
+) -> pd.DataFrame:
+    """Return one row per submission, pool of cases and metric, and tell each submission what is odd about its own.
 
     Returns
     -------
-    Result
-        One row per submission, metric and pooled set of cases; ``case`` is empty, the group column says which set.
-        The observations the values were computed from are beside it.
-
-    Raises
-    ------
-    UsageError
-        If the references cannot be used, or the group that pools the cases is nowhere given.
+    DataFrame
+        Columns submission, metric, value, status and level (of the group that pools the cases; empty without one).
     """
-    task = challenge.tasks[task_name]
-    if not isinstance(task, ClassificationTask):
-        fix = "name a classification task with --task"
-        raise UsageError(Finding(StagingCode.NO_TASK, task_name, f"is a {task.kind} task", fix))
-    stages, own_groups = read_classes(references, task, challenge)
-    if cases is not None:
-        known = set(cases["case"].astype(str))
-        stages = {case: stage for case, stage in stages.items() if case in known}
-    general: list[Finding] = []
-    groups = group_values(challenge, list(stages), own_groups if cases is None else cases, general)
-    _need_pools(task, stages, groups, references)
-    general += leaks(task, stages, groups)
-    answers, findings = _read_all(task, predictions, stages)
-    findings[""] = general
-    seen = observe(challenge, task_name, task, stages, groups, answers, general)
-    scores = _scores(task, arrange(task, seen, list(predictions)), list(predictions), findings)
-    scores = scores.assign(challenge=challenge.name, edition=challenge.edition, task=task_name, case="", structure="")
-    if task.pool_by is None:
-        return Result(scores[list(table.COLUMNS)], findings, seen)
-    scores = scores.rename(columns={"level": task.pool_by})
-    return Result(scores[[*table.COLUMNS, task.pool_by]], findings, seen)
-
-
-def _read_all(
-    task: ClassificationTask, predictions: Mapping[str, Path], stages: Mapping[str, str]
-) -> tuple[dict[str, Answers], dict[str, list[Finding]]]:
-    answers: dict[str, Answers] = {}
-    findings: dict[str, list[Finding]] = {"": []}
-    for submission, path in predictions.items():
-        found: list[Finding] = []
-        try:
-            own = read_answers(path, task, found)
-        except MedpodiumError as error:
-            # one team's unreadable table must not keep the others from being scored
-            found += error.findings
-            own = Answers({name: {} for name in task.problems})
-        _compare_cases(submission, own, stages, found)
-        answers[submission], findings[submission] = own, found
-    return answers, findings
-
-
-def _scores(
-    task: ClassificationTask, observed: Observed, submissions: list[str], findings: Mapping[str, list[Finding]]
-) -> pd.DataFrame:
-    """Return one row per submission, pool of cases and metric, and tell each submission what is odd about its own."""
     prepared = list(pooled_scores(task, observed, task.metrics))
     values = [own(np.ones((1, len(own.truth))))[0] for _, _, own in prepared]
     rows: list[dict[str, object]] = []
@@ -192,28 +118,28 @@ def read_classes(path: Path, task: ClassificationTask, challenge: Challenge) -> 
     return stages, groups
 
 
-def _need_pools(
-    task: ClassificationTask, stages: Mapping[str, str], groups: Mapping[str, Mapping[str, str]], references: Path
-) -> None:
+def need_pools(task: ClassificationTask, stages: Mapping[str, str], groups: Mapping[str, Mapping[str, str]]) -> None:
+    """Refuse cases that belong to no pool."""
     levels = {} if task.pool_by is None else groups.get(task.pool_by, {})
     lost = [] if task.pool_by is None else [case for case in stages if not levels.get(case)]
     if lost:
         text = f"{len(lost)} case(s) have no {task.pool_by} (first {lost[0]})"
         fix = f"give a table of cases (--cases) with the column {task.pool_by}, or the column it follows from"
-        raise UsageError(Finding(StagingCode.NO_POOL, str(references), text, fix))
+        raise UsageError(Finding(StagingCode.NO_POOL, "references", text, fix))
 
 
-def _compare_cases(submission: str, answers: Answers, stages: Mapping[str, str], found: list[Finding]) -> None:
-    lacking = [case for case in stages if case not in answers.usable]
+def compare_cases(where: str, answers: Answers, cases: Sequence[str], found: list[Finding]) -> None:
+    """Report cases without a usable answer, and answers of unknown cases."""
+    lacking = [case for case in cases if case not in answers.usable]
     if lacking:
-        text = f"{len(lacking)} of {len(stages)} cases have no usable answer (first {lacking[0]})"
+        text = f"{len(lacking)} of {len(cases)} cases have no usable answer (first {lacking[0]})"
         fix = "give every case exactly one row; until then it counts as declared for missing predictions"
-        found.append(Finding(StagingCode.MISSING_CASES, submission, text, fix))
-    extra = sorted(answers.named - set(stages))
+        found.append(Finding(StagingCode.MISSING_CASES, where, text, fix))
+    extra = sorted(answers.named - set(cases))
     if extra:
         text = f"{len(extra)} unknown case(s) (first {extra[0]!r})"
         fix = "correct the names (the whole folder name is the case); these rows are not scored"
-        found.append(Finding(StagingCode.UNKNOWN_CASE, submission, text, fix, Severity.WARNING))
+        found.append(Finding(StagingCode.UNKNOWN_CASE, where, text, fix, Severity.WARNING))
 
 
 def _warn_constant(

@@ -1,0 +1,109 @@
+"""The kind ``classification``: a class, as probabilities, for every case; scored over the pooled cases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medpodium.challenges.findings import Finding, MedpodiumError
+from medpodium.challenges.schema.definition import Challenge, ClassificationTask
+from medpodium.scoring.kinds.protocol import CaseJob, CaseScores, Given, Kind, Observing, Predictions, References
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from medpodium.scoring.ranking.pools import Pool
+
+
+class Classification(Kind):
+    """Tables of probabilities in, pooled scores out."""
+
+    def read_references(
+        self,
+        challenge: Challenge,
+        task: ClassificationTask,
+        place: Path,
+        cases: Sequence[str] | None,
+        findings: list[Finding],
+    ) -> References:
+        """Read the table of classes; other columns of it may be groups."""
+        from medpodium.scoring.kinds.classification.score import read_classes
+
+        classes, groups = read_classes(place, task, challenge)
+        chosen = classes if cases is None else {case: classes[case] for case in classes if case in set(cases)}
+        return References(list(chosen), chosen, groups)
+
+    def read_predictions(
+        self, task: ClassificationTask, given: Given, cases: Sequence[str], findings: list[Finding]
+    ) -> Predictions:
+        """Read a team's table of probabilities; one that cannot be read leaves all of its cases missing."""
+        from medpodium.scoring.kinds.classification.probabilities import Answers, read_answers
+        from medpodium.scoring.kinds.classification.score import compare_cases
+
+        place = Path(str(given))
+        try:
+            answers = read_answers(place, task, findings)
+        except MedpodiumError as error:
+            findings += error.findings
+            answers = Answers({name: {} for name in task.problems})
+        compare_cases(place.name, answers, cases, findings)
+        return Predictions({case: True for case in cases if case in answers.usable}, answers)
+
+    def score_case(self, job: CaseJob) -> CaseScores:
+        """Return nothing: a class has no score before the cases are pooled."""
+        return CaseScores([], {})
+
+    def observe(
+        self, task: ClassificationTask, seen: Observing, findings: dict[str, list[Finding]]
+    ) -> pd.DataFrame | None:
+        """Return what is true and what was said of every case, and look for ways to guess the class."""
+        from medpodium.scoring.kinds.classification.leaks import leaks
+        from medpodium.scoring.kinds.classification.observe import observe
+        from medpodium.scoring.kinds.classification.score import need_pools
+
+        classes = {case: seen.references.truth[case] for case in seen.references.cases}
+        need_pools(task, classes, seen.groups)
+        findings[""] += leaks(task, classes, seen.groups)
+        answers = {submission: own.whole for submission, own in seen.predictions.items()}
+        return observe(seen.challenge, seen.name, task, classes, seen.groups, answers, findings[""])
+
+    def pool(self, challenge: Challenge, name: str, observations: pd.DataFrame) -> Pool | None:
+        """Return the ranked pooled metrics as functions of case weights."""
+        from medpodium.scoring.kinds.classification.pool import make_pool
+
+        return make_pool(challenge, name, observations)
+
+    def score_pooled(
+        self,
+        challenge: Challenge,
+        name: str,
+        observations: pd.DataFrame,
+        submissions: Sequence[str],
+        findings: dict[str, list[Finding]],
+    ) -> pd.DataFrame:
+        """Return every pooled metric, ranked or not; constant answers and undefined values become findings."""
+        from medpodium.scoring import table
+        from medpodium.scoring.kinds.classification.observe import arrange
+        from medpodium.scoring.kinds.classification.score import score_pools
+
+        task: ClassificationTask = challenge.tasks[name]
+        scores = score_pools(task, arrange(task, observations, submissions), submissions, findings)
+        scores = scores.assign(challenge=challenge.name, edition=challenge.edition, task=name, case="", structure="")
+        if task.pool_by is None:
+            return scores[list(table.COLUMNS)]
+        return scores.rename(columns={"level": task.pool_by})[[*table.COLUMNS, task.pool_by]]
+
+    def reference_files(self, place: Path, references: References) -> tuple[Path, list[Path]]:
+        """Return the table of classes."""
+        from medpodium.scoring.kinds.classification.probabilities import find_table
+
+        path = find_table(place)
+        return path.parent, [path]
+
+    def answer_columns(self, task: ClassificationTask) -> list[str]:
+        """Return the columns of a table of answers."""
+        return [task.case_column, *(task.columns.values() or task.classes)]
+
+
+KIND = Classification()

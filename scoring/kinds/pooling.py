@@ -1,0 +1,53 @@
+"""From observations to the rows of pooled metrics: the same function as under resampling, with every case once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medpodium.challenges.schema.definition import Challenge
+from medpodium.scoring import table
+from medpodium.scoring.ranking.pools import Pool
+
+
+def pooled_rows(
+    challenge: Challenge, name: str, pool: Pool, observations: pd.DataFrame, submissions: Sequence[str]
+) -> pd.DataFrame:
+    """Return one row per submission, set of cases and metric of a pool.
+
+    A set without any usable answer is missing, one with some lacking is penalised as the pool itself counts them, and
+    a value that is not defined (one class only) is skipped.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The score table's columns, and the group that tells the sets apart where there is one.
+    """
+    task: Any = challenge.tasks[name]
+    usable = set(
+        observations.loc[observations["status"] == table.OK, ["submission", "case"]].itertuples(index=False, name=None)
+    )
+    values = pool.values(np.ones((1, len(pool.cases))))[0]
+    rows = []
+    for cell, value in zip(pool.cells, values.tolist(), strict=True):
+        members = pool.members[cell.case]
+        answered = [(cell.submission, pool.cases[index]) in usable for index in members]
+        spec = task.metrics[cell.metric]
+        if not any(answered):
+            value, status = math.nan, table.MISSING
+        elif math.isnan(value):
+            status = table.SKIPPED
+        else:
+            status = table.OK if all(answered) or spec.missing == "skip" else table.PENALISED
+        within = {} if task.pooled_within is None else {task.pooled_within: pool.groups[task.pooled_within][members[0]]}
+        row = {"challenge": challenge.name, "edition": challenge.edition, "task": name, "case": ""}
+        own = {"submission": cell.submission, "structure": cell.structure, "metric": cell.metric}
+        rows.append({**row, **own, "value": value, "status": status, **within})
+    frame = pd.DataFrame(rows)
+    order = {submission: index for index, submission in enumerate(submissions)}
+    frame = frame.sort_values("submission", key=lambda column: column.map(order), kind="stable", ignore_index=True)
+    return frame[[*table.COLUMNS, *([] if task.pooled_within is None else [task.pooled_within])]]
