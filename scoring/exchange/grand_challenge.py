@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from medpodium.challenges.findings import Finding, MedpodiumError, UsageError
-from medpodium.challenges.schema.definition import SegmentationTask
+from medpodium.challenges.schema.task import TaskModel
 from medpodium.scoring.exchange.codes import PlatformCode
 from medpodium.scoring.masks.reader import EXTENSIONS
 
@@ -45,7 +45,7 @@ class Jobs:
         self.findings.append(Finding(code, where, f"case {case}: {cause}", fix))
 
 
-def read_jobs(folder: Path, cases: Iterable[str], task: SegmentationTask, output: str | None = None) -> Jobs:
+def read_jobs(folder: Path, cases: Iterable[str], task: TaskModel, output: str | None = None) -> Jobs:
     """Read ``predictions.json`` and find the output file of every case.
 
     Parameters
@@ -54,7 +54,7 @@ def read_jobs(folder: Path, cases: Iterable[str], task: SegmentationTask, output
         Holds ``predictions.json`` and ``<pk>/output/...``.
     cases : iterable of str
         Names of the cases that are scored.
-    task : SegmentationTask
+    task : TaskModel
         Its image file patterns tell the case from the image's name.
     output : str, optional
         Slug of the socket of the segmentation; the only image output when left out.
@@ -122,7 +122,7 @@ def image_names(job: Mapping[str, Any]) -> list[str]:
     return names
 
 
-def bare_case(name: str, task: SegmentationTask) -> str:
+def bare_case(name: str, task: TaskModel) -> str:
     """Return the case that an image's name stands for, where the cases are not known."""
     stem = _stem(PurePosixPath(name).name)
     for pattern in task.files.images.values():
@@ -132,7 +132,7 @@ def bare_case(name: str, task: SegmentationTask) -> str:
     return stem.removesuffix("_0000")
 
 
-def case_of(name: str, cases: Iterable[str], task: SegmentationTask) -> str | None:
+def case_of(name: str, cases: Iterable[str], task: TaskModel) -> str | None:
     """Return the case an image belongs to, by its name without the format's ending, or ``None``."""
     known = set(cases)
     stem = _stem(PurePosixPath(name).name)

@@ -18,6 +18,7 @@ import pandas as pd
 
 from medpodium.challenges.findings import Finding, UsageError
 from medpodium.challenges.schema.definition import Challenge
+from medpodium.challenges.schema.resource_metrics import MeasuredMetric
 from medpodium.scoring import table
 from medpodium.scoring.exchange.codes import PlatformCode
 
@@ -61,7 +62,7 @@ def columns(challenge: Challenge, task_name: str) -> list[Column]:
     task = challenge.tasks[task_name]
     means, parts = [], []
     for name, spec in task.metrics.items():
-        if spec.measured or not spec.ranked:
+        if isinstance(spec, MeasuredMetric) or not spec.ranked:
             continue
         ascending = spec.better == "lower"
         means.append(Column(key(name), name, "", f"{spec.name} (mean)", ascending))

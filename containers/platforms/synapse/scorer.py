@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medpodium.challenges.findings import Finding, MedpodiumError
+from medpodium.challenges.schema.kinds import KINDS
 from medpodium.containers.platforms import bundle
 from medpodium.scoring import observations, table
 from medpodium.scoring.exchange import payload
@@ -98,8 +99,9 @@ def _validate(place: Path, rules: bundle.Bundle, _: Path) -> tuple[str, str, dic
     findings: list[Finding] = []
     answered = of(task).read_predictions(task, place, cases, findings).by_case
     if not answered:
-        errors = "; ".join(f"{one.where}: {one.cause}" for one in findings)
-        return INVALID, errors or f"No prediction found: files must be named {task.files.prediction}.", {}
+        causes = "; ".join(dict.fromkeys(one.cause for one in findings))
+        named = f"No prediction found: files must be named {task.files.prediction}."
+        return INVALID, named if KINDS[task.kind].layout == "files" else f"No prediction found: {causes}", {}
     missing = [case for case in cases if case not in answered]
     # A missing prediction has its declared penalty; it does not void the others.
     text = f"{len(missing)} of {len(cases)} cases have no prediction, first: {missing[0]}" if missing else ""

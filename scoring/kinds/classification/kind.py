@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from medpodium.challenges.findings import Finding, MedpodiumError
 from medpodium.challenges.schema.definition import Challenge, ClassificationTask
+from medpodium.scoring.kinds.classification.tasks import tasks_of
 from medpodium.scoring.kinds.protocol import CaseJob, CaseScores, Given, Kind, Observing, Predictions, References
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Classification(Kind):
         from medpodium.scoring.kinds.classification.observe import arrange
         from medpodium.scoring.kinds.classification.score import score_pools
 
-        task: ClassificationTask = challenge.tasks[name]
+        task = tasks_of(challenge)[name]
         scores = score_pools(task, arrange(task, observations, submissions), submissions, findings)
         scores = scores.assign(challenge=challenge.name, edition=challenge.edition, task=name, case="", structure="")
         if task.pool_by is None:

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from medpodium.challenges.schema.definition import Challenge, ClassificationTask
+from medpodium.challenges.schema.definition import Challenge
 from medpodium.scoring import observations as contract
 from medpodium.scoring.kinds.classification.observe import Cases, PooledScore, arrange, pooled_scores
+from medpodium.scoring.kinds.classification.tasks import tasks_of
 from medpodium.scoring.ranking.assemble import pooled_label
 from medpodium.scoring.ranking.pools import Cell, Pool
 
@@ -44,7 +45,7 @@ def make_pool(challenge: Challenge, task_name: str, observations: pd.DataFrame) 
     UsageError
         If the observations do not fit the task.
     """
-    task: ClassificationTask = challenge.tasks[task_name]
+    task = tasks_of(challenge)[task_name]
     own = observations[observations["task"] == task_name]
     metrics = {name: spec for name, spec in task.metrics.items() if spec.ranked and spec.info.scope == "pooled"}
     if own.empty or not metrics:
