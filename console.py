@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import json
@@ -162,6 +163,29 @@ def progress() -> Progress:
 def finish(findings: Iterable[Finding]) -> NoReturn:
     """End a verb with the exit code its findings ask for."""
     raise SystemExit(ExitCode.FINDINGS if has_errors(findings) else ExitCode.OK)
+
+
+def gathered(model: type[Any], name: str = "options") -> Callable[[_F], _F]:
+    """Hand those parameters of a verb that a dataclass has fields for to it as one object.
+
+    Parameters
+    ----------
+    model : type
+        The dataclass; fields that the verb has no parameter for keep their defaults.
+    name : str
+        Parameter of the verb that takes the object.
+    """
+    names = [field.name for field in dataclasses.fields(model)]
+
+    def decorate(function: _F) -> _F:
+        @functools.wraps(function)
+        def wrapper(**parameters: Any) -> Any:
+            own = {one: parameters.pop(one) for one in names if one in parameters}
+            return function(**parameters, **{name: model(**own)})
+
+        return wrapper  # type: ignore[return-value]
+
+    return decorate
 
 
 def guarded(function: _F) -> _F:

@@ -3,11 +3,113 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import click
 
 _AXES = 3
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """Fields of a declared baseline that the command line says otherwise; ``None`` leaves one as it is declared.
+
+    The names are those of :class:`medpodium.challenges.schema.baseline.Baseline`.
+    """
+
+    task: str | None = None
+    configuration: str | None = None
+    trainer: str | None = None
+    folds: list[int | str] | None = None
+    normalisation: str | None = None
+    planner: str | None = None
+    spacing_zyx_mm: tuple[float, ...] | None = None
+    patch_zyx: tuple[int, ...] | None = None
+    batch_size: int | None = None
+    epochs: int | None = None
+    learning_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """Training data and planning, as ``baseline plan`` takes them."""
+
+    images: Path
+    labels: Path | None
+    image_patterns: tuple[str, ...]
+    label_pattern: str | None
+    missing_channel: Literal["refuse", "drop", "zero"]
+    partial: str | None
+    regions: Literal["auto", "always", "never"]
+    gpu_memory: float | None
+    dataset_id: int | None
+    workspace: Path | None
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How to train, as ``baseline train`` takes it."""
+
+    iterations: int | None
+    device: str
+    resume: bool
+    pretrained: Path | None
+    stem: Literal["repeat", "average"] | None
+    trust_checkpoint: bool
+    no_validation: bool
+    workspace: Path | None
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Model, images and how to predict, as ``baseline predict`` takes them; ``None`` means as in the training."""
+
+    model: Path
+    images: Path
+    out: Path
+    folds: list[int | str] | None
+    image_patterns: tuple[str, ...]
+    device: str
+    step_size: float | None
+    mirroring: bool | None
+    fast_export: bool | None
+
+
+@dataclass(frozen=True)
+class PackageOptions:
+    """What becomes an image, as ``baseline package`` takes it."""
+
+    out: Path | None
+    context: Path | None
+    no_build: bool
+    team: str
+    base: str | None
+    folds: list[int | str] | None
+    channels: tuple[str, ...]
+    network: str | None
+
+
+@dataclass(frozen=True)
+class LiverOptions:
+    """Images and liver masks, as the verbs of the staging baseline take them."""
+
+    images: Path
+    image_pattern: str
+    masks: Path | None
+    mask_pattern: str
+
+
+@dataclass(frozen=True)
+class TransferOptions:
+    """Where a suite runs and goes, as ``baseline transfer`` takes it."""
+
+    out: Path | None
+    workspace: Path | None
+    device: str
+    dry_run: bool
+    teraflops: float
 
 
 class PerAxis(click.ParamType):  # type: ignore[type-arg]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +15,65 @@ if TYPE_CHECKING:
     from medpodium.challenges.campaign.folder import Submission
     from medpodium.challenges.findings import Finding
     from medpodium.containers.athome import Verdict
+    from medpodium.containers.run.runner import Options
 
 _FOLDER = click.Path(path_type=Path)
 
 
-def _options(gpu: tuple[str, ...], runtime: str | None, keep_images: bool = False) -> Any:
+def _options(gpu: tuple[str, ...], runtime: str | None, keep_images: bool = False) -> Options:
     from medpodium.containers.run.runner import Options
 
     return Options(gpu_ids=gpu, runtime=runtime, keep_images=keep_images)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What ``check image`` runs an image on.
+
+    Parameters
+    ----------
+    cases, references : Path
+        Folders of cases and, where there are any, of their references.
+    groups : Path, optional
+        Table of case metadata.
+    task : str, optional
+        Which container protocol.
+    team : str
+        Name of the team.
+    keep : Path, optional
+        New folder for everything that is usually thrown away.
+    """
+
+    cases: Path
+    references: Path | None
+    groups: Path | None
+    task: str | None
+    team: str
+    keep: Path | None
+
+
+@dataclass(frozen=True)
+class HiddenTest:
+    """What ``init`` makes a campaign of.
+
+    Parameters
+    ----------
+    cases, references : Path
+        Folders of the hidden cases and of their references.
+    groups : Path, optional
+        Table of groups and metadata.
+    training : Path, optional
+        Folder of the training set.
+    task, variant : str, optional
+        Which container protocol, and which scoring variant.
+    """
+
+    cases: Path
+    references: Path | None
+    groups: Path | None
+    training: Path | None
+    task: str | None
+    variant: str | None
 
 
 @click.command(
@@ -40,7 +92,10 @@ def _options(gpu: tuple[str, ...], runtime: str | None, keep_images: bool = Fals
 @click.option("--runtime", help="Container runtime of the engine, for instance runsc.")
 @console.json_option
 @console.guarded
-def check_image(challenge: str, image: str, as_json: bool, **options: Any) -> None:
+@console.gathered(Trial, "trial")
+def check_image(
+    challenge: str, image: str, trial: Trial, gpu: tuple[str, ...], runtime: str | None, as_json: bool
+) -> None:
     """Run IMAGE (an archive of docker save, or a local image) exactly as the hidden test does.
 
     The same sandbox, limits, collection and scoring; prints the command it stands for and what to mend.
@@ -52,7 +107,7 @@ def check_image(challenge: str, image: str, as_json: bool, **options: Any) -> No
 
     loaded = registry.load(challenge)
     client = engine.connect()
-    groups = case_files.read_groups(options["groups"]) if options["groups"] else None
+    groups = case_files.read_groups(trial.groups) if trial.groups else None
     with console.progress() as bar:
         line = bar.add_task("running cases", total=None)
 
@@ -63,13 +118,13 @@ def check_image(challenge: str, image: str, as_json: bool, **options: Any) -> No
             client,
             loaded,
             image,
-            options["cases"],
-            options["references"],
-            task=options["task"],
-            team=options["team"],
+            trial.cases,
+            trial.references,
+            task=trial.task,
+            team=trial.team,
             groups=groups,
-            options=_options(options["gpu"], options["runtime"]),
-            keep=options["keep"],
+            options=_options(gpu, runtime),
+            keep=trial.keep,
             report=tell,
         )
     _print_verdict(verdict, as_json)
@@ -134,7 +189,8 @@ def template(challenge: str, folder: Path, task: str | None, base: str, as_json:
 @click.option("--variant", help="Scoring variant.")
 @console.json_option
 @console.guarded
-def init(challenge: str, folder: Path, as_json: bool, **options: Any) -> None:
+@console.gathered(HiddenTest, "hidden")
+def init(challenge: str, folder: Path, hidden: HiddenTest, as_json: bool) -> None:
     """Start a campaign: take stock of the hidden cases, check them, freeze the definition."""
     from medpodium.challenges import registry
     from medpodium.challenges.campaign import cases as case_files
@@ -143,19 +199,19 @@ def init(challenge: str, folder: Path, as_json: bool, **options: Any) -> None:
     from medpodium.containers import athome
     from medpodium.containers.intake import integrity
 
-    loaded = registry.load(challenge, variant=options["variant"])
-    container = campaigns.container_name(loaded, options["task"] or next(iter(loaded.containers), None))
-    groups = case_files.read_groups(options["groups"]) if options["groups"] else None
+    loaded = registry.load(challenge, variant=hidden.variant)
+    container = campaigns.container_name(loaded, hidden.task or next(iter(loaded.containers), None))
+    groups = case_files.read_groups(hidden.groups) if hidden.groups else None
     manifest, findings = case_files.build(
         loaded.containers[container],
-        options["cases"],
-        options["references"],
+        hidden.cases,
+        hidden.references,
         athome.reference_patterns(loaded, container),
         groups,
     )
     with console.progress() as bar:
         line = bar.add_task("checking cases", total=len(manifest.cases))
-        findings += integrity.check(loaded, container, manifest, options["training"], lambda: bar.advance(line))
+        findings += integrity.check(loaded, container, manifest, hidden.training, lambda: bar.advance(line))
     made = not has_errors(findings)
     if made:
         campaign = campaigns.create(folder, loaded, manifest)

@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from medpodium import console
 from medpodium.baselines.nnunet.job_bar import JobBar
-from medpodium.baselines.options import FoldList, PerAxis, pairs
+from medpodium.baselines.options import (
+    FoldList,
+    Overrides,
+    PerAxis,
+    PlanOptions,
+    PredictOptions,
+    TrainOptions,
+    pairs,
+)
+
+if TYPE_CHECKING:
+    from medpodium.baselines.nnunet.flow import Chosen
 
 _PATH = click.Path(path_type=Path)
 _DEVICES = click.Choice(["auto", "cuda", "cpu", "mps"])
@@ -37,7 +48,7 @@ def _choice_options(function: Any) -> Any:
     return function
 
 
-def _choose(challenge: str, name: str | None, **overrides: Any) -> Any:
+def _choose(challenge: str, name: str | None, overrides: Overrides) -> Chosen:
     from medpodium.baselines.nnunet import flow as nnunet
     from medpodium.challenges import registry
 
@@ -62,8 +73,8 @@ def _choose(challenge: str, name: str | None, **overrides: Any) -> Any:
               help="Train unions of labels as nnU-Net regions.")  # fmt: skip
 @click.option("--normalisation", type=click.Choice(["ct", "z-score", "rescale-0-1", "none"]), help="Of every channel.")
 @click.option("--planner", help="ExperimentPlanner, nnUNetPlannerResEncL, nnUNetPlannerResEncL_torchres, ...")
-@click.option("--spacing", type=PerAxis(float), help="Target spacing z,y,x in mm.")
-@click.option("--patch", type=PerAxis(int), help="Patch z,y,x in voxels.")
+@click.option("--spacing", "spacing_zyx_mm", type=PerAxis(float), help="Target spacing z,y,x in mm.")
+@click.option("--patch", "patch_zyx", type=PerAxis(int), help="Patch z,y,x in voxels.")
 @click.option("--batch-size", type=click.IntRange(1), help="Patches per batch.")
 @click.option("--gpu-memory", type=float, help="GPU memory in GB that the planner aims at.")
 @click.option(
@@ -72,7 +83,9 @@ def _choose(challenge: str, name: str | None, **overrides: Any) -> Any:
 @_WORKSPACE
 @console.json_option
 @console.guarded
-def plan(challenge: str, name: str | None, as_json: bool, **options: Any) -> None:
+@console.gathered(Overrides, "overrides")
+@console.gathered(PlanOptions)
+def plan(challenge: str, name: str | None, as_json: bool, overrides: Overrides, options: PlanOptions) -> None:
     """Check the training data of CHALLENGE, write them in nnU-Net's layout, plan and preprocess.
 
     Every check that needs only headers runs before any conversion. What a partly labelled case does not show as
@@ -83,25 +96,21 @@ def plan(challenge: str, name: str | None, as_json: bool, **options: Any) -> Non
     from medpodium.baselines.nnunet.workspace import Workspace
 
     extras.require_nnunet()
-    chosen = _choose(
-        challenge, name, task=options["task"], configuration=options["configuration"], trainer=options["trainer"],
-        folds=options["folds"], normalisation=options["normalisation"], planner=options["planner"],
-        spacing_zyx_mm=options["spacing"], patch_zyx=options["patch"], batch_size=options["batch_size"],
-    )  # fmt: skip
-    partial = options["partial"]
+    chosen = _choose(challenge, name, overrides)
+    partial = options.partial
     folders = nnunet.Folders(
-        options["images"],
-        options["labels"] or options["images"],
-        pairs(options["image_patterns"], "--image-pattern"),
-        options["label_pattern"],
-        options["missing_channel"],
-        partial if partial in (None, "infer") else Path(partial),
+        options.images,
+        options.labels or options.images,
+        pairs(options.image_patterns, "--image-pattern"),
+        options.label_pattern,
+        options.missing_channel,
+        partial if partial is None or partial == "infer" else Path(partial),
     )
     with console.progress() as bar:
         line = JobBar(bar)
         planned = nnunet.plan(
-            chosen, folders, Workspace.at(options["workspace"]), number=options["dataset_id"],
-            regions=options["regions"], gpu_memory_gb=options["gpu_memory"], progress=line.converting, on_event=line,
+            chosen, folders, Workspace.at(options.workspace), number=options.dataset_id,
+            regions=options.regions, gpu_memory_gb=options.gpu_memory, progress=line.converting, on_event=line,
         )  # fmt: skip
     written = planned.written
     if as_json:
@@ -143,18 +152,17 @@ def plan(challenge: str, name: str | None, as_json: bool, **options: Any) -> Non
 @_WORKSPACE
 @console.json_option
 @console.guarded
-def train(challenge: str, name: str | None, as_json: bool, **options: Any) -> None:
+@console.gathered(Overrides, "overrides")
+@console.gathered(TrainOptions)
+def train(challenge: str, name: str | None, as_json: bool, overrides: Overrides, options: TrainOptions) -> None:
     """Train a planned baseline, fold by fold."""
     from medpodium.baselines import extras
     from medpodium.baselines.nnunet import flow as nnunet
     from medpodium.baselines.nnunet.workspace import Workspace
 
     extras.require_nnunet()
-    chosen = _choose(
-        challenge, name, task=options["task"], configuration=options["configuration"], trainer=options["trainer"],
-        folds=options["folds"], epochs=options["epochs"], learning_rate=options["learning_rate"],
-    )  # fmt: skip
-    start = nnunet.Start(options["resume"], options["pretrained"], options["stem"], options["trust_checkpoint"])
+    chosen = _choose(challenge, name, overrides)
+    start = nnunet.Start(options.resume, options.pretrained, options.stem, options.trust_checkpoint)
     results = []
     with console.progress() as bar, _interruptible():
         line = JobBar(bar)
@@ -162,11 +170,11 @@ def train(challenge: str, name: str | None, as_json: bool, **options: Any) -> No
             results.append(
                 nnunet.train(
                     chosen,
-                    Workspace.at(options["workspace"]),
+                    Workspace.at(options.workspace),
                     fold,
-                    device=options["device"],
-                    iterations=options["iterations"],
-                    validate=not options["no_validation"],
+                    device=options.device,
+                    iterations=options.iterations,
+                    validate=not options.no_validation,
                     start=start,
                     on_event=line,
                 )
@@ -207,15 +215,27 @@ def _interruptible() -> Iterator[None]:
 @click.option("--fast-export/--exact-export", default=None, help="Resample probabilities with torch, or as planned.")
 @console.json_option
 @console.guarded
-def predict(challenge: str, as_json: bool, **options: Any) -> None:
+@console.gathered(PredictOptions)
+def predict(challenge: str, as_json: bool, options: PredictOptions) -> None:
     """Predict the cases of a folder with a trained model, in the challenge's own file layout and labels."""
     from medpodium.baselines.nnunet import flow as nnunet
     from medpodium.challenges import registry
 
     loaded = registry.load(challenge)
-    options["image_patterns"] = pairs(options["image_patterns"], "--image-pattern")
     with console.progress() as bar:
-        result = nnunet.predict(loaded, on_event=JobBar(bar), **options)
+        result = nnunet.predict(
+            loaded,
+            options.model,
+            options.images,
+            options.out,
+            folds=options.folds,
+            device=options.device,
+            step_size=options.step_size,
+            mirroring=options.mirroring,
+            fast_export=options.fast_export,
+            image_patterns=pairs(options.image_patterns, "--image-pattern"),
+            on_event=JobBar(bar),
+        )
     if as_json:
         console.print_json(result)
         return

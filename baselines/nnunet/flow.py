@@ -23,6 +23,7 @@ from medpodium.baselines.nnunet.prediction import model_record, prediction_cases
 from medpodium.baselines.nnunet.scheme import Regions, make_scheme
 from medpodium.baselines.nnunet.training import check_start
 from medpodium.baselines.nnunet.workspace import Workspace
+from medpodium.baselines.options import Overrides
 from medpodium.challenges.findings import Finding, MedpodiumError, has_errors
 from medpodium.challenges.schema.baseline import Baseline
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask
@@ -50,7 +51,7 @@ class Chosen:
         return dict.fromkeys(channels, given or default)
 
 
-def choose(challenge: Challenge, name: str | None, overrides: Mapping[str, Any]) -> Chosen:
+def choose(challenge: Challenge, name: str | None, overrides: Overrides) -> Chosen:
     """Pick a baseline of the challenge file and apply overrides (fields of :class:`Baseline`; None changes nothing).
 
     Without a name it is the first nnU-Net baseline; a challenge that declares none gets nnU-Net's defaults.
@@ -67,7 +68,7 @@ def choose(challenge: Challenge, name: str | None, overrides: Mapping[str, Any])
         fix = f"nnU-Net baselines of {challenge.reference}: {', '.join(known) or 'none'}"
         raise refuse(BaselineCode.UNKNOWN_BASELINE, name, "the challenge declares no such baseline", fix)
     start = known.get(name) or Baseline(method="nnU-Net v2")
-    given = {key: value for key, value in overrides.items() if value is not None}
+    given = {key: value for key, value in vars(overrides).items() if value is not None}
     try:
         baseline = Baseline.model_validate({**start.model_dump(exclude_unset=True), **given})
     except ValidationError as error:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from medpodium import console
-from medpodium.baselines.options import FoldList, pairs
+from medpodium.baselines.options import FoldList, PackageOptions, pairs
 
 _PATH = click.Path(path_type=Path)
 
@@ -29,24 +28,25 @@ _PATH = click.Path(path_type=Path)
 @click.option("--network", help="Network of the build, such as none or host; the engine's own by default.")
 @console.json_option
 @console.guarded
-def package(model: Path, challenge: str, as_json: bool, **options: Any) -> None:
+@console.gathered(PackageOptions)
+def package(model: Path, challenge: str, as_json: bool, options: PackageOptions) -> None:
     """Turn a trained MODEL into a container image that is submitted, checked and scored like any team's."""
     from medpodium.baselines.package import build as packaging
     from medpodium.challenges import registry
 
-    if options["no_build"] and options["context"] is None:
+    if options.no_build and options.context is None:
         raise click.UsageError("--no-build needs --context.")
     made = packaging.package(
         registry.load(challenge),
         model,
-        out=options["out"],
-        context=options["context"],
-        team=options["team"],
-        base=options["base"] or packaging.BASE,
-        folds=options["folds"],
-        build=not options["no_build"],
-        channels=pairs(options["channels"], "--channel"),
-        network=options["network"],
+        out=options.out,
+        context=options.context,
+        team=options.team,
+        base=options.base or packaging.BASE,
+        folds=options.folds,
+        build=not options.no_build,
+        channels=pairs(options.channels, "--channel"),
+        network=options.network,
     )
     if as_json:
         console.print_json({"context": made.context, "image": made.image, "archive": made.archive, "bytes": made.bytes})
@@ -55,4 +55,4 @@ def package(model: Path, challenge: str, as_json: bool, **options: Any) -> None:
     console.print_table(["", "package"], [[key, value] for key, value in facts.items() if value is not None])
     if made.image is not None:
         source = made.archive or made.image
-        console.out.print(f"Next: medpodium check image {challenge} {source} --team {options['team']} --cases ...")
+        console.out.print(f"Next: medpodium check image {challenge} {source} --team {options.team} --cases ...")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from medpodium import console
+from medpodium.baselines.options import LiverOptions
+
+if TYPE_CHECKING:
+    from medpodium.baselines.staging.model import Livers
 
 _PATH = click.Path(path_type=Path)
 _VERBS = {
@@ -37,11 +41,11 @@ def _liver_options(function: Any) -> Any:
     return function
 
 
-def _livers(options: dict[str, Any]) -> Any:
+def _livers(options: LiverOptions) -> Livers:
     from medpodium.baselines.staging.model import Livers
 
-    masks = options["masks"] or options["images"]
-    return Livers(options["images"], options["image_pattern"], masks, options["mask_pattern"])
+    masks = options.masks or options.images
+    return Livers(options.images, options.image_pattern, masks, options.mask_pattern)
 
 
 @click.command(
@@ -54,7 +58,8 @@ def _livers(options: dict[str, Any]) -> Any:
 @_liver_options
 @console.json_option
 @console.guarded
-def fit(challenge: str, stages: Path, model: Path, task: str | None, as_json: bool, **options: Any) -> None:
+@console.gathered(LiverOptions)
+def fit(challenge: str, stages: Path, model: Path, task: str | None, as_json: bool, options: LiverOptions) -> None:
     """Fit the staging model and print its cross-validated AUCs."""
     from medpodium.baselines import extras
     from medpodium.baselines.staging import model as staging
@@ -91,7 +96,8 @@ def fit(challenge: str, stages: Path, model: Path, task: str | None, as_json: bo
 @_liver_options
 @console.json_option
 @console.guarded
-def predict(challenge: str, model: Path, out: Path, task: str | None, as_json: bool, **options: Any) -> None:
+@console.gathered(LiverOptions)
+def predict(challenge: str, model: Path, out: Path, task: str | None, as_json: bool, options: LiverOptions) -> None:
     """Predict the stages of every case and write the table that the challenge asks for."""
     from medpodium.baselines.staging import model as staging
     from medpodium.challenges import registry

@@ -9,6 +9,7 @@ import click
 
 from medpodium import console
 from medpodium.baselines.nnunet.job_bar import JobBar
+from medpodium.baselines.options import TransferOptions
 
 _PATH = click.Path(path_type=Path)
 
@@ -25,7 +26,8 @@ _PATH = click.Path(path_type=Path)
               help="Throughput that the estimate assumes, in 10^12 operations per second.")  # fmt: skip
 @console.json_option
 @console.guarded
-def transfer(suite: Path, as_json: bool, **options: Any) -> None:
+@console.gathered(TransferOptions)
+def transfer(suite: Path, as_json: bool, options: TransferOptions) -> None:
     """Train every data set of SUITE (a YAML file) from scratch and fine-tuned, and compare the pairs.
 
     Run the same command again after a stop: finished trainings are kept, others go on from their checkpoint.
@@ -35,10 +37,10 @@ def transfer(suite: Path, as_json: bool, **options: Any) -> None:
 
     extras.require_nnunet()
     loaded = transfers.read_suite(suite)
-    if options["dry_run"]:
-        _dry_run(loaded, options["teraflops"], as_json)
+    if options.dry_run:
+        _dry_run(loaded, options.teraflops, as_json)
         return
-    if options["out"] is None:
+    if options.out is None:
         raise click.UsageError("Missing option '--out'.")
     from medpodium.baselines.nnunet.workspace import Workspace
 
@@ -50,12 +52,12 @@ def transfer(suite: Path, as_json: bool, **options: Any) -> None:
 
         outcomes = transfers.execute(
             loaded,
-            Workspace.at(options["workspace"]),
-            device=options["device"],
+            Workspace.at(options.workspace),
+            device=options.device,
             on_run=show,
             on_event=JobBar(bar),
         )
-    _finish(loaded, outcomes, options["out"], as_json)
+    _finish(loaded, outcomes, options.out, as_json)
 
 
 def _dry_run(suite: Any, teraflops: float, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,40 @@ _PLATFORMS = {
 _PATH = click.Path(path_type=Path)
 
 
+@dataclass(frozen=True)
+class Source:
+    """What every export is made of.
+
+    Parameters
+    ----------
+    challenge : str
+        Name or file of the rules.
+    references : Path
+        Folder of references, or the table of classes.
+    out : Path
+        Where to write.
+    task, variant : str, optional
+        Which task, and which scoring variant.
+    cases : Path, optional
+        Table of cases and groups.
+    """
+
+    challenge: str
+    references: Path
+    out: Path
+    task: str | None
+    variant: str | None
+    cases: Path | None
+
+    def load(self) -> tuple[Challenge, str]:
+        """Return the rules and the name of the task."""
+        from medpodium.challenges import registry
+        from medpodium.scoring.kinds.engine import pick_task
+
+        loaded = registry.load(self.challenge, variant=self.variant)
+        return loaded, pick_task(loaded, self.task)
+
+
 @click.group("export", cls=console.LazyGroup, verbs=_PLATFORMS)
 def export(**_: object) -> None:
     """Write a challenge's scorer for other platforms; all of them score exactly as 'medpodium score' does."""
@@ -33,14 +68,6 @@ def _rules(function: Any) -> Any:
     function = click.option("--cases", type=_PATH, help="CSV with a column 'case' and one per group.")(function)
     text = "Folder of references (or the CSV of classes). They go into the export: keep it private."
     return click.option("--references", required=True, type=_PATH, help=text)(function)
-
-
-def _load(challenge: str, task: str | None, variant: str | None) -> tuple[Challenge, str]:
-    from medpodium.challenges import registry
-    from medpodium.scoring.kinds.engine import pick_task
-
-    loaded = registry.load(challenge, variant=variant)
-    return loaded, pick_task(loaded, task)
 
 
 def _tell(written: list[Path], as_json: bool) -> None:
@@ -63,12 +90,23 @@ def _tell(written: list[Path], as_json: bool) -> None:
 @click.option("--output-slug", help="Slug of the phase's output socket.")
 @console.json_option
 @console.guarded
-def grand_challenge(challenge: str, task: str | None, variant: str | None, as_json: bool, **options: Any) -> None:
+@console.gathered(Source, "source")
+def grand_challenge(
+    source: Source, base_image: str, input_slug: str | None, output_slug: str | None, as_json: bool
+) -> None:
     """Write an evaluation container for grand-challenge, with ground truth, phase settings and pack context."""
     from medpodium.containers.platforms.grand_challenge import export as platform
 
-    loaded, name = _load(challenge, task, variant)
-    _tell(platform.export(loaded, name, options.pop("references"), options.pop("out"), **options), as_json)
+    written = platform.export(
+        *source.load(),
+        source.references,
+        source.out,
+        cases=source.cases,
+        base_image=base_image,
+        input_slug=input_slug,
+        output_slug=output_slug,
+    )
+    _tell(written, as_json)
 
 
 @click.command(epilog="Example: medpodium export codabench flare-pancancer/2023 --references hidden/ --out bundle.zip")
@@ -81,12 +119,24 @@ def grand_challenge(challenge: str, task: str | None, variant: str | None, as_js
 @click.option("--minutes", default=240, show_default=True, type=click.IntRange(1), help="Time limit of one scoring.")
 @console.json_option
 @console.guarded
-def codabench(challenge: str, task: str | None, variant: str | None, as_json: bool, **options: Any) -> None:
+@console.gathered(Source, "source")
+def codabench(
+    source: Source, docker_image: str, start: str | None, submissions: int, minutes: int, as_json: bool
+) -> None:
     """Write a competition bundle for Codabench (competition.yaml version 2)."""
     from medpodium.containers.platforms.codabench import export as platform
 
-    loaded, name = _load(challenge, task, variant)
-    _tell([platform.export(loaded, name, options.pop("references"), options.pop("out"), **options)], as_json)
+    written = platform.export(
+        *source.load(),
+        source.references,
+        source.out,
+        cases=source.cases,
+        docker_image=docker_image,
+        start=start,
+        submissions=submissions,
+        minutes=minutes,
+    )
+    _tell([written], as_json)
 
 
 @click.command(
@@ -97,12 +147,12 @@ def codabench(challenge: str, task: str | None, variant: str | None, as_json: bo
 @click.option("--out", required=True, type=_PATH, help="New folder.")
 @console.json_option
 @console.guarded
-def synapse(challenge: str, task: str | None, variant: str | None, as_json: bool, **options: Any) -> None:
+@console.gathered(Source, "source")
+def synapse(source: Source, as_json: bool) -> None:
     """Write validate.py and score.py for a Synapse evaluation queue."""
     from medpodium.containers.platforms.synapse import export as platform
 
-    loaded, name = _load(challenge, task, variant)
-    _tell(platform.export(loaded, name, options.pop("references"), options.pop("out"), **options), as_json)
+    _tell(platform.export(*source.load(), source.references, source.out, cases=source.cases), as_json)
 
 
 @click.command(epilog="Example: medpodium export challenger feta/2022 --scores scores.csv --out challenger/")

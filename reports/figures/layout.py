@@ -65,12 +65,14 @@ def single(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def grid(panels: int, columns: int, width: float, each_height: float, **options: Any) -> tuple[Figure, list[Axes]]:
+def grid(
+    panels: int, columns: int, width: float, each_height: float, *, sharex: bool = False, sharey: bool = False
+) -> tuple[Figure, list[Axes]]:
     """Return a figure with that many panels in rows of ``columns``, surplus places left empty."""
     columns = min(columns, panels)
     rows = -(-panels // columns)
     figure = new_figure(width, rows * each_height)
-    axes = figure.subplots(rows, columns, squeeze=False, **options).ravel().tolist()
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey).ravel().tolist()
     for surplus in axes[panels:]:
         surplus.set_axis_off()
     return figure, axes[:panels]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -104,6 +105,34 @@ def _pairs(items: tuple[str, ...], option: str) -> dict[str, str]:
     return found
 
 
+@dataclass(frozen=True)
+class Board:
+    """How a published table is read.
+
+    Parameters
+    ----------
+    challenge, task : str
+        What the table belongs to.
+    team_column : str
+        Column of the submissions.
+    metrics, groups, where : tuple of str
+        ``COLUMN=METRIC``, ``COLUMN=GROUP`` and ``COLUMN=VALUE``.
+    percent : bool
+        Whether values are in per cent.
+    append : bool
+        Whether to add to the score table that is there.
+    """
+
+    challenge: str
+    task: str
+    team_column: str
+    metrics: tuple[str, ...]
+    groups: tuple[str, ...]
+    where: tuple[str, ...]
+    percent: bool
+    append: bool
+
+
 @click.command(
     epilog="Example: medpodium import leaderboard board.csv --challenge liqa/2025 --task lifs-contrast "
     "--metric auc=auc_s4 --group domain=domain --where setting=Contrast --percent --out scores.csv"
@@ -123,7 +152,8 @@ def _pairs(items: tuple[str, ...], option: str) -> dict[str, str]:
 @_OUT
 @console.json_option
 @console.guarded
-def leaderboard(path: Path, out: Path, as_json: bool, **options: Any) -> None:
+@console.gathered(Board, "board")
+def leaderboard(path: Path, out: Path, as_json: bool, board: Board) -> None:
     """Read a published table with one row per team (and group of cases), values over whole test sets."""
     import pandas as pd
 
@@ -133,15 +163,15 @@ def leaderboard(path: Path, out: Path, as_json: bool, **options: Any) -> None:
 
     scores, findings = leaderboards.read_leaderboard(
         path,
-        registry.load(options["challenge"]),
-        options["task"],
-        metrics=_pairs(options["metrics"], "--metric"),
-        team_column=options["team_column"],
-        groups=_pairs(options["groups"], "--group"),
-        where=_pairs(options["where"], "--where"),
-        scale=0.01 if options["percent"] else 1.0,
+        registry.load(board.challenge),
+        board.task,
+        metrics=_pairs(board.metrics, "--metric"),
+        team_column=board.team_column,
+        groups=_pairs(board.groups, "--group"),
+        where=_pairs(board.where, "--where"),
+        scale=0.01 if board.percent else 1.0,
     )
-    if options["append"] and out.exists():
+    if board.append and out.exists():
         scores = table.normalise(pd.concat([table.read_scores(out), scores], ignore_index=True), str(out))
     _finish(scores, findings, out, as_json)
 
