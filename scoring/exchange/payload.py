@@ -64,12 +64,12 @@ def columns(challenge: Challenge, task_name: str) -> list[Column]:
     for name, spec in task.metrics.items():
         if isinstance(spec, MeasuredMetric) or not spec.ranked:
             continue
-        ascending = spec.better == "lower"
-        means.append(Column(key(name), name, "", f"{spec.name} (mean)", ascending))
+        ascending, shown = spec.better == "lower", task.metric_name(name)
+        means.append(Column(key(name), name, "", f"{shown} (mean)", ascending))
         names = {one: task.structure_titles[one] for one in task.structures_of(spec) if one}
         if spec.info.scope == "pooled" and task.pooled_within in challenge.groups:
             names = {level: level for level in challenge.groups[task.pooled_within].levels or []}
-        parts += [Column(key(name, one), name, one, f"{spec.name}: {text}", ascending) for one, text in names.items()]
+        parts += [Column(key(name, one), name, one, f"{shown}: {text}", ascending) for one, text in names.items()]
     return means + parts
 
 

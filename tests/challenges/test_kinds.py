@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import medpodium
 from medpodium.challenges import registry
 from medpodium.challenges.lint import LintCode, lint_source
 from medpodium.challenges.schema.kinds import KINDS
+from medpodium.cli import main
 
 PACKAGE = Path(medpodium.__file__).resolve().parent
 
@@ -70,6 +72,19 @@ def test_recipe_needs_no_step_for_what_is_not_there(
     found = lint_source(registry.read(path))
     assert [finding.code for finding in found] == ([LintCode.DIMENSION_LEFT] if left else []), found
     assert all(f"'t': {left} still there" in finding.cause for finding in found)
+    # what lint says is what ranking does
+    parts = ["a", "b"] if "b: null" in structures else ["a"] if structures else [""]
+    rows = [
+        f"values,1,t,{team},{case},{part},{metric},{value},ok"
+        for team, value in (("x", 1), ("y", 2))
+        for case in ("c1", "c2")
+        for part in parts
+        for metric in ("m", "n")[: metrics.count("kind")]
+    ]
+    head = "challenge,edition,task,submission,case,structure,metric,value,status"
+    (tmp_path / "s.csv").write_text("\n".join([head, *rows]) + "\n", encoding="utf-8")
+    done = CliRunner().invoke(main, ["rank", str(path), str(tmp_path / "s.csv"), "--out", str(tmp_path / "l.csv")])
+    assert (done.exit_code == 0) == (left is None), done.output
 
 
 TOY = '''

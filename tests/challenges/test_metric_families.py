@@ -14,6 +14,7 @@ from medpodium.challenges.registry import DefinitionCode
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask, TableTask
 from medpodium.challenges.schema.kinds import KINDS
 from medpodium.challenges.schema.metrics import MetricSpec
+from medpodium.scoring.exchange import payload
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
 CODE = re.compile(r"`(\w+)`")
@@ -210,6 +211,17 @@ def test_printed_name_unit_and_parameters(
     assert name is None or spec.name == name == task.metric_name("m")
     assert shown is None or spec.with_unit() == shown
     assert parameters in ", ".join(spec.parameters())
+
+
+def test_metrics_of_one_name_are_told_apart_wherever_they_are_printed(tmp_path: Path) -> None:
+    text = _challenge({"kind": "dice"}, "segmentation").replace(
+        "    metrics:\n", "    metrics:\n      n: {kind: dice}\n"
+    )
+    challenge = _load(tmp_path, text)
+    dice = "Dice similarity coefficient"
+    assert [challenge.tasks["t"].metric_name(key) for key in ("m", "n")] == [f"{dice} (m)", f"{dice} (n)"]
+    titles = [column.title for column in payload.columns(challenge, "t")]
+    assert titles == [f"{dice} (n) (mean)", f"{dice} (m) (mean)", f"{dice} (n): liver", f"{dice} (m): liver"]
 
 
 def test_tolerance_comes_off_where_it_was_measured(tmp_path: Path) -> None:
