@@ -100,11 +100,12 @@ def _rank_challenge(reference: str, path: Path, as_json: bool, options: dict[str
     from medpodium.challenges.findings import Finding, MedpodiumError
     from medpodium.scoring import observations, table
     from medpodium.scoring.evidence.collect import Evidence
-    from medpodium.scoring.evidence.plan import plan_task, rankable
+    from medpodium.scoring.evidence.plan import plan_task, unsuitable
     from medpodium.scoring.ranking.axes import RankingCode, near
 
     challenge = registry.load(reference)
-    frame, findings = rankable(challenge, table.read_scores(path))
+    frame = table.read_scores(path)
+    findings = unsuitable(challenge, frame)
     present = set(frame["task"])
     tasks = [task for task in challenge.ranking if task in present and options["task"] in (None, task)]
     if not tasks:

@@ -67,14 +67,11 @@ def team_page(results: Results, galleries: dict[str, Gallery], name: str) -> Doc
 def _scores(task: TaskResults, name: str) -> Table:
     rows = []
     for panel in [*task.overall, *(panel for panel in task.panels if panel not in task.overall)]:
-        values = task.matrix(panel)
-        mine = values[name].dropna()
-        means = values.mean()
-        place = means.rank(method="min", ascending=panel.better == "lower")[name]
-        nan = float("nan")
-        spread = float(mine.std(ddof=1)) if len(mine) > 1 else nan
-        middle = float(mine.median()) if len(mine) else nan
-        rows.append((panel.title, len(mine), float(means[name]), spread, middle, float(place)))
+        told = task.summary(panel)
+        place = told["mean"].rank(method="min", ascending=panel.better == "lower")[name]
+        mine: Any = told.loc[name]
+        numbers = (float(mine["mean"]), float(mine["sd"]), float(mine["median"]), float(place))
+        rows.append((panel.title, int(mine["n"]), *numbers))
     columns = (
         Column("Score"), Column("Cases", "integer"), Column("Mean", "number", None), Column("SD", "number", None),
         Column("Median", "number", None), Column("Place by mean", "integer"),

@@ -121,7 +121,7 @@ def choose(task: TaskResults) -> list[tuple[str, Panel, str, str, float]]:
     """Return (submission, panel, case, which, value): worst, median and best case per submission and structure.
 
     The first metric of each structure decides; equal values go to the case that comes first in the alphabet, and a
-    case is shown once.
+    case is shown once. A case without a prediction has no picture, whatever its missing score counts.
     """
     found = []
     panels: dict[str, Panel] = {}
@@ -130,7 +130,7 @@ def choose(task: TaskResults) -> list[tuple[str, Panel, str, str, float]]:
             panels.setdefault(panel.structure, panel)
     for submission in task.order:
         for panel in panels.values():
-            values = task.matrix(panel)[submission].dropna().sort_index()
+            values = task.matrix(panel)[submission].where(task.predicted(panel)[submission]).dropna().sort_index()
             ordered = values.sort_values(ascending=panel.better == "higher", kind="stable")
             seen = set()
             for which, at in (("worst", 0), ("median", (len(ordered) - 1) // 2), ("best", len(ordered) - 1)):

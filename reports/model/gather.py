@@ -11,8 +11,9 @@ from medpodium.challenges.schema.definition import Challenge
 from medpodium.reports.model.results import Results, TaskResults, anonymise, ranked_tasks
 from medpodium.scoring.evidence import blocks as evidence_blocks
 from medpodium.scoring.evidence.collect import Evidence, Options, collect_consensus, collect_task, rank_task
-from medpodium.scoring.evidence.plan import plan_task, rankable
+from medpodium.scoring.evidence.plan import plan_task, unsuitable
 from medpodium.scoring.evidence.tables import TABLES
+from medpodium.scoring.ranking.settled import Settled
 
 LEVEL = 0.95
 """Confidence level of every interval and set in the evidence tables."""
@@ -61,14 +62,13 @@ def gather(
     if anonymous:
         scores, names = _anonymous(challenge, scores, tasks, recipe)
         resources, curves = _renamed(resources, names), _renamed(curves, names)
-    frame, findings = rankable(challenge, scores)
-    evidence = Evidence(findings=findings)
+    evidence = Evidence(findings=unsuitable(challenge, scores))
     options = Options(n_resamples=bootstrap, seed=seed, workers=workers)
     for task in tasks:
-        collect_task(evidence, frame, plan_task(challenge, task, recipe), options, full=True)
+        collect_task(evidence, scores, plan_task(challenge, task, recipe), options, full=True)
     collect_consensus(evidence)
     found = {name.removesuffix(".csv"): evidence.frame(name) for name in TABLES}
-    told = tuple(_task(challenge, scores, task, found, bootstrap) for task in tasks)
+    told = tuple(_task(challenge, scores, task, found, evidence.settled[task], bootstrap) for task in tasks)
     notable = tuple(finding for finding in evidence.findings if finding.severity is not Severity.NOTE)
     return Results(
         challenge=challenge,
@@ -91,7 +91,12 @@ def _unique(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
 
 
 def _task(
-    challenge: Challenge, scores: pd.DataFrame, task: str, found: Mapping[str, pd.DataFrame], bootstrap: int
+    challenge: Challenge,
+    scores: pd.DataFrame,
+    task: str,
+    found: Mapping[str, pd.DataFrame],
+    settled: Settled,
+    bootstrap: int,
 ) -> TaskResults:
     own = {
         name: rows[rows["task"] == task].reset_index(drop=True) if "task" in rows.columns else rows
@@ -101,16 +106,15 @@ def _task(
     resampled = bootstrap if len(own["frequencies"]) else 0
     facts = {"bootstrap": resampled, "level": LEVEL, "alpha": evidence_blocks.ALPHA, "adjust": evidence_blocks.ADJUST}
     recipe = str(board["recipe"].iloc[0])
-    return TaskResults(task, challenge, scores[scores["task"] == task], board, recipe, own, facts)
+    return TaskResults(task, challenge, scores[scores["task"] == task], board, recipe, own, facts, settled)
 
 
 def _anonymous(
     challenge: Challenge, scores: pd.DataFrame, tasks: list[str], recipe: str | None
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    frame, _ = rankable(challenge, scores)
     order: list[str] = []
     for task in tasks:
-        _, _, ranking = rank_task(frame, plan_task(challenge, task, recipe), Options())
+        _, _, ranking = rank_task(scores, plan_task(challenge, task, recipe), Options())
         order += [str(name) for name in ranking.table()["submission"]]
     order = list(dict.fromkeys([*order, *sorted(set(scores["submission"]))]))
     return anonymise(scores, order)

@@ -34,7 +34,7 @@ def structures(task: TaskResults, prefix: str = "") -> Section:
 
 
 def _mean_ranks(task: TaskResults, panel: Panel) -> dict[str, float]:
-    means = task.matrix(panel).mean()
+    means = task.means(panel)
     ranks = means.rank(method="min", ascending=panel.better == "lower", na_option="bottom")
     return {str(name): float(rank) for name, rank in ranks.items()}
 
@@ -256,9 +256,10 @@ def cost_section(task: TaskResults, prefix: str = "") -> Section:
     accuracies = [panel for panel in task.overall if task.metric(panel.metric).info.scope == "structure"]
     for panel in accuracies[:2]:
         for paid in costs:
-            points = pd.DataFrame({"cost": task.matrix(paid).mean(), "accuracy": task.matrix(panel).mean()})
+            points = pd.DataFrame({"cost": task.means(paid), "accuracy": task.means(panel)})
             if points.dropna().shape[0] < 2:
                 continue
+            told = points.assign(cases_cost=task.summary(paid)["n"], cases_accuracy=task.summary(panel)["n"])
             name, price = task.metric_name(panel.metric), task.metric_name(paid.metric)
             blocks.append(
                 Figure(
@@ -271,7 +272,7 @@ def cost_section(task: TaskResults, prefix: str = "") -> Section:
                         {"points": points, "order": task.order, "look": task.look,
                          "axes_names": (f"mean {paid.axis}", f"mean {panel.axis}"), "better": panel.better},
                     ),
-                    points.rename_axis("submission").reset_index(),
+                    told.rename_axis("submission").reset_index(),
                 )
             )  # fmt: skip
     return Section(f"cost-{slug(task.name)}", f"{prefix}Accuracy and cost", tuple(blocks))
@@ -318,7 +319,7 @@ def transfer_section(task: TaskResults, prefix: str = "") -> Section:
         values = task.matrix(panel)
         sign = 1 if panel.better == "higher" else -1
         for group in [name for name in task.groups if name in ("modality", "target_kind", "size_bin")][:3] or [""]:
-            level = task.scores.drop_duplicates("case").set_index("case")[group] if group else None
+            level = task.case_groups[group] if group else None
             gains = pd.concat(
                 [
                     pd.DataFrame(

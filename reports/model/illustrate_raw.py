@@ -7,8 +7,9 @@ import pandas as pd
 
 from medpodium.reports.figures import raw
 from medpodium.reports.model.document import Block, Figure, Paragraph, Plot, Section
-from medpodium.reports.model.results import CASE_MEAN, Panel, TaskResults, case_places, slug
+from medpodium.reports.model.results import CASE_MEAN, Panel, TaskResults, slug
 from medpodium.reports.model.tables import status_title
+from medpodium.reports.model.text import listed
 from medpodium.scoring.table import EMPTY_REFERENCE, OK
 
 
@@ -58,7 +59,7 @@ def _dot_box(task: TaskResults, panel: Panel, values: pd.DataFrame, key: str) ->
 
 
 def _podium(task: TaskResults, panel: Panel, values: pd.DataFrame, key: str) -> Figure:
-    places = case_places(values, panel.better, "random")
+    places = task.places(panel, "random")
     shown = min(len(task.order), raw.PODIUMS)
     some = f"the first {shown} submissions of the ranking; " if shown < len(task.order) else ""
     return Figure(
@@ -73,16 +74,17 @@ def _podium(task: TaskResults, panel: Panel, values: pd.DataFrame, key: str) -> 
             raw.podium,
             {"ranks": places, "values": values, "order": task.order, "look": task.look, "axis": panel.axis},
         ),
-        places.astype(int).reset_index(),
+        places.astype("Int64").reset_index(),
     )
 
 
 def place_counts(places: pd.DataFrame, submissions: int) -> pd.DataFrame:
     """Return how often each submission (row) took each place (column 1, 2, ...) within a case."""
-    highest = max(submissions, int(places.to_numpy().max(initial=1)))
-    found = {name: np.bincount(places[name].astype(int), minlength=highest + 1)[1:] for name in places.columns}
+    highest = max(submissions, int(np.nanmax(places.to_numpy(float), initial=1)))
+    taken = {name: places[name].dropna().astype(int) for name in places.columns}
+    found = {name: np.bincount(own, minlength=highest + 1)[1:] for name, own in taken.items()}
     counts = pd.DataFrame.from_dict(found, orient="index", columns=range(1, highest + 1))
-    return counts.loc[:, : max(submissions, int(places.to_numpy().max(initial=1)))]
+    return counts.loc[:, :highest]
 
 
 def _heatmap(task: TaskResults, panel: Panel, places: pd.DataFrame, key: str) -> Figure:
@@ -91,12 +93,21 @@ def _heatmap(task: TaskResults, panel: Panel, places: pd.DataFrame, key: str) ->
     return Figure(
         f"places-{key}",
         f"Ranking heatmap, {panel.title}",
-        "Number of cases in which each submission took each place; tied submissions share the lowest place. Without a "
-        "value a submission takes the place after the last one.",
+        "Number of cases in which each submission took each place; tied submissions share the lowest place."
+        + _without_value(places),
         f"Table of colours: how often each of {len(task.order)} submissions took each place for {panel.title}.",
         Plot(raw.ranking_heatmap, {"counts": counts, "order": task.order}),
         long[long["cases"] > 0].reset_index(drop=True),
     )
+
+
+def _without_value(places: pd.DataFrame) -> str:
+    """Return the sentence about submissions that take no place in some case, if there are any."""
+    left_out = places.isna().sum()
+    if not left_out.any():
+        return ""
+    told = [f"{name} ({number:,})" for name, number in left_out.items() if number]
+    return f" Left out of cases that do not count for it: {listed(told, 4)}."
 
 
 def _difficulty(panel: Panel, values: pd.DataFrame, key: str) -> Figure:

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from medpodium.reports.figures import beyond, stability
+from medpodium.reports.model import text
 from medpodium.reports.model.document import Block, Column, Figure, Paragraph, Plot, Section, Table
 from medpodium.reports.model.results import CASE_MEAN, Panel, TaskResults, slug
 
@@ -157,8 +158,8 @@ def _map(task: TaskResults, panel: Panel, pairs: pd.DataFrame) -> Figure:
         f"significance-{slug(task.name)}-{panel.id}",
         f"Significance map, {panel.title}",
         f"One-sided paired Wilcoxon signed-rank tests of all {len(pairs):,} ordered pairs, "
-        f"{adjust.capitalize()} adjusted, level "
-        f"{alpha:g}: {wins:,} are significant. Ranks of the task stand beside the names.",
+        f"{adjust.capitalize()} adjusted, level {alpha:g}, on {_pairs_words(pairs)}: "
+        f"{wins:,} are significant. Ranks of the task stand beside the names.",
         f"Matrix of {len(task.order)} by {len(task.order)} submissions: {wins} significant differences.",
         Plot(
             stability.significance_map,
@@ -166,6 +167,12 @@ def _map(task: TaskResults, panel: Panel, pairs: pd.DataFrame) -> Figure:
         ),
         pairs.drop(columns=["task"], errors="ignore").reset_index(drop=True),
     )
+
+
+def _pairs_words(pairs: pd.DataFrame) -> str:
+    """Return on how many cases the tests of a map stand."""
+    low, high = int(pairs["n_pairs"].min()), int(pairs["n_pairs"].max())
+    return text.count(low, "case") if low == high else f"{low:,} to {high:,} cases that both have"
 
 
 def _critical_difference(task: TaskResults, panel: Panel, friedman: pd.DataFrame, nemenyi: pd.DataFrame) -> list[Block]:
@@ -179,13 +186,13 @@ def _critical_difference(task: TaskResults, panel: Panel, friedman: pd.DataFrame
         Figure(
             f"critical-{slug(task.name)}-{panel.id}",
             f"Critical-difference diagram, {panel.title}",
-            f"Mean rank within the {int(row['n_cases']):,} cases that every submission has; a grey bar "
+            f"Mean rank within {text.cases_words(task, panel, int(row['n_cases']))}; a grey bar "
             "joins submissions that "
             f"differ by less than the critical difference of the Nemenyi test (Friedman test: chi-squared "
             f"{row['statistic']:.1f}, {p_value}).",
             f"Mean ranks of {len(ranks)} submissions with the critical difference {difference:.2f}.",
             Plot(beyond.critical_difference, {"mean_ranks": ranks, "difference": difference, "look": task.look}),
-            ranks.rename("mean_rank").reset_index().assign(critical_difference=difference),
+            ranks.rename("mean_rank").reset_index().assign(critical_difference=difference, n_cases=int(row["n_cases"])),
         )
     ]
 
@@ -195,12 +202,14 @@ def _lines(task: TaskResults, panel: Panel) -> list[Block]:
     if found.empty or found["method"].nunique() < 2 or len(task.order) < 2:
         return []
     shown = found[["method", "submission", "rank"]].dropna()
+    sizes = found["n_cases"].astype(int)
+    size = f"{sizes.min():,}" if sizes.min() == sizes.max() else f"{sizes.min():,} to {sizes.max():,}"
     return [
         Figure(
             f"methods-{slug(task.name)}-{panel.id}",
             f"Line plot over ranking methods, {panel.title}",
             "Rank of each submission under common ranking methods, this metric alone; tied submissions "
-            "share the lowest rank, a missing value counts as the challenge declares.",
+            f"share the lowest rank; {size} cases count per submission, a missing score as the recipe says.",
             f"Lines: ranks of {len(task.order)} submissions under {found['method'].nunique()} methods.",
             Plot(stability.ranking_methods, {"comparison": shown, "order": task.order, "look": task.look}),
             found.drop(columns=["task"], errors="ignore").reset_index(drop=True),

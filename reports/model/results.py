@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from medpodium.challenges.findings import Code, Finding, UsageError
@@ -16,6 +17,8 @@ from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.metrics import MetricSpec
 from medpodium.reports.figures.palette import Look, look
 from medpodium.scoring import table
+from medpodium.scoring.ranking.blocks import MEAN, Block
+from medpodium.scoring.ranking.settled import Settled, settle_task
 
 
 class ReportCode(Code):
@@ -31,7 +34,7 @@ class ReportCode(Code):
     CANNOT_RANK = "report-cannot-rank"
 
 
-CASE_MEAN = "(mean)"
+CASE_MEAN = MEAN
 """Structure that stands for the mean over the structures of a case, as in the evidence tables."""
 
 
@@ -83,6 +86,8 @@ class TaskResults:
         Evidence tables of this task by name (:mod:`medpodium.scoring.evidence.collect`).
     recipe : str
         Name of the recipe the leaderboard was made with.
+    given : Settled, optional
+        The scores as they count, where the ranking has made them already.
     """
 
     name: str
@@ -92,6 +97,14 @@ class TaskResults:
     recipe: str
     evidence: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    given: Settled | None = None
+
+    @cached_property
+    def settled(self) -> Settled:
+        """The scores as they count: every number of a submission is read here."""
+        if self.given is not None:
+            return self.given
+        return settle_task(self.scores, self.challenge, self.name, self.recipe)
 
     @property
     def task(self) -> Any:
@@ -170,15 +183,11 @@ class TaskResults:
 
         A score that others have and a submission has no row of counts as :data:`ABSENT`.
         """
-        counts = self.scores.groupby(["submission", "status"]).size().unstack(fill_value=0)
-        counts = counts.reindex(self.order, fill_value=0)
-        keys = ["case", "structure", "metric", *table.group_columns(self.scores)]
-        key = self.scores.groupby(keys, sort=False).ngroup()
-        asked = key[~self.scores["status"].isin((table.EMPTY_REFERENCE, table.SKIPPED))].unique()
-        there = self.scores[key.isin(asked)].groupby("submission").size()
-        absent = len(asked) - there.reindex(self.order, fill_value=0)
+        counts = self.settled.statuses.reindex(self.order, fill_value=0)
+        counts = counts.loc[:, (counts > 0).any()]
+        absent = self.settled.arranged.absent.sum(axis=(1, 2, 3))
         if absent.any():
-            counts[ABSENT] = absent
+            counts[ABSENT] = pd.Series(absent, index=list(self.settled.submissions)).reindex(self.order, fill_value=0)
         first = [name for name in table.STATUSES if name in counts.columns]
         return counts[first + sorted(name for name in counts.columns if name not in first)]
 
@@ -199,13 +208,12 @@ class TaskResults:
     @cached_property
     def panels(self) -> list[Panel]:
         """Every (structure, metric) with at least one value per case, in the order of the challenge file."""
-        rows = self.scores[self.scores["case"] != ""]
-        present = {tuple(pair) for pair in rows[["structure", "metric"]].drop_duplicates().to_numpy()}
+        present = self.settled.by_name
         return [
             self._panel(structure, name)
             for name in self.task.metrics
-            for structure in self._structures(name)
-            if (structure, name) in present
+            for structure in self.structures_of(name)
+            if (name, structure) in present
         ]
 
     @cached_property
@@ -216,7 +224,8 @@ class TaskResults:
         known = {(panel.structure, panel.metric) for panel in self.panels}
         return [self._panel(*pair) for pair in present if pair not in known and pair[1] in self.task.metrics]
 
-    def _structures(self, metric: str) -> list[str]:
+    def structures_of(self, metric: str) -> list[str]:
+        """Return the structures a metric has rows of, those of the challenge file first."""
         declared = list(self.task.structure_titles)
         found = list(self.scores.loc[self.scores["metric"] == metric, "structure"].unique())
         return [name for name in declared if name in found] + [name for name in found if name not in declared]
@@ -235,20 +244,34 @@ class TaskResults:
         bounds = (min(ends), max(ends)) if len(ends) == 2 else None
         return Panel(structure, name, title, axis, spec.better, bounds)
 
-    def matrix(self, panel: Panel) -> pd.DataFrame:
-        """Return the values of a panel as cases x submissions, best submission first; NaN where there is none."""
-        if panel.structure == CASE_MEAN:
-            return self._case_means(panel)
-        return self._matrices[panel.structure, panel.metric]
+    def block(self, panel: Panel) -> Block:
+        """Return the scores of a panel as they count, cases that nobody has a score for left out."""
+        return self.settled.by_name[panel.metric, panel.structure].without_empty()
 
-    @cached_property
-    def _matrices(self) -> dict[tuple[str, str], pd.DataFrame]:
-        rows = self.scores[(self.scores["case"] != "") & (self.scores["status"] != table.SKIPPED)]
-        found = {}
-        for (structure, metric), part in rows.groupby(["structure", "metric"], sort=False):
-            values = part.pivot(index="case", columns="submission", values="value")
-            found[str(structure), str(metric)] = values.reindex(columns=self.order).sort_index().dropna(how="all")
-        return found
+    def matrix(self, panel: Panel) -> pd.DataFrame:
+        """Return the values of a panel as cases x submissions, best submission first; NaN where none counts."""
+        return self.settled.frame(self.block(panel)).reindex(columns=self.order)
+
+    def by_submission(self, values: npt.ArrayLike) -> pd.Series:
+        """Return one value per submission of the settled scores as a series, best submission first."""
+        return pd.Series(np.asarray(values), index=list(self.settled.submissions)).reindex(self.order)
+
+    def means(self, panel: Panel) -> pd.Series:
+        """Return the mean over cases by submission; NaN where an owed score has no number."""
+        return self.by_submission(self.block(panel).means())
+
+    def summary(self, panel: Panel) -> pd.DataFrame:
+        """Return ``n, mean, sd, median, q25, q75`` over the cases that count, by submission."""
+        return self.block(panel).summary().set_axis(list(self.settled.submissions)).reindex(self.order)
+
+    def predicted(self, panel: Panel) -> pd.DataFrame:
+        """Return which values of :meth:`matrix` were computed from a prediction."""
+        block = self.block(panel)
+        there = ~np.isnan(block.values)
+        if block.supplied is not None:
+            there &= ~block.supplied
+        index = pd.Index(block.cases, name="case")
+        return pd.DataFrame(there, index=index, columns=list(self.settled.submissions)).reindex(columns=self.order)
 
     @cached_property
     def overall(self) -> list[Panel]:
@@ -263,17 +286,6 @@ class TaskResults:
                 found.append(replace(mine[0], structure=CASE_MEAN, title=title))
         return found
 
-    def _case_means(self, panel: Panel) -> pd.DataFrame:
-        """Return the mean over the structures of a case; NaN where a submission lacks one that another has."""
-        parts = [self.matrix(one) for one in self.panels if one.metric == panel.metric]
-        cases = sorted(set().union(*(part.index for part in parts)))
-        cells = np.stack([part.reindex(cases).to_numpy(float) for part in parts])
-        asked = np.isfinite(cells).any(axis=2, keepdims=True)
-        some = asked.sum(axis=0)
-        with np.errstate(invalid="ignore"):
-            means = np.where(asked, cells, 0.0).sum(axis=0) / np.where(some > 0, some, np.nan)
-        return pd.DataFrame(means, index=pd.Index(cases, name="case"), columns=self.order)
-
     def table(self, name: str, panel: Panel | None = None) -> pd.DataFrame:
         """Return an evidence table of this task, or of one panel of it; empty when there is none."""
         found = self.evidence.get(name, pd.DataFrame())
@@ -284,19 +296,23 @@ class TaskResults:
     def places(self, panel: Panel, ties: str = "min") -> pd.DataFrame:
         """Return the place of each submission within each case, cases x submissions.
 
-        A submission without a value takes the place after the last one assigned (as challengeR does).
+        A submission is placed last where its missing score counts as such, and nowhere (NaN) where the recipe leaves
+        it out of the case.
 
         Parameters
         ----------
         ties : {"min", "random"}
             ``random`` breaks ties with a fixed seed, for plots that need one submission per place.
         """
-        values = self.matrix(panel)
-        return case_places(values, panel.better, ties)
+        block = self.block(panel)
+        index = pd.Index(block.cases, name="case")
+        places = pd.DataFrame(block.ranks(), index=index, columns=list(self.settled.submissions))
+        places = places.reindex(columns=self.order)
+        return case_places(places, "lower", ties).where(places.notna()) if ties == "random" else places
 
 
 def case_places(values: pd.DataFrame, better: str, ties: str = "min") -> pd.DataFrame:
-    """Rank the submissions (columns) within each case (row); see :meth:`TaskResults.places`."""
+    """Rank the submissions (columns) within each case (row); one without a value comes after the last."""
     if ties == "random":
         shuffled = np.random.default_rng(38).permutation(values.shape[1])
         ranks = values.iloc[:, shuffled].rank(axis=1, method="first", ascending=better == "lower", na_option="bottom")

@@ -121,6 +121,7 @@ def _ranking(results: Results) -> Section:
     blocks: list[Block] = []
     for task in results.tasks:
         blocks.append(Paragraph(text.headline(task), "lead"))
+        blocks += [Paragraph(" ".join(said), "note")] if (said := text.coverage(task)) else []
         blocks.append(tables.leaderboard(task))
     return Section("ranking", "Ranking", tuple(blocks))
 

@@ -12,10 +12,11 @@ import pandas as pd
 from medpodium.reports.model.document import Cell, Column, Table, digits_for
 from medpodium.reports.model.results import Panel, TaskResults, slug
 from medpodium.scoring import table as score_table
+from medpodium.scoring.ranking.axes import OK
 
 _INTERNAL = (
     "rank", "submission", "task", "recipe", "better", "group", "rank_low", "rank_high", "set_low", "set_high", "first",
-    "missing", "penalised", "skipped",
+    "n_cases", "missing", "penalised", "skipped",
 )  # fmt: skip
 _STEP_COLUMNS = 4
 """A recipe step with more result columns than this is in the downloads only."""
@@ -95,20 +96,9 @@ def _plain(values: pd.Series) -> list[Cell]:
 
 
 def _summary(task: TaskResults, panel: Panel) -> pd.DataFrame:
-    values = task.matrix(panel)
-    return pd.DataFrame(
-        {
-            "structure": panel.structure,
-            "metric": panel.metric,
-            "submission": values.columns,
-            "cases": values.notna().sum().to_numpy(),
-            "mean": values.mean().to_numpy(),
-            "sd": values.std(ddof=1).to_numpy(),
-            "median": values.median().to_numpy(),
-            "q25": values.quantile(0.25).to_numpy(),
-            "q75": values.quantile(0.75).to_numpy(),
-        }
-    )
+    told = task.summary(panel).rename(columns={"n": "cases"})
+    keys = {"structure": panel.structure, "metric": panel.metric, "submission": told.index}
+    return pd.concat([pd.DataFrame(keys), told.reset_index(drop=True)], axis=1)
 
 
 def per_structure(task: TaskResults, metric: str) -> Table | None:
@@ -128,11 +118,16 @@ def per_structure(task: TaskResults, metric: str) -> Table | None:
     for panel in panels:
         head = task.structure_title(panel.structure) if panel.structure else task.metric_name(metric)
         columns.append(Column(head, "number", digits, spec.better, f"mean over up to {counts[panel.structure]} cases"))
+    sizes = long.groupby("submission")["cases"].agg(["min", "max"])
+    uneven = bool((long.groupby("structure")["cases"].nunique() > 1).any())
+    if uneven:  # one number per column holds only where all submissions stand on the same cases
+        columns.append(Column("Cases", "interval", 0, note="cases that count for the submission, fewest to most"))
     rows: list[list[Any]] = []
     for name in task.order:
         numbers = wide.loc[name].to_numpy(float)
         whole = [float(numbers.mean()) if np.isfinite(numbers).all() else math.nan] if len(panels) > 1 else []
-        rows.append([name, *whole, *numbers.tolist()])
+        ends = [tuple(sizes.loc[name, ["min", "max"]].astype(float))] if uneven else []
+        rows.append([name, *whole, *numbers.tolist(), *ends])
     arrow = "higher is better" if spec.better == "higher" else "lower is better"
     unit = f" in {spec.unit_name}" if spec.unit_name else ""
     what = "structure" if panels[0].structure else "case"
@@ -148,18 +143,19 @@ def per_structure(task: TaskResults, metric: str) -> Table | None:
 
 def pooled(task: TaskResults) -> Table | None:
     """Return values of whole test sets (AUC over pooled cases, imported leaderboards) per metric and group level."""
-    rows = task.scores[task.scores["case"] == ""]
-    if rows.empty:
-        return None
-    keys = [name for name in score_table.group_columns(rows) if rows[name].nunique() > 1]
+    array, there = task.settled.array, task.settled.arranged.codes >= 0
+    whole = [at for at, is_whole in enumerate(array.pooled) if is_whole]
+    keys = [levels for _, levels in array.groups.items() if len({levels[at] for at in whole}) > 1]
     columns = [Column("Submission", "team")]
     series: list[list[Cell]] = [list(task.order)]
     for metric, spec in task.task.metrics.items():
-        mine = rows[rows["metric"] == metric]
-        for structure in dict.fromkeys(mine["structure"]):
-            for levels, part in mine[mine["structure"] == structure].groupby(keys) if keys else [((), mine)]:
-                values = part.drop_duplicates("submission").set_index("submission")["value"].reindex(task.order)
-                where = ", ".join(filter(None, [task.structure_title(structure), *map(str, levels)]))
+        for structure in [name for name in task.structures_of(metric) if name in array.labels["structure"]]:
+            k, m = array.labels["structure"].index(structure), array.labels["metric"].index(metric)
+            for at in whole:
+                if not there[:, at, k, m].any():
+                    continue
+                values = task.by_submission(np.where(array.state == OK, array.values, np.nan)[:, at, k, m])
+                where = ", ".join(filter(None, [task.structure_title(structure), *(levels[at] for levels in keys)]))
                 head = spec.with_unit(f"{task.metric_name(metric)}{f', {where}' if where else ''}")
                 columns.append(Column(head, "number", digits_for(values), spec.better))
                 series.append([float(value) for value in values])
@@ -217,20 +213,25 @@ def group_cells(task: TaskResults, group: str, metric: str) -> pd.DataFrame:
     panel = next((one for one in task.overall if one.metric == metric), None)
     if panel is None:
         return pd.DataFrame(columns=names)
-    values = task.matrix(panel)
-    level = task.case_groups[group].reindex(values.index).rename("level")
-    parts = values[level != ""].groupby(level[level != ""])
-    stacked = {key: getattr(parts, key)().rename_axis(columns="submission").stack() for key in ("count", "mean", "sem")}
-    cells = pd.DataFrame(stacked).reset_index().rename(columns={"count": "cases"})
+    block = task.block(panel)
+    level = task.case_groups[group].reindex(block.cases)
+    parts = []
+    for name in sorted(set(level.dropna()) - {""}):
+        told = block.of_cases((level == name).to_numpy()).summary()
+        told = told.assign(level=name, submission=list(task.settled.submissions)).rename(columns={"n": "cases"})
+        parts.append(told[told["submission"].isin(task.order)])
+    if not parts:
+        return pd.DataFrame(columns=names)
+    cells = pd.concat(parts, ignore_index=True)
     cells = cells[cells["cases"] > 0]
-    half = (1.96 * cells["sem"]).where(cells["cases"] >= task.smallest_group(group))
-    cells["lower"], cells["upper"] = cells["mean"] - half, cells["mean"] + half
+    half = (1.96 * cells["sd"] / np.sqrt(cells["cases"])).where(cells["cases"] >= task.smallest_group(group))
+    cells = cells.assign(lower=cells["mean"] - half, upper=cells["mean"] + half)[names]
     place = {name: at for at, name in enumerate(task.order)}
     rank = {level: at for at, level in enumerate(task.levels(group))}
     key: Callable[[pd.Series], pd.Series] = lambda part: part.map(  # noqa: E731
         rank if part.name == "level" else place
     ).fillna(len(rank))
-    return cells.drop(columns="sem").sort_values(["level", "submission"], key=key, kind="stable", ignore_index=True)
+    return cells.sort_values(["level", "submission"], key=key, kind="stable", ignore_index=True)
 
 
 def penalties(task: TaskResults) -> Table:

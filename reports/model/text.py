@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from medpodium.challenges.describe import metric_parameters
+from medpodium.challenges.findings import MedpodiumError
 from medpodium.challenges.schema.metrics import EmptyPolicy, MetricSpec, Outcome
 from medpodium.challenges.schema.steps import Common, Quantile, Rank, Recipe, Reduce, Select, Step, Test, Threshold
-from medpodium.reports.model.results import Results, TaskResults
+from medpodium.reports.model.results import CASE_MEAN, Panel, Results, TaskResults
+from medpodium.scoring.ranking.recipe import rank_array
 
 _TIES = {
     "min": "equal values share the lowest of their ranks",
@@ -105,7 +108,7 @@ def step_words(step: Step) -> str:
         within = f" within each {listed(list(step.within))}" if step.within else ""
         missing = f"; {_MISSING_RANK[step.missing]}" if isinstance(step.missing, str) else ""
         if isinstance(step.missing, float):
-            missing = f"; a missing value counts as rank {step.missing:g}"
+            missing = f"; a missing value counts as {step.missing:g}"
         tolerance = f"; values within {step.tolerance:g} tie" if step.tolerance else ""
         return f"rank the submissions{within} ({_TIES[step.ties]}{tolerance}{missing})"
     over = listed([_many(dim) for dim in step.over])
@@ -194,15 +197,81 @@ def statistics_sentences(results: Results, task: TaskResults) -> list[str]:
         said.append(
             "Pairs of submissions were compared, per metric and structure, with one-sided Wilcoxon "
             "signed-rank tests on "
-            "their common cases (normal approximation, continuity correction, zero differences "
-            f"dropped; {_ADJUST[adjust]} "
+            f"the cases that count for both{_as_declared(task)} (normal approximation, continuity correction, "
+            f"zero differences dropped; {_ADJUST[adjust]} "
             f"over all ordered pairs; significance level {float(task.facts['alpha']):g})."
         )
     if len(task.table("friedman")):
         said.append(
-            "The Friedman test with Nemenyi's critical difference was computed on the cases that all submissions have."
+            "The Friedman test with Nemenyi's critical difference was computed on the cases that count for all "
+            f"submissions{_as_declared(task)}."
         )
     return [" ".join(said)] if said else []
+
+
+def _as_declared(task: TaskResults) -> str:
+    """Return how missing scores enter a test, where some do."""
+    number = sum(block.stands_in() for block in task.settled.blocks if block.structure != CASE_MEAN)
+    return f", {count(number, 'missing score')} among them as the policy declares" if number else ""
+
+
+def cases_words(task: TaskResults, panel: Panel, number: int) -> str:
+    """Return what cases a number of all submissions stands on, and whether each submission really has them."""
+    block = task.block(panel)
+    complete = np.asarray(~np.isnan(block.values).any(axis=1))
+    filled = int((block.supplied & complete[:, None]).sum()) if block.supplied is not None else 0
+    if not filled:
+        return f"the {count(number, 'case')} that every submission has"
+    return f"{count(number, 'case')}, {count(filled, 'missing score')} among them as the policy declares"
+
+
+def coverage(task: TaskResults) -> list[str]:
+    """Return sentences on submissions that lack whole cases, and on who leads where nobody lacks one.
+
+    Empty where every submission has a score in every case that owes one.
+    """
+    settled = task.settled
+    lacking = task.by_submission(settled.unanswered)
+    lacking = lacking[lacking > 0]
+    if lacking.empty or not any(not pooled for pooled in settled.raw.pooled):
+        return []
+    said = []
+    for number in sorted(set(lacking.tolist())):
+        names = lacking.index[lacking == number]
+        verb = "has" if len(names) == 1 else "have"
+        said.append(f"{listed([str(name) for name in names], 4)} {verb} no score for {count(number, 'case')}")
+    counted = task.by_submission(settled.n_cases)
+    even = counted.nunique() == 1
+    how = (
+        f"they count as the policy declares, so that all stand on {counted.iloc[0]:,} cases"
+        if even
+        else f"submissions stand on {counted.min():,} to {counted.max():,} cases"
+    )
+    words = [f"{'; '.join(said)}: {how}."]
+    return [*words, *_common_leader(task)]
+
+
+def _common_leader(task: TaskResults) -> list[str]:
+    """Return who leads on the cases that every submission has, where that is somebody else."""
+    settled = task.settled
+    if not settled.common:
+        return ["No case has the scores of every submission."]
+    try:
+        ranking = rank_array(settled.raw.take("case", settled.common), settled.steps)
+    except MedpodiumError:
+        return []
+    told = pd.DataFrame({"rank": ranking.ranks, "value": ranking.values}, index=list(ranking.submissions))
+    told = told.rename_axis("submission").sort_values(["rank", "submission"]).dropna(subset=["rank"])
+    board = task.leaderboard
+    first = set(board.loc[board["rank"] == board["rank"].min(), "submission"])
+    leaders = list(told.index[told["rank"] == told["rank"].min()])
+    where = f"On the {count(len(settled.common), 'case')} that every submission has"
+    if set(leaders) == first:
+        verb = "leads" if len(leaders) == 1 else "lead"
+        return [f"{where}, {listed(leaders, 4)} {verb} as well."]
+    best = [f"{name} {value:.4f}" for name, value in told["value"].head(3).items()]
+    verb = "ranks" if len(leaders) == 1 else "rank"
+    return [f"{where}, {listed(leaders, 4)} {verb} first instead ({', '.join(best)})."]
 
 
 def headline(task: TaskResults) -> str:

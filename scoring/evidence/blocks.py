@@ -19,32 +19,30 @@ from medpodium.scoring.evidence.consensus import (
     kemeny,
 )
 from medpodium.scoring.evidence.effects import effect_sizes
-from medpodium.scoring.evidence.sensitivity import MEAN, Block, blocks, domain_gap, drop_empty
+from medpodium.scoring.evidence.sensitivity import domain_gap
 from medpodium.scoring.evidence.stability import compare
-from medpodium.scoring.ranking.axes import ABSENT, OK, ScoreArray
+from medpodium.scoring.ranking.blocks import MEAN, Block
 from medpodium.scoring.ranking.challenger import METHODS, Method, method_steps
-from medpodium.scoring.ranking.ranks import rank_columns
 from medpodium.scoring.ranking.recipe import Prepared
+from medpodium.scoring.ranking.settled import Settled
 from medpodium.scoring.ranking.significance import PairedTests, adjust, friedman
 
 ALPHA = 0.05
 ADJUST: Adjustment = "holm"
 
 
-def block_tables(array: ScoreArray, seed: int, n_resamples: int) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield (table name, rows without the task) for every metric and structure of one task.
+def block_tables(settled: Settled, seed: int, n_resamples: int) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield (table name, rows without the task) for every ranked metric and structure of one task.
 
     Effect sizes and domain gaps are given for whole cases and for the mean over structures.
     """
-    names = array.submissions
-    real = [index for index, pooled in enumerate(array.pooled) if not pooled]
-    groups = array.take("case", real).groups if real else {}
-    found = list(blocks(array))
+    names = settled.submissions
+    found = [block for block in settled.blocks if block.metric in settled.ranked]
     for block in found:
-        if n_resamples and groups and _is_headline(block, found):
-            rows = domain_gap(block, groups, names, seed=seed, n_resamples=n_resamples)
+        if n_resamples and settled.groups and _is_headline(block, found):
+            rows = domain_gap(block, settled.groups, names, seed=seed, n_resamples=n_resamples)
             yield "domain_gap.csv", _named(rows, block)
-        block = drop_empty(block)
+        block = block.without_empty()
         yield "case_ranks.csv", _named(_case_ranks(block, names), block)
         yield "case_rank_counts.csv", _named(_case_rank_counts(block, names), block)
         yield "method_comparison.csv", _named(_methods(block, names), block)
@@ -65,49 +63,35 @@ def _named(rows: pd.DataFrame, block: Block) -> pd.DataFrame:
     return rows.assign(metric=block.metric, structure=block.structure)
 
 
-def _ranks(block: Block) -> np.ndarray:
-    keys = block.values if block.better == "lower" else -block.values
-    return rank_columns(keys.T, "min").T
-
-
 def _case_ranks(block: Block, names: tuple[str, ...]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "case": np.repeat(block.cases, len(names)),
             "submission": np.tile(names, len(block.cases)),
             "value": block.values.reshape(-1),
-            "rank": _ranks(block).reshape(-1),
+            "rank": block.ranks().reshape(-1),
         }
     )
 
 
 def _case_rank_counts(block: Block, names: tuple[str, ...]) -> pd.DataFrame:
     rows = []
-    for name, column in zip(names, _ranks(block).T, strict=True):
+    for name, column in zip(names, block.ranks().T, strict=True):
         ranks, numbers = np.unique(column[~np.isnan(column)], return_counts=True)
         rows += [(name, rank, number) for rank, number in zip(ranks.tolist(), numbers.tolist(), strict=True)]
     return pd.DataFrame(rows, columns=["submission", "rank", "n"])
 
 
 def _methods(block: Block, names: tuple[str, ...]) -> pd.DataFrame:
-    """Rank by challengeR's methods; a submission is left out of the cases it has no score for."""
-    lacking = np.isnan(block.values.T)
-    array = ScoreArray(
-        values=block.values.T,
-        state=np.where(lacking, ABSENT, OK).astype(np.uint8),
-        dims=("submission", "case"),
-        labels={"submission": names, "case": block.cases},
-        better=(block.better,),
-        policy=(None,),
-        worst=(np.nan,),
-        pooled=(False,) * len(block.cases),
-    )
+    """Rank by challengeR's methods; a submission is left out of the cases that do not count for it."""
+    array = block.array(names)
     variants: list[tuple[str, Method, Adjustment]] = [(name, name, "none") for name in METHODS]
     variants.append(("test-then-rank-holm", "test-then-rank", "holm"))
     frames = []
     for label, method, adjustment in variants:
         run = Prepared(array, method_steps(method, adjust=adjustment)).run()
-        rows = {"method": label, "submission": names, "value": run.values[0], "rank": run.ranks[0]}
+        rows = {"method": label, "submission": names, "n_cases": block.counts()}
+        rows |= {"value": run.values[0], "rank": run.ranks[0]}
         frames.append(pd.DataFrame(rows))
     return pd.concat(frames, ignore_index=True)
 
@@ -146,6 +130,7 @@ def _friedman(block: Block, names: tuple[str, ...]) -> Iterator[tuple[str, pd.Da
     rows = {
         "submission": np.asarray(names)[first],
         "versus": np.asarray(names)[second],
+        "n_cases": result.n_cases,
         "mean_rank": result.mean_ranks[first],
         "versus_mean_rank": result.mean_ranks[second],
         "p_value": result.nemenyi[first, second],

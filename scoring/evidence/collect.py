@@ -11,7 +11,6 @@ import pandas as pd
 
 from medpodium.challenges.findings import Finding, MedpodiumError, Severity
 from medpodium.challenges.schema.steps import Step
-from medpodium.scoring import table
 from medpodium.scoring.evidence.blocks import block_tables, consensus_tables
 from medpodium.scoring.evidence.bootstrap import Bootstrap, Scheme, bootstrap, one_blas_thread
 from medpodium.scoring.evidence.confidence import (
@@ -28,15 +27,16 @@ from medpodium.scoring.evidence.confidence import (
     tied_groups,
     units_of,
 )
-from medpodium.scoring.evidence.multiverse import Rules, Universe, multiverse
+from medpodium.scoring.evidence.multiverse import Universe, multiverse
 from medpodium.scoring.evidence.pooled import pooled_findings, pooled_tests
 from medpodium.scoring.evidence.sensitivity import leave_one_out, subsampling
 from medpodium.scoring.evidence.stability import rank_counts, rank_summary, tau_summary
 from medpodium.scoring.evidence.tables import TABLES
-from medpodium.scoring.ranking.assemble import build
-from medpodium.scoring.ranking.axes import MISSING, RankingCode, ScoreArray
+from medpodium.scoring.ranking.axes import RankingCode
 from medpodium.scoring.ranking.pools import Pool
 from medpodium.scoring.ranking.recipe import Prepared, Ranking, rank_array
+from medpodium.scoring.ranking.rules import Rules
+from medpodium.scoring.ranking.settled import Settled, settle
 from medpodium.scoring.scheduling.scheduler import Scheduler
 
 
@@ -102,11 +102,12 @@ class Options:
 
 @dataclass
 class Evidence:
-    """Collected tables, findings and rankings."""
+    """Collected tables, findings, rankings, and the scores of every task as they count."""
 
     tables: dict[str, list[pd.DataFrame]] = field(default_factory=lambda: {name: [] for name in TABLES})
     findings: list[Finding] = field(default_factory=list)
     rankings: dict[str, Ranking] = field(default_factory=dict)
+    settled: dict[str, Settled] = field(default_factory=dict)
 
     def add(self, name: str, rows: pd.DataFrame, **constants: str) -> None:
         """Append rows to a table."""
@@ -123,27 +124,21 @@ class Evidence:
         return rows.reindex(columns=[*TABLES[name], *extra])
 
 
-def rank_task(scores: pd.DataFrame, plan: TaskPlan, options: Options) -> tuple[ScoreArray, Prepared, Ranking]:
-    """Return one task's scores as an array, the recipe ready to be run on resamples, and the ranking.
+def rank_task(scores: pd.DataFrame, plan: TaskPlan, options: Options) -> tuple[Settled, Prepared, Ranking]:
+    """Return one task's scores as they count, the recipe ready to be run on resamples, and the ranking.
 
     Raises
     ------
     MedpodiumError
         If its scores or its recipe cannot be used.
     """
-    array, findings = build(
-        scores,
-        plan.task,
-        plan.rules.directions,
-        missing=plan.rules.policies(),
-        worst=plan.rules.worst,
-        submissions=options.submissions,
-    )
-    prepared = Prepared(array, plan.steps, compat=options.compat, pool=plan.pool)
+    settled = settle(scores, plan.task, plan.rules, plan.steps, submissions=options.submissions)
+    prepared = Prepared(settled.raw, plan.steps, compat=options.compat, pool=plan.pool)
+    findings = list(settled.findings)
     if prepared.pooled is not None and len(prepared.pooled.pool.cases) > 1:
         # there is one pooled value, but it stands on many cases
         findings = [finding for finding in findings if finding.code != RankingCode.ONE_CASE]
-    ranking = rank_array(array, plan.steps, task=plan.task, recipe=plan.recipe)
+    ranking = rank_array(settled.raw, plan.steps, task=plan.task, recipe=plan.recipe)
     own = Ranking(
         ranking.task,
         ranking.recipe,
@@ -154,7 +149,7 @@ def rank_task(scores: pd.DataFrame, plan: TaskPlan, options: Options) -> tuple[S
         ranking.better,
         (*findings, *ranking.findings),
     )
-    return array, prepared, own
+    return settled, prepared, own
 
 
 def collect_task(
@@ -179,8 +174,9 @@ def _collect_task(
     full: bool,
     advance: Callable[[int], None] | None,
 ) -> None:
-    array, prepared, ranking = rank_task(scores, plan, options)
+    settled, prepared, ranking = rank_task(scores, plan, options)
     evidence.rankings[plan.task] = ranking
+    evidence.settled[plan.task] = settled
     evidence.findings += ranking.findings
     draws: Bootstrap | None = None
     sets: RankSets | None = None
@@ -199,13 +195,14 @@ def _collect_task(
             sets = _add_bootstrap(evidence, prepared, plan, ranking, draws, options)
         except MedpodiumError as error:
             evidence.findings += [_softer(finding) for finding in error.findings]
-    evidence.add("leaderboard.csv", _leaderboard(ranking, _status_counts(scores, array, plan.task), draws, sets))
+    evidence.add("leaderboard.csv", _leaderboard(ranking, settled, draws, sets))
     if not full:
         return
-    for name, rows in block_tables(array, options.seed, options.n_resamples):
+    evidence.add("counts.csv", settled.counts, task=plan.task)
+    for name, rows in block_tables(settled, options.seed, options.n_resamples):
         evidence.add(name, rows, task=plan.task)
     if draws is not None and prepared.pooled is not None:
-        evidence.add("significance.csv", pooled_tests(prepared.pooled, array, draws), task=plan.task)
+        evidence.add("significance.csv", pooled_tests(prepared.pooled, settled.raw, draws), task=plan.task)
     evidence.add("leave_one_out.csv", leave_one_out(prepared, ranking.ranks), task=plan.task)
     if len(prepared.array.cases) > 2 and not np.isnan(ranking.ranks).all():
         curve = subsampling(prepared, ranking.ranks, seed=options.seed, task=plan.task)
@@ -331,27 +328,7 @@ def _add_sets(evidence: Evidence, ranking: Ranking, draws: Bootstrap, sets: Rank
     evidence.add("differences.csv", pd.DataFrame(rows, columns=list(TABLES["differences.csv"])))
 
 
-def _status_counts(scores: pd.DataFrame, array: ScoreArray, task: str) -> pd.DataFrame:
-    """Count what every submission lacks: missing (failed and absent rows included), penalised, skipped."""
-    own = scores[scores["task"].astype(str) == task]
-    status = own["status"].fillna("").astype(str) if "status" in own.columns else pd.Series("", index=own.index)
-    valued = own["value"].notna()
-    counted = pd.DataFrame(
-        {
-            "submission": own["submission"].astype(str),
-            "missing": valued & ((status == table.MISSING) | status.str.startswith(table.FAILED_PREFIX)),
-            "penalised": status == table.PENALISED,
-            "skipped": status == table.SKIPPED,
-        }
-    )
-    counts = counted.groupby("submission").sum().astype(int).reindex(array.submissions, fill_value=0)
-    without_value = (array.state == MISSING).reshape(len(array.submissions), -1).sum(axis=1)
-    return counts.assign(missing=counts["missing"] + without_value)
-
-
-def _leaderboard(
-    ranking: Ranking, counts: pd.DataFrame, draws: Bootstrap | None, sets: RankSets | None
-) -> pd.DataFrame:
+def _leaderboard(ranking: Ranking, settled: Settled, draws: Bootstrap | None, sets: RankSets | None) -> pd.DataFrame:
     frame = pd.DataFrame(
         {
             "task": ranking.task,
@@ -360,7 +337,8 @@ def _leaderboard(
             "submission": ranking.submissions,
             "value": ranking.values,
             "better": ranking.better,
-            **{name: counts[name].to_numpy() for name in ("missing", "penalised", "skipped")},
+            "n_cases": settled.n_cases,
+            **{name: settled.lacks[name].to_numpy() for name in settled.lacks.columns},
         }
     )
     if draws is not None and sets is not None:

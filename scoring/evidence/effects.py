@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from medpodium.scoring.evidence.sensitivity import Block
+from medpodium.scoring.ranking.blocks import Block
 
 
 def effect_sizes(block: Block, submissions: tuple[str, ...]) -> pd.DataFrame:

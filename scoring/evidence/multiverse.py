@@ -3,56 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from medpodium.challenges.findings import Finding, MedpodiumError, Severity
-from medpodium.challenges.schema.steps import Direction, Rank, Reduce, Select, Step, Threshold, Ties
-from medpodium.scoring import table
+from medpodium.challenges.schema.steps import Rank, Reduce, Select, Step, Threshold, Ties
 from medpodium.scoring.evidence.stability import kendall
-from medpodium.scoring.ranking.assemble import build
-from medpodium.scoring.ranking.axes import MissingPolicy, RankingCode, ScoreArray
+from medpodium.scoring.ranking.axes import RankingCode, ScoreArray
 from medpodium.scoring.ranking.recipe import Floats, rank_array
+from medpodium.scoring.ranking.rules import Outcome, Rules
+from medpodium.scoring.ranking.settled import settle
 
-Outcome = Literal["worst", "best", "skip"] | float
 MAX_UNIVERSES = 5000
 """More combinations than this are not tried; the finding says so."""
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What ranking a task needs to know of its metrics.
-
-    Parameters
-    ----------
-    directions : mapping of str to {"higher", "lower"}
-        Which values of a metric are better.
-    missing : mapping of str to policy
-        What a missing score becomes, per metric: ``worst``, ``best``, ``skip`` or a number.
-    worst, best : mapping of str to float
-        Bounds, where a metric has them.
-    """
-
-    directions: Mapping[str, Direction]
-    missing: Mapping[str, Outcome] = field(default_factory=dict)
-    worst: Mapping[str, float] = field(default_factory=dict)
-    best: Mapping[str, float] = field(default_factory=dict)
-
-    def policy(self, outcome: Outcome, metric: str) -> MissingPolicy:
-        """Return an outcome as the array knows it: the best value becomes its number."""
-        if outcome == "best":
-            return self.best.get(metric, "worst")
-        return outcome
-
-    def policies(self, outcome: Outcome | None = None) -> dict[str, MissingPolicy]:
-        """Return the missing policy of every metric, or one outcome for all of them."""
-        if outcome is not None:
-            return {metric: self.policy(outcome, metric) for metric in self.directions}
-        return {metric: self.policy(own, metric) for metric, own in self.missing.items()}
 
 
 @dataclass(frozen=True)
@@ -142,19 +109,6 @@ def adapt_steps(steps: Sequence[Step], universe: Universe) -> tuple[Step, ...]:
     return tuple(adapted)
 
 
-def with_empty(scores: pd.DataFrame, outcome: Outcome | None, rules: Rules) -> pd.DataFrame:
-    """Return the scores with another score for cases whose reference is empty."""
-    if outcome is None or "status" not in scores.columns:
-        return scores
-    chosen = scores["status"] == table.EMPTY_REFERENCE
-    bounds = {"worst": rules.worst, "best": rules.best}.get(str(outcome))
-    if bounds is not None:
-        values = scores["metric"].map(dict(bounds)).astype(np.float64)
-    else:
-        values = pd.Series(np.nan if outcome == "skip" else float(outcome), index=scores.index)
-    return scores.assign(value=scores["value"].where(~chosen, values))
-
-
 @dataclass(frozen=True)
 class Multiverse:
     """Ranks and winners of every universe (columns as in :mod:`medpodium.scoring.evidence.tables`)."""
@@ -197,14 +151,8 @@ def multiverse(
         try:
             key = (universe.missing, universe.empty)
             if key not in arrays:
-                arrays[key], _ = build(
-                    with_empty(scores, universe.empty, rules),
-                    task,
-                    rules.directions,
-                    missing=rules.policies(universe.missing),
-                    worst=rules.worst,
-                    submissions=submissions,
-                )
+                chosen = {"missing": universe.missing, "empty": universe.empty}
+                arrays[key] = settle(scores, task, rules, (), submissions=submissions, **chosen).raw
             array = arrays[key]
             ranking = rank_array(array, adapt_steps(recipes[universe.recipe], universe), task=task)
         except MedpodiumError as error:

@@ -2,45 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from medpodium.challenges.findings import Finding, Severity, UsageError
 from medpodium.challenges.schema.steps import Adjustment, Direction, Step, Ties
-from medpodium.scoring import table
 from medpodium.scoring.evidence.collect import TaskPlan
-from medpodium.scoring.evidence.multiverse import Outcome, Rules, Universe, universes
+from medpodium.scoring.evidence.multiverse import Universe, universes
 from medpodium.scoring.kinds.lookup import of
 from medpodium.scoring.ranking.axes import RankingCode, near
 from medpodium.scoring.ranking.challenger import METHODS, Method, NaTreatment, method_steps
+from medpodium.scoring.ranking.rules import Outcome, Rules, rules_of
 
 if TYPE_CHECKING:
     from medpodium.challenges.schema.definition import Challenge
-    from medpodium.challenges.schema.metrics import MetricSpec
-
-
-def rules_of(metrics: Mapping[str, MetricSpec]) -> Rules:
-    """Return direction, missing policy and bounds of every metric that may be ranked."""
-    directions: dict[str, Direction] = {}
-    missing: dict[str, Outcome] = {}
-    worst: dict[str, float] = {}
-    best: dict[str, float] = {}
-    for name, spec in metrics.items():
-        if not spec.ranked:
-            continue
-        directions[name] = spec.better
-        missing[name] = spec.missing
-        # an image's diagonal differs from case to case and is put in when scoring, not here
-        worst_value = None if spec.worst == "diagonal" else spec.worst_value(float("nan"))
-        best_value = spec.best_value()
-        if worst_value is not None:
-            worst[name] = float(worst_value)
-        if best_value is not None:
-            best[name] = float(best_value)
-    return Rules(directions, missing, worst, best)
 
 
 def plan_task(
@@ -85,8 +62,8 @@ def _choices(challenge: Challenge, task: str, recipe: str) -> list[Universe]:
     )
 
 
-def rankable(challenge: Challenge, scores: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:
-    """Return the scores with failed runs treated as declared, and findings about what does not fit."""
+def unsuitable(challenge: Challenge, scores: pd.DataFrame) -> list[Finding]:
+    """Return findings about what in a score table does not fit the challenge."""
     findings = []
     other = sorted(set(scores["challenge"].astype(str)) - {"", challenge.name, *challenge.aliases})
     if other:
@@ -96,30 +73,7 @@ def rankable(challenge: Challenge, scores: pd.DataFrame) -> tuple[pd.DataFrame, 
     for task in sorted(set(scores["task"].astype(str)) - set(challenge.ranking)):
         cause, fix = f"{challenge.reference} has no ranking of this task", near(task, challenge.ranking)
         findings.append(Finding(RankingCode.UNKNOWN_TASK, str(task), cause, fix, Severity.WARNING))
-    keep = pd.Series(True, index=scores.index)
-    values = scores["value"].copy()
-    for task, own in challenge.tasks.items():
-        here = scores["task"].astype(str) == task
-        for name, spec in own.metrics.items():
-            rows = here & (scores["metric"] == name)
-            if not spec.ranked:
-                keep &= ~rows
-            elif spec.failed is not None:
-                failed = rows & scores["status"].str.startswith(table.FAILED_PREFIX) & scores["value"].isna()
-                values[failed] = _number(spec.failed, spec)
-    return scores.assign(value=values)[keep], findings
-
-
-def _number(outcome: Outcome, spec: MetricSpec) -> float:
-    if outcome == "skip":
-        return np.nan
-    if outcome == "best":
-        value = spec.best_value()
-    elif outcome == "worst":
-        value = None if spec.worst == "diagonal" else spec.worst_value(float("nan"))
-    else:
-        value = float(outcome)
-    return np.nan if value is None else float(value)
+    return findings
 
 
 def plan_long(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,66 +12,20 @@ from medpodium.challenges.schema.steps import Direction
 from medpodium.scoring.evidence.bootstrap import CHUNK, chunks, stream, tally
 from medpodium.scoring.evidence.confidence import leave_out
 from medpodium.scoring.evidence.stability import kendall_with
-from medpodium.scoring.ranking.axes import MISSING, OK, ScoreArray
+from medpodium.scoring.ranking.assemble import Arranged
+from medpodium.scoring.ranking.axes import ScoreArray
+from medpodium.scoring.ranking.blocks import Block
 from medpodium.scoring.ranking.recipe import Prepared
+from medpodium.scoring.ranking.settled import Settled
 
 Floats = npt.NDArray[np.float64]
-MEAN = "(mean)"
-"""Name of the block that averages the structures of a case."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """One score per case and submission: a metric of one structure, or its mean over structures.
-
-    Parameters
-    ----------
-    metric, structure : str
-        Names; structure is empty for values of a whole case and ``(mean)`` for the mean over structures.
-    values : ndarray of float, shape (n_cases, n_submissions)
-        NaN where there is no score.
-    better : {"higher", "lower"}
-        Direction.
-    cases : tuple of str
-        Names of the cases.
-    """
-
-    metric: str
-    structure: str
-    values: Floats
-    better: Direction
-    cases: tuple[str, ...]
 
 
 def blocks(array: ScoreArray) -> Iterator[Block]:
-    """Yield every metric of every structure, and a metric's mean over structures where it has several.
-
-    The missing policies of the metrics are applied; what is still missing is NaN, and so is a mean that lacks a
-    structure. Values of whole sets of cases are left out.
-    """
-    real = [index for index, pooled in enumerate(array.pooled) if not pooled]
-    if not real:
-        return
-    array = array.take("case", real).resolve(None)
-    for position, metric in enumerate(array.labels["metric"]):
-        values, state = array.values[..., position], array.state[..., position]
-        better = array.better[position]
-        used = [index for index in range(values.shape[2]) if (state[:, :, index] == OK).any()]
-        if len(used) > 1:
-            scored = state == OK
-            with np.errstate(invalid="ignore", divide="ignore"):
-                mean = np.where(scored, values, 0.0).sum(axis=2) / scored.sum(axis=2)
-            mean[(state == MISSING).any(axis=2)] = np.nan
-            yield Block(metric, MEAN, mean.T, better, array.cases)
-        for index in used:
-            cell = np.where(state[:, :, index] == OK, values[:, :, index], np.nan)
-            yield Block(metric, array.labels["structure"][index], cell.T, better, array.cases)
-
-
-def drop_empty(block: Block) -> Block:
-    """Return the block without the cases nobody has a score for."""
-    some = np.flatnonzero((~np.isnan(block.values)).any(axis=1))
-    return replace(block, values=block.values[some], cases=tuple(block.cases[index] for index in some))
+    """Yield every metric of every structure of an array by the metrics' own missing policies, without a recipe."""
+    codes = np.zeros(array.values.shape, dtype=np.int16)
+    metrics = frozenset(array.labels["metric"])
+    yield from Settled(array, Arranged(array, codes, ("",)), (), metrics).blocks
 
 
 def leave_one_out(prepared: Prepared, full: Floats) -> pd.DataFrame:
@@ -167,7 +120,8 @@ def domain_gap(
     Returns
     -------
     DataFrame
-        Columns group, level, submission, mean_level, mean_rest, gap, low, high, better_in.
+        Columns group, level, submission, n_level, n_rest (cases with a score), mean_level, mean_rest, gap, low, high,
+        better_in.
     """
     rows = []
     for name, levels in sorted(groups.items()):
@@ -176,17 +130,22 @@ def domain_gap(
         if len(known) < 2:
             continue
         for level in known[:1] if len(known) == 2 else known:
-            inside, outside = block.values[named == level], block.values[(named != level) & (named != "")]
+            inside, outside = block.of_cases(named == level), block.of_cases((named != level) & (named != ""))
             mean_in, spread_in = _resampled_means(inside, f"gap/{name}/{level}/in", seed, n_resamples)
             mean_out, spread_out = _resampled_means(outside, f"gap/{name}/{level}/out", seed, n_resamples)
+            numbers = inside.counts(), outside.counts()
             for index, submission in enumerate(submissions):
                 gap = mean_in[index] - mean_out[index]
                 draws = spread_in[:, index] - spread_out[:, index]
                 draws = draws[~np.isnan(draws)]
                 low, high = np.quantile(draws, [0.025, 0.975]) if len(draws) else (np.nan, np.nan)
                 side = _side(low, high, block.better)
-                rows.append((name, level, submission, mean_in[index], mean_out[index], gap, low, high, side))
-    columns = ["group", "level", "submission", "mean_level", "mean_rest", "gap", "low", "high", "better_in"]
+                n_in, n_out = (int(number[index]) for number in numbers)
+                rows.append(
+                    (name, level, submission, n_in, n_out, mean_in[index], mean_out[index], gap, low, high, side)
+                )
+    columns = ["group", "level", "submission", "n_level", "n_rest", "mean_level", "mean_rest", "gap", "low", "high"]
+    columns.append("better_in")
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -196,16 +155,17 @@ def _side(low: float, high: float, better: Direction) -> str:
     return "level" if (low > 0) == (better == "higher") else "rest"
 
 
-def _resampled_means(values: Floats, purpose: str, seed: int, n_resamples: int) -> tuple[Floats, Floats]:
+def _resampled_means(block: Block, purpose: str, seed: int, n_resamples: int) -> tuple[Floats, Floats]:
     """Return the mean of every submission and its resamples, shape (n_resamples, n_submissions)."""
+    values = block.values
     known = (~np.isnan(values)).astype(np.float64)
     clean = np.nan_to_num(values, nan=0.0, posinf=np.nan, neginf=np.nan)
     n = len(values)
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = clean.sum(axis=0) / known.sum(axis=0)
+        mean = np.where(block.incomplete, np.nan, clean.sum(axis=0) / known.sum(axis=0))
         draws = []
         for chunk, size in chunks(n_resamples):
             picks = stream(seed, purpose, chunk).integers(0, n, size=(size, n))
             counts = tally(picks, n)
-            draws.append(counts @ clean / (counts @ known))
+            draws.append(np.where(block.incomplete, np.nan, counts @ clean / (counts @ known)))
     return mean, np.concatenate(draws) if draws else np.empty((0, values.shape[1]))

@@ -17,7 +17,8 @@ TABLES: dict[str, tuple[str, ...]] = {
     # Best first. After the fixed columns comes one per step of the recipe (mean_case:liver:dice, ...).
     # rank_low..rank_high: 95 % of the bootstrap ranks; set_low..set_high: simultaneous 95 % confidence set;
     # group: submissions of one number cannot be told apart from the best of the group; first: share of
-    # resamples with rank 1; missing, penalised, skipped: scores of the submission with such a status.
+    # resamples with rank 1; n_cases: cases in which a score of the submission counts; missing, penalised, skipped:
+    # scores of the submission with such a status (failed and absent ones are missing).
     "leaderboard.csv": (
         "task",
         "recipe",
@@ -31,7 +32,22 @@ TABLES: dict[str, tuple[str, ...]] = {
         "set_low",
         "set_high",
         "first",
+        "n_cases",
         "missing",
+        "penalised",
+        "skipped",
+    ),
+    # What every number of a metric and structure stands on, in cases: n count, by the recipe's policy; the others are
+    # statuses, and absent cases have no row although others have. A penalty or stand-in counts, so they may overlap n.
+    "counts.csv": (
+        "task",
+        "metric",
+        "structure",
+        "submission",
+        "n",
+        "missing",
+        "failed",
+        "absent",
         "penalised",
         "skipped",
     ),
@@ -49,8 +65,8 @@ TABLES: dict[str, tuple[str, ...]] = {
     # The score and its rank among the submissions of the same case (ties: min).
     "case_ranks.csv": ("task", "metric", "structure", "case", "submission", "value", "rank"),
     "case_rank_counts.csv": ("task", "metric", "structure", "submission", "rank", "n"),
-    # Ranking under challengeR's seven methods, every metric by itself (ties: min).
-    "method_comparison.csv": ("task", "metric", "structure", "method", "submission", "value", "rank"),
+    # Ranking under challengeR's seven methods, every metric by itself (ties: min), on n_cases cases.
+    "method_comparison.csv": ("task", "metric", "structure", "method", "submission", "n_cases", "value", "rank"),
     # Ranks that cannot be excluded at level 0.95; construction is "case-mean" or "resampled".
     "confidence_sets.csv": (
         "task",
@@ -108,7 +124,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     # unit: "case" or a group column; left_out: the case or level; change: rank_without - rank.
     "leave_one_out.csv": ("task", "unit", "left_out", "n_cases", "submission", "rank", "rank_without", "change"),
     # gap: mean inside the level minus mean in all other cases, per submission; better_in: "level", "rest"
-    # or "" when the interval contains zero.
+    # or "" when the interval contains zero; n_level, n_rest: cases with a score.
     "domain_gap.csv": (
         "task",
         "metric",
@@ -116,6 +132,8 @@ TABLES: dict[str, tuple[str, ...]] = {
         "group",
         "level",
         "submission",
+        "n_level",
+        "n_rest",
         "mean_level",
         "mean_rest",
         "gap",
@@ -135,7 +153,7 @@ TABLES: dict[str, tuple[str, ...]] = {
         "p_value",
         "critical_difference",
     ),
-    "nemenyi.csv": (*PAIR, "mean_rank", "versus_mean_rank", "p_value"),
+    "nemenyi.csv": (*PAIR, "n_cases", "mean_rank", "versus_mean_rank", "p_value"),
     # method: euclidean, borda, copeland, kemeny.
     "consensus.csv": ("method", "submission", "score", "rank"),
     "rank_dissimilarities.csv": (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,39 @@ _CELL = ("case", "structure", "metric")
 _NOT_ASKED = (table.SKIPPED, table.EMPTY_REFERENCE)
 
 
+@dataclass(frozen=True)
+class Arranged:
+    """The scores of one task as an array, and how each cell came about.
+
+    Parameters
+    ----------
+    array : ScoreArray
+        Dimensions submission, case, structure, metric; no missing policy applied.
+    codes : ndarray of int16, shape of the array's values
+        Position of a cell's status in ``statuses``; -1 where the table has no row.
+    statuses : tuple of str
+        The statuses that occur.
+    """
+
+    array: ScoreArray
+    codes: npt.NDArray[np.int16]
+    statuses: tuple[str, ...]
+
+    def has(self, *statuses: str) -> npt.NDArray[np.bool_]:
+        """Return which cells have one of some statuses; ``failed:`` stands for every reason of a failure."""
+        wanted = [
+            number
+            for number, status in enumerate(self.statuses)
+            if status in statuses or (table.FAILED_PREFIX in statuses and status.startswith(table.FAILED_PREFIX))
+        ]
+        return np.asarray(np.isin(self.codes, wanted))
+
+    @property
+    def absent(self) -> npt.NDArray[np.bool_]:
+        """Which cells have no row although the score is owed."""
+        return np.asarray((self.codes < 0) & (self.array.state == MISSING))
+
+
 def build(
     scores: pd.DataFrame,
     task: str,
@@ -35,6 +69,22 @@ def build(
     worst: Mapping[str, float] | None = None,
     submissions: Sequence[str] | None = None,
 ) -> tuple[ScoreArray, list[Finding]]:
+    """Arrange the scores of one task as an array: :func:`arrange` without how each cell came about."""
+    found, findings = arrange(scores, task, directions, missing=missing, worst=worst, submissions=submissions)
+    return found.array, findings
+
+
+def arrange(
+    scores: pd.DataFrame,
+    task: str,
+    directions: Mapping[str, Direction],
+    *,
+    missing: Mapping[str, MissingPolicy] | None = None,
+    worst: Mapping[str, float] | None = None,
+    failed: Mapping[str, float] | None = None,
+    submissions: Sequence[str] | None = None,
+    silent: Collection[str] = (),
+) -> tuple[Arranged, list[Finding]]:
     """Arrange the scores of one task as an array (submission, case, structure, metric).
 
     A cell without a value is *absent* when it was skipped by policy or when no submission has a row for it;
@@ -51,13 +101,18 @@ def build(
         Which values of a metric are better; metrics that are not listed are left out, with a finding.
     missing, worst : mapping, optional
         Missing policy and worst possible value per metric.
+    failed : mapping of str to float, optional
+        What the score of a failed run becomes that has no value, for metrics that declare it apart from ``missing``;
+        NaN leaves it out.
     submissions : sequence of str, optional
         All submissions that should be ranked; those without rows are reported and ranked as missing
         everywhere. The submissions of the task's rows when left out.
+    silent : collection of str
+        Metrics that are left out without a finding.
 
     Returns
     -------
-    (array, findings)
+    (Arranged, findings)
 
     Raises
     ------
@@ -65,7 +120,7 @@ def build(
         If the task has no usable rows, or a (submission, case, structure, metric) occurs twice.
     """
     rows = _rows_of_task(scores, task)
-    findings = _unknown_metrics(rows, task, directions)
+    findings = _unknown_metrics(rows, task, directions, silent)
     rows = rows[rows["metric"].isin(list(directions))]
     if rows.empty:
         cause, fix = "no row has a metric that can be ranked", "score the challenge's metrics, or declare these"
@@ -76,7 +131,7 @@ def build(
     names = sorted({*rows["submission"], *(submissions or ())})
     labels = {"submission": tuple(names)}
     labels.update({dim: tuple(sorted(rows[dim].unique())) for dim in _CELL})
-    values, state = _fill(rows, labels)
+    values, state, codes, statuses = _fill(rows, labels, failed or {})
     metrics = labels["metric"]
     levels, conflicts = _levels(rows, labels["case"], groups)
     array = ScoreArray(
@@ -90,7 +145,7 @@ def build(
         groups=levels,
         pooled=tuple(name.startswith(POOLED) for name in labels["case"]),
     )
-    return array, [*findings, *conflicts, *_audit(array, task)]
+    return Arranged(array, codes, statuses), [*findings, *conflicts, *_audit(array, task)]
 
 
 POOLED = "(pooled)"
@@ -110,8 +165,10 @@ def _rows_of_task(scores: pd.DataFrame, task: str) -> pd.DataFrame:
     return rows.assign(**text, value=pd.to_numeric(rows["value"], errors="coerce"), status=status)
 
 
-def _unknown_metrics(rows: pd.DataFrame, task: str, directions: Mapping[str, Direction]) -> list[Finding]:
-    unknown = sorted(set(rows["metric"]) - set(directions))
+def _unknown_metrics(
+    rows: pd.DataFrame, task: str, directions: Mapping[str, Direction], silent: Collection[str]
+) -> list[Finding]:
+    unknown = sorted(set(rows["metric"]) - set(directions) - set(silent))
     return [
         Finding(
             RankingCode.NO_DIRECTION,
@@ -162,17 +219,21 @@ def _refuse_duplicates(rows: pd.DataFrame, task: str) -> None:
 
 
 def _fill(
-    rows: pd.DataFrame, labels: Mapping[str, tuple[str, ...]]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
+    rows: pd.DataFrame, labels: Mapping[str, tuple[str, ...]], failed: Mapping[str, float]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8], npt.NDArray[np.int16], tuple[str, ...]]:
+    """Return values, states and statuses of every cell; a failed run without a value becomes what is declared."""
     dims = ("submission", *_CELL)
     position = tuple(pd.Categorical(rows[dim], categories=list(labels[dim])).codes.astype(np.intp) for dim in dims)
     shape = tuple(len(labels[dim]) for dim in dims)
+    value = rows["value"].to_numpy(dtype=np.float64, copy=True)
+    broken = np.isnan(value) & rows["status"].str.startswith(table.FAILED_PREFIX).to_numpy()
+    declared = broken & rows["metric"].isin(list(failed)).to_numpy()
+    value[declared] = rows.loc[declared, "metric"].map(dict(failed)).to_numpy(dtype=np.float64)
     values = np.full(shape, np.nan)
-    value = rows["value"].to_numpy(dtype=np.float64)
     values[position] = value
     state = np.full(shape, ABSENT, dtype=np.uint8)
     given = ~np.isnan(value)
-    skipped = ~given & rows["status"].isin(_NOT_ASKED).to_numpy()
+    skipped = ~given & (rows["status"].isin(_NOT_ASKED).to_numpy() | declared)
     unexplained = ~given & (rows["status"].isin(("", table.OK))).to_numpy()
     state[position] = np.where(given, OK, np.where(skipped, ABSENT, MISSING))
     has_row = np.zeros(shape, dtype=bool)
@@ -183,7 +244,10 @@ def _fill(
     was_skipped[position] = skipped | unexplained
     nobody = was_skipped.any(axis=0) & ~(state == OK).any(axis=0)
     state[:, nobody] = ABSENT  # skipped for all who delivered: nothing is owed by those who did not
-    return values, state
+    kinds = pd.Categorical(rows["status"])
+    codes = np.full(shape, -1, dtype=np.int16)
+    codes[position] = kinds.codes
+    return values, state, codes, tuple(str(name) for name in kinds.categories)
 
 
 def _levels(

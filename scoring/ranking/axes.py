@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from medpodium.challenges.findings import Code, Finding, MedpodiumError
 from medpodium.challenges.schema.steps import Direction
+from medpodium.scoring import policy
 
 Floats = npt.NDArray[np.float64]
 States = npt.NDArray[np.uint8]
@@ -158,7 +159,7 @@ class ScoreArray:
         """Return values turned so that smaller is better everywhere."""
         return self.values * self.along_metric([-1.0 if way == "higher" else 1.0 for way in self.better])
 
-    def resolve(self, declared: object, *, ranking: bool = False) -> ScoreArray:
+    def resolve(self, declared: object, *, ranking: bool = False, told: bool = False) -> ScoreArray:
         """Apply a missing policy: a step's own one, or every metric's where the step has none.
 
         Cells stay MISSING where the policy is to be the worst and no worst value is known.
@@ -169,25 +170,18 @@ class ScoreArray:
             Policy of the step.
         ranking : bool
             The step ranks, so its own ``worst`` means worse than every value, not the metric's worst value.
+        told : bool
+            Numbers are wanted even of a step that ranks (:func:`medpodium.scoring.policy.stand_in`).
         """
         missing = self.state == MISSING
         if not missing.any():
             return self
-        fills = [_fill(declared, rule, worst, ranking) for rule, worst in zip(self.policy, self.worst, strict=True)]
-        skips = [(rule if declared is None else declared) == "skip" for rule in self.policy]
+        rules = list(zip(self.policy, self.worst, strict=True))
+        fills = [policy.stand_in(declared, rule, worst, ranking=ranking, told=told) for rule, worst in rules]
+        skips = [float(policy.leaves_out(declared, rule)) for rule in self.policy]
         fill = np.broadcast_to(self.along_metric(fills), missing.shape)
-        skip = np.broadcast_to(self.along_metric([float(flag) for flag in skips]) > 0, missing.shape)
+        skip = np.broadcast_to(self.along_metric(skips) > 0, missing.shape)
         filled = missing & ~np.isnan(fill)
         values = np.where(filled, fill, self.values)
         state = np.where(filled, OK, np.where(missing & skip, ABSENT, self.state)).astype(np.uint8)
         return replace(self, values=values, state=state)
-
-
-def _fill(declared: object, rule: MissingPolicy | None, worst: float, ranking: bool) -> float:
-    """Return the number a missing value becomes, NaN for none."""
-    if declared is not None and ranking and declared in ("worst", "after-last"):
-        return np.nan
-    policy = rule if declared is None else declared
-    if policy == "worst":
-        return worst
-    return float(policy) if isinstance(policy, (int, float)) else np.nan

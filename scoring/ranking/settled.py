@@ -1,0 +1,390 @@
+"""The scores of one task with the missing policy applied, made once: whatever is told of a submission is read here.
+
+Which policy holds is decided by the steps of the recipe as they meet the cells: a step's own ``missing``, else the
+metric's. The recipe itself runs on the raw array, because a rank has no need of a number; everything else (means,
+tests, gaps, tables, figures) reads the numbers of this module, and :meth:`Settled.counts` says what they stand on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from medpodium.challenges.findings import Finding
+from medpodium.challenges.schema.steps import Common, Quantile, Rank, Reduce, Select, Step, Test, parse_steps
+from medpodium.scoring import table
+from medpodium.scoring.ranking.assemble import Arranged, arrange
+from medpodium.scoring.ranking.axes import ABSENT, MISSING, OK, ScoreArray
+from medpodium.scoring.ranking.blocks import MEAN, Block, Bools
+from medpodium.scoring.ranking.rules import Outcome, Rules, as_given, rules_of, with_empty
+
+if TYPE_CHECKING:
+    from medpodium.challenges.schema.definition import Challenge
+
+COUNTED = ("n", "missing", "failed", "absent", "penalised", "skipped")
+"""Columns of :meth:`Settled.counts` after the keys."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The scores of one task: as the table has them, and as they count.
+
+    Parameters
+    ----------
+    raw : ScoreArray
+        Scores of the ranked metrics, no policy applied but that of failed runs: what the recipe runs on.
+    arranged : Arranged
+        The same of every metric, those included that are told but not ranked.
+    steps : tuple of Step
+        The recipe, which says what a missing score counts.
+    ranked : frozenset of str
+        Metrics that are ranked.
+    findings : tuple of Finding
+        What is odd about the scores.
+    """
+
+    raw: ScoreArray
+    arranged: Arranged
+    steps: tuple[Step, ...]
+    ranked: frozenset[str]
+    findings: tuple[Finding, ...] = field(default=())
+
+    @property
+    def submissions(self) -> tuple[str, ...]:
+        """Names of the submissions, sorted."""
+        return self.raw.submissions
+
+    @cached_property
+    def array(self) -> ScoreArray:
+        """Every score as it counts: (submission, case, structure, metric), the policy applied."""
+        return _apply(_Cells.of(self.arranged.array), meeting(self.steps), self.ranked).array
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """Every metric of every structure, a metric's mean over structures before it where it has several.
+
+        Values of whole sets of cases are left out.
+        """
+        return tuple(_blocks(self))
+
+    @cached_property
+    def by_name(self) -> Mapping[tuple[str, str], Block]:
+        """The blocks by metric and structure."""
+        return {(block.metric, block.structure): block for block in self.blocks}
+
+    @cached_property
+    def groups(self) -> Mapping[str, tuple[str, ...]]:
+        """Level per case of every group column, values of whole sets left out."""
+        real = [index for index, pooled in enumerate(self.array.pooled) if not pooled]
+        return self.array.take("case", real).groups if real else {}
+
+    @cached_property
+    def supplied(self) -> Bools:
+        """Which counted scores stand in for a missing prediction or a failed run; shape of :attr:`array`."""
+        nothing = self.arranged.has(table.MISSING, table.FAILED_PREFIX) | (self.arranged.codes < 0)
+        return np.asarray((self.array.state == OK) & nothing)
+
+    def frame(self, block: Block) -> pd.DataFrame:
+        """Return a block as cases x submissions, cases that nobody has a score for left out."""
+        block = block.without_empty()
+        return pd.DataFrame(block.values, index=pd.Index(block.cases, name="case"), columns=list(self.submissions))
+
+    @cached_property
+    def counts(self) -> pd.DataFrame:
+        """What every number stands on: ``metric, structure, submission`` and :data:`COUNTED`, in cases.
+
+        ``n`` cases count; ``missing``, ``failed``, ``penalised`` and ``skipped`` are statuses of the table, whether
+        or not the score counts; ``absent`` cases have no row although the score is owed.
+        """
+        array, arranged = self.array, self.arranged
+        real = ~np.asarray(array.pooled, dtype=bool)
+        kinds = {
+            "n": array.state == OK,
+            "missing": arranged.has(table.MISSING),
+            "failed": arranged.has(table.FAILED_PREFIX),
+            "absent": arranged.absent,
+            "penalised": arranged.has(table.PENALISED),
+            "skipped": arranged.has(table.SKIPPED),
+        }
+        numbers = {name: kind[:, real].sum(axis=1) for name, kind in kinds.items()}
+        there = np.asarray((arranged.codes >= 0)[:, real].any(axis=(0, 1)))
+        rows = [
+            (metric, structure, submission, *(int(number[s, k, m]) for number in numbers.values()))
+            for m, metric in enumerate(array.labels["metric"])
+            for k, structure in enumerate(array.labels["structure"])
+            if there[k, m]
+            for s, submission in enumerate(array.submissions)
+        ]
+        return pd.DataFrame(rows, columns=["metric", "structure", "submission", *COUNTED])
+
+    @cached_property
+    def statuses(self) -> pd.DataFrame:
+        """Number of scores by submission (row) and status (column, as in the table); absent scores are not in it."""
+        codes = self.arranged.codes.reshape(len(self.submissions), -1)
+        counts = [(codes == number).sum(axis=1) for number in range(len(self.arranged.statuses))]
+        found = pd.DataFrame(dict(zip(self.arranged.statuses, counts, strict=True)), index=list(self.submissions))
+        return found.rename_axis("submission")
+
+    @cached_property
+    def lacks(self) -> pd.DataFrame:
+        """Ranked scores per submission: ``missing`` (failed and absent ones included), ``penalised``, ``skipped``."""
+        arranged = self.arranged
+        ranked = np.array([name in self.ranked for name in arranged.array.labels["metric"]])
+        nothing = arranged.has(table.MISSING, table.FAILED_PREFIX) & (arranged.array.state == OK)
+        kinds = {
+            "missing": nothing | (arranged.array.state == MISSING),
+            "penalised": arranged.has(table.PENALISED),
+            "skipped": arranged.has(table.SKIPPED),
+        }
+        counts = {name: kind[..., ranked].sum(axis=(1, 2, 3)) for name, kind in kinds.items()}
+        return pd.DataFrame(counts, index=list(self.submissions))
+
+    @cached_property
+    def n_cases(self) -> npt.NDArray[np.int64]:
+        """Cases in which a submission has a ranked score that counts, shape (n_submissions,)."""
+        counted = np.asarray(self._chosen(np.asarray(self.array.state == OK)).any(axis=(2, 3)))
+        return np.asarray(counted[:, ~np.asarray(self.array.pooled, dtype=bool)].sum(axis=1), dtype=np.int64)
+
+    @cached_property
+    def unanswered(self) -> npt.NDArray[np.int64]:
+        """Cases that owe a ranked score of which a submission has none at all, shape (n_submissions,)."""
+        arranged = self.arranged
+        nothing = np.asarray(arranged.has(table.MISSING, table.FAILED_PREFIX) | (arranged.codes < 0))
+        owed = self._chosen(np.asarray(arranged.array.state != ABSENT))
+        none = np.asarray(owed.any(axis=(2, 3)) & (~owed | self._chosen(nothing)).all(axis=(2, 3)))
+        return np.asarray(none[:, ~np.asarray(self.array.pooled, dtype=bool)].sum(axis=1), dtype=np.int64)
+
+    @cached_property
+    def common(self) -> tuple[int, ...]:
+        """Positions in :attr:`raw` of the cases of which every submission has all scores that are ranked."""
+        inside = _inside(self.raw, *_selected(self.steps, self.ranked))
+        gone = (self.raw.state == MISSING)[..., inside].any(axis=(0, 2))
+        supplied = self._supplied_raw()[..., inside].any(axis=(0, 2))
+        keep = ~(gone | supplied) & ~np.asarray(self.raw.pooled, dtype=bool)
+        return tuple(int(at) for at in np.flatnonzero(keep))
+
+    def _supplied_raw(self) -> Bools:
+        """Return which ranked scores of the table stand in for a missing prediction, shape of :attr:`raw`."""
+        labels = self.arranged.array.labels
+        at = [
+            [labels[dim].index(name) for name in self.raw.labels[dim]]
+            for dim in ("submission", "case", "structure", "metric")
+        ]
+        return np.asarray(self.arranged.has(table.MISSING, table.FAILED_PREFIX)[np.ix_(*at)])
+
+    def _chosen(self, cells: Bools) -> Bools:
+        """Return the cells of the metrics and structures that the recipe looks at."""
+        metrics, structures = _selected(self.steps, self.ranked)
+        labels = self.arranged.array.labels
+        m = [at for at, name in enumerate(labels["metric"]) if name in metrics]
+        k = [at for at, name in enumerate(labels["structure"]) if structures is None or name in structures]
+        return np.asarray(cells[:, :, k][..., m])
+
+
+def settle(
+    scores: pd.DataFrame,
+    task: str,
+    rules: Rules,
+    steps: Sequence[Step],
+    *,
+    submissions: Sequence[str] | None = None,
+    missing: Outcome | None = None,
+    empty: Outcome | None = None,
+) -> Settled:
+    """Arrange the scores of one task and settle what its missing ones count.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        Long score table.
+    rules : Rules
+        Directions and policies of the metrics.
+    steps : sequence of Step
+        The recipe.
+    submissions : sequence of str, optional
+        Submissions that must appear even without scores.
+    missing, empty : outcome, optional
+        Another outcome than the metrics' for missing scores, and another score for cases whose reference is empty.
+
+    Raises
+    ------
+    MedpodiumError
+        If the scores cannot be used.
+    """
+    scores = with_empty(scores, empty, rules)
+    policies = rules.policies(missing)
+    make = partial(arrange, missing=policies, worst=rules.worst, failed=rules.failed, silent=rules.unranked)
+    found, findings = make(scores, task, rules.ranked, submissions=submissions)
+    told = found
+    here = scores[scores["task"].astype(str) == task]
+    if here["metric"].isin(list(rules.unranked)).any():
+        names = found.array.submissions
+        rows = here[here["submission"].fillna("").astype(str).isin(names)]
+        told, _ = make(rows, task, rules.directions, submissions=names)
+    return Settled(found.array, told, tuple(steps), frozenset(rules.ranked), tuple(findings))
+
+
+def settle_task(scores: pd.DataFrame, challenge: Challenge, task: str, recipe: str | None = None) -> Settled:
+    """Settle the scores of a challenge's task by its declared recipe, or by the one named."""
+    _, chosen = challenge.recipe_for(task, recipe)
+    return settle(scores, task, rules_of(challenge.tasks[task].metrics), chosen.steps)
+
+
+def settle_as_given(scores: pd.DataFrame, metric: str) -> Settled:
+    """Settle one metric of a table that no challenge speaks for: what a submission lacks is left out."""
+    rows = scores[scores["metric"] == metric]
+    if "task" not in rows.columns:
+        rows = rows.assign(task="")
+    task = str(rows["task"].iloc[0])
+    return settle(rows, task, as_given(rows), parse_steps([{"mean": {"over": "case", "missing": "skip"}}]))
+
+
+def meeting(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """Return the steps that meet single scores and say what a missing one counts.
+
+    They end with the first step that ranks or collapses the cases: after it, nothing is missing that a policy for
+    scores could speak of.
+    """
+    met: list[Step] = []
+    for step in steps:
+        met.append(step)
+        if isinstance(step, Rank) or (isinstance(step, (Reduce, Quantile, Test)) and "case" in step.over):
+            break
+    return tuple(met)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """An array half way through the policies, and which of its cells a recipe ranks behind all others."""
+
+    array: ScoreArray
+    last: Bools
+
+    @classmethod
+    def of(cls, array: ScoreArray) -> _Cells:
+        return cls(array, np.zeros(array.state.shape, dtype=bool))
+
+
+def _apply(cells: _Cells, steps: Sequence[Step], ranked: frozenset[str], before: Sequence[Step] = ()) -> _Cells:
+    """Let the steps decide, one after the other, what the missing cells count."""
+    array, last = cells.array, cells.last
+    if not steps and not before:
+        array = array.resolve(None)  # no recipe: the metrics' own policies
+    for number, step in enumerate(steps):
+        if isinstance(step, Common):
+            if "case" in step.over:
+                chosen = _selected((*before, *steps[:number]), ranked)
+                array = _without_incomplete(array, _inside(array, *chosen))
+        elif isinstance(step, Rank):
+            was = array.state == MISSING
+            ranks = array.resolve(step.missing, ranking=True)
+            last = last | (was & (ranks.state == MISSING))
+            array = array.resolve(step.missing, ranking=True, told=True)
+        elif isinstance(step, (Reduce, Quantile, Test)):
+            array = array.resolve(step.missing)
+    return _Cells(array, last | (array.state == MISSING))
+
+
+def _selected(steps: Sequence[Step], ranked: frozenset[str]) -> tuple[frozenset[str], frozenset[str] | None]:
+    """Return the metrics and structures that selections leave; None for all structures."""
+    metrics, structures = ranked, None
+    for step in steps:
+        if isinstance(step, Select):
+            metrics = metrics & frozenset(step.keep.get("metric", metrics))
+            if "structure" in step.keep:
+                kept = frozenset(step.keep["structure"])
+                structures = kept if structures is None else structures & kept
+    return metrics, structures
+
+
+def _inside(array: ScoreArray, metrics: frozenset[str], structures: frozenset[str] | None) -> Bools:
+    """Return which (structure, metric) pairs of an array are selected."""
+    of_structure = np.array([structures is None or name in structures for name in array.labels["structure"]])
+    of_metric = np.array([name in metrics for name in array.labels["metric"]])
+    return np.asarray(of_structure[:, None] & of_metric[None, :])
+
+
+def _without_incomplete(array: ScoreArray, inside: Bools) -> ScoreArray:
+    """Leave out, for everybody, the cases that somebody lacks; what is not selected counts pair by pair."""
+    missing = (array.state == MISSING).any(axis=0)
+    together = missing[:, inside].any(axis=1)
+    gone = np.where(inside, together[:, None, None], missing)
+    state = np.where(gone, ABSENT, array.state).astype(np.uint8)
+    return replace(array, values=np.where(state == OK, array.values, np.nan), state=state)
+
+
+def _blocks(settled: Settled) -> Iterator[Block]:
+    whole = settled.arranged.array
+    real = np.flatnonzero(~np.asarray(whole.pooled, dtype=bool))
+    if not len(real):
+        return
+    steps, ranked = meeting(settled.steps), settled.ranked
+    cells = _apply(_Cells.of(whole), steps, ranked)
+    means = _mean_cells(_Cells.of(whole), steps, ranked)
+    after_last = any(isinstance(step, Rank) and step.missing == "after-last" for step in steps)
+    cases = tuple(whole.cases[at] for at in real)
+    for m, metric in enumerate(whole.labels["metric"]):
+        used = [k for k in range(len(whole.labels["structure"])) if (cells.array.state[:, real, k, m] == OK).any()]
+        picks = [(means, 0, MEAN)] if len(used) > 1 else []
+        picks += [(cells, k, whole.labels["structure"][k]) for k in used]
+        for chosen, k, name in picks:
+            state = chosen.array.state[:, real, k, m]
+            stand_ins = settled.supplied[:, real][..., m]
+            supplied = np.asarray(stand_ins.any(axis=2)) if name == MEAN else stand_ins[..., k]
+            yield Block(
+                metric,
+                name,
+                np.where(state == OK, chosen.array.values[:, real, k, m], np.nan).T,
+                whole.better[m],
+                cases,
+                lacking=(state == MISSING).T,
+                last=chosen.last[:, real, k, m].T,
+                supplied=supplied.T,
+                after_last=after_last,
+            )
+
+
+def _mean_cells(cells: _Cells, steps: tuple[Step, ...], ranked: frozenset[str]) -> _Cells:
+    """Return the mean over the structures of each case, made where the recipe makes it.
+
+    Steps after it speak of the mean itself. A recipe that collapses the cases first has no such mean; then it is that
+    of the scores as they count.
+    """
+    at = next((at for at, step in enumerate(steps) if _averages_structures(step)), None)
+    if at is None:
+        return _structure_means(_apply(cells, steps, ranked))
+    before = _apply(cells, steps[:at], ranked) if at else cells
+    parts = _apply(before, steps[at : at + 1], ranked, before=steps[:at])
+    skipped = (before.array.state == MISSING) & (parts.array.state == ABSENT)
+    return _apply(_structure_means(parts, skipped), steps[at + 1 :], ranked, before=steps[: at + 1])
+
+
+def _averages_structures(step: Step) -> bool:
+    if not isinstance(step, (Reduce, Quantile, Test)):
+        return False
+    return "structure" in step.over and "case" not in step.over
+
+
+def _structure_means(cells: _Cells, skipped: Bools | None = None) -> _Cells:
+    """Return the mean over the structures of a case; missing where it lacks one, or where all of them were skipped."""
+    array = cells.array
+    axis = array.axis("structure")
+    scored, missing = array.state == OK, array.state == MISSING
+    some = scored.sum(axis=axis, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = np.where(scored, array.values, 0.0).sum(axis=axis, keepdims=True) / some
+    lacks = missing.any(axis=axis, keepdims=True)
+    if skipped is not None:
+        lacks = lacks | ((some == 0) & skipped.any(axis=axis, keepdims=True))
+    state = np.where(lacks, MISSING, np.where(some > 0, OK, ABSENT)).astype(np.uint8)
+    owed = (scored | cells.last).any(axis=axis, keepdims=True)
+    last = owed & (cells.last | ~scored).all(axis=axis, keepdims=True)
+    labels = {**array.labels, "structure": (MEAN,)}
+    mean = replace(array, values=np.where(state == OK, values, np.nan), state=state, labels=labels)
+    return _Cells(mean, last)
