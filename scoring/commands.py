@@ -51,7 +51,7 @@ def score(
     made by 'medpodium init'; it knows its references and predictions.
     """
     from medpodium.challenges.campaign.folder import is_campaign
-    from medpodium.scoring import observations, table
+    from medpodium.scoring import definitions, observations, table
 
     request = Request(**given, teams=console.named_folders(predictions, "--predictions"))
     where = Where(scheduler, slurm, workers)
@@ -60,6 +60,7 @@ def score(
         _score_campaign(folder, request, where) if is_campaign(folder) else _score(challenge, request, where)
     )
     table.write_scores(result.scores, out)
+    definitions.write_beside(loaded, result.scores, out)
     observations.write_beside(result.observations, out)
     rows: list[dict[str, Any]] = []
     if audit:

@@ -19,7 +19,12 @@ if TYPE_CHECKING:  # workers that score masks need the statuses but no tables: 6
 
 KEY_COLUMNS = ("challenge", "edition", "task", "submission", "case", "structure", "metric")
 COLUMNS = (*KEY_COLUMNS, "value", "status")
-"""Fixed leading columns, in order; every further column is a group of the case (centre, domain, sex, ...)."""
+"""Fixed leading columns, in order; every further column but one is a group of the case (centre, domain, sex, ...)."""
+DEFINITION = "definition"
+"""The one column that is no group: the digest of what the score depends on, see :mod:`medpodium.scoring.definitions`.
+
+Tables that were written by hand, imported, or made by version 0.1.0 lack it.
+"""
 
 OK = "ok"
 EMPTY_REFERENCE = "empty-reference"
@@ -44,8 +49,14 @@ class TableCode(Code):
 
 
 def group_columns(scores: pd.DataFrame) -> list[str]:
-    """Return the names of the group columns (everything after the fixed ones)."""
-    return [str(name) for name in scores.columns if name not in COLUMNS]
+    """Return the names of the group columns (everything after the fixed ones, but for the definition's digest)."""
+    return [str(name) for name in scores.columns if name not in COLUMNS and name != DEFINITION]
+
+
+def ordered(scores: pd.DataFrame) -> list[str]:
+    """Return the names of all columns in the contract's order."""
+    own = [DEFINITION] if DEFINITION in scores.columns else []
+    return [*COLUMNS, *own, *group_columns(scores)]
 
 
 def is_status(value: str) -> bool:
@@ -64,7 +75,8 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Fixed columns first, group columns after them; text columns hold text, ``value`` is float64.
+        Fixed columns first, then the definition's digest if there is one, then the groups; text columns hold text,
+        ``value`` is float64.
 
     Raises
     ------
@@ -110,10 +122,11 @@ def normalise(scores: pd.DataFrame, where: str) -> pd.DataFrame:
     scores["value"] = _numbers(scores["value"], where)
     if "status" not in scores.columns:
         scores["status"] = [MISSING if math.isnan(value) else OK for value in scores["value"]]
-    groups = group_columns(scores)
-    for name in (*KEY_COLUMNS, "status", *groups):
-        scores[name] = scores[name].astype(object).where(scores[name].notna(), "").astype(str)
-    scores = scores[[*COLUMNS, *groups]].reset_index(drop=True)
+    order = ordered(scores)
+    for name in order:
+        if name != "value":
+            scores[name] = scores[name].astype(object).where(scores[name].notna(), "").astype(str)
+    scores = scores[order].reset_index(drop=True)
     findings = check_scores(scores, where)
     if findings:
         raise UsageError(*findings)
@@ -195,13 +208,14 @@ def write_scores(scores: pd.DataFrame, path: str | Path) -> Path:
 
 
 def concatenate(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """Join score tables; group columns that one lacks are empty there."""
+    """Join score tables; group columns, and digests of the definition, that one lacks are empty there."""
     import pandas as pd
 
     joined = pd.concat(list(tables), ignore_index=True)
-    groups = group_columns(joined)
-    joined[groups] = joined[groups].fillna("")
-    return joined[[*COLUMNS, *groups]]
+    order = ordered(joined)
+    optional = order[len(COLUMNS) :]
+    joined[optional] = joined[optional].fillna("")
+    return joined[order]
 
 
 def to_challenger(scores: pd.DataFrame, metric: str) -> pd.DataFrame:

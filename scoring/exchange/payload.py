@@ -105,7 +105,7 @@ def payload(scores: pd.DataFrame, findings: Iterable[Finding], about: Mapping[st
         if identity != previous:
             results.append({"case": row["case"], "groups": {name: row[name] for name in groups}, "scores": []})
             previous = identity
-        entry = {name: row[name] for name in ("metric", "structure", "status")}
+        entry = {name: row[name] for name in ("metric", "structure", "status", table.DEFINITION) if name in row}
         results[-1]["scores"].append({**entry, "value": _finite(row["value"])})
     return {
         "about": {**about, **{name: str(scores[name].iloc[0]) for name in ("challenge", "edition", "task")}},
@@ -184,6 +184,7 @@ def read_payload(path: Path, submission: str | None = None) -> pd.DataFrame:
                 **{column: str(score[column]) for column in ("structure", "metric")},
                 "value": math.nan if score["value"] is None else float(score["value"]),
                 "status": str(score["status"]),
+                **({table.DEFINITION: str(score[table.DEFINITION])} if table.DEFINITION in score else {}),
                 **{str(group): str(value) for group, value in case["groups"].items()},
             }
             for case in results

@@ -13,7 +13,7 @@ import pandas as pd
 from medpodium.challenges.findings import Finding, InfrastructureError, MedpodiumError, Severity, UsageError
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.resource_metrics import MeasuredMetric
-from medpodium.scoring import table
+from medpodium.scoring import definitions, table
 from medpodium.scoring.groups import group_values
 from medpodium.scoring.kinds.caseflow import CaseJobs, ScoreRows, score_job
 from medpodium.scoring.kinds.lookup import of
@@ -113,7 +113,7 @@ def score_task(
         observations = _with_failures(observations, failures)
         pooled = kind.score_pooled(challenge, task_name, observations, list(predictions), findings)
         finished = table.concatenate([finished, pooled]) if len(finished) else pooled
-    return Result(finished, findings, observations)
+    return Result(definitions.mark(finished, challenge, task_name), findings, observations)
 
 
 def check_task(
