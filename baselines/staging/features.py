@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from medpodium.scoring.measures.overlap import voxel_mm3
+
 Volume = npt.NDArray[np.float64]
 Inside = npt.NDArray[np.bool_]
 Spacing = tuple[float, float, float]
@@ -79,7 +81,7 @@ def _box(inside: Inside) -> tuple[slice, ...]:
 def _shape(inside: Inside, spacing: Spacing) -> list[float]:
     from scipy import ndimage
 
-    voxel = float(np.prod(spacing))
+    voxel = voxel_mm3(spacing)
     volume = np.count_nonzero(inside) * voxel
     padded = np.pad(inside, 1)
     # Faces between inside and outside; a staircase, so larger than the true surface, but the same way for everyone

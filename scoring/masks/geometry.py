@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from medpodium.challenges.findings import Finding, Severity
 from medpodium.scoring.masks.codes import MaskCode, finding
+from medpodium.scoring.measures.overlap import voxel_ml
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -60,7 +61,7 @@ class Geometry:
     @property
     def voxel_ml(self) -> float:
         """Volume of one voxel in ml."""
-        return float(np.prod(self.spacing_zyx)) / 1000.0
+        return voxel_ml(self.spacing_zyx)
 
     @property
     def affine_lps(self) -> FloatArray:

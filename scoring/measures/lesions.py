@@ -16,6 +16,7 @@ import numpy.typing as npt
 from scipy import ndimage, optimize, sparse
 
 from medpodium.scoring.measures.boxes import foreground_box
+from medpodium.scoring.measures.overlap import voxel_mm3
 
 Counts = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.float64]
@@ -164,7 +165,7 @@ def lesion_counts(
     """
     if reference.shape != prediction.shape:
         raise ValueError(f"shapes differ: {reference.shape} and {prediction.shape}")
-    smallest = rule.min_volume_ml * 1000.0 / float(np.prod(spacing_zyx))
+    smallest = rule.min_volume_ml * 1000.0 / voxel_mm3(spacing_zyx)
     box = foreground_box(reference, prediction)
     ref, ref_sizes = _components(reference[box], rule.connectivity, smallest)
     pred, pred_sizes = _components(prediction[box], rule.connectivity, smallest)

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _NAN = float("nan")
+
+
+def voxel_mm3(spacing: Sequence[float]) -> float:
+    """Return the volume of one voxel in mm³; every volume of the house comes from here.
+
+    Parameters
+    ----------
+    spacing : sequence of three float
+        Voxel size in mm, in any order of the axes.
+    """
+    first, second, third = spacing
+    return float(first) * float(second) * float(third)
+
+
+def voxel_ml(spacing: Sequence[float]) -> float:
+    """Return the volume of one voxel in ml; see :func:`voxel_mm3`."""
+    return voxel_mm3(spacing) / 1000.0
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from medpodium.scoring.measures import kernels
 from medpodium.scoring.measures.distances import AxisOrder, SurfaceDistances, distances
 from medpodium.scoring.measures.outline import Ints, Kind, Spacing, Surfaces, Volume, find_surfaces, frozen
-from medpodium.scoring.measures.overlap import Overlap
+from medpodium.scoring.measures.overlap import Overlap, voxel_ml
 
 Rows = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
 
@@ -214,8 +214,8 @@ class PairMeasures:
         counts = self._confusions[start, stop]
         index = self.reference.index_of[list(self.reference.structures[structure])]
         both = int(counts[np.ix_(index, index)].sum())
-        voxel_ml = float(np.prod(self.reference.spacing_zyx)) / 1000
-        return Overlap(both, int(counts[:, index].sum()) - both, int(counts[index].sum()) - both, voxel_ml)
+        volume = voxel_ml(self.reference.spacing_zyx)
+        return Overlap(both, int(counts[:, index].sum()) - both, int(counts[index].sum()) - both, volume)
 
     def _joint_counts(self, start: int, stop: int) -> tuple[Ints, Ints, Ints]:
         """Count label combinations in the slices ``start <= z < stop``."""
