@@ -20,6 +20,7 @@ from medpodium.reports import manifest
 from medpodium.reports.formats.spreadsheet import raw_text, to_csv
 from medpodium.reports.model import gather, sections
 from medpodium.reports.model.results import ReportCode
+from medpodium.scoring.observations import observations_path, read_observations
 from medpodium.scoring.table import normalise, read_scores
 
 TOLERANCE = 1e-9
@@ -59,6 +60,10 @@ def verify(folder: Path, scores: Path | None = None) -> Outcome:
     ------
     UsageError
         If the folder is no report.
+
+    Notes
+    -----
+    Numbers of pooled metrics can only be recomputed where their observations lie beside ``scores``.
     """
     about = _manifest(folder)
     findings = list(_changed(folder, about["files"]))
@@ -66,6 +71,9 @@ def verify(folder: Path, scores: Path | None = None) -> Outcome:
     if challenge.digest != about["challenge"]["definition_sha256"]:
         findings.append(_differs("definition.json", "its digest is not the manifest's", "write the report again"))
     settings = about["settings"]
+    observed, lacking = _observed(about, scores)
+    if lacking is not None:
+        return Outcome((*findings, lacking), {"files": len(about["files"]), "tables": 0, "numbers": 0})
     table = read_scores(scores) if scores is not None else read_packed(folder / "data" / "scores.csv.gz")
     results = gather.gather(
         challenge,
@@ -74,6 +82,7 @@ def verify(folder: Path, scores: Path | None = None) -> Outcome:
         seed=int(settings["seed"]),
         recipe=settings["recipe"],
         anonymous=bool(settings["anonymous"]) and scores is not None,
+        observations=observed,
     )
     document = sections.assemble(results, every=settings.get("figures") == "all")
     fresh = {item.id: item.frame() for item in document.tables()} | {item.id: item.data for item in document.figures()}
@@ -92,6 +101,25 @@ def verify(folder: Path, scores: Path | None = None) -> Outcome:
         counts["numbers"] += int(told.size)
         findings += _compare(name, told, again)
     return Outcome(tuple(findings), counts)
+
+
+def _observed(about: dict[str, Any], scores: Path | None) -> tuple[pd.DataFrame | None, Finding | None]:
+    """Return the observations the report was made with, or a finding where they are not at hand.
+
+    A report names them but never carries them: they hold the hidden truth of every case.
+    """
+    named = about.get("inputs", {}).get("observations")
+    if named is None:
+        return None, None
+    path = None if scores is None else observations_path(scores)
+    if path is None or not path.is_file():
+        cause = "the resampled numbers rest on observations of the cases; no report carries them, they hold the truth"
+        fix = f"give --scores with the table that has {named['name']} beside it"
+        return None, Finding(ReportCode.FILE_MISSING, str(named["name"]), cause, fix)
+    if manifest.sha256(path.read_bytes()) != named["sha256"]:
+        cause = "not the observations the report was made with"
+        return None, Finding(ReportCode.FILE_CHANGED, path.name, cause, "write the report again")
+    return read_observations(path), None
 
 
 def read_packed(path: Path) -> pd.DataFrame:

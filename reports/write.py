@@ -20,6 +20,7 @@ from medpodium.reports.formats.spreadsheet import to_csv
 from medpodium.reports.manifest import package_version, sha256, write_manifest
 from medpodium.reports.model.document import Document
 from medpodium.reports.model.results import ReportCode, Results
+from medpodium.scoring.observations import observations_path
 
 if TYPE_CHECKING:
     from medpodium.challenges.campaign.folder import Campaign
@@ -113,6 +114,7 @@ class Inputs:
     challenge: Challenge
     scores: pd.DataFrame
     provenance: Mapping[str, Any]
+    observations: pd.DataFrame | None = None
     resources: pd.DataFrame | None = None
     curves: pd.DataFrame | None = None
     references: Path | None = None
@@ -129,6 +131,7 @@ def read_inputs(request: Request) -> Inputs:
         If either is missing or unreadable.
     """
     from medpodium.challenges.campaign import folder as campaign
+    from medpodium.scoring.observations import read_beside
     from medpodium.scoring.table import read_scores
 
     folder = Path(request.source)
@@ -141,6 +144,7 @@ def read_inputs(request: Request) -> Inputs:
                 opened.challenge,
                 read_scores(path),
                 _provenance(path, request, {one.team: one.digest for one in opened.submissions()}),
+                read_beside(path),
                 opened.resources(),
                 read_curves(opened),
                 request.references or opened.references_dir,
@@ -156,6 +160,7 @@ def read_inputs(request: Request) -> Inputs:
         challenge,
         read_scores(request.scores),
         _provenance(request.scores, request, {}),
+        read_beside(request.scores),
         references=request.references,
         predictions=dict.fromkeys(challenge.ranking, request.predictions),
         images=request.images,
@@ -164,6 +169,10 @@ def read_inputs(request: Request) -> Inputs:
 
 def _provenance(path: Path, request: Request, digests: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {"scores": {"name": path.name, "sha256": sha256(path.read_bytes())}}
+    beside = observations_path(path)
+    if beside.is_file():
+        # named, never copied: it holds the hidden truth
+        found["observations"] = {"name": beside.name, "sha256": sha256(beside.read_bytes())}
     if digests and not request.anonymous:
         found["submissions"] = dict(sorted(digests.items()))
     elif digests:
@@ -227,6 +236,7 @@ def write_report(request: Request, out: Path) -> Written:
         anonymous=request.anonymous,
         resources=inputs.resources,
         curves=inputs.curves,
+        observations=inputs.observations,
     )
     galleries, findings = _galleries(request, inputs, results)
     document = sections.assemble(results, request.title, galleries, every=request.figures == "all")

@@ -29,6 +29,7 @@ def gather(
     anonymous: bool = False,
     resources: pd.DataFrame | None = None,
     curves: pd.DataFrame | None = None,
+    observations: pd.DataFrame | None = None,
     workers: int = 1,
 ) -> Results:
     """Rank every task that has scores and compute its evidence.
@@ -47,6 +48,8 @@ def gather(
         Replace the names of submissions by ``Team 01``, ... in the order of the first task's ranking.
     resources, curves : pandas.DataFrame, optional
         Resource table of a campaign, and its memory curves (``submission, case, seconds, megabytes``).
+    observations : pandas.DataFrame, optional
+        What pooled metrics were computed from (:mod:`medpodium.scoring.observations`).
 
     Returns
     -------
@@ -62,10 +65,11 @@ def gather(
     if anonymous:
         scores, names = _anonymous(challenge, scores, tasks, recipe)
         resources, curves = _renamed(resources, names), _renamed(curves, names)
+        observations = _renamed(observations, names)
     evidence = Evidence(findings=unsuitable(challenge, scores))
     options = Options(n_resamples=bootstrap, seed=seed, workers=workers)
     for task in tasks:
-        collect_task(evidence, scores, plan_task(challenge, task, recipe), options, full=True)
+        collect_task(evidence, scores, plan_task(challenge, task, recipe, observations), options, full=True)
     collect_consensus(evidence)
     found = {name.removesuffix(".csv"): evidence.frame(name) for name in TABLES}
     told = tuple(_task(challenge, scores, task, found, evidence.settled[task], bootstrap) for task in tasks)

@@ -221,17 +221,18 @@ def _methods(task: TaskResults) -> list[Block]:
     blocks: list[Block] = [block for panel in task.overall for block in _lines(task, panel)]
     blocks += _multiverse(task)
     curve = task.table("subsampling")
+    cases = int(curve["n_cases"].max()) if len(curve) else 0  # pooled values have cases the score table does not list
     if not curve.empty:
         samples = int(curve["n_samples"].max())
         blocks.append(
             Figure(
                 f"subsampling-{slug(task.name)}",
                 "Would fewer cases have been enough?",
-                f"Random subsets of the {len(task.cases):,} cases ({samples:,} per size). Left: how often "
+                f"Random subsets of the {cases:,} cases ({samples:,} per size). Left: how often "
                 "the first rank goes "
                 "to the same submission as on all cases. Right: similarity of the ranking to the one on all cases.",
                 "Curves over the number of cases: share of subsets with the same winner, and Kendall's tau.",
-                Plot(beyond.subsampling, {"curve": curve, "cases": len(task.cases)}),
+                Plot(beyond.subsampling, {"curve": curve, "cases": cases}),
                 curve.drop(columns=["task"], errors="ignore"),
             )
         )

@@ -191,22 +191,38 @@ def statistics_sentences(results: Results, task: TaskResults) -> list[str]:
             "simultaneous intervals "
             f"for all pairwise differences, based on {how} (Mogstad, Romano, Shaikh and Wilhelm 2024)."
         )
-    pairs = task.table("significance")
-    if len(pairs):
-        adjust = str(pairs["adjust"].iloc[0])
-        said.append(
-            "Pairs of submissions were compared, per metric and structure, with one-sided Wilcoxon "
-            "signed-rank tests on "
-            f"the cases that count for both{_as_declared(task)} (normal approximation, continuity correction, "
-            f"zero differences dropped; {_ADJUST[adjust]} "
-            f"over all ordered pairs; significance level {float(task.facts['alpha']):g})."
-        )
+    said += _tests(task)
     if len(task.table("friedman")):
         said.append(
             "The Friedman test with Nemenyi's critical difference was computed on the cases that count for all "
             f"submissions{_as_declared(task)}."
         )
     return [" ".join(said)] if said else []
+
+
+def _tests(task: TaskResults) -> list[str]:
+    """Say which tests compared the pairs of submissions."""
+    pairs = task.table("significance")
+    if not len(pairs):
+        return []
+    rest = (
+        f"{_ADJUST[str(pairs['adjust'].iloc[0])]} over all ordered pairs; "
+        f"significance level {float(task.facts['alpha']):g}"
+    )
+    pooled = pairs["metric"].map(lambda name: task.metric(name).info.scope == "pooled").astype(bool)
+    said = []
+    if not pooled.all():
+        said.append(
+            "Pairs of submissions were compared, per metric and structure, with one-sided Wilcoxon "
+            f"signed-rank tests on the cases that count for both{_as_declared(task)} (normal approximation, "
+            f"continuity correction, zero differences dropped; {rest})."
+        )
+    if pooled.any():
+        said.append(
+            "Pairs of submissions were compared by their pooled values with one-sided tests of the difference over "
+            f"the standard deviation of its bootstrap repetitions, same cases for both (normal approximation; {rest})."
+        )
+    return said
 
 
 def _as_declared(task: TaskResults) -> str:
