@@ -100,7 +100,7 @@ def _numbers(frame: pd.DataFrame, name: str, where: str) -> pd.Series:
     bad = given & numbers.isna() & (column.astype(str).str.strip().str.lower() != "nan")
     if bad.any() or numbers.isin([math.inf, -math.inf]).any():
         row = int((bad | numbers.isin([math.inf, -math.inf])).to_numpy().argmax())
-        cause = f"{name} {column.iloc[row]!r} in data row {row + 1} is no finite number"
+        cause = f"{name} {str(column.iloc[row])!r} in data row {row + 1} is no finite number"
         fix = "write a number, or leave the field empty"
         raise UsageError(Finding(ObservationCode.NOT_NUMERIC, where, cause, fix))
     return numbers

@@ -1,0 +1,113 @@
+"""Pooled scores under case weights: scikit-learn with sample weights, repeated rows, and the unweighted functions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from medpodium.scoring.kinds.classification import measures, weighted
+
+metrics = pytest.importorskip("sklearn.metrics")
+
+
+def _draw(seed: int) -> tuple[np.random.Generator, int, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    cases = int(rng.integers(4, 60))
+    weights = rng.multinomial(cases, np.full(cases, 1 / cases), size=7).astype(np.float64)
+    weights[0] = 1.0
+    return rng, cases, weights
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_binary_scores_are_those_of_scikit_learn_with_sample_weights(seed: int) -> None:
+    rng, cases, weights = _draw(seed)
+    truth = rng.integers(0, 2, cases)
+    score = np.round(rng.random((cases, 3)), int(rng.integers(1, 4)))  # few decimals: many ties
+    given = (score >= 0.5).astype(np.int64)
+    area, right = weighted.areas(truth, score, weights), weighted.accuracies(truth, given, weights)
+    recall = weighted.recalls(truth, given, weights, 2)
+    for row, own in enumerate(weights):
+        for team in range(3):
+            keep = own > 0
+            said = (truth[keep], given[keep, team])
+            assert right[row, team] == pytest.approx(metrics.accuracy_score(*said, sample_weight=own[keep]), abs=1e-12)
+            positives, negatives = own[truth == 1].sum(), own[truth == 0].sum()
+            assert np.isnan(area[row, team]) == (positives == 0 or negatives == 0)
+            assert np.isnan(recall[row, team]).tolist() == [negatives == 0, positives == 0]
+            if positives and negatives:
+                expected = metrics.roc_auc_score(truth, score[:, team], sample_weight=own)
+                assert area[row, team] == pytest.approx(expected, abs=1e-12)
+                for label in (0, 1):
+                    expected = metrics.recall_score(*said, pos_label=label, sample_weight=own[keep])
+                    assert recall[row, team, label] == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+@pytest.mark.parametrize("seed", range(60))
+def test_scores_of_all_classes_are_those_of_scikit_learn_with_sample_weights(seed: int) -> None:
+    rng, cases, weights = _draw(1000 + seed)
+    classes = int(rng.integers(2, 12))
+    truth, given = rng.integers(0, classes, cases), rng.integers(0, classes, (cases, 3))
+    balanced = weighted.balanced_accuracies(truth, given, weights, classes)
+    kappa = weighted.quadratic_kappas(truth, given, weights, classes)
+    for row, own in enumerate(weights):
+        keep = own > 0
+        for team in range(3):
+            true, said = truth[keep], given[keep, team]
+            expected = metrics.balanced_accuracy_score(true, said, sample_weight=own[keep])
+            assert balanced[row, team] == pytest.approx(expected, abs=1e-12)
+            expected = metrics.cohen_kappa_score(
+                true, said, weights="quadratic", labels=range(classes), sample_weight=own[keep]
+            )
+            assert kappa[row, team] == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whole_weights_are_repeated_rows_to_the_bit(seed: int) -> None:
+    """Weights all one are the unweighted functions; any other whole weights those of a table with repeated rows."""
+    rng, cases, weights = _draw(2000 + seed)
+    classes = int(rng.integers(2, 12))
+    truth, given = rng.integers(0, classes, cases), rng.integers(0, classes, (cases, 2))
+    score = rng.random((cases, 2))
+    late = (truth == classes - 1).astype(np.int64)
+    found = {
+        "accuracy": weighted.accuracies(truth, given, weights),
+        "balanced": weighted.balanced_accuracies(truth, given, weights, classes),
+        "kappa": weighted.quadratic_kappas(truth, given, weights, classes),
+        "auc": weighted.areas(late, score, weights),
+    }
+    for row, own in enumerate(weights.astype(int)):
+        repeated = np.repeat(np.arange(cases), own)
+        for team in range(2):
+            table = measures.confusion_matrix(truth[repeated], given[repeated, team], classes)
+            expected = {
+                "accuracy": measures.accuracy(table),
+                "balanced": measures.balanced_accuracy(table),
+                "kappa": measures.quadratic_kappa(table),
+                "auc": measures.auc(late[repeated], score[repeated, team]),
+            }
+            for name, value in expected.items():
+                np.testing.assert_array_equal(found[name][row, team], value, err_msg=name)
+
+
+def test_a_case_left_out_is_a_case_less_for_that_submission_only() -> None:
+    truth = np.array([0, 0, 1, 1, 1])
+    score = np.array([[0.1, 0.1], [0.9, np.nan], [0.8, 0.8], [0.2, 0.2], [0.95, 0.95]])
+    given = np.where(np.isnan(score), weighted.LEFT_OUT, score >= 0.5).astype(np.int64)
+    ones = np.ones((1, 5))
+    # 4 of 6 pairs in order with case 1, 3 of 3 without it
+    assert weighted.areas(truth, score, ones).tolist() == [[4 / 6, 1.0]]
+    assert weighted.accuracies(truth, given, ones).tolist() == [[3 / 5, 3 / 4]]
+    assert weighted.recalls(truth, given, ones, 2).tolist() == [[[0.5, 2 / 3], [1.0, 2 / 3]]]
+    assert weighted.balanced_accuracies(truth, given, ones, 2)[0, 1] == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_nothing_drawn_and_one_class_only_are_undefined() -> None:
+    truth, given, score = np.array([0, 1]), np.array([[0], [1]]), np.array([[0.2], [0.7]])
+    weights = np.array([[0.0, 0.0], [3.0, 0.0]])
+    assert np.isnan(weighted.areas(truth, score, weights)).all()
+    assert np.isnan(weighted.quadratic_kappas(truth, given, weights, 2)).all()
+    accuracy = weighted.accuracies(truth, given, weights)
+    assert np.isnan(accuracy[0, 0])
+    assert accuracy[1, 0] == 1.0
+    assert weighted.areas(truth, np.full((2, 1), np.nan), np.ones((1, 2))).shape == (1, 1)
