@@ -60,7 +60,8 @@ TABLES: dict[str, tuple[str, ...]] = {
     # tau-b of every resample's ranking with the full ranking; blank where one of them is a single tie.
     "kendall_tau.csv": ("task", "resample", "tau"),
     "kendall_summary.csv": ("task", "n", "n_undefined", "mean", "median", "q25", "q75", "q025", "q975"),
-    # One-sided paired Wilcoxon signed-rank tests, adjusted over all ordered pairs of a block.
+    # One-sided paired Wilcoxon signed-rank tests, adjusted over all ordered pairs of a block. For pooled metrics the
+    # difference over the spread of its resamples; structure is the set of cases (domain=ood), n_pairs its cases.
     "significance.csv": (*PAIR, "n_pairs", "p_value", "p_adjusted", "adjust", "significant"),
     # The score and its rank among the submissions of the same case (ties: min).
     "case_ranks.csv": ("task", "metric", "structure", "case", "submission", "value", "rank"),
