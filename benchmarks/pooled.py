@@ -21,7 +21,7 @@ from medpodium.challenges.schema.definition import Challenge
 from medpodium.scoring.evidence.bootstrap import bootstrap
 from medpodium.scoring.evidence.collect import Options, rank_task
 from medpodium.scoring.evidence.plan import plan_task
-from medpodium.scoring.kinds.classification.score import score_classification
+from medpodium.scoring.kinds.engine import score_task
 
 CLASSES = ("S1", "S2", "S3", "S4")
 RULES = """
@@ -78,7 +78,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         challenge, tables = make(Path(name), options.teams, options.cases)
         clock = time.process_time()
-        result = score_classification(challenge, "staging", Path(name) / "stages.csv", tables)
+        result = score_task(challenge, "staging", Path(name) / "stages.csv", tables)
         print(f"score: {time.process_time() - clock:.2f} CPU s")
     clock = time.process_time()
     plan = plan_task(challenge, "staging", None, result.observations)

@@ -21,8 +21,7 @@ from medpodium.scoring.evidence.bootstrap import Sampler, Scheme, bootstrap, str
 from medpodium.scoring.evidence.collect import Evidence, Options, TaskPlan, collect_task, rank_task
 from medpodium.scoring.evidence.multiverse import Rules
 from medpodium.scoring.evidence.plan import plan_task
-from medpodium.scoring.kinds.classification.score import score_classification
-from medpodium.scoring.kinds.segmentation.engine import Result
+from medpodium.scoring.kinds.engine import Result, score_task
 from medpodium.scoring.ranking.assemble import build
 from medpodium.scoring.ranking.axes import RankingCode
 from medpodium.scoring.ranking.pools import Cell, Pool
@@ -38,7 +37,7 @@ def liqa(tmp_path_factory: pytest.TempPathFactory) -> Result:
     folder = tmp_path_factory.mktemp("liqa")
     staging.write(folder)
     tables = {team: folder / f"{team}.csv" for team in staging.TEAMS}
-    return score_classification(registry.load("liqa/2025"), TASK, folder / "stages.csv", tables)
+    return score_task(registry.load("liqa/2025"), TASK, folder / "stages.csv", tables)
 
 
 def _plan(result: Result, recipe: str | None = None) -> TaskPlan:
@@ -159,7 +158,7 @@ def test_a_value_that_a_resample_does_not_define_punishes_nobody(tmp_path: Path)
     stages.loc[outside, "stage"] = ["S4", *(["S1", "S2"] * 15)[: int(outside.sum()) - 1]]
     stages.to_csv(tmp_path / "stages.csv", index=False)
     tables = {team: tmp_path / f"{team}.csv" for team in staging.TEAMS}
-    result = score_classification(registry.load("liqa/2025"), TASK, tmp_path / "stages.csv", tables)
+    result = score_task(registry.load("liqa/2025"), TASK, tmp_path / "stages.csv", tables)
     evidence = Evidence()
     collect_task(evidence, result.scores, _plan(result), Options(n_resamples=400), full=True)
     found = [one for one in evidence.findings if one.code == RankingCode.POOLED_UNDEFINED]
