@@ -15,7 +15,11 @@ import pytest
 from click.testing import CliRunner, Result
 from scipy import stats
 
+from medpodium.challenges import registry
 from medpodium.cli import main
+from medpodium.containers.platforms import bundle
+from medpodium.containers.platforms.codabench import scorer as codabench
+from medpodium.containers.platforms.synapse import scorer as synapse
 from medpodium.scoring import observations
 from medpodium.scoring.evidence.bootstrap import tally
 from medpodium.scoring.evidence.pooled import paired_p
@@ -160,3 +164,23 @@ def test_a_report_uses_the_observations_and_never_carries_them(scored: Path, tmp
     done = _run("verify", out)
     assert done.exit_code == 1
     assert "scores.observations.parquet" in done.output
+
+
+def test_platforms_keep_the_hidden_classes_from_participants(scored: Path, tmp_path: Path) -> None:
+    """Participants can download what Codabench's scorer writes; Synapse's table stays on the organizer's machine."""
+    references = tmp_path / "ref"
+    bundle.write_truth(registry.load("liqa/2025"), "lifs-contrast", scored / "stages.csv", None, references)
+    (tmp_path / "res").mkdir()
+    (tmp_path / "res" / "LiFS_pred.csv").write_bytes((scored / "good.csv").read_bytes())
+    codabench.run(tmp_path, tmp_path / "output")
+    assert (tmp_path / "output" / "score_table.csv").is_file()
+    names = set(pd.read_csv(scored / "stages.csv")["Case"])
+    for path in (tmp_path / "output").iterdir():
+        assert not [name for name in names if name.encode() in path.read_bytes()], path.name
+    results = tmp_path / "synapse" / "results.json"
+    results.parent.mkdir()
+    place = str(tmp_path / "res" / "LiFS_pred.csv")
+    assert synapse.score(["-p", place, "-g", str(references), "-o", str(results)]) == 0
+    observed = observations.read_beside(results.with_name("score_table.csv"))
+    assert observed is not None
+    assert set(observed["case"]) == names
