@@ -14,6 +14,7 @@ from medpodium.scoring.scheduling.options import Where, elsewhere, scheduler_opt
 if TYPE_CHECKING:
     from medpodium.challenges.campaign.folder import Submission
     from medpodium.challenges.findings import Finding
+    from medpodium.challenges.schema.definition import Challenge
     from medpodium.containers.athome import Verdict
     from medpodium.containers.run.runner import Options
 
@@ -127,11 +128,11 @@ def check_image(
             keep=trial.keep,
             report=tell,
         )
-    _print_verdict(verdict, as_json)
+    _print_verdict(loaded, verdict, as_json)
     console.finish(verdict.findings)
 
 
-def _print_verdict(verdict: Verdict, as_json: bool) -> None:
+def _print_verdict(challenge: Challenge, verdict: Verdict, as_json: bool) -> None:
     scores = verdict.scores
     if as_json:
         rows = scores.to_dict("records") if scores is not None else None
@@ -148,8 +149,13 @@ def _print_verdict(verdict: Verdict, as_json: bool) -> None:
     columns = ("case", "status", "running_time", "cpu_time", "peak_memory", "peak_gpu_memory")
     console.print_table(columns, ([row[name] for name in columns] for row in verdict.cases))
     if scores is not None and len(scores):
-        means = scores.groupby(["task", "metric", "structure"], sort=False)["value"].mean().reset_index()
-        console.print_table(("task", "metric", "structure", "mean"), means.itertuples(index=False), title="scores")
+        from medpodium.scoring.ranking.settled import settle_task
+
+        for task, own in scores.groupby("task", sort=False):
+            means = settle_task(own, challenge, str(task), ranked=False).averages("metric", "structure").reset_index()
+            console.print_table(
+                ("metric", "structure", "mean", "n"), means.itertuples(index=False), title=f"scores, {task}"
+            )
     console.print_findings(verdict.findings)
     console.out.print(f"the hidden test runs (first case):\n{verdict.command}", markup=False)
     verdict_text = "PASS: the hidden test would take every output" if verdict.passed else "FAIL: see the findings"

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from medpodium.challenges.findings import Finding
+    from medpodium.scoring.ranking.settled import Settled
 
 _ANALYSES = {
     "subgroups": ("scoring.analysis_commands:subgroups_verb", "Scores by sex, age, site: gaps and small groups."),
@@ -20,6 +21,8 @@ _ANALYSES = {
     "suite": ("scoring.analysis_commands:suite", "From scratch against fine-tuned, over many data sets."),
 }
 _OUT = click.option("--out", type=click.Path(path_type=Path), help="Folder to write the full tables to (CSV).")
+
+_RULES = click.option("--challenge", help="Challenge whose rules say what a missing score counts.")
 
 
 @click.group(cls=console.LazyGroup, verbs=_ANALYSES)
@@ -66,6 +69,28 @@ def _read(path: Path, task: str | None) -> pd.DataFrame:
     return scores if task is None else scores[scores["task"] == task]
 
 
+def _settled(scores: pd.DataFrame, challenge: str | None) -> tuple[Settled | None, list[Finding]]:
+    """Return the scores as they count by a challenge's rules; without rules, a note where that makes a difference."""
+    from medpodium.challenges import registry
+    from medpodium.challenges.findings import Finding, Severity
+    from medpodium.scoring.ranking.axes import RankingCode, near
+    from medpodium.scoring.ranking.settled import settle_task
+
+    task = str(scores["task"].iloc[0])
+    if challenge is not None:
+        loaded = registry.load(challenge)
+        if task not in loaded.tasks:
+            hint = near(task, loaded.tasks)
+            raise click.BadParameter(f"{loaded.reference} has no task {task!r}; {hint}", param_hint="--challenge")
+        return settle_task(scores, loaded, task), []
+    cells = scores.groupby(["metric", "structure", "case"])["value"].count()
+    if (cells.isin((0, scores["submission"].nunique()))).all():
+        return None, []
+    text = "some scores are missing; without the challenge's rules they are left out"
+    fix = "add --challenge, so that they count as in its ranking"
+    return None, [Finding(RankingCode.MISSING_VALUES, task, text, fix, Severity.NOTE)]
+
+
 @click.command(
     "subgroups", epilog="Example: medpodium analyse subgroups scores.csv --metric dice --group sex --group institute"
 )
@@ -76,6 +101,7 @@ def _read(path: Path, task: str | None) -> pd.DataFrame:
     "--minimum-size", default=5, show_default=True, type=click.IntRange(1), help="Smaller groups are not tested."
 )
 @click.option("--task", help="Task, where the table has several.")
+@_RULES
 @_OUT
 @console.json_option
 @console.guarded
@@ -85,18 +111,21 @@ def subgroups_verb(
     groups: tuple[str, ...],
     minimum_size: int,
     task: str | None,
+    challenge: str | None,
     out: Path | None,
     as_json: bool,
 ) -> None:
     """Summarise a metric by groups of cases; groups that are too small are named, not dropped."""
     from medpodium.scoring.evidence import subgroups
 
-    found = subgroups.analyse(_read(scores, task), metric, groups, minimum_size)
+    frame = _read(scores, task)
+    known, notes = _settled(frame, challenge)
+    found = subgroups.analyse(frame, metric, groups, minimum_size, settled=known)
     targets = set(found.summary["target"])
     main = subgroups.CASE_MEAN if subgroups.CASE_MEAN in targets else sorted(targets)[0]
     shown = found.summary[found.summary["target"] == main]
     tables = {"subgroups": found.summary, "tests": found.tests}
-    _finish(tables, {f"{metric}, {main}".strip(", "): shown}, list(found.findings), out, as_json)
+    _finish(tables, {f"{metric}, {main}".strip(", "): shown}, [*notes, *found.findings], out, as_json)
 
 
 @click.command(epilog="Example: medpodium analyse pairs scores.csv --metric dice --out tests")
@@ -104,21 +133,31 @@ def subgroups_verb(
 @click.option("--metric", required=True, help="Which metric.")
 @click.option("--smaller-better", is_flag=True, help="Small values are good (a distance).")
 @click.option("--task", help="Task, where the table has several.")
+@_RULES
 @_OUT
 @console.json_option
 @console.guarded
-def pairs(scores: Path, metric: str, smaller_better: bool, task: str | None, out: Path | None, as_json: bool) -> None:
+def pairs(
+    scores: Path,
+    metric: str,
+    smaller_better: bool,
+    task: str | None,
+    challenge: str | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
     """Test every ordered pair of submissions, paired by case name: one-sided Wilcoxon, adjusted by Holm."""
     from medpodium.scoring.exchange import pairing
 
     frame = _read(scores, task)
     if metric not in set(frame["metric"]):
         raise click.UsageError(f"No metric {metric!r}; the table has {', '.join(sorted(set(frame['metric'])))}")
-    found = pairing.superiority(frame, metric, higher_better=not smaller_better)
+    known, notes = _settled(frame, challenge)
+    found = pairing.superiority(frame, metric, higher_better=not smaller_better, settled=known)
     wins = found[found["p_holm"] < 0.05].groupby(["target", "better"]).size().unstack("target").fillna(0).astype(int)
     wins = wins.reindex(sorted(set(found["better"]))).fillna(0).astype(int)
     shown = wins.rename_axis("significantly better than").reset_index()
-    _finish({"pairs": found}, {f"{metric}: number of submissions beaten (Holm, 5 %)": shown}, [], out, as_json)
+    _finish({"pairs": found}, {f"{metric}: number of submissions beaten (Holm, 5 %)": shown}, notes, out, as_json)
 
 
 @click.command(epilog="Example: medpodium analyse suite scores.csv --pair nnunet=large_ft --out gains")

@@ -68,9 +68,11 @@ def score(
 
         rows = audit_segmentation(loaded, result.scores, _given(request.references, "references"), request.teams)
     if as_json:
-        console.print_json({"out": out, "summary": _summary(result), "findings": result.findings, "audit": rows})
+        console.print_json(
+            {"out": out, "summary": _summary(loaded, result), "findings": result.findings, "audit": rows}
+        )
     else:
-        _print(result, out, rows)
+        _print(loaded, result, out, rows)
     console.finish(result.all_findings())
 
 
@@ -138,27 +140,37 @@ def _score(reference: str, request: Request, where: Where) -> tuple[Challenge, R
     return loaded, result, out
 
 
-def _summary(result: Result) -> list[dict[str, Any]]:
-    """Count, per submission and metric, what was computed, penalised, missing, failed and skipped."""
+def _summary(challenge: Challenge, result: Result) -> list[dict[str, Any]]:
+    """Count, per submission and metric, what was computed, penalised, missing, failed and skipped.
+
+    The mean is that of the scores as they count for the ranking, over all cases and structures.
+    """
+    from medpodium.scoring.ranking.settled import settle_task
+
     scores = result.scores
-    kind = scores["status"].str.partition(":")[0]
+    scores = scores.assign(kind=scores["status"].str.partition(":")[0])
     rows = []
-    for (submission, metric), part in scores.assign(kind=kind).groupby(["submission", "metric"], sort=False):
-        counts = part["kind"].value_counts()
-        rows.append(
-            {
-                "submission": submission,
-                "metric": metric,
-                "mean": part["value"].mean(),
-                **{name: int(counts.get(name, 0)) for name in ("ok", "empty-reference", "penalised")},
-                **{name: int(counts.get(name, 0)) for name in ("missing", "failed", "skipped")},
-            }
-        )
+    for task, own in scores.groupby("task", sort=False):
+        means = settle_task(own, challenge, str(task), ranked=False).averages("submission", "metric")
+        for (submission, metric), part in own.groupby(["submission", "metric"], sort=False):
+            counts = part["kind"].value_counts()
+            mean: Any = means.loc[(submission, metric)]
+            rows.append(
+                {
+                    **({"task": task} if scores["task"].nunique() > 1 else {}),
+                    "submission": submission,
+                    "metric": metric,
+                    "mean": float(mean["mean"]),
+                    "n": int(mean["n"]),
+                    **{name: int(counts.get(name, 0)) for name in ("ok", "empty-reference", "penalised")},
+                    **{name: int(counts.get(name, 0)) for name in ("missing", "failed", "skipped")},
+                }
+            )
     return rows
 
 
-def _print(result: Result, out: Path, audit: list[dict[str, Any]]) -> None:
-    rows = _summary(result)
+def _print(challenge: Challenge, result: Result, out: Path, audit: list[dict[str, Any]]) -> None:
+    rows = _summary(challenge, result)
     console.print_findings(result.all_findings())
     if rows:
         console.print_table(

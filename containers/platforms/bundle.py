@@ -26,6 +26,7 @@ from medpodium.scoring.exchange.files import place
 from medpodium.scoring.kinds.engine import Result, score_task
 from medpodium.scoring.kinds.lookup import of
 from medpodium.scoring.kinds.protocol import Given, References
+from medpodium.scoring.ranking.settled import Settled, settle_task
 
 LIBRARIES = ("numba", "numpy", "pandas", "psutil", "pydantic", "ruamel.yaml", "scipy")
 """What the scorer imports beyond the standard library; ``isal`` and ``zstandard`` make it faster."""
@@ -146,6 +147,11 @@ def read_references(bundle: Bundle) -> References:
     task = bundle.challenge.tasks[bundle.task]
     names = None if bundle.cases is None else [str(name) for name in bundle.cases["case"]]
     return of(task).read_references(bundle.challenge, task, bundle.references, names, [])
+
+
+def settle(bundle: Bundle, result: Result) -> Settled:
+    """Return the scores of one submission as they count for the ranking."""
+    return settle_task(result.scores, bundle.challenge, bundle.task, ranked=False)
 
 
 def score(

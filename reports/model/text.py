@@ -161,7 +161,7 @@ def methods_paragraphs(results: Results, task: TaskResults) -> list[str]:
     structures = list(task.task.structure_titles.values())
     data = f"{count(len(task.order), 'submission')} to {task.title} "
     data += f"of {challenge.title} (edition {challenge.edition}) were scored"
-    data += f" on {count(len(task.cases), 'test case')}" if task.cases else " on pooled test data"
+    data += f" on {count(len(task.cases), 'test case')}" if task.cases else " as values over whole sets of cases"
     if task.task.answers:
         data += f", each of one of the classes {listed(task.task.answers)}"
     elif structures:

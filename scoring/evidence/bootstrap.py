@@ -307,11 +307,11 @@ def _join(parts: Sequence[Mapping[str, Floats]], n_submissions: int) -> dict[str
 def _need_two(array: ScoreArray, task: str) -> None:
     fix = "leave the bootstrap out, or add more"
     pooled = array.pooled or (False,) * len(array.cases)
+    if pooled and all(pooled):
+        text = "the scores are values over whole sets of cases, so there are no cases to draw"
+        fix = "leave the bootstrap out, or score again: 'medpodium score' writes the cases behind pooled values, too"
+        raise problem(RankingCode.WHOLE_SETS, task, text, fix)
     if sum(not own for own in pooled) < 2:
-        if any(pooled):
-            fix = (
-                "leave the bootstrap out, or score again: 'medpodium score' writes the cases behind pooled values, too"
-            )
         raise problem(RankingCode.ONE_CASE, task, "there are fewer than two cases to draw", fix)
     if len(array.submissions) < 2:
         raise problem(RankingCode.ONE_SUBMISSION, task, "there is only one submission", fix)

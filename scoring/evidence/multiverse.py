@@ -151,8 +151,9 @@ def multiverse(
         try:
             key = (universe.missing, universe.empty)
             if key not in arrays:
-                chosen = {"missing": universe.missing, "empty": universe.empty}
-                arrays[key] = settle(scores, task, rules, (), submissions=submissions, **chosen).raw
+                missing, empty = key
+                made = settle(scores, task, rules, (), submissions=submissions, missing=missing, empty=empty)
+                arrays[key] = made.raw
             array = arrays[key]
             ranking = rank_array(array, adapt_steps(recipes[universe.recipe], universe), task=task)
         except MedpodiumError as error:

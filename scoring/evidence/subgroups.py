@@ -13,6 +13,8 @@ import pandas as pd
 
 from medpodium.challenges.findings import Code, Finding, Severity, UsageError
 from medpodium.scoring import table
+from medpodium.scoring.ranking.blocks import MEAN
+from medpodium.scoring.ranking.settled import Settled, settle_as_given
 from medpodium.scoring.ranking.significance import adjust
 
 CASE_MEAN = "mean"
@@ -51,20 +53,27 @@ class Subgroups:
 
 
 def analyse(
-    scores: pd.DataFrame, metric: str, groups: Sequence[str], minimum_size: Mapping[str, int] | int = 5
+    scores: pd.DataFrame,
+    metric: str,
+    groups: Sequence[str],
+    minimum_size: Mapping[str, int] | int = 5,
+    *,
+    settled: Settled | None = None,
 ) -> Subgroups:
     """Summarise one metric of a task by groups of cases.
 
     Parameters
     ----------
     scores : DataFrame
-        Long score table with group columns; only values with a number are used.
+        Long score table with group columns.
     metric : str
         Which metric.
     groups : sequence of str
         Group columns; cases without level form the level ``unknown``.
     minimum_size : mapping of str to int, or int
         Smallest number of cases with a value, per group or for all.
+    settled : Settled, optional
+        The same scores as they count by a challenge's rules; when left out, what a submission lacks is left out.
 
     Raises
     ------
@@ -81,7 +90,7 @@ def analyse(
     if rows.empty:
         known = ", ".join(sorted(set(scores["metric"])))
         raise UsageError(Finding(SubgroupCode.NO_GROUP, "scores", f"no metric {metric!r}", f"use one of: {known}"))
-    values = _targets(rows)
+    values = _targets(settled or settle_as_given(rows, metric), metric)
     cases = rows.drop_duplicates("case").set_index("case")
     summary, tests, findings = [], [], []
     for group in groups:
@@ -94,15 +103,20 @@ def analyse(
     return Subgroups(pd.concat(summary, ignore_index=True), pd.concat(tests, ignore_index=True), tuple(findings))
 
 
-def _targets(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return columns case, submission, target, value, with the mean of each case's structures added."""
-    values: pd.DataFrame = rows.dropna(subset=["value"])[["case", "submission", "structure", "value"]]
-    values = values.rename(columns={"structure": "target"})
-    if values["target"].nunique() < 2:
-        return values
-    means = values.groupby(["case", "submission"])["value"].mean().reset_index()
-    both: pd.DataFrame = pd.concat([values, means.assign(target=CASE_MEAN)], ignore_index=True)
-    return both
+def _targets(settled: Settled, metric: str) -> pd.DataFrame:
+    """Return columns case, submission, target, value; blank where an owed score has no number.
+
+    The mean over the structures of a case is a target of its own, after the structures.
+    """
+    parts = []
+    for block in sorted((own for own in settled.blocks if own.metric == metric), key=lambda own: own.structure == MEAN):
+        counts = ~np.isnan(block.values)
+        case, submission = np.nonzero(counts if block.lacking is None else counts | block.lacking)
+        names = {"case": np.asarray(block.cases)[case], "submission": np.asarray(settled.submissions)[submission]}
+        target = CASE_MEAN if block.structure == MEAN else block.structure
+        parts.append(pd.DataFrame({**names, "target": target, "value": block.values[case, submission]}))
+    columns = ["case", "submission", "target", "value"]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
 def _summarise(
@@ -122,8 +136,13 @@ def _summarise(
         [sorted(set(levels)), sorted(set(values["submission"])), sorted(set(values["target"]))], names=keys
     )
     part = part.reindex(index).reset_index()
+    lacking = with_level[with_level["value"].isna()].set_index(keys).index
+    told = ~pd.MultiIndex.from_frame(part[keys]).isin(lacking)
+    part.loc[~told, ["total", "mean", "sd", "median"]] = np.nan
     part["n_cases"] = part["n_cases"].fillna(0).astype(int)
     whole = part.groupby(["submission", "target"])[["n_cases", "total"]].transform("sum")
+    incomplete = with_level[with_level["value"].isna()].set_index(["submission", "target"]).index
+    whole["total"] = whole["total"].where(~pd.MultiIndex.from_frame(part[["submission", "target"]]).isin(incomplete))
     others = (whole["total"] - part["total"].fillna(0)) / (whole["n_cases"] - part["n_cases"]).replace(0, np.nan)
     part["gap"] = part["mean"] - others
     part["n_members"] = part["level"].map(levels.value_counts())
@@ -145,7 +164,7 @@ def _test(values: pd.DataFrame, levels: pd.Series[str], group: str, smallest: in
     from scipy import stats
 
     rows = []
-    with_level = values.assign(level=values["case"].map(levels))
+    with_level = values.dropna(subset=["value"]).assign(level=values["case"].map(levels))
     for (submission, target), part in with_level.groupby(["submission", "target"]):
         samples = {
             str(level): own["value"].to_numpy()

@@ -14,6 +14,7 @@ import pandas as pd
 
 from medpodium.challenges.findings import Code, Finding, Severity
 from medpodium.scoring import table
+from medpodium.scoring.ranking.settled import settle_as_given
 from medpodium.scoring.rows import ImportCode
 
 SIZE_BINS = ((0, 50, "<=50"), (51, 200, "51-200"), (201, None, ">200"))
@@ -83,7 +84,8 @@ def analyse(scores: pd.DataFrame, *, pairs: Mapping[str, str] | None = None, qua
     quantiles : int
         Number of bins of equal count for the training size.
     """
-    wide = scores.pivot(index="case", columns="submission", values="value")
+    settled = settle_as_given(scores, str(scores["metric"].iloc[0]))
+    wide = settled.frame(settled.blocks[0]).rename_axis(columns="submission")
     findings = []
     incomplete = wide.index[wide.isna().any(axis=1)]
     for name in incomplete:

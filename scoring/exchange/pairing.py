@@ -16,6 +16,8 @@ import pandas as pd
 
 from medpodium.challenges.findings import Code, Finding, Severity
 from medpodium.scoring import table
+from medpodium.scoring.ranking.blocks import MEAN
+from medpodium.scoring.ranking.settled import Settled, settle_as_given
 from medpodium.scoring.ranking.significance import PairedTests, adjust
 
 Floats = npt.NDArray[np.float64]
@@ -241,13 +243,15 @@ def to_scores(
     return scores.join(groups, on="case")
 
 
-def superiority(scores: pd.DataFrame, metric: str, *, higher_better: bool = True) -> pd.DataFrame:
+def superiority(
+    scores: pd.DataFrame, metric: str, *, higher_better: bool = True, settled: Settled | None = None
+) -> pd.DataFrame:
     """Test for every ordered pair of submissions whether one is better, per structure and for the case mean.
 
     One-sided Wilcoxon signed-rank tests (normal approximation without continuity correction, zero differences
     dropped, as scipy's defaults for more than 50 pairs), paired by case name, adjusted by Holm's method over all
-    ordered pairs of a structure. The target ``mean`` is the mean over the structures of a case; a submission that lacks
-    one others have takes no part there.
+    ordered pairs of a structure. The target ``mean`` is the mean over the structures of a case; where no rules say what
+    a missing score counts, a submission that lacks a structure others have takes no part there.
 
     Parameters
     ----------
@@ -257,21 +261,24 @@ def superiority(scores: pd.DataFrame, metric: str, *, higher_better: bool = True
         Which metric.
     higher_better : bool
         Direction of the metric.
+    settled : Settled, optional
+        The same scores as they count by a challenge's rules.
 
     Returns
     -------
     DataFrame
         Columns target, better, worse, n_pairs, p, p_holm.
     """
-    rows = scores[scores["metric"] == metric]
-    wide = rows.pivot(index="case", columns=["structure", "submission"], values="value")
-    structures = list(dict.fromkeys(rows["structure"]))
-    targets = {name: wide[name] for name in structures}
-    if len(structures) > 1:
-        stacked = pd.concat(targets, names=["structure"]).groupby(level="case")
-        count = stacked.count()
+    known = settled or settle_as_given(scores, metric)
+    blocks = {block.structure: known.frame(block) for block in known.blocks if block.metric == metric}
+    mean = blocks.pop(MEAN, None)
+    names = [name for name in dict.fromkeys(scores.loc[scores["metric"] == metric, "structure"]) if name in blocks]
+    targets = {name: blocks[name] for name in names}
+    if mean is not None:
+        counts = np.sum([frame.notna().to_numpy() for frame in targets.values()], axis=0)
         # who lacks a structure that others have would be averaged over easier or harder ones: not comparable
-        targets["mean"] = stacked.mean().where(count.eq(count.max(axis=1), axis=0))
+        even = counts == counts.max(axis=1, keepdims=True)
+        targets["mean"] = mean if settled is not None else mean.where(even)
     found = []
     for target, frame in targets.items():
         names = list(frame.columns)

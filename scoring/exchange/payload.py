@@ -21,6 +21,7 @@ from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.resource_metrics import MeasuredMetric
 from medpodium.scoring import table
 from medpodium.scoring.exchange.codes import PlatformCode
+from medpodium.scoring.ranking.settled import Settled, average
 
 LEADERBOARD, SCORE_TABLE = "scores.json", "score_table.csv"
 """Files of a scoring program: the leaderboard's numbers, and every score."""
@@ -79,13 +80,17 @@ def key(metric: str, part: str = "") -> str:
     return "__".join(clean)
 
 
-def payload(scores: pd.DataFrame, findings: Iterable[Finding], about: Mapping[str, str]) -> dict[str, Any]:
+def payload(
+    scores: pd.DataFrame, settled: Settled, findings: Iterable[Finding], about: Mapping[str, str]
+) -> dict[str, Any]:
     """Return the scores of one submission as plain data.
 
     Parameters
     ----------
     scores : pandas.DataFrame
         Score table of one submission.
+    settled : Settled
+        The same scores as they count.
     findings : iterable of Finding
         What was found on the way.
     about : mapping of str to str
@@ -110,31 +115,44 @@ def payload(scores: pd.DataFrame, findings: Iterable[Finding], about: Mapping[st
     return {
         "about": {**about, **{name: str(scores[name].iloc[0]) for name in ("challenge", "edition", "task")}},
         "submission": str(scores["submission"].iloc[0]),
-        "aggregates": aggregates(scores),
+        "aggregates": aggregates(settled),
         "results": results,
         "counts": {str(name): int(count) for name, count in scores["status"].value_counts().items()},
         "findings": [one.as_dict() for one in findings],
     }
 
 
-def aggregates(scores: pd.DataFrame) -> dict[str, dict[str, Any]]:
+def aggregates(settled: Settled) -> dict[str, dict[str, Any]]:
     """Return mean, and number of values, of every metric and of each of its structures or pooled sets.
 
-    The mean leaves out what the challenge's policy skips, and nothing else: penalties count.
+    The mean is that of the scores as they count by the challenge's policy; there is none where an owed score has no
+    number.
+
+    Parameters
+    ----------
+    settled : Settled
+        Scores of one submission.
     """
-    groups = table.group_columns(scores)
-    parts: dict[str, list[float]] = {}
-    for row in scores.to_dict("records"):
-        pooled = next((str(row[name]) for name in groups if row[name]), "") if not row["case"] else ""
-        part = str(row["structure"]) or pooled
-        for name in dict.fromkeys((key(str(row["metric"])), key(str(row["metric"]), part))):
-            parts.setdefault(name, [])
-            if not math.isnan(row["value"]):
-                parts[name].append(float(row["value"]))
-    return {
-        name: {"mean": _finite(math.fsum(values) / len(values)) if values else None, "n": len(values)}
-        for name, values in parts.items()
+    array = settled.array
+    sets = {
+        label: next((levels[at] for levels in array.groups.values() if levels[at]), "")
+        for at, (label, pooled) in enumerate(zip(array.cases, array.pooled, strict=True))
+        if pooled
     }
+    cells = settled.cells
+    of_set = pd.Series([sets.get(case, "") for case in cells["case"]], index=cells.index, dtype=object)
+    part = cells["structure"].where(cells["structure"] != "", of_set)
+    found: dict[str, dict[str, Any]] = {}
+    for metric, own in cells.groupby("metric", sort=False):
+        found[key(str(metric))] = _mean(own)
+        for name, rows in own.groupby(part.loc[own.index], sort=False):
+            found[key(str(metric), str(name))] = _mean(rows)
+    return found
+
+
+def _mean(cells: pd.DataFrame) -> dict[str, Any]:
+    mean, number = average(cells)
+    return {"mean": _finite(mean), "n": number}
 
 
 def _finite(value: Any) -> float | None:

@@ -84,6 +84,7 @@ def arrange(
     failed: Mapping[str, float] | None = None,
     submissions: Sequence[str] | None = None,
     silent: Collection[str] = (),
+    ranked: bool = True,
 ) -> tuple[Arranged, list[Finding]]:
     """Arrange the scores of one task as an array (submission, case, structure, metric).
 
@@ -109,6 +110,8 @@ def arrange(
         everywhere. The submissions of the task's rows when left out.
     silent : collection of str
         Metrics that are left out without a finding.
+    ranked : bool
+        The scores are to be ranked: refuse those of which nobody has a single one.
 
     Returns
     -------
@@ -145,7 +148,7 @@ def arrange(
         groups=levels,
         pooled=tuple(name.startswith(POOLED) for name in labels["case"]),
     )
-    return Arranged(array, codes, statuses), [*findings, *conflicts, *_audit(array, task)]
+    return Arranged(array, codes, statuses), [*findings, *conflicts, *_audit(array, task, ranked)]
 
 
 POOLED = "(pooled)"
@@ -276,7 +279,7 @@ def _levels(
     return levels, findings
 
 
-def _audit(array: ScoreArray, task: str) -> list[Finding]:
+def _audit(array: ScoreArray, task: str, ranked: bool) -> list[Finding]:
     """Report what makes a ranking weak or impossible to read."""
     findings = []
     own = (1, 2, 3)
@@ -313,18 +316,16 @@ def _audit(array: ScoreArray, task: str) -> list[Finding]:
                 "ranks are safe, means are not: declare a penalty value",
             )
         )
-    if not delivered.any():
+    if ranked and not delivered.any():
         raise MedpodiumError(Finding(RankingCode.ALL_MISSING, task, "no submission has any score", "score first"))
     real = len(array.cases) - sum(array.pooled)
-    if real == 1 or (real == 0 and sum(array.pooled) == 1):
-        findings.append(
-            _note(
-                RankingCode.ONE_CASE,
-                task,
-                "there is only one case",
-                "tests, intervals and the bootstrap say nothing; add cases",
-            )
-        )
+    if real == 1:
+        text, fix = "there is only one case", "tests, intervals and the bootstrap say nothing; add cases"
+        findings.append(_note(RankingCode.ONE_CASE, task, text, fix))
+    elif real == 0 and sum(array.pooled) == 1:
+        text = "the scores are values over a whole set of cases, not of single ones"
+        fix = "tests, intervals and the bootstrap need the observations of its cases: keep them beside the score table"
+        findings.append(_note(RankingCode.WHOLE_SETS, task, text, fix))
     if len(array.submissions) == 1:
         findings.append(
             _note(

@@ -7,6 +7,7 @@ tests, gaps, tables, figures) reads the numbers of this module, and :meth:`Settl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -91,9 +92,34 @@ class Settled:
         return np.asarray((self.array.state == OK) & nothing)
 
     def frame(self, block: Block) -> pd.DataFrame:
-        """Return a block as cases x submissions, cases that nobody has a score for left out."""
-        block = block.without_empty()
+        """Return a block as cases x submissions."""
         return pd.DataFrame(block.values, index=pd.Index(block.cases, name="case"), columns=list(self.submissions))
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """The score table as it counts: ``submission, case, structure, metric, value, lacking``.
+
+        One row per score that the table has or that is owed; the value is blank where it does not count, and
+        ``lacking`` where an owed score has no number. Values of whole sets have the label of the set as their case.
+        """
+        array = self.array
+        there = (self.arranged.codes >= 0) | (self.arranged.array.state != ABSENT)
+        at = np.nonzero(there)
+        names = {dim: np.asarray(array.labels[dim], dtype=object)[own] for dim, own in zip(array.dims, at, strict=True)}
+        state = array.state[at]
+        values = np.where(state == OK, array.values[at], np.nan)
+        return pd.DataFrame({**names, "value": values, "lacking": state == MISSING})
+
+    def averages(self, *keys: str) -> pd.DataFrame:
+        """Return ``n`` and ``mean`` of all scores that share some columns of :attr:`cells`, the keys as index.
+
+        The mean is that of the numbers that count, rounded once; blank where an owed score has no number.
+        """
+        rows = []
+        names = list(keys)
+        for key, part in self.cells.groupby(names, sort=False):
+            rows.append((*key, *average(part)))
+        return pd.DataFrame(rows, columns=[*names, "mean", "n"]).set_index(names)
 
     @cached_property
     def counts(self) -> pd.DataFrame:
@@ -187,6 +213,16 @@ class Settled:
         return np.asarray(cells[:, :, k][..., m])
 
 
+def average(cells: pd.DataFrame) -> tuple[float, int]:
+    """Return the mean of some :attr:`Settled.cells` and how many numbers it stands on.
+
+    NaN where there is none, and where an owed score has no number.
+    """
+    known = cells["value"].dropna().tolist()
+    whole = bool(known) and not cells["lacking"].any()
+    return (math.fsum(known) / len(known) if whole else math.nan), len(known)
+
+
 def settle(
     scores: pd.DataFrame,
     task: str,
@@ -196,6 +232,7 @@ def settle(
     submissions: Sequence[str] | None = None,
     missing: Outcome | None = None,
     empty: Outcome | None = None,
+    ranked: bool = True,
 ) -> Settled:
     """Arrange the scores of one task and settle what its missing ones count.
 
@@ -211,6 +248,8 @@ def settle(
         Submissions that must appear even without scores.
     missing, empty : outcome, optional
         Another outcome than the metrics' for missing scores, and another score for cases whose reference is empty.
+    ranked : bool
+        The scores are to be ranked: refuse those of which nobody has a single one.
 
     Raises
     ------
@@ -219,7 +258,12 @@ def settle(
     """
     scores = with_empty(scores, empty, rules)
     policies = rules.policies(missing)
-    make = partial(arrange, missing=policies, worst=rules.worst, failed=rules.failed, silent=rules.unranked)
+    make = partial(
+        arrange, missing=policies, worst=rules.worst, failed=rules.failed, silent=rules.unranked, ranked=ranked
+    )
+    if not ranked:  # to be told only: there may be no score that can be ranked
+        told, findings = make(scores, task, rules.directions, submissions=submissions)
+        return Settled(told.array, told, tuple(steps), frozenset(rules.ranked), tuple(findings))
     found, findings = make(scores, task, rules.ranked, submissions=submissions)
     told = found
     here = scores[scores["task"].astype(str) == task]
@@ -230,10 +274,16 @@ def settle(
     return Settled(found.array, told, tuple(steps), frozenset(rules.ranked), tuple(findings))
 
 
-def settle_task(scores: pd.DataFrame, challenge: Challenge, task: str, recipe: str | None = None) -> Settled:
-    """Settle the scores of a challenge's task by its declared recipe, or by the one named."""
-    _, chosen = challenge.recipe_for(task, recipe)
-    return settle(scores, task, rules_of(challenge.tasks[task].metrics), chosen.steps)
+def settle_task(
+    scores: pd.DataFrame, challenge: Challenge, task: str, recipe: str | None = None, *, ranked: bool = True
+) -> Settled:
+    """Settle the scores of a challenge's task by its declared recipe, or by the one named.
+
+    A task without a ranking has no recipe: its metrics' own policies hold.
+    """
+    known = recipe is not None or task in challenge.ranking
+    steps: Sequence[Step] = challenge.recipe_for(task, recipe)[1].steps if known else ()
+    return settle(scores, task, rules_of(challenge.tasks[task].metrics), steps, ranked=ranked)
 
 
 def settle_as_given(scores: pd.DataFrame, metric: str) -> Settled:
@@ -242,7 +292,8 @@ def settle_as_given(scores: pd.DataFrame, metric: str) -> Settled:
     if "task" not in rows.columns:
         rows = rows.assign(task="")
     task = str(rows["task"].iloc[0])
-    return settle(rows, task, as_given(rows), parse_steps([{"mean": {"over": "case", "missing": "skip"}}]))
+    steps = parse_steps([{"mean": {"over": "case", "missing": "skip"}}])
+    return settle(rows, task, as_given(rows), steps, ranked=False)
 
 
 def meeting(steps: Sequence[Step]) -> tuple[Step, ...]:

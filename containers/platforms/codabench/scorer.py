@@ -34,7 +34,7 @@ def run(folder: Path, out: Path) -> dict[str, float]:
     rules = bundle.load(folder / "ref")
     place = inner_folder(folder / "res")
     result = bundle.score(rules, place)
-    means = payload.aggregates(result.scores)
+    means = payload.aggregates(bundle.settle(rules, result))
     wanted = [column.key for column in payload.columns(rules.challenge, rules.task)]
     scores = {name: means[name]["mean"] for name in wanted if name in means and means[name]["mean"] is not None}
     out.mkdir(parents=True, exist_ok=True)

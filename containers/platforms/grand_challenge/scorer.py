@@ -31,7 +31,8 @@ def evaluate(folder: Path = INPUT, truth: Path = GROUND_TRUTH, out: Path = OUTPU
     slug = json.loads(sockets.read_text(encoding="utf-8"))["output"]["slug"] if sockets.is_file() else None
     jobs = read_jobs(folder, cases, task, slug)
     result = bundle.score(rules, jobs.files, failures=jobs.failures)
-    data = payload.payload(result.scores, [*jobs.findings, *result.all_findings()], rules.about)
+    found = [*jobs.findings, *result.all_findings()]
+    data = payload.payload(result.scores, bundle.settle(rules, result), found, rules.about)
     payload.write_json(data, out / "metrics.json")
     return data
 

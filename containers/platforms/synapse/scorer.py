@@ -113,7 +113,7 @@ def _score(place: Path, rules: bundle.Bundle, out: Path) -> tuple[str, str, dict
     table.write_scores(result.scores, out.with_name(payload.SCORE_TABLE))
     # stays with the organizer, as the table does: only results.json goes to the platform
     observations.write_beside(result.observations, out.with_name(payload.SCORE_TABLE))
-    means = {name: item["mean"] for name, item in payload.aggregates(result.scores).items()}
+    means = {name: item["mean"] for name, item in payload.aggregates(bundle.settle(rules, result)).items()}
     errors = "; ".join(f"{one.code}: {one.cause}" for one in result.all_findings())
     return SCORED, errors, {name: value for name, value in means.items() if value is not None}
 
