@@ -151,10 +151,10 @@ def _summary(challenge: Challenge, result: Result) -> list[dict[str, Any]]:
     scores = scores.assign(kind=scores["status"].str.partition(":")[0])
     rows = []
     for task, own in scores.groupby("task", sort=False):
-        means = settle_task(own, challenge, str(task), ranked=False).averages("submission", "metric")
+        means = settle_task(own, challenge, str(task), ranked=False).averages("submission", "metric").to_dict("index")
         for (submission, metric), part in own.groupby(["submission", "metric"], sort=False):
             counts = part["kind"].value_counts()
-            mean: Any = means.loc[(submission, metric)]
+            mean = means[str(submission), str(metric)]
             rows.append(
                 {
                     **({"task": task} if scores["task"].nunique() > 1 else {}),

@@ -310,7 +310,7 @@ def _need_two(array: ScoreArray, task: str) -> None:
     if pooled and all(pooled):
         text = "the scores are values over whole sets of cases, so there are no cases to draw"
         fix = "leave the bootstrap out, or score again: 'medpodium score' writes the cases behind pooled values, too"
-        raise problem(RankingCode.WHOLE_SETS, task, text, fix)
+        raise problem(RankingCode.ONE_CASE, task, text, fix)
     if sum(not own for own in pooled) < 2:
         raise problem(RankingCode.ONE_CASE, task, "there are fewer than two cases to draw", fix)
     if len(array.submissions) < 2:

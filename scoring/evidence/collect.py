@@ -137,7 +137,7 @@ def rank_task(scores: pd.DataFrame, plan: TaskPlan, options: Options) -> tuple[S
     findings = list(settled.findings)
     if prepared.pooled is not None and len(prepared.pooled.pool.cases) > 1:
         # there is one pooled value, but it stands on many cases
-        findings = [finding for finding in findings if finding.code != RankingCode.WHOLE_SETS]
+        findings = [finding for finding in findings if finding.code != RankingCode.ONE_CASE]
     ranking = rank_array(settled.raw, plan.steps, task=plan.task, recipe=plan.recipe)
     own = Ranking(
         ranking.task,

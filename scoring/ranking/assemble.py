@@ -325,7 +325,7 @@ def _audit(array: ScoreArray, task: str, ranked: bool) -> list[Finding]:
     elif real == 0 and sum(array.pooled) == 1:
         text = "the scores are values over a whole set of cases, not of single ones"
         fix = "tests, intervals and the bootstrap need the observations of its cases: keep them beside the score table"
-        findings.append(_note(RankingCode.WHOLE_SETS, task, text, fix))
+        findings.append(_note(RankingCode.ONE_CASE, task, text, fix))
     if len(array.submissions) == 1:
         findings.append(
             _note(

@@ -33,7 +33,6 @@ class RankingCode(Code):
     DUPLICATE_ROWS = "ranking-duplicate-rows"
     NO_CASES_OF_SUBMISSION = "ranking-submission-without-cases"
     ONE_CASE = "ranking-one-case"
-    WHOLE_SETS = "ranking-whole-sets"
     ONE_SUBMISSION = "ranking-one-submission"
     ALL_TIED = "ranking-all-tied"
     ALL_MISSING = "ranking-all-missing"
