@@ -8,15 +8,17 @@ They hold the hidden truth, so they stay with the organizer: no report and no pl
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medpodium.challenges.findings import Code, Finding, UsageError
+from medpodium.challenges.findings import Code, Finding, Severity, UsageError
 from medpodium.scoring import table
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from medpodium.challenges.schema.definition import Challenge
 
 KEY_COLUMNS = ("challenge", "edition", "task", "submission", "case", "structure")
 TEXTS = ("truth", "answer")
@@ -54,6 +56,44 @@ def observations_path(scores_path: str | Path) -> Path:
     """Return where the observations of a score table are: ``scores.csv`` -> ``scores.observations.parquet``."""
     path = Path(scores_path)
     return path.with_name(path.stem + SUFFIX)
+
+
+def complete(
+    rows: pd.DataFrame,
+    challenge: Challenge,
+    task: str,
+    groups: Mapping[str, Mapping[str, str]],
+    findings: list[Finding],
+) -> pd.DataFrame:
+    """Return observations with every column of the contract, from the columns a kind of task fills.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        At least ``submission, case, truth, status``; what is left out is empty.
+    challenge, task
+        Whose they are.
+    groups : mapping of str to (mapping of str to str)
+        Groups of the cases, by group and case.
+    findings : list of Finding
+        Gets a group whose name is taken.
+    """
+    import pandas as pd
+
+    frame = rows.assign(challenge=challenge.name, edition=challenge.edition, task=task)
+    for name in COLUMNS:
+        if name not in frame.columns:
+            frame[name] = math.nan if name in NUMBERS else ""
+    kept = []
+    for name, levels in groups.items():
+        if name in COLUMNS:
+            cause = f"the group {name!r} is named like a column of the observations"
+            fix = "rename the group's column; the bootstrap cannot draw by it"
+            findings.append(Finding(ObservationCode.GROUP_NAME, "cases", cause, fix, Severity.WARNING))
+            continue
+        frame[name] = frame["case"].map(levels).fillna("").astype(str)
+        kept.append(name)
+    return pd.DataFrame(frame[[*COLUMNS, *kept]])
 
 
 def normalise(observations: pd.DataFrame, where: str) -> pd.DataFrame:

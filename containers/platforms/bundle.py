@@ -87,14 +87,14 @@ def write_truth(challenge: Challenge, task: str, references: Path, cases: Path |
     if not KINDS[rules.kind].computed:
         cause = f"task {task!r} is a {rules.kind} task: its values are computed elsewhere"
         raise UsageError(Finding(PlatformCode.TASK_KIND, challenge.reference, cause, "choose a task with predictions"))
-    kind, names = of(rules), None if known is None else [str(name) for name in known["case"]]
-    read = kind.read_references(challenge, rules, references, names, [])
+    names = None if known is None else [str(name) for name in known["case"]]
+    read = of(rules).read_references(challenge, rules, references, names, [])
     lacking = [name for name in names or [] if name not in read.truth]
     if lacking:
         fix = "complete the references, or correct --cases"
         cause = f"{len(lacking)} cases have no reference, first: {lacking[0]}"
         raise UsageError(Finding(PlatformCode.BUNDLE, str(references), cause, fix))
-    root, files = kind.reference_files(references, read)
+    root = references if references.is_dir() else references.parent
     folder.mkdir(parents=True, exist_ok=True)
     writer: Any = YAML(typ="safe", pure=True)
     # Structures and metrics keep their order: it is the order of the score table.
@@ -112,7 +112,7 @@ def write_truth(challenge: Challenge, task: str, references: Path, cases: Path |
     (folder / "bundle.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8", newline="\n")
     if cases is not None:
         shutil.copyfile(cases, folder / "cases.csv")
-    for path in files:
+    for path in read.files:
         place(path, folder / "references" / path.relative_to(root))
 
 

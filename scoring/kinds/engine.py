@@ -12,12 +12,22 @@ import pandas as pd
 
 from medpodium.challenges.findings import Finding, InfrastructureError, MedpodiumError, Severity, UsageError
 from medpodium.challenges.schema.definition import Challenge
+from medpodium.challenges.schema.kinds import KINDS
 from medpodium.challenges.schema.resource_metrics import MeasuredMetric
 from medpodium.scoring import definitions, table
 from medpodium.scoring.groups import group_values
 from medpodium.scoring.kinds.caseflow import CaseJobs, ScoreRows, score_job
 from medpodium.scoring.kinds.lookup import of
-from medpodium.scoring.kinds.protocol import CaseScores, Given, Kind, Observing, Predictions, Progress, ScoreCode
+from medpodium.scoring.kinds.protocol import (
+    CaseScores,
+    Given,
+    Kind,
+    Observing,
+    Predictions,
+    Progress,
+    References,
+    ScoreCode,
+)
 from medpodium.scoring.policy import absent_score
 from medpodium.scoring.scheduling.pool import Done
 from medpodium.scoring.scheduling.scheduler import LocalScheduler, Needs, Scheduler, ThreadScheduler
@@ -93,9 +103,11 @@ def score_task(
     task = challenge.tasks[task_name]
     kind = of(task)
     _check_names(predictions)
+    _check_places(predictions, KINDS[task.kind].layout)
     findings: Findings = {name: [] for name in ["", *predictions]}
     wanted = None if cases is None else [str(case) for case in cases["case"]]
     known = kind.read_references(challenge, task, references, wanted, findings[""])
+    _tell_unknown(known, wanted or [], str(references), findings[""])
     said = {
         submission: _read(kind, task, given, known.cases if wanted is None else wanted, findings[submission])
         for submission, given in predictions.items()
@@ -164,10 +176,27 @@ def _check_names(predictions: Mapping[str, Given]) -> None:
             raise UsageError(Finding(ScoreCode.NAME_INVALID, repr(name), cause, "give it a printable name"))
 
 
+def _check_places(predictions: Mapping[str, Given], layout: str) -> None:
+    """Refuse a path that leads nowhere: that is the request's fault, what lies there is the submission's."""
+    for given in predictions.values():
+        if isinstance(given, Path) and not (given.is_dir() if layout == "files" else given.exists()):
+            what = "folder" if layout == "files" else "table, or folder,"
+            cause = f"the {what} of predictions does not exist"
+            raise UsageError(Finding(ScoreCode.PREDICTION_MISSING, str(given), cause, "check the path"))
+
+
+def _tell_unknown(known: References, wanted: list[str], where: str, found: list[Finding]) -> None:
+    """Report the cases asked for that have no reference: they are left out for every submission alike."""
+    lost = [case for case in wanted if case not in known.truth]
+    if lost:
+        cause = f"{len(lost)} of {len(wanted)} cases have no reference (first {lost[0]}) and are not scored"
+        found.append(Finding(ScoreCode.REFERENCE_MISSING, where, cause, "complete the references, or correct --cases"))
+
+
 def _read(kind: Kind, task: Any, given: Given, cases: list[str], found: list[Finding]) -> Predictions:
     try:
         return kind.read_predictions(task, given, cases, found)
-    except UsageError:
+    except InfrastructureError:
         raise
     except MedpodiumError as error:
         # One team's unreadable table must not keep the others from being scored.

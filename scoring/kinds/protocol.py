@@ -40,6 +40,7 @@ class ScoreCode(Code):
     NOT_MEASURED = "not-measured"
     NOT_COMPUTED = "scores-computed-elsewhere"
     PREDICTION_MISSING = "prediction-missing"
+    REFERENCE_MISSING = "reference-missing"
 
 
 class Row(NamedTuple):
@@ -65,11 +66,19 @@ class References:
         What is true of every case, in whatever form the kind scores it (files, a class, a number).
     groups : pandas.DataFrame, optional
         Column ``case`` and one per group, where the references themselves tell groups.
+    tables : tuple of Path
+        Files that hold the truth of many cases; a case's own files are in ``truth``.
     """
 
     cases: list[str]
     truth: Mapping[str, Any]
     groups: pd.DataFrame | None = None
+    tables: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> list[Path]:
+        """Every file the references are made of."""
+        return [*self.tables, *(path for case in self.cases for path in paths_in(self.truth[case]))]
 
 
 @dataclass(frozen=True)
@@ -244,10 +253,6 @@ class Kind(ABC):
             if progress is not None:
                 progress(done, len(references.cases))
         return findings
-
-    def reference_files(self, place: Path, references: References) -> tuple[Path, list[Path]]:
-        """Return the files the references are made of, and the folder their names are relative to."""
-        return place.parent, [place]
 
     def known_labels(self, task: Any) -> frozenset[int] | None:
         """Return the labels a reference's voxels may have; ``None`` where references are no label maps."""

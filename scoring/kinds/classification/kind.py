@@ -10,6 +10,7 @@ from medpodium.challenges.findings import Finding, MedpodiumError
 from medpodium.challenges.schema.definition import Challenge, ClassificationTask
 from medpodium.scoring.kinds.classification.tasks import tasks_of
 from medpodium.scoring.kinds.protocol import CaseJob, CaseScores, Given, Kind, Observing, Predictions, References
+from medpodium.scoring.kinds.tables import compare_cases, find_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,16 +32,16 @@ class Classification(Kind):
         """Read the table of classes; other columns of it may be groups."""
         from medpodium.scoring.kinds.classification.score import read_classes
 
-        classes, groups = read_classes(place, task, challenge)
+        table = find_table(place, task.files.reference)
+        classes, groups = read_classes(table, task, challenge)
         chosen = classes if cases is None else {case: classes[case] for case in classes if case in set(cases)}
-        return References(list(chosen), chosen, groups)
+        return References(list(chosen), chosen, groups, (table,))
 
     def read_predictions(
         self, task: ClassificationTask, given: Given, cases: Sequence[str], findings: list[Finding]
     ) -> Predictions:
         """Read a team's table of probabilities; one that cannot be read leaves all of its cases missing."""
         from medpodium.scoring.kinds.classification.probabilities import Answers, read_answers
-        from medpodium.scoring.kinds.classification.score import compare_cases
 
         place = Path(str(given))
         try:
@@ -48,7 +49,7 @@ class Classification(Kind):
         except MedpodiumError as error:
             findings += error.findings
             answers = Answers({name: {} for name in task.problems})
-        compare_cases(place.name, answers, cases, findings)
+        compare_cases(place.name, answers.usable, answers.named, cases, findings)
         return Predictions({case: True for case in cases if case in answers.usable}, answers)
 
     def score_case(self, job: CaseJob) -> CaseScores:
@@ -94,13 +95,6 @@ class Classification(Kind):
         if task.pool_by is None:
             return scores[list(table.COLUMNS)]
         return scores.rename(columns={"level": task.pool_by})[[*table.COLUMNS, task.pool_by]]
-
-    def reference_files(self, place: Path, references: References) -> tuple[Path, list[Path]]:
-        """Return the table of classes."""
-        from medpodium.scoring.kinds.classification.probabilities import find_table
-
-        path = find_table(place)
-        return path.parent, [path]
 
     def answer_columns(self, task: ClassificationTask) -> list[str]:
         """Return the columns of a table of answers."""

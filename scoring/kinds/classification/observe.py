@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from medpodium.challenges.findings import Code, Finding, Severity, UsageError
+from medpodium.challenges.findings import Code, Finding, UsageError
 from medpodium.challenges.schema.definition import Challenge, ClassificationTask
 from medpodium.challenges.schema.metrics import MetricSpec
 from medpodium.scoring import observations as contract
@@ -72,19 +72,7 @@ def observe(
                         (submission, case, name, truth, "1" if value >= problem.threshold else "0", value, table.OK)
                     )
     columns = ["submission", "case", "structure", "truth", "answer", "confidence", "status"]
-    frame = pd.DataFrame(rows, columns=columns).assign(
-        challenge=challenge.name, edition=challenge.edition, task=task_name, count=np.nan, time=np.nan, event=np.nan
-    )
-    kept = []
-    for name, levels in groups.items():
-        if name in contract.COLUMNS:
-            cause = f"the group {name!r} is named like a column of the observations"
-            fix = "rename the group's column; the bootstrap cannot draw by it"
-            findings.append(Finding(contract.ObservationCode.GROUP_NAME, "cases", cause, fix, Severity.WARNING))
-            continue
-        frame[name] = frame["case"].map(levels).fillna("").astype(str)
-        kept.append(name)
-    return frame[[*contract.COLUMNS, *kept]]
+    return contract.complete(pd.DataFrame(rows, columns=columns), challenge, task_name, groups, findings)
 
 
 @dataclass(frozen=True)

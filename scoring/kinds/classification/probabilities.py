@@ -8,24 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from medpodium.challenges.findings import Code, Finding, Severity, UsageError
+from medpodium.challenges.findings import Finding, Severity, UsageError
 from medpodium.challenges.schema.definition import ClassificationTask
 from medpodium.scoring.kinds.classification import measures as scorers
+from medpodium.scoring.kinds.tables import AnswerCode, case_twice, find_table
 from medpodium.scoring.rows import number, read_rows
 
 SETTING_COLUMN = "setting"
 INPUT_COLUMN = "modality input"
 CONTRAST_PREFIX = "ged"
 """Sequences after gadoxetate are named GED1 to GED4; any of them among the inputs makes the setting contrast."""
-
-
-class AnswerCode(Code):
-    """What can be wrong with a table of probabilities."""
-
-    NO_FILE = "answers-no-file"
-    NO_COLUMN = "answers-column-missing"
-    CASE_TWICE = "answers-case-twice"
-    SETTING = "answers-setting-unknown"
 
 
 @dataclass(frozen=True)
@@ -56,19 +48,6 @@ class Answers:
         return frozenset(set.intersection(*answered))
 
 
-def find_table(path: Path) -> Path:
-    """Return the table itself, or the only CSV file of a folder."""
-    if path.is_file():
-        return path
-    found = sorted(path.glob("*.csv")) if path.is_dir() else []
-    preferred = [file for file in found if file.stem.lower().endswith("_pred")]
-    if len(preferred or found) == 1:
-        return (preferred or found)[0]
-    text = f"{len(found)} CSV files" if path.is_dir() else "no such file or folder"
-    fix = "give the table itself, or a folder with exactly one CSV file (or one *_pred.csv)"
-    raise UsageError(Finding(AnswerCode.NO_FILE, str(path), text, fix))
-
-
 def answered_by_class(task: ClassificationTask) -> bool:
     """Return whether a submission gives one probability per class, not one per problem."""
     return any(problem.column is None for problem in task.problems.values()) or not task.problems
@@ -86,7 +65,7 @@ def read_answers(path: Path, task: ClassificationTask, findings: list[Finding]) 
     UsageError
         If there is no table, or a column is missing.
     """
-    file = find_table(path)
+    file = find_table(path, task.files.prediction)
     columns, rows = read_rows(file)
     lower = {name.lower(): name for name in columns}
 
@@ -115,8 +94,7 @@ def read_answers(path: Path, task: ClassificationTask, findings: list[Finding]) 
             clash.add(case)
         picked.setdefault(case, values)
     for case in sorted(clash):
-        fix = "keep the right row; until then the case counts as missing"
-        findings.append(Finding(AnswerCode.CASE_TWICE, f"{file.name}: {case}", "two rows with different values", fix))
+        findings.append(case_twice(file, case))
         del picked[case]
     return _by_class(task, picked, named, findings) if by_class else _by_problem(task, wanted, picked, named, findings)
 

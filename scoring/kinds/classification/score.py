@@ -19,7 +19,6 @@ from medpodium.challenges.schema.definition import Challenge, ClassificationTask
 from medpodium.challenges.schema.metrics import MetricSpec
 from medpodium.scoring import table
 from medpodium.scoring.kinds.classification.observe import Observed, pooled_scores
-from medpodium.scoring.kinds.classification.probabilities import Answers, find_table
 from medpodium.scoring.kinds.classification.weighted import LEFT_OUT
 from medpodium.scoring.rows import read_rows
 
@@ -31,8 +30,6 @@ class StagingCode(Code):
     CLASS_UNKNOWN = "class-unknown"
     CASE_TWICE = "class-case-twice"
     NO_POOL = "pool-group-missing"
-    MISSING_CASES = "prediction-missing"
-    UNKNOWN_CASE = "prediction-of-unknown-case"
     ONE_CLASS = "score-undefined"
     CONSTANT = "answers-on-one-side"
 
@@ -85,7 +82,6 @@ def _status(spec: MetricSpec, usable: npt.NDArray[np.bool_], value: float) -> st
 
 def read_classes(path: Path, task: ClassificationTask, challenge: Challenge) -> tuple[dict[str, str], pd.DataFrame]:
     """Read the reference classes; return them by case, and a table of the groups the same file gives."""
-    path = find_table(path)
     columns, rows = read_rows(path)
     lower = {name.lower(): name for name in columns}
     case_column = lower.get("case") or lower.get(task.case_column.lower())
@@ -126,20 +122,6 @@ def need_pools(task: ClassificationTask, stages: Mapping[str, str], groups: Mapp
         text = f"{len(lost)} case(s) have no {task.pool_by} (first {lost[0]})"
         fix = f"give a table of cases (--cases) with the column {task.pool_by}, or the column it follows from"
         raise UsageError(Finding(StagingCode.NO_POOL, "references", text, fix))
-
-
-def compare_cases(where: str, answers: Answers, cases: Sequence[str], found: list[Finding]) -> None:
-    """Report cases without a usable answer, and answers of unknown cases."""
-    lacking = [case for case in cases if case not in answers.usable]
-    if lacking:
-        text = f"{len(lacking)} of {len(cases)} cases have no usable answer (first {lacking[0]})"
-        fix = "give every case exactly one row; until then it counts as declared for missing predictions"
-        found.append(Finding(StagingCode.MISSING_CASES, where, text, fix))
-    extra = sorted(answers.named - set(cases))
-    if extra:
-        text = f"{len(extra)} unknown case(s) (first {extra[0]!r})"
-        fix = "correct the names (the whole folder name is the case); these rows are not scored"
-        found.append(Finding(StagingCode.UNKNOWN_CASE, where, text, fix, Severity.WARNING))
 
 
 def _warn_constant(

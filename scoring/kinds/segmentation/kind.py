@@ -86,10 +86,6 @@ class Segmentation(Kind):
         whole = {case: path for case, path in files.items() if isinstance(path, Path)}
         return findings + find_repeated(whole)
 
-    def reference_files(self, place: Path, references: References) -> tuple[Path, list[Path]]:
-        """Return every file of every reference."""
-        return place, [path for case in references.cases for path in paths_in(references.truth[case])]
-
     def known_labels(self, task: SegmentationTask) -> frozenset[int] | None:
         """Return every label a reference may contain; ``None`` where each structure has a file of its own."""
         return None if "{structure}" in task.files.reference else task.known_labels

@@ -253,7 +253,7 @@ def _missing(folder: Path, key: str, names: list[str], alike: set[str], present:
             cause,
             f"save the mask in the format of {expected!r}, do not just rename it",
         )
-    return finding(MaskCode.CASE_MISSING, where, f"{key}: there is no prediction", f"write {expected!r}")
+    return finding(MaskCode.CASE_MISSING, where, f"{key}: there is no such file", f"write {expected!r}")
 
 
 def _extra(folder: Path, names: list[str]) -> list[Finding]:
