@@ -115,21 +115,17 @@ def print_challenge(challenge: Challenge) -> None:
 
 def _print_metrics(task: TaskModel) -> None:
     rows = []
+    policies = {name: task.policy_for(spec) for name, spec in task.metrics.items()}
+    empty = any(policies.values())
     for name, spec in task.metrics.items():
-        policy = task.policy_for(spec)
-        cells = (policy.both, policy.reference, policy.prediction) if policy else ()
-        rows.append(
-            [
-                name,
-                spec.with_unit(),
-                metric_parameters(spec),
-                f"{spec.better} is better",
-                " / ".join(map(outcome_text, cells)),
-                outcome_text(spec.missing),
-            ]
-        )
-    columns = ["metric", "what", "how", "direction", "empty: both / reference / prediction", "missing"]
-    console.print_table(columns, rows)
+        row = [name, spec.with_unit(), metric_parameters(spec), f"{spec.better} is better"]
+        if empty:
+            policy = policies[name]
+            cells = (policy.both, policy.reference, policy.prediction) if policy else ()
+            row.append(" / ".join(map(outcome_text, cells)))
+        rows.append([*row, outcome_text(spec.missing)])
+    columns = ["metric", "what", "how", "direction", *(["empty: both / reference / prediction"] if empty else [])]
+    console.print_table([*columns, "missing"], rows)
 
 
 def _print_containers(challenge: Challenge) -> None:

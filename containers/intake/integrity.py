@@ -66,11 +66,12 @@ def check(
 def _known_labels(challenge: Challenge, container: str) -> frozenset[int] | None:
     found: set[int] = set()
     for task in challenge.tasks.values():
+        if task.container not in (None, container):
+            continue
         labels = of(task).known_labels(task)
         if labels is None:
             return None
-        if task.container in (None, container):
-            found |= labels
+        found |= labels
     return frozenset(found) or None
 
 

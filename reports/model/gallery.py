@@ -22,6 +22,7 @@ from medpodium.reports.figures.palette import STYLE
 from medpodium.reports.model.document import Picture, Pictures, Section
 from medpodium.reports.model.results import Panel, TaskResults, slug
 from medpodium.scoring.kinds.segmentation.matching import match_files, match_structure_files
+from medpodium.scoring.kinds.segmentation.tasks import tasks_of
 from medpodium.scoring.masks.geometry import Geometry
 from medpodium.scoring.masks.reader import EXTENSIONS, read_mask
 
@@ -84,7 +85,7 @@ def make_gallery(task: TaskResults, sources: Sources, most: int = MOST) -> Galle
         A file that is missing or unreadable is a finding, never an error.
     """
     gallery = Gallery()
-    if not isinstance(task.task, SegmentationTask):
+    if task.name not in tasks_of(task.challenge):
         return gallery
     chosen = [pick for pick in choose(task) if pick[0] in sources.predictions]
     for unwanted in ("median", "best"):

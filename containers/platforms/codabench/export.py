@@ -14,6 +14,7 @@ from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.sources import package_version
 from medpodium.containers.platforms import bundle
 from medpodium.scoring.exchange import payload
+from medpodium.scoring.kinds.lookup import of
 
 DEFAULT_IMAGE = "python:3.11"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -68,6 +69,7 @@ def export(
         pack(truth, top / "reference_data.zip")
         pack(program, top / "scoring_program.zip")
         texts = {"challenge": challenge, "task": task, "columns": payload.columns(challenge, task)}
+        texts |= {"asked": of(challenge.tasks[task]).answer_columns(challenge.tasks[task])}
         for page in ("overview", "evaluation", "terms"):
             (top / f"{page}.md").write_text(bundle.template(f"codabench.{page}.md.j2", texts), encoding="utf-8")
         (top / "logo.png").write_bytes(_logo())
