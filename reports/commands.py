@@ -8,6 +8,7 @@ import click
 
 from medpodium import console
 from medpodium.reports.formats.names import FORMATS
+from medpodium.reports.request import Asked, Request
 
 
 @click.command(
@@ -49,9 +50,11 @@ from medpodium.reports.formats.names import FORMATS
 )
 @click.option("--show-images", is_flag=True, help="Allow hidden test images in the report (the organizer's decision).")
 @click.option("--workers", type=click.IntRange(1), help="Processes that draw figures.")
+@click.option("--accept-other-rules", is_flag=True, help="Report scores of other rules than the challenge's; says so.")
 @console.json_option
 @console.guarded
-def report(source: str, scores: Path | None, out: Path, formats: str, as_json: bool, **options: object) -> None:
+@console.gathered(Asked, "asked")
+def report(asked: Asked, out: Path, as_json: bool) -> None:
     """Write the report of a CHALLENGE's scores, or of a CAMPAIGN folder that has been scored.
 
     HTML is one self-contained page; PDF, LaTeX, Markdown and Word have the same content. manifest.json records what
@@ -59,8 +62,7 @@ def report(source: str, scores: Path | None, out: Path, formats: str, as_json: b
     """
     from medpodium.reports import write
 
-    request = write.Request.from_options(source, scores, formats, options)
-    written = write.write_report(request, out)
+    written = write.write_report(Request.of(asked), out)
     if as_json:
         console.print_json({"report": out, "files": written.files, "findings": list(written.findings)})
     else:

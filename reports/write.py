@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +14,12 @@ import pandas as pd
 from medpodium.challenges import registry
 from medpodium.challenges.findings import Finding, UsageError
 from medpodium.challenges.schema.definition import Challenge
-from medpodium.reports.formats.names import FORMATS
 from medpodium.reports.formats.spreadsheet import to_csv
 from medpodium.reports.manifest import package_version, sha256, write_manifest
 from medpodium.reports.model.document import Document
 from medpodium.reports.model.results import ReportCode, Results
+from medpodium.reports.request import Request
+from medpodium.scoring import definitions
 from medpodium.scoring.observations import observations_path
 
 if TYPE_CHECKING:
@@ -27,75 +27,6 @@ if TYPE_CHECKING:
     from medpodium.reports.model.gallery import Gallery
 
 _ENDINGS = {"html": "svg", "pdf": "svg", "latex": "pdf", "markdown": "svg", "docx": "png"}
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a report is made of, as asked for on the command line.
-
-    Parameters
-    ----------
-    source : str
-        Challenge reference or campaign folder.
-    scores : Path, optional
-        Score table; the campaign's own when left out.
-    formats : sequence of str
-        Any of html, pdf, latex, markdown, docx.
-    """
-
-    source: str
-    scores: Path | None
-    formats: Sequence[str]
-    title: str | None = None
-    anonymous: bool = False
-    bootstrap: int = 1000
-    seed: int = 0
-    recipe: str | None = None
-    figures: str = "main"
-    site: Path | None = None
-    images: Path | None = None
-    references: Path | None = None
-    predictions: Mapping[str, Path] = field(default_factory=dict)
-    show_images: bool = False
-    workers: int | None = None
-
-    @classmethod
-    def from_options(cls, source: str, scores: Path | None, formats: str, options: Mapping[str, Any]) -> Request:
-        """Check command-line options and return the request.
-
-        Raises
-        ------
-        UsageError
-            If a format is unknown or a prediction folder is not given as ``TEAM=DIR``.
-        """
-        wanted = [part.strip().lower() for part in formats.split(",") if part.strip()]
-        wanted = list(FORMATS) if wanted == ["all"] else wanted
-        unknown = [name for name in wanted if name not in FORMATS]
-        if unknown or not wanted:
-            cause = f"unknown format {unknown[0]!r}" if unknown else "no format given"
-            raise UsageError(
-                Finding(ReportCode.UNKNOWN_FORMAT, "--formats", cause, f"choose from {', '.join(FORMATS)}")
-            )
-        folders = {}
-        for item in options.get("predictions") or ():
-            team, equals, folder = str(item).partition("=")
-            if not equals or not team:
-                raise UsageError(Finding(ReportCode.FILE_MISSING, "--predictions", repr(item), "write TEAM=DIR"))
-            folders[team] = Path(folder)
-        rest = {key: value for key, value in options.items() if key != "predictions"}
-        return cls(source, scores, tuple(dict.fromkeys(wanted)), predictions=folders, **rest)
-
-    def command(self) -> str:
-        """Return the command that writes these numbers again; files by name, as paths differ between machines."""
-        source = Path(self.source).name if Path(self.source).exists() else self.source
-        words = ["medpodium", "report", source, *([self.scores.name] if self.scores is not None else [])]
-        words += ["--formats", ",".join(self.formats), "--bootstrap", str(self.bootstrap), "--seed", str(self.seed)]
-        words += ["--figures", self.figures]
-        for option, value in (("--recipe", self.recipe), ("--title", self.title)):
-            words += [option, value] if value is not None else []
-        words += ["--anonymous"] if self.anonymous else []
-        words += ["--show-images"] if self.show_images else []
-        return shlex.join([*words, "--out", "report"])
 
 
 @dataclass(frozen=True)
@@ -113,6 +44,7 @@ class Inputs:
 
     challenge: Challenge
     scores: pd.DataFrame
+    known: definitions.Known
     provenance: Mapping[str, Any]
     observations: pd.DataFrame | None = None
     resources: pd.DataFrame | None = None
@@ -143,6 +75,7 @@ def read_inputs(request: Request) -> Inputs:
             return Inputs(
                 opened.challenge,
                 read_scores(path),
+                definitions.read_beside(path),
                 _provenance(path, request, {one.team: one.digest for one in opened.submissions()}),
                 read_beside(path),
                 opened.resources(),
@@ -159,6 +92,7 @@ def read_inputs(request: Request) -> Inputs:
     return Inputs(
         challenge,
         read_scores(request.scores),
+        definitions.read_beside(request.scores),
         _provenance(request.scores, request, {}),
         read_beside(request.scores),
         references=request.references,
@@ -227,6 +161,7 @@ def write_report(request: Request, out: Path) -> Written:
     from medpodium.reports.model import gather, sections
 
     inputs = read_inputs(request)
+    definitions.check(inputs.challenge, inputs.scores, inputs.known, accept=request.accept_other_rules)
     results = gather.gather(
         inputs.challenge,
         inputs.scores,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,8 +12,12 @@ from medpodium import console
 from medpodium.scoring.scheduling.options import Where, elsewhere, scheduler_options
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from medpodium.challenges.findings import Finding
+    from medpodium.challenges.schema.steps import Adjustment, Ties
     from medpodium.scoring.evidence.collect import Evidence, Options, TaskPlan
+    from medpodium.scoring.ranking.challenger import Method, NaTreatment
     from medpodium.scoring.scheduling.scheduler import Scheduler
 
 _METHODS = (
@@ -23,7 +28,92 @@ _METHODS = (
     "rank-then-median",
     "test-then-rank",
 )
+_ACCEPT = "Rank scores that were computed by other rules than the challenge's."
 _ADJUST = ("none", "holm", "hochberg", "hommel", "bonferroni", "BH", "BY")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What of a challenge is ranked.
+
+    Parameters
+    ----------
+    recipe : str, optional
+        Instead of the declared one.
+    task : str, optional
+        Only this one.
+    accept_other_rules : bool
+        Whether scores of another definition are taken.
+    """
+
+    recipe: str | None
+    task: str | None
+    accept_other_rules: bool
+
+
+@dataclass(frozen=True)
+class LongTable:
+    """How a table of challengeR is ranked; see :func:`medpodium.scoring.ranking.challenger.rank_long`."""
+
+    method: Method
+    ties: Ties
+    adjust: Adjustment
+    smaller_better: bool
+    na: NaTreatment | None
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How and where resamples are drawn.
+
+    Parameters
+    ----------
+    bootstrap, seed, workers : int
+        Number of resamples, seed, and threads.
+    stratify, cluster : str, optional
+        Groups of cases.
+    compat : {"challenger"}, optional
+        Whose bootstrap.
+    scheduler, slurm
+        Where to draw them instead of here.
+    """
+
+    bootstrap: int
+    seed: int
+    workers: int
+    stratify: str | None
+    cluster: str | None
+    compat: str | None
+    scheduler: str | None
+    slurm: Path | None
+
+    def options(self, scheduler: Scheduler | None) -> Options:
+        """Return the same as the evidence takes it."""
+        from medpodium.scoring.evidence.bootstrap import Scheme
+        from medpodium.scoring.evidence.collect import Options
+
+        return Options(
+            n_resamples=self.bootstrap,
+            seed=self.seed,
+            workers=self.workers,
+            compat=self.compat == "challenger",
+            scheme=Scheme(self.stratify, self.cluster),
+            scheduler=scheduler,
+        )
+
+    def about(self) -> dict[str, object]:
+        """Return what a reader of the evidence has to know."""
+        names = ("bootstrap", "seed", "stratify", "cluster", "compat")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class Told:
+    """Where results go: leaderboard, folder of evidence, and whether to print JSON."""
+
+    out: Path | None
+    evidence: Path | None
+    as_json: bool
 
 
 @click.command(
@@ -50,25 +140,38 @@ _ADJUST = ("none", "holm", "hochberg", "hommel", "bonferroni", "BH", "BY")
 @click.option("--ties", default="min", show_default=True, type=click.Choice(["min", "average"]), help="Shared ranks.")
 @click.option("--smaller-better", is_flag=True, help="Small values are good (a distance).")
 @click.option("--na", type=click.Choice(["worst", "0", "rm"]), help="Missing values: last, replaced by 0, removed.")
+@click.option("--accept-other-rules", is_flag=True, help=_ACCEPT)
 @scheduler_options
 @console.json_option
 @console.guarded
-def rank(challenge: str | None, scores: Path | None, as_json: bool, **options: Any) -> None:
+@console.gathered(Chosen, "chosen")
+@console.gathered(LongTable, "long")
+@console.gathered(Drawing, "drawing")
+@console.gathered(Told, "told")
+def rank(
+    challenge: str | None,
+    scores: Path | None,
+    challenger: Path | None,
+    chosen: Chosen,
+    long: LongTable,
+    drawing: Drawing,
+    told: Told,
+) -> None:
     """Rank submissions by the challenge's recipe, and write what backs the ranking.
 
     SCORES is the long table that 'medpodium score' writes. With --challenger, a table of one metric is ranked by
     one of challengeR's methods and needs no challenge file.
     """
-    if options["challenger"] is not None:
+    if challenger is not None:
         if challenge is not None:
             raise click.UsageError("--challenger takes its own file: leave CHALLENGE and SCORES out.")
-        _rank_challenger(as_json, options)
+        _rank_challenger(challenger, long, drawing, told)
         return
     if challenge is not None and scores is None:
         challenge, scores = _of_campaign(challenge)
     if challenge is None or scores is None:
         raise click.UsageError("Give CHALLENGE and SCORES, or --challenger FILE.")
-    _rank_challenge(challenge, scores, as_json, options)
+    _rank_challenge(challenge, scores, chosen, drawing, told)
 
 
 def _of_campaign(folder: str) -> tuple[str, Path | None]:
@@ -81,53 +184,40 @@ def _of_campaign(folder: str) -> tuple[str, Path | None]:
         return opened.challenge_reference, opened.scores_path
 
 
-def _options(options: dict[str, Any], scheduler: Scheduler | None) -> Options:
-    from medpodium.scoring.evidence.bootstrap import Scheme
-    from medpodium.scoring.evidence.collect import Options
-
-    return Options(
-        n_resamples=options["bootstrap"],
-        seed=options["seed"],
-        workers=options["workers"],
-        compat=options["compat"] == "challenger",
-        scheme=Scheme(options["stratify"], options["cluster"]),
-        scheduler=scheduler,
-    )
-
-
-def _rank_challenge(reference: str, path: Path, as_json: bool, options: dict[str, Any]) -> None:
+def _rank_challenge(reference: str, path: Path, chosen: Chosen, drawing: Drawing, told: Told) -> None:
     from medpodium.challenges import registry
     from medpodium.challenges.findings import Finding, MedpodiumError
-    from medpodium.scoring import observations, table
+    from medpodium.scoring import definitions, observations, table
     from medpodium.scoring.evidence.collect import Evidence
     from medpodium.scoring.evidence.plan import plan_task, unsuitable
     from medpodium.scoring.ranking.axes import RankingCode, near
 
     challenge = registry.load(reference)
     frame = table.read_scores(path)
-    findings = unsuitable(challenge, frame)
+    known = definitions.read_beside(path)
+    findings = definitions.check(challenge, frame, known, accept=chosen.accept_other_rules)
+    findings += unsuitable(challenge, frame)
     present = set(frame["task"])
-    tasks = [task for task in challenge.ranking if task in present and options["task"] in (None, task)]
+    tasks = [task for task in challenge.ranking if task in present and chosen.task in (None, task)]
     if not tasks:
-        fix = near(options["task"] or "", challenge.ranking)
+        fix = near(chosen.task or "", challenge.ranking)
         raise MedpodiumError(Finding(RankingCode.UNKNOWN_TASK, str(path), "no scores of a ranked task", fix))
     evidence = Evidence(findings=findings)
     observed = observations.read_beside(path)
-    plans = [plan_task(challenge, task, options["recipe"], observed) for task in tasks]
-    _collect(evidence, frame, plans, options)
+    plans = [plan_task(challenge, task, chosen.recipe, observed) for task in tasks]
+    _collect(evidence, frame, plans, drawing, full=told.evidence is not None)
     if not evidence.rankings:
         raise MedpodiumError(*evidence.findings)
     about = {"challenge": challenge.name, "edition": challenge.edition, "definition": challenge.digest}
-    _finish(evidence, about, as_json, options)
+    _finish(evidence, about, drawing, told)
 
 
-def _collect(evidence: Evidence, frame: Any, plans: list[TaskPlan], options: dict[str, Any]) -> None:
+def _collect(evidence: Evidence, frame: pd.DataFrame, plans: list[TaskPlan], drawing: Drawing, full: bool) -> None:
     from medpodium.challenges.findings import MedpodiumError
     from medpodium.scoring.evidence.collect import collect_consensus, collect_task
 
-    full = options["evidence"] is not None
-    with console.progress() as bar, elsewhere(Where(options["scheduler"], options["slurm"])) as place:
-        chosen = _options(options, place)
+    with console.progress() as bar, elsewhere(Where(drawing.scheduler, drawing.slurm)) as place:
+        chosen = drawing.options(place)
         total = len(plans) * chosen.n_resamples
         handle = bar.add_task("resampling", total=total or None)
         for plan in plans:
@@ -139,18 +229,19 @@ def _collect(evidence: Evidence, frame: Any, plans: list[TaskPlan], options: dic
         collect_consensus(evidence)
 
 
-def _finish(evidence: Evidence, about: dict[str, Any], as_json: bool, options: dict[str, Any]) -> None:
+def _finish(evidence: Evidence, challenge: dict[str, str], drawing: Drawing, told: Told) -> None:
     from medpodium.scoring.evidence.files import to_csv, write_evidence
 
     board = evidence.frame("leaderboard.csv")
     files: list[Path] = []
-    if options["out"] is not None:
-        _write(options["out"], to_csv(board))
-        files.append(options["out"])
-    if options["evidence"] is not None:
-        about = {**about, **{name: options[name] for name in ("bootstrap", "seed", "stratify", "cluster", "compat")}}
-        files += write_evidence(evidence, options["evidence"], about)
-    if as_json:
+    about: dict[str, object] = {**challenge}
+    if told.out is not None:
+        _write(told.out, to_csv(board))
+        files.append(told.out)
+    if told.evidence is not None:
+        about |= drawing.about()
+        files += write_evidence(evidence, told.evidence, about)
+    if told.as_json:
         rows = board.to_dict("records")
         console.print_json({**about, "leaderboard": rows, "files": files, "findings": evidence.findings})
     else:
@@ -164,7 +255,7 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
-def _print(board: Any) -> None:
+def _print(board: pd.DataFrame) -> None:
     columns = ["rank", "submission", "value", "group", "rank_low", "rank_high", "set_low", "set_high"]
     for task, rows in board.groupby("task", sort=False):
         own = [name for name in columns if not rows[name].isna().all()]
@@ -173,30 +264,30 @@ def _print(board: Any) -> None:
         console.print_table(own, values, title=f"{task} ({recipe}; {rows['better'].iloc[0]} value is better)")
 
 
-def _rank_challenger(as_json: bool, options: dict[str, Any]) -> None:
+def _rank_challenger(path: Path, long: LongTable, drawing: Drawing, told: Told) -> None:
     from medpodium.scoring.evidence.collect import Evidence
     from medpodium.scoring.evidence.files import to_csv, write_evidence
     from medpodium.scoring.evidence.plan import plan_long
     from medpodium.scoring.exchange.challenger_table import read_long, score_table
     from medpodium.scoring.ranking.challenger import long_table, rank_long
 
-    frame = read_long(options["challenger"])
-    chosen = {name: options[name] for name in ("method", "ties", "adjust", "smaller_better", "na")}
+    frame = read_long(path)
+    chosen = vars(long)
     results = rank_long(frame, **chosen)
     findings: list[Finding] = [finding for item in results.values() for finding in item.ranking.findings]
     ranking = long_table(results)
     files = []
-    if options["out"] is not None:
-        _write(options["out"], to_csv(ranking))
-        files.append(options["out"])
-    if options["evidence"] is not None:
+    if told.out is not None:
+        _write(told.out, to_csv(ranking))
+        files.append(told.out)
+    if told.evidence is not None:
         evidence = Evidence()
         plans = [plan_long(task, **chosen) for task in results]
-        _collect(evidence, score_table(frame), plans, options)
-        about = {name: options[name] for name in (*chosen, "bootstrap", "seed", "compat")}
-        files += write_evidence(evidence, options["evidence"], about)
+        _collect(evidence, score_table(frame), plans, drawing, full=True)
+        about = {**chosen, "bootstrap": drawing.bootstrap, "seed": drawing.seed, "compat": drawing.compat}
+        files += write_evidence(evidence, told.evidence, about)
         findings = list(dict.fromkeys([*findings, *evidence.findings]))
-    if as_json:
+    if told.as_json:
         console.print_json({"ranking": ranking.to_dict("records"), "files": files, "findings": findings})
     else:
         for task, rows in ranking.groupby("task", sort=False):

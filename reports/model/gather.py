@@ -9,6 +9,7 @@ import pandas as pd
 from medpodium.challenges.findings import Finding, Severity
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.reports.model.results import Results, TaskResults, anonymise, ranked_tasks
+from medpodium.scoring import definitions
 from medpodium.scoring.evidence import blocks as evidence_blocks
 from medpodium.scoring.evidence.collect import Evidence, Options, collect_consensus, collect_task, rank_task
 from medpodium.scoring.evidence.plan import plan_task, unsuitable
@@ -66,7 +67,9 @@ def gather(
         scores, names = _anonymous(challenge, scores, tasks, recipe)
         resources, curves = _renamed(resources, names), _renamed(curves, names)
         observations = _renamed(observations, names)
-    evidence = Evidence(findings=unsuitable(challenge, scores))
+    # whoever asked for the report has decided whether scores of other rules are taken; here they are only told
+    findings = [*definitions.check(challenge, scores, accept=True), *unsuitable(challenge, scores)]
+    evidence = Evidence(findings=findings)
     options = Options(n_resamples=bootstrap, seed=seed, workers=workers)
     for task in tasks:
         collect_task(evidence, scores, plan_task(challenge, task, recipe, observations), options, full=True)

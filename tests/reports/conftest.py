@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from medpodium.reports import write
+from medpodium.reports.request import Request
 
 teams = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("teams.py"))))
 
@@ -27,7 +28,7 @@ def hostile(tiny: Path) -> tuple[Path, Path]:
     scores = tiny.with_name("hostile.csv")
     teams.make_scores([*teams.HOSTILE.values(), "plain", "sixth", "seventh"]).to_csv(scores, index=False)
     out, site = tiny.parent / "report", tiny.parent / "site"
-    request = write.Request(
+    request = Request(
         str(tiny), scores, ("html", "pdf", "latex", "markdown", "docx"), bootstrap=60, seed=1, site=site, workers=1
     )
     write.write_report(request, out)

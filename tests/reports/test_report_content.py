@@ -17,6 +17,7 @@ from medpodium.reports.formats.paged import parts
 from medpodium.reports.model import bias, gather, sections, text
 from medpodium.reports.model.document import Column, Document, Table
 from medpodium.reports.model.results import Results
+from medpodium.reports.request import Asked, Request
 from medpodium.scoring.table import normalise
 
 teams = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("teams.py"))))
@@ -129,7 +130,7 @@ def test_every_figure_has_words_and_data(clear: Results) -> None:
 def test_anonymous_reports_hold_no_name(tiny: Path, tmp_path: Path) -> None:
     scores = tmp_path / "s.csv"
     teams.make_scores(["Zebrafish", "Quokka", "Wombat"]).to_csv(scores, index=False)
-    request = write.Request(
+    request = Request(
         str(tiny),
         scores,
         ("html", "latex", "markdown"),
@@ -150,13 +151,13 @@ def test_anonymous_reports_hold_no_name(tiny: Path, tmp_path: Path) -> None:
 
 def test_bad_requests_are_findings(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown format 'odt'"):
-        write.Request.from_options(str(tiny), None, "html,odt", {})
+        Request.of(Asked(str(tiny), formats="html,odt"))
     with pytest.raises(UsageError, match="no score table"):
-        write.write_report(write.Request(str(tiny), None, ("html",)), tmp_path)
+        write.write_report(Request(str(tiny), None, ("html",)), tmp_path)
     other = tmp_path / "other.csv"
     teams.make_scores(["a"]).assign(task="elsewhere").to_csv(other, index=False)
     with pytest.raises(UsageError, match="both scored and ranked"):
-        write.write_report(write.Request(str(tiny), other, ("html",)), tmp_path)
+        write.write_report(Request(str(tiny), other, ("html",)), tmp_path)
 
 
 def test_wide_tables_are_cut_and_nothing_is_lost() -> None:

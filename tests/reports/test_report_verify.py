@@ -17,6 +17,7 @@ from medpodium.challenges.findings import UsageError
 from medpodium.challenges.sources import source_hash
 from medpodium.reports import commands, verification, write
 from medpodium.reports.model.results import ReportCode
+from medpodium.reports.request import Request
 
 teams = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("teams.py"))))
 
@@ -30,7 +31,7 @@ def report(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _write(challenge: Path, scores: Path, out: Path) -> None:
-    write.write_report(write.Request(str(challenge), scores, ("html", "latex"), bootstrap=40, seed=5, workers=1), out)
+    write.write_report(Request(str(challenge), scores, ("html", "latex"), bootstrap=40, seed=5, workers=1), out)
 
 
 def test_two_runs_from_one_seed_are_byte_identical(tiny: Path, report: Path, tmp_path: Path) -> None:

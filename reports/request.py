@@ -1,0 +1,106 @@
+"""What a report is asked to be: as typed on the command line, and checked."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medpodium.challenges.findings import Finding, UsageError
+from medpodium.reports.formats.names import FORMATS
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The parameters of ``medpodium report`` as they were typed; see :class:`Request` for what they mean."""
+
+    source: str
+    scores: Path | None = None
+    formats: str = "html"
+    title: str | None = None
+    anonymous: bool = False
+    bootstrap: int = 1000
+    seed: int = 0
+    recipe: str | None = None
+    figures: str = "main"
+    site: Path | None = None
+    images: Path | None = None
+    references: Path | None = None
+    predictions: tuple[str, ...] = ()
+    show_images: bool = False
+    workers: int | None = None
+    accept_other_rules: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a report is made of, as asked for on the command line.
+
+    Parameters
+    ----------
+    source : str
+        Challenge reference or campaign folder.
+    scores : Path, optional
+        Score table; the campaign's own when left out.
+    formats : sequence of str
+        Any of html, pdf, latex, markdown, docx.
+    """
+
+    source: str
+    scores: Path | None
+    formats: Sequence[str]
+    title: str | None = None
+    anonymous: bool = False
+    bootstrap: int = 1000
+    seed: int = 0
+    recipe: str | None = None
+    figures: str = "main"
+    site: Path | None = None
+    images: Path | None = None
+    references: Path | None = None
+    predictions: Mapping[str, Path] = field(default_factory=dict)
+    show_images: bool = False
+    workers: int | None = None
+    accept_other_rules: bool = False
+
+    @classmethod
+    def of(cls, asked: Asked) -> Request:
+        """Check what was asked for on the command line and return the request.
+
+        Raises
+        ------
+        UsageError
+            If a format is unknown or a prediction folder is not given as ``TEAM=DIR``.
+        """
+        from medpodium.reports.model.results import ReportCode
+
+        wanted = [part.strip().lower() for part in asked.formats.split(",") if part.strip()]
+        wanted = list(FORMATS) if wanted == ["all"] else wanted
+        unknown = [name for name in wanted if name not in FORMATS]
+        if unknown or not wanted:
+            cause = f"unknown format {unknown[0]!r}" if unknown else "no format given"
+            raise UsageError(
+                Finding(ReportCode.UNKNOWN_FORMAT, "--formats", cause, f"choose from {', '.join(FORMATS)}")
+            )
+        folders = {}
+        for item in asked.predictions:
+            team, equals, folder = item.partition("=")
+            if not equals or not team:
+                raise UsageError(Finding(ReportCode.FILE_MISSING, "--predictions", repr(item), "write TEAM=DIR"))
+            folders[team] = Path(folder)
+        checked = {"formats": tuple(dict.fromkeys(wanted)), "predictions": folders}
+        return cls(**{**vars(asked), **checked})
+
+    def command(self) -> str:
+        """Return the command that writes these numbers again; files by name, as paths differ between machines."""
+        source = Path(self.source).name if Path(self.source).exists() else self.source
+        words = ["medpodium", "report", source, *([self.scores.name] if self.scores is not None else [])]
+        words += ["--formats", ",".join(self.formats), "--bootstrap", str(self.bootstrap), "--seed", str(self.seed)]
+        words += ["--figures", self.figures]
+        for option, value in (("--recipe", self.recipe), ("--title", self.title)):
+            words += [option, value] if value is not None else []
+        words += ["--anonymous"] if self.anonymous else []
+        words += ["--show-images"] if self.show_images else []
+        words += ["--accept-other-rules"] if self.accept_other_rules else []
+        return shlex.join([*words, "--out", "report"])
