@@ -16,6 +16,34 @@ if TYPE_CHECKING:
     from medpodium.scoring.kinds.engine import Result
 
 
+@dataclass(frozen=True)
+class Request:
+    """What is to be scored, as the options of the verb name it.
+
+    Parameters
+    ----------
+    predictions : tuple of str
+        ``TEAM=PATH`` of every submission.
+    references, out, cases, resources : Path, optional
+        Files and folders.
+    task, variant : str, optional
+        Which task, and which scoring variant.
+    """
+
+    predictions: tuple[str, ...]
+    references: Path | None
+    out: Path | None
+    task: str | None
+    variant: str | None
+    cases: Path | None
+    resources: Path | None
+
+    @property
+    def teams(self) -> dict[str, Path]:
+        """Predictions of every submission."""
+        return console.named_folders(self.predictions, "--predictions")
+
+
 @click.command(
     epilog="Example: medpodium score flare-pancancer/2023 --references hidden/ --predictions aurora=out/aurora "
     "--predictions borealis=out/borealis --out scores.csv"
@@ -35,16 +63,9 @@ if TYPE_CHECKING:
 @scheduler_options
 @console.json_option
 @console.guarded
-def score(
-    challenge: str,
-    predictions: tuple[str, ...],
-    as_json: bool,
-    audit: bool,
-    scheduler: str | None,
-    slurm: Path | None,
-    workers: int | None,
-    **given: Any,
-) -> None:
+@console.gathered(Where, "where")
+@console.gathered(Request, "request")
+def score(challenge: str, request: Request, where: Where, audit: bool, as_json: bool) -> None:
     """Score predictions against references and write the long score table.
 
     A missing or unusable prediction is a row with the declared penalty, never a smaller mean. CAMPAIGN is a folder
@@ -53,8 +74,6 @@ def score(
     from medpodium.challenges.campaign.folder import is_campaign
     from medpodium.scoring import definitions, observations, table
 
-    request = Request(**given, teams=console.named_folders(predictions, "--predictions"))
-    where = Where(scheduler, slurm, workers)
     folder = Path(challenge)
     loaded, result, out = (
         _score_campaign(folder, request, where) if is_campaign(folder) else _score(challenge, request, where)
@@ -74,29 +93,6 @@ def score(
     else:
         _print(loaded, result, out, rows)
     console.finish(result.all_findings())
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is to be scored.
-
-    Parameters
-    ----------
-    teams : dict of str to Path
-        Predictions of every submission.
-    references, out, cases, resources : Path, optional
-        Files and folders, as the options of the verb name them.
-    task, variant : str, optional
-        Which task, and which scoring variant.
-    """
-
-    teams: dict[str, Path]
-    references: Path | None = None
-    out: Path | None = None
-    task: str | None = None
-    variant: str | None = None
-    cases: Path | None = None
-    resources: Path | None = None
 
 
 def _given(path: Path | None, option: str) -> Path:

@@ -8,8 +8,10 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +19,7 @@ import SimpleITK
 from click.testing import CliRunner
 from scipy import ndimage
 
+from medpodium import console
 from medpodium.cli import main
 
 VERBS = [
@@ -221,3 +224,25 @@ def test_demo_ends_with_leaderboard_and_page(tmp_path: Path) -> None:
     assert Path(shown["report"]).stat().st_size > 1000
     ranks = pd.read_csv(shown["leaderboard"])
     assert sorted(ranks["submission"]) == ["aurora", "borealis", "cirrus"]
+
+
+def test_parameters_are_gathered_into_a_dataclass() -> None:
+    @dataclass(frozen=True)
+    class Asked:
+        number: int
+        name: str = "nobody"
+        place: str = "here"
+
+    @click.command()
+    @click.option("--number", type=int, default=1)
+    @click.option("--name")
+    @click.option("--other", default="other")
+    @console.gathered(Asked, "asked")
+    def verb(asked: Asked, other: str) -> None:
+        """Help."""
+        click.echo(f"{asked} {other}")
+
+    done = CliRunner().invoke(verb, ["--number", "3", "--name", "x"])
+    assert done.exit_code == 0, done.output
+    assert "number=3, name='x', place='here') other" in done.output
+    assert "--number" in CliRunner().invoke(verb, ["--help"]).output

@@ -54,6 +54,22 @@ def test_arrows_point_one_way(room: str) -> None:
         assert not strangers, f"{path.relative_to(ROOT)} imports {strangers}"
 
 
+def test_options_have_types() -> None:
+    """What a verb was asked for travels as a dataclass: nothing is looked up by name in a dictionary of anything."""
+    for room in ALLOWED:
+        for path in sorted((ROOT / room).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if not isinstance(node, ast.FunctionDef):
+                    continue
+                where = f"{path.relative_to(ROOT)}: {node.name}"
+                verb = any("guarded" in ast.unparse(one) for one in node.decorator_list)
+                assert not (verb and node.args.kwarg), f"{where} takes **{node.args.kwarg.arg}"
+                for one in (*node.args.args, *node.args.kwonlyargs):
+                    told = ast.unparse(one.annotation) if one.annotation else ""
+                    loose = "options" in one.arg and told.startswith(("dict[", "Mapping["))
+                    assert not loose, f"{where} takes {one.arg}: {told}"
+
+
 def test_readme_example_uses_public_names() -> None:
     text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     example = text.partition("```python")[2].partition("```")[0]
