@@ -107,7 +107,8 @@ def differences(before: Facts, now: Facts) -> list[str]:
     """Return what differs, one short text per field: ``tolerance_mm 2.0 -> 1.0``."""
     old, new = dict(_leaves(before)), dict(_leaves(now))
     texts = []
-    for path in dict.fromkeys([*old, *new]):
+    # what the metric itself says comes first
+    for path in sorted(dict.fromkeys([*old, *new]), key=lambda path: not path.startswith("metric")):
         if old.get(path) != new.get(path):
             name = path.partition(".")[2] or path  # without "task" or "metric" in front
             texts.append(f"{name} {_shown(old.get(path))} -> {_shown(new.get(path))}")
