@@ -144,12 +144,11 @@ def _summary(challenge: Challenge, result: Result) -> list[dict[str, Any]]:
     from medpodium.scoring.ranking.settled import settle_task
 
     scores = result.scores
-    scores = scores.assign(kind=scores["status"].str.partition(":")[0])
     rows = []
     for task, own in scores.groupby("task", sort=False):
         means = settle_task(own, challenge, str(task), ranked=False).averages("submission", "metric").to_dict("index")
         for (submission, metric), part in own.groupby(["submission", "metric"], sort=False):
-            counts = part["kind"].value_counts()
+            counts = part["status"].str.partition(":")[0].value_counts()
             mean = means[str(submission), str(metric)]
             rows.append(
                 {

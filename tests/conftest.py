@@ -72,17 +72,28 @@ def shared() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def tiny() -> ModuleType:
-    """Return the helper that makes tiny images, cases and campaigns (tests/containers/tiny.py)."""
-    name = "medpodium_tests_tiny"
+def helper(place: str) -> ModuleType:
+    """Return a module of the tests that is no test: ``containers/tiny`` is tests/containers/tiny.py."""
+    name = f"medpodium_tests_{place.replace('/', '_')}"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / "containers" / "tiny.py")
+        spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / f"{place}.py")
         assert spec is not None
         assert spec.loader is not None
         sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[name])
     return sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def tiny() -> ModuleType:
+    """Return the helper that makes tiny images, cases and campaigns (tests/containers/tiny.py)."""
+    return helper("containers/tiny")
+
+
+@pytest.fixture(scope="session")
+def recipes() -> ModuleType:
+    """Return the helper that follows the recipes of docs/architecture.md (tests/docs/recipes.py)."""
+    return helper("docs/recipes")
 
 
 @pytest.fixture(scope="session")

@@ -29,8 +29,10 @@ def structures(task: TaskResults, prefix: str = "") -> Section:
         mine = [panel for panel in task.panels if panel.metric == overall.metric]
         ranks = {task.structure_title(panel.structure): _mean_ranks(task, panel) for panel in mine}
         key = f"structures-{slug(task.name)}-{overall.metric}"
-        blocks += _across(task.order, task, ranks, task.ranks, key, overall, "structures")
-    return Section(f"structures-{slug(task.name)}", f"{prefix}Differences between structures", tuple(blocks))
+        blocks += _across(task.order, task, ranks, task.ranks, key, overall, task.words.structures)
+    return Section(
+        f"structures-{slug(task.name)}", f"{prefix}Differences between {task.words.structures}", tuple(blocks)
+    )
 
 
 def _mean_ranks(task: TaskResults, panel: Panel) -> dict[str, float]:

@@ -24,7 +24,9 @@ def raw_data(task: TaskResults, prefix: str = "", *, every: bool = True) -> Sect
     overall = [_panel_section(task, panel, folded=False) for panel in task.overall]
     rest = [panel for panel in task.panels if panel not in task.overall]
     single = [_panel_section(task, panel, folded=True) for panel in rest] if every else []
-    note = Paragraph("The same figures for each structure by itself are drawn with --figures all.", "note")
+    note = Paragraph(
+        f"The same figures for each {task.words.structure} by itself are drawn with --figures all.", "note"
+    )
     blocks = (note,) if rest and not every else ()
     return Section(f"raw-{slug(task.name)}", f"{prefix}Scores case by case", blocks, (*overall, *single))
 

@@ -30,7 +30,7 @@ def stability_section(task: TaskResults, prefix: str = "", *, every: bool = True
     rest = [panel for panel in task.panels if panel not in task.overall] if every else []
     single = Section(
         f"tests-structures-{slug(task.name)}",
-        "Tests and ranking methods per structure",
+        f"Tests and ranking methods per {task.words.structure}",
         tuple(block for panel in rest for block in (*_significance(task, [panel]), *_lines(task, panel))),
         folded=True,
     )

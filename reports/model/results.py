@@ -14,7 +14,9 @@ import pandas as pd
 
 from medpodium.challenges.findings import Code, Finding, UsageError
 from medpodium.challenges.schema.definition import Challenge
+from medpodium.challenges.schema.kinds import KINDS
 from medpodium.challenges.schema.metrics import MetricSpec
+from medpodium.challenges.schema.task import Words
 from medpodium.reports.figures.palette import Look, look
 from medpodium.scoring import table
 from medpodium.scoring.ranking.blocks import MEAN, Block
@@ -110,6 +112,11 @@ class TaskResults:
     def task(self) -> Any:
         """The task's definition."""
         return self.challenge.tasks[self.name]
+
+    @property
+    def words(self) -> Words:
+        """How cases and structures are called in a task of this kind."""
+        return KINDS[self.task.kind].words
 
     @property
     def title(self) -> str:
@@ -282,7 +289,7 @@ class TaskResults:
             if len(mine) == 1:
                 found += mine
             else:
-                title = f"{self.metric_name(name)}, mean over structures"
+                title = f"{self.metric_name(name)}, mean over {self.words.structures}"
                 found.append(replace(mine[0], structure=CASE_MEAN, title=title))
         return found
 

@@ -149,7 +149,8 @@ def _methods(results: Results) -> Section:
         blocks: list[Block] = [Paragraph(words) for words in text.methods_paragraphs(results, task)]
         blocks.append(Paragraph("Metrics and their definitions:"))
         blocks.append(Items(tuple(text.metric_sentence(key, spec) for key, spec in task.task.metrics.items())))
-        blocks.append(Paragraph("Empty masks and missing predictions:"))
+        empty = any(task.task.policy_for(spec) is not None for spec in task.task.metrics.values())
+        blocks.append(Paragraph("Empty masks and missing predictions:" if empty else "Missing predictions:"))
         blocks.append(Items(tuple(text.policy_sentences(task))))
         title = f" ({recipe.title})" if recipe.title else ""
         blocks.append(Paragraph(f"The ranking follows the recipe {name}{title}:"))

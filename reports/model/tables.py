@@ -114,7 +114,7 @@ def per_structure(task: TaskResults, metric: str) -> Table | None:
     counts = long.groupby("structure")["cases"].max()
     columns = [Column("Submission", "team")]
     if len(panels) > 1:
-        columns.append(Column("Mean of structures", "number", digits, spec.better))
+        columns.append(Column(f"Mean of {task.words.structures}", "number", digits, spec.better))
     for panel in panels:
         head = task.structure_title(panel.structure) if panel.structure else task.metric_name(metric)
         columns.append(Column(head, "number", digits, spec.better, f"mean over up to {counts[panel.structure]} cases"))
@@ -130,7 +130,7 @@ def per_structure(task: TaskResults, metric: str) -> Table | None:
         rows.append([name, *whole, *numbers.tolist(), *ends])
     arrow = "higher is better" if spec.better == "higher" else "lower is better"
     unit = f" in {spec.unit_name}" if spec.unit_name else ""
-    what = "structure" if panels[0].structure else "case"
+    what = task.words.structure if panels[0].structure else task.words.case
     return Table(
         f"scores-{slug(task.name)}-{slug(metric)}",
         f"{task.metric_name(metric)}{unit} per {what}",

@@ -165,7 +165,8 @@ def methods_paragraphs(results: Results, task: TaskResults) -> list[str]:
     if task.task.answers:
         data += f", each of one of the classes {listed(task.task.answers)}"
     elif structures:
-        data += f" for {count(len(structures), 'structure')} ({listed(structures, 20)})"
+        words = task.words
+        data += f" for {count(len(structures), words.structure, words.structures)} ({listed(structures, 20)})"
     paragraphs = [data + "."]
     return [paragraphs[0], *statistics_sentences(results, task)]
 
@@ -212,8 +213,9 @@ def _tests(task: TaskResults) -> list[str]:
     pooled = pairs["metric"].map(lambda name: task.metric(name).info.scope == "pooled").astype(bool)
     said = []
     if not pooled.all():
+        per = f"per metric and {task.words.structure}" if task.task.structure_titles else "per metric"
         said.append(
-            "Pairs of submissions were compared, per metric and structure, with one-sided Wilcoxon "
+            f"Pairs of submissions were compared, {per}, with one-sided Wilcoxon "
             f"signed-rank tests on the cases that count for both{_as_declared(task)} (normal approximation, "
             f"continuity correction, zero differences dropped; {rest})."
         )
