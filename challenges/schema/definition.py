@@ -103,6 +103,13 @@ class Bias(Model):
     further_analyses: str | None = None
 
 
+RESERVED = (
+    *("challenge", "edition", "task", "submission", "case", "structure", "metric", "value", "status", "definition"),
+    *("truth", "answer", "confidence", "count", "time", "event"),
+)
+"""Columns of score tables and observations; a group of cases by such a name would overwrite them."""
+
+
 class Group(Model):
     """A property of the cases that scores are reported by (centre, vendor, sex, domain).
 
@@ -213,6 +220,14 @@ class Challenge(Model):
     containers: dict[Name, ContainerProtocol] = Field(default_factory=dict)
     baselines: dict[Name, Baseline] = Field(default_factory=dict)
     notes: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("groups")
+    @classmethod
+    def _names_of_their_own(cls, groups: dict[str, Group]) -> dict[str, Group]:
+        taken = [name for name in groups if name in RESERVED]
+        if taken:
+            raise ValueError(f"group {taken[0]!r} is named like a column of the score table; choose another name")
+        return groups
 
     @field_validator("tasks", mode="wrap")
     @classmethod

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.metrics import MetricSpec
-from medpodium.challenges.schema.resource_metrics import AreaMetric, ResourceMetric
+from medpodium.challenges.schema.resource_metrics import MeasuredMetric
 from medpodium.challenges.schema.task import TaskModel
 
 Facts: TypeAlias = Mapping[str, Any]
@@ -82,7 +82,7 @@ def _of_metric(task: TaskModel, metric: MetricSpec, gated: bool = True) -> dict[
 
 def _of_task(task: TaskModel, metric: MetricSpec) -> dict[str, Any]:
     """Return what the task says that counts for a metric."""
-    if isinstance(metric, (ResourceMetric, AreaMetric)):  # measured while a container runs, whatever it predicts
+    if isinstance(metric, MeasuredMetric):  # measured while a container runs, whatever it predicts
         return {"kind": task.kind}
     found = _said(task, _NOT_OF_TASK) | {"kind": task.kind, "reference": task.files.reference}
     if getattr(metric, "tolerance_mm", None) != "structure":

@@ -240,3 +240,18 @@ def test_file_that_is_no_definition(tmp_path: Path, text: str, code: DefinitionC
     with pytest.raises(UsageError) as caught:
         registry.load(path)
     assert caught.value.findings[0].code is code
+
+
+def test_reserved_names_are_the_columns_of_the_tables() -> None:
+    from medpodium.challenges.schema.definition import RESERVED
+    from medpodium.scoring import observations, table
+
+    assert set(RESERVED) == {*table.COLUMNS, table.DEFINITION, *observations.COLUMNS}
+
+
+@pytest.mark.parametrize("name", ["value", "definition", "truth"])
+def test_a_group_named_like_a_column_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(GOOD.replace("groups:\n  centre", f"groups:\n  {name}: {{levels: [x]}}\n  centre", 1), "utf-8")
+    with pytest.raises(UsageError, match=f"group '{name}' is named like a column of the score table"):
+        registry.load(path)
