@@ -180,6 +180,19 @@ def test_new_kind_is_scored_on_codabench_as_at_home(counts: tuple[Path, Path, di
     assert "observations" not in " ".join(path.name for path in (app / "output").iterdir())
 
 
+@pytest.mark.slow
+def test_new_kind_keeps_the_promises_of_every_kind(
+    counts: tuple[Path, Path, dict[str, str]], recipes: ModuleType
+) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "counts or sample"]
+    done = subprocess.run(
+        [*command, str(DOCS.parent / "tests" / "scoring" / "kinds" / "test_contract.py")],
+        cwd=DOCS.parent, env=recipes.environment(counts[0]), capture_output=True, encoding="utf-8", check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 15  # type: ignore[index]
+
+
 COUNTING = """echo case,count > /output/predictions.csv
 for f in /input/*.txt; do b=${f##*/}; n=$(wc -l < $f); echo "${b%.txt},$((n ADD))" >> /output/predictions.csv; done"""
 
