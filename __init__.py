@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from medpodium.challenges.campaign.folder import open as open_campaign
-    from medpodium.challenges.findings import Finding, MedpodiumError
     from medpodium.challenges.registry import load as load_challenge
     from medpodium.challenges.schema.definition import Challenge
+    from medpodium.findings import Finding, MedpodiumError
     from medpodium.reports.write import write_report
     from medpodium.scoring.kinds.engine import score_task
     from medpodium.scoring.masks.reader import read_mask
@@ -36,8 +36,8 @@ __all__ = [
 
 _HOME = {
     "Challenge": "challenges.schema.definition:Challenge",
-    "Finding": "challenges.findings:Finding",
-    "MedpodiumError": "challenges.findings:MedpodiumError",
+    "Finding": "findings:Finding",
+    "MedpodiumError": "findings:MedpodiumError",
     "load_challenge": "challenges.registry:load",
     "open_campaign": "challenges.campaign.folder:open",
     "rank_scores": "scoring.ranking.recipe:rank_scores",

@@ -25,7 +25,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from medpodium.challenges.findings import ExitCode, Finding, MedpodiumError, Severity, has_errors
+from medpodium.findings import ExitCode, Finding, MedpodiumError, Severity, has_errors
 
 # Output that goes to a file or a pipe is not squeezed into 80 columns.
 out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 140)

@@ -58,8 +58,9 @@ def read_limit(case: Case) -> Values:
 def medpodium(case: Case) -> Values:
     """Everything at once: overlap, surfels, distances."""
     from medpodium.scoring.masks.reader import read_mask
-    from medpodium.scoring.measures import overlap, surface
+    from medpodium.scoring.measures import overlap
     from medpodium.scoring.measures.pair import ReferenceCase
+    from medpodium.scoring.measures.surfaces import metrics as surface
 
     reference, prediction = read_mask(case.reference), read_mask(case.prediction)
     structures = [frozenset({label}) for label in case.labels]
@@ -80,8 +81,9 @@ def medpodium(case: Case) -> Values:
 def medpodium_borders(case: Case) -> Values:
     """Compute the border-voxel definitions (MedPy's and MONAI's)."""
     from medpodium.scoring.masks.reader import read_mask
-    from medpodium.scoring.measures import overlap, surface
+    from medpodium.scoring.measures import overlap
     from medpodium.scoring.measures.pair import ReferenceCase
+    from medpodium.scoring.measures.surfaces import metrics as surface
 
     reference, prediction = read_mask(case.reference), read_mask(case.prediction)
     structures = [frozenset({label}) for label in case.labels]

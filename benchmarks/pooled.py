@@ -19,8 +19,8 @@ import pandas as pd
 from medpodium.challenges import registry
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.scoring.evidence.bootstrap import bootstrap
-from medpodium.scoring.evidence.collect import Options, rank_task
-from medpodium.scoring.evidence.plan import plan_task
+from medpodium.scoring.evidence.tables.collect import Options, rank_task
+from medpodium.scoring.evidence.tables.plan import plan_task
 from medpodium.scoring.kinds.engine import score_task
 
 CLASSES = ("S1", "S2", "S3", "S4")

@@ -9,7 +9,7 @@ from rich.markup import escape
 from medpodium import console
 from medpodium.challenges import registry
 from medpodium.challenges.schema.definition import Challenge, TaskModel
-from medpodium.challenges.schema.metrics import Cell, EmptyPolicy, MetricSpec
+from medpodium.challenges.schema.metrics.spec import Cell, EmptyPolicy, MetricSpec
 from medpodium.challenges.schema.steps import Recipe
 from medpodium.challenges.schema.task import Grid
 

@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable
 
 from medpodium.challenges import registry
-from medpodium.challenges.findings import Finding, Severity, UsageError
 from medpodium.challenges.schema.base import Location
 from medpodium.challenges.schema.definition import Challenge, TaskModel
 from medpodium.challenges.schema.kinds import KINDS
 from medpodium.challenges.schema.rules import Broken, LintCode, Rules
 from medpodium.challenges.schema.steps import Quantile, Rank, Recipe, Reduce, Select, Step, Test, Threshold
+from medpodium.findings import Finding, Severity, UsageError
 
 __all__ = ["LintCode", "lint", "lint_source"]
 

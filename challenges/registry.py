@@ -19,9 +19,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from medpodium.challenges.findings import Code, Finding, UsageError
 from medpodium.challenges.schema.base import Location
 from medpodium.challenges.schema.definition import Challenge
+from medpodium.findings import Code, Finding, UsageError
 
 _BUILT_IN = Path(__file__).parent
 _MAX_BYTES = 2_000_000

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from medpodium.challenges.campaign import cases as case_files
 from medpodium.challenges.campaign import folder as campaigns
 from medpodium.challenges.campaign.folder import Campaign, Submission, check_team, container_name
-from medpodium.challenges.findings import Finding, Severity, UsageError, has_errors
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.containers.intake import image
 from medpodium.containers.run.runner import Options, Report, Runner, machine_findings
 from medpodium.containers.sandbox import engine
+from medpodium.findings import Finding, Severity, UsageError, has_errors
 
 if TYPE_CHECKING:
     import pandas as pd

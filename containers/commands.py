@@ -13,10 +13,10 @@ from medpodium.scoring.scheduling.options import Where, elsewhere, scheduler_opt
 
 if TYPE_CHECKING:
     from medpodium.challenges.campaign.folder import Submission
-    from medpodium.challenges.findings import Finding
     from medpodium.challenges.schema.definition import Challenge
     from medpodium.containers.athome import Verdict
     from medpodium.containers.run.runner import Options
+    from medpodium.findings import Finding
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -201,9 +201,9 @@ def init(challenge: str, folder: Path, hidden: HiddenTest, as_json: bool) -> Non
     from medpodium.challenges import registry
     from medpodium.challenges.campaign import cases as case_files
     from medpodium.challenges.campaign import folder as campaigns
-    from medpodium.challenges.findings import has_errors
     from medpodium.containers import athome
     from medpodium.containers.intake import integrity
+    from medpodium.findings import has_errors
 
     loaded = registry.load(challenge, variant=hidden.variant)
     container = campaigns.container_name(loaded, hidden.task or next(iter(loaded.containers), None))
@@ -289,10 +289,10 @@ def run(
     one), which must see the campaign and the cases under the same paths.
     """
     from medpodium.challenges.campaign import folder as campaigns
-    from medpodium.challenges.findings import Severity
     from medpodium.containers.run.fleet import Fleet
     from medpodium.containers.run.runner import Runner, machine_findings
     from medpodium.containers.sandbox import engine
+    from medpodium.findings import Severity
 
     options = _options(gpu, runtime, keep_images)
     done: list[dict[str, Any]] = []

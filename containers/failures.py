@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medpodium.challenges.findings import Code, Finding, InfrastructureError, Severity
+from medpodium.findings import Code, Finding, InfrastructureError, Severity
 
 
 class RunCode(Code):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medpodium.challenges.findings import Finding, UsageError
+from medpodium.findings import Finding, UsageError
 from medpodium.reports.formats.names import FORMATS
 
 

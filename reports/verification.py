@@ -14,8 +14,8 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
-from medpodium.challenges.findings import Finding, Severity, UsageError
 from medpodium.challenges.schema.definition import Challenge
+from medpodium.findings import Finding, Severity, UsageError
 from medpodium.reports import manifest
 from medpodium.reports.formats.spreadsheet import raw_text, to_csv
 from medpodium.reports.model import gather, sections

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from medpodium.challenges import registry
-from medpodium.challenges.findings import Finding, UsageError
 from medpodium.challenges.schema.definition import Challenge
+from medpodium.findings import Finding, UsageError
 from medpodium.reports.formats.spreadsheet import to_csv
 from medpodium.reports.manifest import package_version, sha256, write_manifest
 from medpodium.reports.model.document import Document

@@ -12,7 +12,7 @@ from medpodium import console
 if TYPE_CHECKING:
     import pandas as pd
 
-    from medpodium.challenges.findings import Finding
+    from medpodium.findings import Finding
     from medpodium.scoring.ranking.settled import Settled
 
 _ANALYSES = {
@@ -72,7 +72,7 @@ def _read(path: Path, task: str | None) -> pd.DataFrame:
 def _settled(scores: pd.DataFrame, challenge: str | None) -> tuple[Settled | None, list[Finding]]:
     """Return the scores as they count by a challenge's rules; without rules, a note where that makes a difference."""
     from medpodium.challenges import registry
-    from medpodium.challenges.findings import Finding, Severity
+    from medpodium.findings import Finding, Severity
     from medpodium.scoring.ranking.axes import RankingCode, near
     from medpodium.scoring.ranking.settled import settle_task
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from medpodium.challenges.campaign import folder as campaigns
 from medpodium.challenges.campaign.folder import Campaign, Submission
-from medpodium.challenges.findings import Code, Finding, UsageError
 from medpodium.challenges.schema.definition import Challenge, Task
 from medpodium.challenges.schema.kinds import KINDS
-from medpodium.challenges.schema.resource_metrics import MeasuredMetric
+from medpodium.challenges.schema.metrics.resource import MeasuredMetric
+from medpodium.findings import Code, Finding, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd

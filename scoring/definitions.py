@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medpodium.challenges.findings import Code, Finding, Severity, UsageError
 from medpodium.challenges.schema import scored
+from medpodium.findings import Code, Finding, Severity, UsageError
 from medpodium.scoring import table
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from medpodium.challenges.findings import Code, Finding, Severity, UsageError
 from medpodium.challenges.schema.definition import Challenge, Group
+from medpodium.findings import Code, Finding, Severity, UsageError
 from medpodium.scoring import table
 
 

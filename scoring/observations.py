@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medpodium.challenges.findings import Code, Finding, Severity, UsageError
+from medpodium.findings import Code, Finding, Severity, UsageError
 from medpodium.scoring import table
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from medpodium.challenges.schema.metrics import EmptyPolicy, MetricSpec, Outcome
+from medpodium.challenges.schema.metrics.spec import EmptyPolicy, MetricSpec, Outcome
 from medpodium.scoring import table
 
 LAST = ("worst", "after-last")

@@ -14,9 +14,9 @@ from medpodium.scoring.scheduling.options import Where, elsewhere, scheduler_opt
 if TYPE_CHECKING:
     import pandas as pd
 
-    from medpodium.challenges.findings import Finding
     from medpodium.challenges.schema.steps import Adjustment, Ties
-    from medpodium.scoring.evidence.collect import Evidence, Options, TaskPlan
+    from medpodium.findings import Finding
+    from medpodium.scoring.evidence.tables.collect import Evidence, Options, TaskPlan
     from medpodium.scoring.ranking.challenger import Method, NaTreatment
     from medpodium.scoring.scheduling.scheduler import Scheduler
 
@@ -90,7 +90,7 @@ class Drawing:
     def options(self, scheduler: Scheduler | None) -> Options:
         """Return the same as the evidence takes it."""
         from medpodium.scoring.evidence.bootstrap import Scheme
-        from medpodium.scoring.evidence.collect import Options
+        from medpodium.scoring.evidence.tables.collect import Options
 
         return Options(
             n_resamples=self.bootstrap,
@@ -186,10 +186,10 @@ def _of_campaign(folder: str) -> tuple[str, Path | None]:
 
 def _rank_challenge(reference: str, path: Path, chosen: Chosen, drawing: Drawing, told: Told) -> None:
     from medpodium.challenges import registry
-    from medpodium.challenges.findings import Finding, MedpodiumError
+    from medpodium.findings import Finding, MedpodiumError
     from medpodium.scoring import definitions, observations, table
-    from medpodium.scoring.evidence.collect import Evidence
-    from medpodium.scoring.evidence.plan import plan_task, unsuitable
+    from medpodium.scoring.evidence.tables.collect import Evidence
+    from medpodium.scoring.evidence.tables.plan import plan_task, unsuitable
     from medpodium.scoring.ranking.axes import RankingCode, near
 
     challenge = registry.load(reference)
@@ -213,8 +213,8 @@ def _rank_challenge(reference: str, path: Path, chosen: Chosen, drawing: Drawing
 
 
 def _collect(evidence: Evidence, frame: pd.DataFrame, plans: list[TaskPlan], drawing: Drawing, full: bool) -> None:
-    from medpodium.challenges.findings import MedpodiumError
-    from medpodium.scoring.evidence.collect import collect_consensus, collect_task
+    from medpodium.findings import MedpodiumError
+    from medpodium.scoring.evidence.tables.collect import collect_consensus, collect_task
 
     with console.progress() as bar, elsewhere(Where(drawing.scheduler, drawing.slurm)) as place:
         chosen = drawing.options(place)
@@ -230,7 +230,7 @@ def _collect(evidence: Evidence, frame: pd.DataFrame, plans: list[TaskPlan], dra
 
 
 def _finish(evidence: Evidence, challenge: dict[str, str], drawing: Drawing, told: Told) -> None:
-    from medpodium.scoring.evidence.files import to_csv, write_evidence
+    from medpodium.scoring.evidence.tables.files import to_csv, write_evidence
 
     board = evidence.frame("leaderboard.csv")
     files: list[Path] = []
@@ -265,9 +265,9 @@ def _print(board: pd.DataFrame) -> None:
 
 
 def _rank_challenger(path: Path, long: LongTable, drawing: Drawing, told: Told) -> None:
-    from medpodium.scoring.evidence.collect import Evidence
-    from medpodium.scoring.evidence.files import to_csv, write_evidence
-    from medpodium.scoring.evidence.plan import plan_long
+    from medpodium.scoring.evidence.tables.collect import Evidence
+    from medpodium.scoring.evidence.tables.files import to_csv, write_evidence
+    from medpodium.scoring.evidence.tables.plan import plan_long
     from medpodium.scoring.exchange.challenger_table import read_long, score_table
     from medpodium.scoring.ranking.challenger import long_table, rank_long
 

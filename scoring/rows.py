@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medpodium.challenges.findings import Code, Finding, UsageError
+from medpodium.findings import Code, Finding, UsageError
 
 MAX_BYTES = 200_000_000
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medpodium.challenges.findings import Code, Finding, UsageError
+from medpodium.findings import Code, Finding, UsageError
 
 if TYPE_CHECKING:  # workers that score masks need the statuses but no tables: 60 MB and a second each
     import pandas as pd

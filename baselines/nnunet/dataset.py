@@ -18,8 +18,8 @@ import numpy.typing as npt
 from medpodium.baselines.failures import BaselineCode, problem, refuse, warning
 from medpodium.baselines.nnunet.scheme import LabelScheme
 from medpodium.baselines.nnunet.training_data import TrainingCase
-from medpodium.challenges.findings import Finding, MedpodiumError
 from medpodium.challenges.schema.definition import SegmentationTask
+from medpodium.findings import Finding, MedpodiumError
 
 RECORD = "medpodium.json"
 """Our own notes beside ``dataset.json``: which challenge, task and baseline, and the label values to write back."""

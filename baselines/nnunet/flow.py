@@ -24,9 +24,9 @@ from medpodium.baselines.nnunet.scheme import Regions, make_scheme
 from medpodium.baselines.nnunet.training import check_start
 from medpodium.baselines.nnunet.workspace import Workspace
 from medpodium.baselines.options import Overrides
-from medpodium.challenges.findings import Finding, MedpodiumError, has_errors
 from medpodium.challenges.schema.baseline import Baseline
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask
+from medpodium.findings import Finding, MedpodiumError, has_errors
 from medpodium.scoring.kinds.segmentation.tasks import tasks_of
 
 

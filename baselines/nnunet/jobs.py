@@ -17,7 +17,7 @@ from typing import Any
 
 from medpodium.baselines.failures import BaselineCode, broken
 from medpodium.baselines.nnunet.workspace import Workspace
-from medpodium.challenges.findings import Finding, InfrastructureError, MedpodiumError, Severity, UsageError
+from medpodium.findings import Finding, InfrastructureError, MedpodiumError, Severity, UsageError
 
 MARK = "@@medpodium "
 """Start of a line of the worker that is an event, not text."""

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from medpodium.baselines.failures import BaselineCode, problem, refuse, warning
-from medpodium.challenges.findings import Finding
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask
 from medpodium.challenges.schema.protocol import pattern_regex
+from medpodium.findings import Finding
 
 MissingChannel = Literal["refuse", "drop", "zero"]
 FOLDS = 5
@@ -221,7 +221,7 @@ def check_folds(count: int, folds: Sequence[int | str]) -> list[Finding]:
 
 def check_geometry(cases: Sequence[TrainingCase]) -> list[Finding]:
     """Compare the grids of every case's channels and labels by their headers alone."""
-    from medpodium.challenges.findings import MedpodiumError, Severity
+    from medpodium.findings import MedpodiumError, Severity
     from medpodium.scoring.masks.geometry import compare_geometry
     from medpodium.scoring.masks.reader import read_geometry
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from medpodium.baselines.nnunet.jobs import MARK
-from medpodium.challenges.findings import MedpodiumError
+from medpodium.findings import MedpodiumError
 
 
 def emit(event: str, **values: Any) -> None:

@@ -19,9 +19,9 @@ import numpy.typing as npt
 from medpodium.baselines import extras
 from medpodium.baselines.failures import BaselineCode, refuse, unusable, warning
 from medpodium.baselines.staging.features import FEATURES, describe_liver
-from medpodium.challenges.findings import Finding, MedpodiumError
 from medpodium.challenges.schema.definition import Challenge, ClassificationTask
 from medpodium.challenges.schema.protocol import pattern_regex
+from medpodium.findings import Finding, MedpodiumError
 from medpodium.scoring.kinds.classification.tasks import tasks_of
 
 FORMAT = "medpodium-staging-1"
@@ -164,7 +164,7 @@ def _match(folder: Path, pattern: str) -> dict[str, Path]:
 def _features(image: Path, mask: Path) -> Floats:
     import SimpleITK
 
-    from medpodium.challenges.findings import has_errors
+    from medpodium.findings import has_errors
     from medpodium.scoring.masks.geometry import compare_geometry
     from medpodium.scoring.masks.reader import read_geometry, read_mask
 

@@ -27,9 +27,9 @@ from medpodium.baselines.nnunet.plans import plan_job
 from medpodium.baselines.nnunet.training import check_start
 from medpodium.baselines.nnunet.training_data import check_folds
 from medpodium.baselines.nnunet.workspace import Workspace
-from medpodium.challenges.findings import MedpodiumError, has_errors
 from medpodium.challenges.schema.base import Model
 from medpodium.challenges.schema.baseline import Baseline
+from medpodium.findings import MedpodiumError, has_errors
 
 SizeName = Literal["small", "base", "large", "huge"]
 ITERATIONS, VALIDATIONS = 250, 50

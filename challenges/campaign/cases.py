@@ -13,8 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from medpodium.challenges.findings import Code, Finding, Severity, UsageError
 from medpodium.challenges.schema.protocol import ContainerProtocol, fill, pattern_regex
+from medpodium.findings import Code, Finding, Severity, UsageError
 
 _CHUNK = 1 << 20
 _CASE_COLUMNS = ("case", "case_id", "participant_id", "subject", "id", "name")

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any, cast
 from medpodium.challenges import registry
 from medpodium.challenges.campaign.cases import Manifest
 from medpodium.challenges.campaign.ledger import FINAL, Attempt, Ledger, LedgerCode, work_key
-from medpodium.challenges.findings import Code, Finding, UsageError
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.protocol import ContainerProtocol
+from medpodium.findings import Code, Finding, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,8 +18,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from medpodium.challenges.findings import Code, Finding, InfrastructureError, UsageError
 from medpodium.challenges.sources import package_version, source_hash
+from medpodium.findings import Code, Finding, InfrastructureError, UsageError
 
 RUNNING, DONE, FAILED, INFRA, INTERRUPTED = "running", "done", "failed", "infra", "interrupted"
 FINAL = (DONE, FAILED)

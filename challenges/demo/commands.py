@@ -24,7 +24,7 @@ def demo(folder: Path, cases: int, seed: int, as_json: bool) -> None:
     one, lesions missed and invented.
     """
     from medpodium.challenges.demo import make as maker
-    from medpodium.challenges.findings import ExitCode
+    from medpodium.findings import ExitCode
 
     places = maker.make(folder, cases, seed)
     teams = [f"{team.name}={places[f'predictions/{team.name}']}" for team in maker.TEAMS]

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field
 
 from medpodium.challenges.schema.base import Model, Name
-from medpodium.challenges.schema.metrics import MetricSpec
-from medpodium.challenges.schema.pooled_metrics import ClassMetric, OrdinalMetric
+from medpodium.challenges.schema.metrics.pooled import ClassMetric, OrdinalMetric
+from medpodium.challenges.schema.metrics.spec import MetricSpec
 from medpodium.challenges.schema.rules import Broken, LintCode, Rules
 from medpodium.challenges.schema.task import Files, Grid, TableFiles, TaskModel
 

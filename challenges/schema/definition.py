@@ -25,7 +25,7 @@ from medpodium.challenges.schema.base import Location, Model, Name, nearest, rew
 from medpodium.challenges.schema.baseline import Baseline
 from medpodium.challenges.schema.classification import BinaryProblem, ClassificationTask
 from medpodium.challenges.schema.kinds import KINDS
-from medpodium.challenges.schema.metrics import Outcome
+from medpodium.challenges.schema.metrics.spec import Outcome
 from medpodium.challenges.schema.protocol import ContainerProtocol
 from medpodium.challenges.schema.segmentation import Geometry, SegmentationTask, Structure
 from medpodium.challenges.schema.steps import Recipe, Ties

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from medpodium.challenges.findings import Code
 from medpodium.challenges.schema.base import Location
+from medpodium.findings import Code
 
 
 class LintCode(Code):

@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 from pydantic import BaseModel
 
 from medpodium.challenges.schema.definition import Challenge
-from medpodium.challenges.schema.metrics import MetricSpec
-from medpodium.challenges.schema.resource_metrics import MeasuredMetric
+from medpodium.challenges.schema.metrics.resource import MeasuredMetric
+from medpodium.challenges.schema.metrics.spec import MetricSpec
 from medpodium.challenges.schema.task import TaskModel
 
 Facts: TypeAlias = Mapping[str, Any]

@@ -7,10 +7,9 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field, field_validator, model_validator
 
 from medpodium.challenges.schema.base import Model, Name
-from medpodium.challenges.schema.metrics import EmptyPolicy, MetricSpec
-from medpodium.challenges.schema.resource_metrics import AreaMetric, ResourceMetric
-from medpodium.challenges.schema.rules import Broken, LintCode, Rules
-from medpodium.challenges.schema.structure_metrics import (
+from medpodium.challenges.schema.metrics.resource import AreaMetric, ResourceMetric
+from medpodium.challenges.schema.metrics.spec import EmptyPolicy, MetricSpec
+from medpodium.challenges.schema.metrics.structure import (
     EulerMetric,
     LesionMetric,
     NsdMetric,
@@ -20,6 +19,7 @@ from medpodium.challenges.schema.structure_metrics import (
     SurfaceMetric,
     VolumeMetric,
 )
+from medpodium.challenges.schema.rules import Broken, LintCode, Rules
 from medpodium.challenges.schema.task import Grid, TaskModel
 
 

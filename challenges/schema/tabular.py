@@ -8,11 +8,10 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 from pydantic import Field
 
 from medpodium.challenges.schema.base import Name
-from medpodium.challenges.schema.metrics import MetricKind, MetricSpec
-from medpodium.challenges.schema.pooled_metrics import ClassMetric, OrdinalMetric
-from medpodium.challenges.schema.resource_metrics import AreaMetric, ResourceMetric
-from medpodium.challenges.schema.segmentation import Structure
-from medpodium.challenges.schema.structure_metrics import (
+from medpodium.challenges.schema.metrics.pooled import ClassMetric, OrdinalMetric
+from medpodium.challenges.schema.metrics.resource import AreaMetric, ResourceMetric
+from medpodium.challenges.schema.metrics.spec import MetricKind, MetricSpec
+from medpodium.challenges.schema.metrics.structure import (
     EulerMetric,
     LesionMetric,
     NsdMetric,
@@ -21,6 +20,7 @@ from medpodium.challenges.schema.structure_metrics import (
     SurfaceMetric,
     VolumeMetric,
 )
+from medpodium.challenges.schema.segmentation import Structure
 from medpodium.challenges.schema.task import Files, TableFiles, TaskModel
 
 

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field
 from pydantic_core import ErrorDetails
 
 from medpodium.challenges.schema.base import Location, Model, Name, nearest, reworded
-from medpodium.challenges.schema.metrics import EmptyPolicy, MetricSpec, Scope
+from medpodium.challenges.schema.metrics.spec import EmptyPolicy, MetricSpec, Scope
 from medpodium.challenges.schema.rules import Rules
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from medpodium.challenges.findings import Code, Finding, MedpodiumError, UsageError
 from medpodium.containers.failures import printable
+from medpodium.findings import Code, Finding, MedpodiumError, UsageError
 
 _CHUNK = 1 << 20
 _SMALL = 1 << 20

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from medpodium.challenges.findings import Code, Finding, Severity, UsageError
 from medpodium.challenges.schema.protocol import ContainerProtocol, parse_bytes, parse_count
 from medpodium.containers.failures import EngineCode, infrastructure, printable
 from medpodium.containers.intake import archive as archives
 from medpodium.containers.sandbox.engine import errors
+from medpodium.findings import Code, Finding, Severity, UsageError
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst")
 _HIJACK = ("LD_PRELOAD", "LD_AUDIT")

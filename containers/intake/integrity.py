@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from medpodium.challenges.campaign.cases import Case, CaseCode, Manifest
-from medpodium.challenges.findings import Finding, MedpodiumError, Severity
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.containers.failures import printable
+from medpodium.findings import Finding, MedpodiumError, Severity
 from medpodium.scoring.kinds.lookup import of
 
 _CHUNK = 1 << 20

@@ -16,10 +16,10 @@ from typing import Any
 import pandas as pd
 
 from medpodium.challenges import registry
-from medpodium.challenges.findings import Finding, UsageError
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.kinds import KINDS
 from medpodium.challenges.sources import package_version, source_hash
+from medpodium.findings import Finding, UsageError
 from medpodium.scoring import table
 from medpodium.scoring.exchange.codes import PlatformCode
 from medpodium.scoring.exchange.files import place
@@ -32,6 +32,7 @@ LIBRARIES = ("numba", "numpy", "pandas", "psutil", "pydantic", "ruamel.yaml", "s
 """What the scorer imports beyond the standard library; ``isal`` and ``zstandard`` make it faster."""
 OPTIONAL_LIBRARIES = ("isal", "zstandard")
 _ROOMS = ("challenges", "scoring", "containers/platforms")
+_MODULES = ("findings.py", "containers/__init__.py")
 _SUBMISSION = "submission"
 
 
@@ -202,7 +203,8 @@ def write_program(folder: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     (target / "__init__.py").write_text('"""The scoring part of medpodium."""\n', encoding="utf-8", newline="\n")
     (target / "containers").mkdir()
-    shutil.copyfile(package / "containers" / "__init__.py", target / "containers" / "__init__.py")
+    for name in _MODULES:
+        shutil.copyfile(package / name, target / name)
     for room in _ROOMS:
         for path in sorted((package / room).rglob("*.py")):
             copy = target / path.relative_to(package)

@@ -15,7 +15,6 @@ from typing import cast
 
 from medpodium.challenges.campaign.cases import Case
 from medpodium.challenges.campaign.ledger import disk_full
-from medpodium.challenges.findings import Code, Finding, Severity
 from medpodium.challenges.schema.protocol import (
     ContainerProtocol,
     OutputFile,
@@ -27,6 +26,7 @@ from medpodium.challenges.schema.protocol import (
 from medpodium.containers.failures import RunCode, finding, printable
 from medpodium.containers.run.checker import Checker
 from medpodium.containers.sandbox.stage import Stage
+from medpodium.findings import Code, Finding, Severity
 
 _CHUNK = 1 << 20
 _SPARSE_SLACK = 1 << 20

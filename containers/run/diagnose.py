@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from medpodium.challenges.findings import Finding, Severity
 from medpodium.containers.failures import RunCode, finding
+from medpodium.findings import Finding, Severity
 
 _MAX_LINES = 20_000
 _MAX_LINE = 2_000

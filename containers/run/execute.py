@@ -10,12 +10,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from medpodium.challenges.findings import Finding, Severity
 from medpodium.containers.failures import EngineCode, Retry, RunCode, finding, infrastructure
 from medpodium.containers.sandbox import monitor
 from medpodium.containers.sandbox.engine import errors, remove
 from medpodium.containers.sandbox.gpu import NO_GPU, Gpus
 from medpodium.containers.sandbox.profile import LABEL, Sandbox
+from medpodium.findings import Finding, Severity
 
 _SAMPLE_SECONDS = 0.05
 _WATCH_SECONDS = 0.2

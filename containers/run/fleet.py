@@ -19,7 +19,6 @@ from typing import Any, cast, overload
 from medpodium.challenges.campaign.cases import Manifest
 from medpodium.challenges.campaign.folder import Campaign, Submission
 from medpodium.challenges.campaign.ledger import INFRA, Ledger
-from medpodium.challenges.findings import Finding, InfrastructureError
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.protocol import ContainerProtocol, parse_count
 from medpodium.containers.failures import EngineCode, Retry, infrastructure
@@ -27,6 +26,7 @@ from medpodium.containers.intake import image
 from medpodium.containers.run.runner import Options, Outcome, Report, Runner, is_cascade
 from medpodium.containers.sandbox import engine, stage
 from medpodium.containers.sandbox.leash import held
+from medpodium.findings import Finding, InfrastructureError
 from medpodium.scoring.scheduling.scheduler import Bound, Needs, Scheduler
 
 

@@ -18,8 +18,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from medpodium.challenges.findings import MedpodiumError
 from medpodium.containers.failures import FIXES, RunCode
+from medpodium.findings import MedpodiumError
 
 _TEXT_BYTES = 16 << 20
 _BASE_MEMORY = 2 << 30

@@ -18,7 +18,6 @@ from typing import Any
 from medpodium.challenges.campaign.cases import Case
 from medpodium.challenges.campaign.folder import Campaign, Submission
 from medpodium.challenges.campaign.ledger import DONE, FAILED, INFRA, disk_full
-from medpodium.challenges.findings import Finding, InfrastructureError, Severity
 from medpodium.challenges.schema.protocol import ContainerProtocol, parse_count
 from medpodium.challenges.sources import RUNNING_ROOMS, package_version, source_hash
 from medpodium.containers.failures import EngineCode, Retry, RunCode, finding, infrastructure
@@ -31,6 +30,7 @@ from medpodium.containers.sandbox import engine, stage
 from medpodium.containers.sandbox.gpu import Gpus, find
 from medpodium.containers.sandbox.leash import held
 from medpodium.containers.sandbox.profile import LABEL, Sandbox, sandbox
+from medpodium.findings import Finding, InfrastructureError, Severity
 
 ENGINE_PATIENCE = 60.0
 """Seconds that a run waits for a lost engine to come back."""

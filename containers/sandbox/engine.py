@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from medpodium.challenges.findings import Finding, Severity
 from medpodium.containers.failures import EngineCode, Retry, finding, infrastructure
+from medpodium.findings import Finding, Severity
 
 _SAFE_RUNC = (1, 1, 12)  # CVE-2024-21626: working directory that is a leaked descriptor
 _SAFE_TOOLKIT = (1, 17, 8)  # CVE-2025-23266 and the earlier escapes of the NVIDIA container toolkit

@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from medpodium.challenges.findings import Finding, Severity
 from medpodium.containers.failures import EngineCode, finding
+from medpodium.findings import Finding, Severity
 
 NO_GPU = "no GPU"
 _IDLE_BYTES = 1 << 30

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from medpodium.challenges.campaign.folder import CampaignCode, container_name
-from medpodium.challenges.findings import Finding, UsageError
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.protocol import ContainerProtocol
+from medpodium.findings import Finding, UsageError
 from medpodium.scoring.kinds.lookup import of
 
 

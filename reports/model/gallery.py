@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from medpodium.challenges.findings import Code, Finding, MedpodiumError, Severity
 from medpodium.challenges.schema.definition import SegmentationTask
+from medpodium.findings import Code, Finding, MedpodiumError, Severity
 from medpodium.reports.figures.palette import STYLE
 from medpodium.reports.model.document import Picture, Pictures, Section
 from medpodium.reports.model.results import Panel, TaskResults, slug

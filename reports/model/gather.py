@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from medpodium.challenges.findings import Finding, Severity
 from medpodium.challenges.schema.definition import Challenge
+from medpodium.findings import Finding, Severity
 from medpodium.reports.model.results import Results, TaskResults, anonymise, ranked_tasks
 from medpodium.scoring import definitions
-from medpodium.scoring.evidence import blocks as evidence_blocks
-from medpodium.scoring.evidence.collect import Evidence, Options, collect_consensus, collect_task, rank_task
-from medpodium.scoring.evidence.plan import plan_task, unsuitable
-from medpodium.scoring.evidence.tables import TABLES
+from medpodium.scoring.evidence.tables import blocks as evidence_blocks
+from medpodium.scoring.evidence.tables.collect import Evidence, Options, collect_consensus, collect_task, rank_task
+from medpodium.scoring.evidence.tables.columns import TABLES
+from medpodium.scoring.evidence.tables.plan import plan_task, unsuitable
 from medpodium.scoring.ranking.settled import Settled
 
 LEVEL = 0.95

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from medpodium.challenges.findings import Code, Finding, UsageError
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.kinds import KINDS
-from medpodium.challenges.schema.metrics import MetricSpec
+from medpodium.challenges.schema.metrics.spec import MetricSpec
 from medpodium.challenges.schema.task import Words
+from medpodium.findings import Code, Finding, UsageError
 from medpodium.reports.figures.palette import Look, look
 from medpodium.scoring import table
 from medpodium.scoring.ranking.blocks import MEAN, Block
@@ -85,7 +85,7 @@ class TaskResults:
     leaderboard : pandas.DataFrame
         ``rank, submission`` and one column per reduction step, best first.
     evidence : mapping of str to pandas.DataFrame
-        Evidence tables of this task by name (:mod:`medpodium.scoring.evidence.collect`).
+        Evidence tables of this task by name (:mod:`medpodium.scoring.evidence.tables.collect`).
     recipe : str
         Name of the recipe the leaderboard was made with.
     given : Settled, optional

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from medpodium.challenges.describe import metric_parameters
-from medpodium.challenges.findings import MedpodiumError
-from medpodium.challenges.schema.metrics import EmptyPolicy, MetricSpec, Outcome
+from medpodium.challenges.schema.metrics.spec import EmptyPolicy, MetricSpec, Outcome
 from medpodium.challenges.schema.steps import Common, Quantile, Rank, Recipe, Reduce, Select, Step, Test, Threshold
+from medpodium.findings import MedpodiumError
 from medpodium.reports.model.results import CASE_MEAN, Panel, Results, TaskResults
 from medpodium.scoring.ranking.recipe import rank_array
 

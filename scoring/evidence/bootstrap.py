@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
-from medpodium.challenges.findings import Finding, InfrastructureError, MedpodiumError
 from medpodium.challenges.schema.steps import Direction
+from medpodium.findings import Finding, InfrastructureError, MedpodiumError
 from medpodium.scoring.evidence.stability import kendall_with
 from medpodium.scoring.measures.compiled import kernel
 from medpodium.scoring.ranking.axes import RankingCode, ScoreArray, near, problem

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from medpodium.challenges.findings import Finding, MedpodiumError
+from medpodium.findings import Finding, MedpodiumError
 from medpodium.scoring.evidence.stability import average_ties, symmetric_difference
 from medpodium.scoring.ranking.axes import RankingCode
 from medpodium.scoring.ranking.ranks import rank_columns

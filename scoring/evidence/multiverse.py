@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medpodium.challenges.findings import Finding, MedpodiumError, Severity
 from medpodium.challenges.schema.steps import Rank, Reduce, Select, Step, Threshold, Ties
+from medpodium.findings import Finding, MedpodiumError, Severity
 from medpodium.scoring.evidence.stability import kendall
 from medpodium.scoring.ranking.axes import RankingCode, ScoreArray
 from medpodium.scoring.ranking.recipe import Floats, rank_array
@@ -111,7 +111,7 @@ def adapt_steps(steps: Sequence[Step], universe: Universe) -> tuple[Step, ...]:
 
 @dataclass(frozen=True)
 class Multiverse:
-    """Ranks and winners of every universe (columns as in :mod:`medpodium.scoring.evidence.tables`)."""
+    """Ranks and winners of every universe (columns as in :mod:`medpodium.scoring.evidence.tables.columns`)."""
 
     ranks: pd.DataFrame
     winners: pd.DataFrame

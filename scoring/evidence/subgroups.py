@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from medpodium.challenges.findings import Code, Finding, Severity, UsageError
+from medpodium.findings import Code, Finding, Severity, UsageError
 from medpodium.scoring import table
 from medpodium.scoring.ranking.blocks import MEAN
 from medpodium.scoring.ranking.settled import Settled, settle_as_given

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medpodium.challenges.findings import Code, Finding, Severity
+from medpodium.findings import Code, Finding, Severity
 from medpodium.scoring import table
 from medpodium.scoring.ranking.settled import settle_as_given
 from medpodium.scoring.rows import ImportCode

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medpodium.challenges.findings import Finding, MedpodiumError, UsageError
+from medpodium.findings import Finding, MedpodiumError, UsageError
 from medpodium.scoring import table
 from medpodium.scoring.ranking.axes import RankingCode, near
 

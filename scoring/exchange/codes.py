@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medpodium.challenges.findings import Code
+from medpodium.findings import Code
 
 
 class PlatformCode(Code):

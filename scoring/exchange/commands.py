@@ -13,7 +13,7 @@ from medpodium import console
 if TYPE_CHECKING:
     import pandas as pd
 
-    from medpodium.challenges.findings import Finding
+    from medpodium.findings import Finding
 
 _PLATFORMS = "scoring.exchange.platform_commands"
 _LAYOUTS = {

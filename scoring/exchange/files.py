@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from medpodium.challenges.findings import Finding, UsageError
+from medpodium.findings import Finding, UsageError
 from medpodium.scoring.exchange.codes import PlatformCode
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medpodium.challenges.findings import Finding, Severity
+from medpodium.findings import Finding, Severity
 from medpodium.scoring import table
 from medpodium.scoring.exchange.pairing import WideTable, audit, to_scores
 from medpodium.scoring.rows import ImportCode, number, read_rows, refuse

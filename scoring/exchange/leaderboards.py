@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from medpodium.challenges.findings import Finding
 from medpodium.challenges.schema.definition import Challenge
+from medpodium.findings import Finding
 from medpodium.scoring.exchange.importers import score_rows
 from medpodium.scoring.rows import ImportCode, number, read_rows, refuse
 

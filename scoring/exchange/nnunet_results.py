@@ -14,8 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from medpodium.challenges.findings import Code, Finding, Severity, UsageError
 from medpodium.challenges.schema.definition import Challenge
+from medpodium.findings import Code, Finding, Severity, UsageError
 from medpodium.scoring import table
 from medpodium.scoring.kinds.segmentation.tasks import tasks_of
 

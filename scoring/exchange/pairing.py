@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from medpodium.challenges.findings import Code, Finding, Severity
+from medpodium.findings import Code, Finding, Severity
 from medpodium.scoring import table
 from medpodium.scoring.ranking.blocks import MEAN
 from medpodium.scoring.ranking.settled import Settled, settle_as_given

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from medpodium.challenges.findings import Finding, Severity, UsageError
+from medpodium.findings import Finding, Severity, UsageError
 from medpodium.scoring.evidence.transfer import TransferCode, data_sets, size_bin
 from medpodium.scoring.exchange.importers import score_rows
 from medpodium.scoring.rows import ImportCode, number, read_rows, refuse

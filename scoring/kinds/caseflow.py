@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from medpodium.challenges.findings import Finding, InfrastructureError
+from medpodium.findings import Finding, InfrastructureError
 from medpodium.scoring.kinds.lookup import of
 from medpodium.scoring.kinds.protocol import CaseJob, CaseScores, Row, paths_in
 from medpodium.scoring.scheduling.scheduler import SchedulerCode

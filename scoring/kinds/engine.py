@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from medpodium.challenges.findings import Finding, InfrastructureError, MedpodiumError, Severity, UsageError
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.kinds import KINDS
-from medpodium.challenges.schema.resource_metrics import MeasuredMetric
+from medpodium.challenges.schema.metrics.resource import MeasuredMetric
+from medpodium.findings import Finding, InfrastructureError, MedpodiumError, Severity, UsageError
 from medpodium.scoring import definitions, table
 from medpodium.scoring.groups import group_values
 from medpodium.scoring.kinds.caseflow import CaseJobs, ScoreRows, score_job

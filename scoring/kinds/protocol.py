@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from medpodium.challenges.findings import Code, Finding, MedpodiumError
+from medpodium.findings import Code, Finding, MedpodiumError
 
 if TYPE_CHECKING:  # workers that score masks need neither tables nor rankings: 60 MB and a second each
     import pandas as pd

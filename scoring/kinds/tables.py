@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medpodium.challenges.findings import Code, Finding, Severity, UsageError
+from medpodium.findings import Code, Finding, Severity, UsageError
 from medpodium.scoring.rows import read_rows
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medpodium.challenges.findings import Code, Finding, MedpodiumError, Severity
+from medpodium.findings import Code, Finding, MedpodiumError, Severity
 
 
 class MaskCode(Code):

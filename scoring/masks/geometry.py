@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medpodium.challenges.findings import Finding, Severity
+from medpodium.findings import Finding, Severity
 from medpodium.scoring.masks.codes import MaskCode, finding
 from medpodium.scoring.measures.overlap import voxel_ml
 

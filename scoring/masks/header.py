@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from medpodium.challenges.findings import Finding
+from medpodium.findings import Finding
 from medpodium.scoring.masks.codes import MaskCode, refusal
 from medpodium.scoring.masks.geometry import Geometry
 from medpodium.scoring.masks.inflate import MAX_DEFLATE_RATIO, ReadLimits, Wrapping

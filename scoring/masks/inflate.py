@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO, Literal, cast
 
-from medpodium.challenges.findings import Finding
+from medpodium.findings import Finding
 from medpodium.scoring.masks.codes import MaskCode, refusal, warning
 
 _fast_zlib: ModuleType

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from medpodium.challenges.findings import Finding, Severity
+from medpodium.findings import Finding, Severity
 from medpodium.scoring.masks.codes import MaskCode, finding, refusal, warning
 from medpodium.scoring.masks.geometry import FloatArray, Geometry, geometry_from_affine
 from medpodium.scoring.masks.header import VolumeHeader, check_spacing, checked_shape

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from medpodium.challenges.findings import Finding, Severity
+from medpodium.findings import Finding, Severity
 from medpodium.scoring.masks.codes import MaskCode, MaskError, finding, printable, refusal
 from medpodium.scoring.masks.geometry import Geometry, compare_shape
 from medpodium.scoring.masks.header import VolumeHeader, check_data_size

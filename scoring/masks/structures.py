@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from medpodium.challenges.findings import Finding, MedpodiumError, has_errors
+from medpodium.findings import Finding, MedpodiumError, has_errors
 from medpodium.scoring.masks.codes import MaskCode, MaskError, finding, warning
 from medpodium.scoring.masks.geometry import Geometry, compare_geometry
 from medpodium.scoring.masks.inflate import DEFAULT_LIMITS, ReadLimits

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from medpodium.challenges.findings import Finding
+from medpodium.findings import Finding
 from medpodium.scoring.masks.codes import MaskCode, refusal, warning
 from medpodium.scoring.masks.geometry import FloatArray, Geometry, geometry_from_affine
 from medpodium.scoring.masks.header import VolumeHeader, check_spacing, checked_shape

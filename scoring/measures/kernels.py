@@ -1,7 +1,7 @@
 """The hot loops over label volumes: where labels are and how two volumes overlap.
 
 All volumes are C-ordered ``(z, y, x)`` arrays of ``uint8`` or ``uint16`` (one compiled version each). Three ideas
-make these loops, and those of :mod:`medpodium.scoring.measures.tracing`, fast:
+make these loops, and those of :mod:`medpodium.scoring.measures.surfaces.tracing`, fast:
 
 1. *Rows know their extent.* :func:`row_extents` finds the first and last labelled voxel of every row once; the
    other kernels never look at empty rows or margins, which is most of a medical label map.

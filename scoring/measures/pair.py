@@ -24,9 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from medpodium.scoring.measures import kernels
-from medpodium.scoring.measures.distances import AxisOrder, SurfaceDistances, distances
-from medpodium.scoring.measures.outline import Ints, Kind, Spacing, Surfaces, Volume, find_surfaces, frozen
 from medpodium.scoring.measures.overlap import Overlap, voxel_ml
+from medpodium.scoring.measures.surfaces.distances import AxisOrder, SurfaceDistances, distances
+from medpodium.scoring.measures.surfaces.outline import Ints, Kind, Spacing, Surfaces, Volume, find_surfaces, frozen
 
 Rows = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
 

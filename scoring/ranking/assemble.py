@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from medpodium.challenges.findings import Finding, MedpodiumError, Severity
 from medpodium.challenges.schema.steps import Direction
+from medpodium.findings import Finding, MedpodiumError, Severity
 from medpodium.scoring import table
 from medpodium.scoring.ranking.axes import (
     ABSENT,

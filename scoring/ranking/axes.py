@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from medpodium.challenges.findings import Code, Finding, MedpodiumError
 from medpodium.challenges.schema.steps import Direction
+from medpodium.findings import Code, Finding, MedpodiumError
 from medpodium.scoring import policy
 
 Floats = npt.NDArray[np.float64]

@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from medpodium.challenges.findings import Finding, Severity
 from medpodium.challenges.schema.steps import Adjustment, Direction, Quantile, Rank, Reduce, Step, Test, Ties
+from medpodium.findings import Finding, Severity
 from medpodium.scoring.ranking.axes import ABSENT, MISSING, OK, RankingCode, ScoreArray, problem
 from medpodium.scoring.ranking.recipe import Floats, Prepared, Ranking
 from medpodium.scoring.ranking.significance import PairedTests

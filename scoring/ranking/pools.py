@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from medpodium.challenges.findings import Code, Finding, UsageError
 from medpodium.challenges.schema.steps import Quantile, Reduce, Step, Test
+from medpodium.findings import Code, Finding, UsageError
 from medpodium.scoring.ranking.axes import ABSENT, OK, ScoreArray
 from medpodium.scoring.ranking.reduce import CaseReducer, grouping, reduce_plain
 

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from medpodium.challenges.findings import Finding, Severity
 from medpodium.challenges.schema.steps import (
     Direction,
     Quantile,
@@ -25,6 +24,7 @@ from medpodium.challenges.schema.steps import (
     Threshold,
     parse_steps,
 )
+from medpodium.findings import Finding, Severity
 from medpodium.scoring.ranking.apply import apply_step, collapse_joint
 from medpodium.scoring.ranking.assemble import build
 from medpodium.scoring.ranking.axes import (

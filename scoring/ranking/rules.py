@@ -15,7 +15,7 @@ from medpodium.scoring import policy, table
 from medpodium.scoring.ranking.axes import MissingPolicy
 
 if TYPE_CHECKING:
-    from medpodium.challenges.schema.metrics import MetricSpec
+    from medpodium.challenges.schema.metrics.spec import MetricSpec
 
 Outcome = Literal["worst", "best", "skip"] | float
 

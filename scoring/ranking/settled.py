@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from medpodium.challenges.findings import Finding
 from medpodium.challenges.schema.steps import Common, Quantile, Rank, Reduce, Select, Step, Test, parse_steps
+from medpodium.findings import Finding
 from medpodium.scoring import table
 from medpodium.scoring.ranking.assemble import Arranged, arrange
 from medpodium.scoring.ranking.axes import ABSENT, MISSING, OK, ScoreArray

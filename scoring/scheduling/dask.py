@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from medpodium.challenges.findings import Finding, InfrastructureError
 from medpodium.challenges.sources import package_version, source_hash
+from medpodium.findings import Finding, InfrastructureError
 from medpodium.scoring.scheduling.pool import Done, JobError, one_line_error
 from medpodium.scoring.scheduling.scheduler import Needs, Scheduler, SchedulerCode, require
 

@@ -82,7 +82,7 @@ def choose(where: Where) -> Scheduler:
     from medpodium.scoring.scheduling.scheduler import LocalScheduler, SchedulerCode
 
     if where.scheduler is not None and where.slurm is not None:
-        from medpodium.challenges.findings import Finding, UsageError
+        from medpodium.findings import Finding, UsageError
 
         cause = "both --scheduler and --slurm are given"
         raise UsageError(Finding(SchedulerCode.BOTH, "--slurm", cause, "give one of them"))

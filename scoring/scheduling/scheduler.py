@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from medpodium.challenges.findings import Code, Finding, InfrastructureError
+from medpodium.findings import Code, Finding, InfrastructureError
 from medpodium.scoring.scheduling.pool import Done, run_here, run_jobs, worker_count
 
 J = TypeVar("J")

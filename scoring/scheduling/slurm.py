@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError, field_validator
 
-from medpodium.challenges.findings import Finding, InfrastructureError, UsageError
 from medpodium.challenges.schema.base import Model
 from medpodium.challenges.schema.protocol import Duration, Size, parse_bytes, parse_seconds
+from medpodium.findings import Finding, InfrastructureError, UsageError
 from medpodium.scoring.scheduling.dask import DaskScheduler
 from medpodium.scoring.scheduling.scheduler import SchedulerCode, require
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from medpodium.challenges.campaign.folder import check_team
-from medpodium.challenges.findings import Severity, UsageError
 from medpodium.challenges.registry import load
 from medpodium.containers.intake import archive, image
+from medpodium.findings import Severity, UsageError
 
 MAX = 64 << 20
 

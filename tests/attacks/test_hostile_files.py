@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from medpodium.challenges.findings import MedpodiumError, Severity
+from medpodium.findings import MedpodiumError, Severity
 from medpodium.scoring.kinds.segmentation.checking import check_labels, check_prediction
 from medpodium.scoring.masks.codes import MaskCode, MaskError
 from medpodium.scoring.masks.inflate import ReadLimits

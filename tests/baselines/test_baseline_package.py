@@ -11,8 +11,8 @@ import pytest
 from medpodium.baselines.package import build as package
 from medpodium.challenges import registry
 from medpodium.challenges.campaign import folder as campaign
-from medpodium.challenges.findings import UsageError
 from medpodium.challenges.schema.definition import SegmentationTask
+from medpodium.findings import UsageError
 
 
 def sides(reference: str, task_name: str, channels: list[str]) -> tuple[list[str], list[dict[str, Any]]]:

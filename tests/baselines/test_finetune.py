@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from medpodium.challenges.findings import UsageError
+from medpodium.findings import UsageError
 
 pytestmark = [pytest.mark.nnunet, pytest.mark.usefixtures("nnunet_installed")]
 

@@ -92,7 +92,7 @@ class TestWithNnunet:
 
     def test_a_fine_tuning_trainer_needs_a_checkpoint(self, tmp_path: Path) -> None:
         from medpodium.baselines.nnunet.training import check_start
-        from medpodium.challenges.findings import UsageError
+        from medpodium.findings import UsageError
 
         with pytest.raises(UsageError, match="STUNetTrainer_base_ft fine-tunes, but no checkpoint is given"):
             check_start("STUNetTrainer_base_ft", None, resume=False)

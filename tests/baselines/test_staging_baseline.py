@@ -14,7 +14,7 @@ import SimpleITK
 from medpodium.baselines.staging import model as staging
 from medpodium.baselines.staging.features import FEATURES, describe_liver
 from medpodium.challenges import registry
-from medpodium.challenges.findings import MedpodiumError, UsageError
+from medpodium.findings import MedpodiumError, UsageError
 
 
 def ball(radius: float, spacing: tuple[float, float, float]) -> np.ndarray:

@@ -13,8 +13,8 @@ import SimpleITK
 from medpodium.baselines.nnunet import dataset, training_data
 from medpodium.baselines.nnunet.prediction import prediction_cases
 from medpodium.baselines.nnunet.scheme import make_scheme
-from medpodium.challenges.findings import MedpodiumError, UsageError, has_errors
 from medpodium.challenges.schema.definition import SegmentationTask
+from medpodium.findings import MedpodiumError, UsageError, has_errors
 
 METRICS: dict[str, Any] = {
     "metrics": {"dice": {"kind": "dice"}},

@@ -14,8 +14,8 @@ import pytest
 from medpodium.challenges import registry
 from medpodium.challenges.campaign import folder as campaigns
 from medpodium.challenges.campaign.ledger import DONE, FAILED, INFRA, Ledger, LedgerCode, work_key
-from medpodium.challenges.findings import Finding, InfrastructureError, UsageError
 from medpodium.challenges.sources import package_version, source_hash
+from medpodium.findings import Finding, InfrastructureError, UsageError
 
 
 def test_frozen_definition_is_the_same_for_every_built_in_challenge(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from medpodium.challenges.campaign import cases as case_files
-from medpodium.challenges.findings import Severity, UsageError
 from medpodium.challenges.registry import load
 from medpodium.containers.intake import integrity
+from medpodium.findings import Severity, UsageError
 
 
 def built(tiny: Any, folder: Path, **options: Any) -> Any:

@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from scipy import stats
 
 from medpodium.challenges import registry
-from medpodium.challenges.findings import UsageError
 from medpodium.cli import main
+from medpodium.findings import UsageError
 from medpodium.scoring.evidence import subgroups
 from medpodium.scoring.exchange import importers, pairing
 from medpodium.scoring.kinds.engine import score_task

@@ -94,7 +94,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from medpodium.challenges.schema.base import Name
-from medpodium.challenges.schema.metrics import MetricKind, MetricSpec
+from medpodium.challenges.schema.metrics.spec import MetricKind, MetricSpec
 from medpodium.challenges.schema.task import Files, TableFiles, TaskModel
 
 

@@ -12,9 +12,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from medpodium.challenges import registry
-from medpodium.challenges.findings import Finding, UsageError
 from medpodium.challenges.lint import LintCode, lint_source
 from medpodium.challenges.registry import DefinitionCode
+from medpodium.findings import Finding, UsageError
 
 GOOD = """
 schema: 1

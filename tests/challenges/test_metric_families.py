@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from medpodium.challenges import registry
-from medpodium.challenges.findings import UsageError
 from medpodium.challenges.registry import DefinitionCode
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask, TableTask
 from medpodium.challenges.schema.kinds import KINDS
-from medpodium.challenges.schema.metrics import MetricSpec
-from medpodium.scoring.exchange import payload
+from medpodium.challenges.schema.metrics.spec import MetricSpec
+from medpodium.findings import UsageError
+from medpodium.scoring.exchange.platforms import payload
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
 CODE = re.compile(r"`(\w+)`")

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from medpodium.challenges import registry
-from medpodium.challenges.findings import UsageError
 from medpodium.challenges.registry import DefinitionCode
 from medpodium.challenges.schema.definition import SegmentationTask
+from medpodium.findings import UsageError
 
 BASE = """
 schema: 1

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medpodium.challenges.findings import InfrastructureError
 from medpodium.containers.run.fleet import Fleet
 from medpodium.containers.run.runner import Runner
+from medpodium.findings import InfrastructureError
 from medpodium.scoring.masks.reader import read_mask
 from medpodium.scoring.scheduling.dask import DaskScheduler
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from medpodium.challenges import registry
-from medpodium.challenges.findings import UsageError
 from medpodium.containers.template import write as template
+from medpodium.findings import UsageError
 
 BASE = "medpodium-test-python:latest"
 KITS = [

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from medpodium.scoring import table
-from medpodium.scoring.exchange.unpack import unpack
+from medpodium.scoring.exchange.platforms.unpack import unpack
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 KIND = {
@@ -26,7 +26,7 @@ KIND = {
     "scoring/kinds/counts/kind.py",
 }
 METRIC = {
-    "challenges/schema/structure_metrics.py",
+    "challenges/schema/metrics/structure.py",
     "scoring/measures/overlap.py",
     "scoring/kinds/segmentation/measures.py",
 }

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pytest
 from scipy import ndimage
 
-from medpodium.scoring.measures import overlap, surface
+from medpodium.scoring.measures import overlap
 from medpodium.scoring.measures.pair import PairMeasures
+from medpodium.scoring.measures.surfaces import metrics as surface
 
 Mask = npt.NDArray[np.bool_]
 

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medpodium.challenges.findings import MedpodiumError
+from medpodium.findings import MedpodiumError
 from medpodium.scoring.evidence.bootstrap import Bootstrap, bootstrap
-from medpodium.scoring.evidence.collect import lost_in_resamples
 from medpodium.scoring.evidence.stability import rank_counts, rank_summary, tau_summary
+from medpodium.scoring.evidence.tables.collect import lost_in_resamples
 from medpodium.scoring.exchange.challenger_table import read_long
 from medpodium.scoring.ranking.axes import RankingCode
 from medpodium.scoring.ranking.challenger import rank_long

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medpodium.challenges.findings import MedpodiumError
+from medpodium.findings import MedpodiumError
 from medpodium.scoring.evidence.consensus import borda, cluster_tasks, copeland, euclidean, kemeny
 from medpodium.scoring.evidence.stability import kendall, symmetric_difference
 from medpodium.scoring.ranking.axes import RankingCode

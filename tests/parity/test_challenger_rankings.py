@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medpodium.challenges.findings import MedpodiumError
+from medpodium.findings import MedpodiumError
 from medpodium.scoring.evidence.stability import footrule, kendall, weighted_footrule
 from medpodium.scoring.exchange.challenger_table import read_long
 from medpodium.scoring.ranking.axes import RankingCode

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from medpodium.challenges import registry
-from medpodium.challenges.findings import Severity
+from medpodium.findings import Severity
 from medpodium.scoring.evidence import subgroups
 from medpodium.scoring.exchange import importers, pairing
 from medpodium.scoring.ranking.assemble import build

@@ -14,7 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from medpodium.challenges import registry
-from medpodium.challenges.findings import UsageError
+from medpodium.findings import UsageError
 from medpodium.scoring.evidence import transfer
 from medpodium.scoring.exchange.suite import fold_zero, own_dataset, read_suite
 from medpodium.scoring.kinds.engine import score_task

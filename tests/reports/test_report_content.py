@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from medpodium.challenges import registry
-from medpodium.challenges.findings import UsageError
 from medpodium.challenges.schema.definition import Bias
+from medpodium.findings import UsageError
 from medpodium.reports import write
 from medpodium.reports.formats.paged import parts
 from medpodium.reports.model import bias, gather, sections, text

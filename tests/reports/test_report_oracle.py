@@ -12,8 +12,8 @@ from medpodium.challenges import registry
 from medpodium.reports.model import illustrate_raw, illustrate_stability
 from medpodium.reports.model.results import TaskResults
 from medpodium.scoring import table
-from medpodium.scoring.evidence.collect import Evidence, Options, TaskPlan, collect_task
 from medpodium.scoring.evidence.stability import rank_counts, rank_summary, tau_summary
+from medpodium.scoring.evidence.tables.collect import Evidence, Options, TaskPlan, collect_task
 
 DATA = "touchstone_dsc_complete"
 METHODS = {
@@ -54,7 +54,7 @@ def organ(shared: Path) -> TaskResults:
     )
     challenge = registry.load("touchstone")
     recipe = challenge.recipes["mean-of-case-means"]
-    from medpodium.scoring.evidence.plan import rules_of
+    from medpodium.scoring.evidence.tables.plan import rules_of
 
     rules = rules_of({"dice": challenge.tasks["segmentation"].metrics["dice"]})
     evidence = Evidence()

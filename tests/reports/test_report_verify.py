@@ -13,8 +13,8 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from medpodium.challenges.findings import UsageError
 from medpodium.challenges.sources import source_hash
+from medpodium.findings import UsageError
 from medpodium.reports import commands, verification, write
 from medpodium.reports.model.results import ReportCode
 from medpodium.reports.request import Request

@@ -13,8 +13,8 @@ import SimpleITK
 from click.testing import CliRunner, Result
 
 from medpodium.challenges import registry
-from medpodium.challenges.findings import Severity, UsageError
 from medpodium.cli import main
+from medpodium.findings import Severity, UsageError
 from medpodium.scoring import definitions, table
 
 RULES = """

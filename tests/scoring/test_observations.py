@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medpodium.challenges.findings import UsageError
+from medpodium.findings import UsageError
 from medpodium.scoring import observations
 from medpodium.scoring.observations import ObservationCode
 

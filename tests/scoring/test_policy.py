@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from medpodium.challenges.schema.metrics import EmptyPolicy, MetricSpec
-from medpodium.challenges.schema.resource_metrics import ResourceMetric
-from medpodium.challenges.schema.structure_metrics import OverlapMetric, SurfaceMetric, VolumeMetric
+from medpodium.challenges.schema.metrics.resource import ResourceMetric
+from medpodium.challenges.schema.metrics.spec import EmptyPolicy, MetricSpec
+from medpodium.challenges.schema.metrics.structure import OverlapMetric, SurfaceMetric, VolumeMetric
 from medpodium.scoring import table
 from medpodium.scoring.policy import absent_score, empty_score
 

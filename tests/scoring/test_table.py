@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medpodium.challenges.findings import UsageError
+from medpodium.findings import UsageError
 from medpodium.scoring import table
 from medpodium.scoring.table import TableCode
 

@@ -13,7 +13,7 @@ from typing import Any
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.sources import package_version
 from medpodium.containers.platforms import bundle
-from medpodium.scoring.exchange import payload
+from medpodium.scoring.exchange.platforms import payload
 from medpodium.scoring.kinds.lookup import of
 
 DEFAULT_IMAGE = "python:3.11"

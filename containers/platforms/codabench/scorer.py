@@ -6,12 +6,12 @@ import html
 import sys
 from pathlib import Path
 
-from medpodium.challenges.findings import Finding, MedpodiumError
 from medpodium.containers.platforms import bundle
+from medpodium.findings import Finding, MedpodiumError
 from medpodium.scoring import table
-from medpodium.scoring.exchange import payload
-from medpodium.scoring.exchange.payload import LEADERBOARD, SCORE_TABLE
-from medpodium.scoring.exchange.unpack import inner_folder
+from medpodium.scoring.exchange.platforms import payload
+from medpodium.scoring.exchange.platforms.payload import LEADERBOARD, SCORE_TABLE
+from medpodium.scoring.exchange.platforms.unpack import inner_folder
 
 DETAILS = "detailed_results.html"
 

@@ -7,13 +7,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-from medpodium.challenges.findings import Finding, UsageError
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.kinds import KINDS
 from medpodium.challenges.sources import package_version
 from medpodium.containers.platforms import bundle
-from medpodium.scoring.exchange import files, payload
+from medpodium.findings import Finding, UsageError
+from medpodium.scoring.exchange import files
 from medpodium.scoring.exchange.codes import PlatformCode
+from medpodium.scoring.exchange.platforms import payload
 
 DEFAULT_BASE = "python:3.11-slim"
 PLATFORM_URL = "https://grand-challenge.org"

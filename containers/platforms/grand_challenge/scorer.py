@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from medpodium.challenges.findings import MedpodiumError
 from medpodium.containers.platforms import bundle
-from medpodium.scoring.exchange import payload
-from medpodium.scoring.exchange.grand_challenge import read_jobs
+from medpodium.findings import MedpodiumError
+from medpodium.scoring.exchange.platforms import payload
+from medpodium.scoring.exchange.platforms.grand_challenge import read_jobs
 
 INPUT = Path("/input")
 OUTPUT = Path("/output")

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from medpodium.challenges.findings import Finding, MedpodiumError
 from medpodium.challenges.schema.kinds import KINDS
 from medpodium.containers.platforms import bundle
+from medpodium.findings import Finding, MedpodiumError
 from medpodium.scoring import observations, table
-from medpodium.scoring.exchange import payload
-from medpodium.scoring.exchange.unpack import inner_folder, unpack
+from medpodium.scoring.exchange.platforms import payload
+from medpodium.scoring.exchange.platforms.unpack import inner_folder, unpack
 from medpodium.scoring.kinds.lookup import of
 
 VALIDATED, SCORED, INVALID = "VALIDATED", "SCORED", "INVALID"

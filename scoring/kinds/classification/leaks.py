@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from medpodium.challenges.findings import Code, Finding, Severity
 from medpodium.challenges.schema.definition import ClassificationTask
+from medpodium.findings import Code, Finding, Severity
 
 ALPHA = 0.01
 """A missing sequence is reported when Fisher's p, times the number of tests, is below this."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medpodium.challenges.findings import Code, Finding
+from medpodium.findings import Code, Finding
 
 Numbers = npt.NDArray[np.float64]
 Labels = npt.ArrayLike

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from medpodium.challenges.findings import Code, Finding, UsageError
 from medpodium.challenges.schema.definition import Challenge, ClassificationTask
-from medpodium.challenges.schema.metrics import MetricSpec
+from medpodium.challenges.schema.metrics.spec import MetricSpec
+from medpodium.findings import Code, Finding, UsageError
 from medpodium.scoring import observations as contract
 from medpodium.scoring import table
 from medpodium.scoring.kinds.classification import weighted

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from medpodium.challenges.findings import Finding, Severity, UsageError
 from medpodium.challenges.schema.definition import ClassificationTask
+from medpodium.findings import Finding, Severity, UsageError
 from medpodium.scoring.kinds.classification import measures as scorers
 from medpodium.scoring.kinds.tables import AnswerCode, case_twice, find_table
 from medpodium.scoring.rows import number, read_rows

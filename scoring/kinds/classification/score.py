@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from medpodium.challenges.findings import Code, Finding, Severity, UsageError
 from medpodium.challenges.schema.definition import Challenge, ClassificationTask
-from medpodium.challenges.schema.metrics import MetricSpec
+from medpodium.challenges.schema.metrics.spec import MetricSpec
+from medpodium.findings import Code, Finding, Severity, UsageError
 from medpodium.scoring import table
 from medpodium.scoring.kinds.classification.observe import Observed, pooled_scores
 from medpodium.scoring.kinds.classification.weighted import LEFT_OUT

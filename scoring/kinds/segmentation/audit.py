@@ -17,8 +17,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask
-from medpodium.challenges.schema.metrics import MetricSpec
-from medpodium.challenges.schema.structure_metrics import PercentileMetric, StructureMetric
+from medpodium.challenges.schema.metrics.spec import MetricSpec
+from medpodium.challenges.schema.metrics.structure import PercentileMetric, StructureMetric
 from medpodium.scoring import table
 from medpodium.scoring.kinds.segmentation.case import read_volume
 from medpodium.scoring.kinds.segmentation.casefiles import matched_files

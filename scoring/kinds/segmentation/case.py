@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from medpodium.challenges.findings import Finding, MedpodiumError, has_errors
 from medpodium.challenges.schema.definition import SegmentationTask
-from medpodium.challenges.schema.structure_metrics import StructureMetric
+from medpodium.challenges.schema.metrics.structure import StructureMetric
+from medpodium.findings import Finding, MedpodiumError, has_errors
 from medpodium.scoring import table
 from medpodium.scoring.kinds.protocol import CaseJob, CaseScores, Row
 from medpodium.scoring.kinds.segmentation.measures import CaseMeasures, Comparison, Volume

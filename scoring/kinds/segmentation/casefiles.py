@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from medpodium.challenges.findings import Code, Finding, UsageError
 from medpodium.challenges.schema.definition import SegmentationTask
+from medpodium.findings import Code, Finding, UsageError
 from medpodium.scoring.kinds.segmentation.case import MaskFiles, stored_structures
 from medpodium.scoring.kinds.segmentation.matching import match_files, match_structure_files
 from medpodium.scoring.masks.inflate import DEFAULT_LIMITS, OWN_FILES

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from medpodium.challenges.findings import Finding, MedpodiumError
+from medpodium.findings import Finding, MedpodiumError
 from medpodium.scoring.kinds.segmentation.diagnosis import (
     LOW_DICE,
     Explanation,

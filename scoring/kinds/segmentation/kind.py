@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from medpodium.challenges.findings import Finding, MedpodiumError, UsageError
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask
+from medpodium.findings import Finding, MedpodiumError, UsageError
 from medpodium.scoring.kinds.protocol import (
     CaseJob,
     CaseScores,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from medpodium.challenges.findings import Finding
+from medpodium.findings import Finding
 from medpodium.scoring.masks.codes import MaskCode, finding, printable, warning
 from medpodium.scoring.masks.inflate import DEFAULT_LIMITS, ReadLimits
 from medpodium.scoring.masks.reader import EXTENSIONS, mask_extension

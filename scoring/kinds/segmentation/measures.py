@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from medpodium.challenges.findings import Finding
 from medpodium.challenges.schema.definition import SegmentationTask
-from medpodium.challenges.schema.structure_metrics import LesionMetric, PercentileMetric, StructureMetric
+from medpodium.challenges.schema.metrics.structure import LesionMetric, PercentileMetric, StructureMetric
+from medpodium.findings import Finding
 from medpodium.scoring.masks.geometry import Geometry
-from medpodium.scoring.measures import distances, outline, overlap, surface
+from medpodium.scoring.measures import overlap
 from medpodium.scoring.measures.pair import Crop, PairMeasures, ReferenceCase
+from medpodium.scoring.measures.surfaces import distances, outline
+from medpodium.scoring.measures.surfaces import metrics as surface
 
 if TYPE_CHECKING:
     from medpodium.scoring.measures import lesions

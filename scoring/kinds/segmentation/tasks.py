@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from medpodium.challenges.findings import Finding, UsageError
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask
+from medpodium.findings import Finding, UsageError
 from medpodium.scoring.kinds.protocol import ScoreCode
 
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from medpodium.challenges.findings import UsageError
 from medpodium.challenges.sources import hash_of, source_hash
 from medpodium.containers.platforms.codabench import export as codabench
+from medpodium.findings import UsageError
 from medpodium.scoring import table
-from medpodium.scoring.exchange import foreign
-from medpodium.scoring.exchange.unpack import unpack
+from medpodium.scoring.exchange.platforms import foreign
+from medpodium.scoring.exchange.platforms.unpack import unpack
 
 
 @pytest.fixture
@@ -99,8 +99,8 @@ def test_scoring_program_in_the_platforms_layout(bundle: Path, tiny: Any, run: A
 
 
 def test_participants_text_is_escaped(bundle: Path, tmp_path: Path) -> None:
-    from medpodium.challenges.findings import Finding
     from medpodium.containers.platforms.codabench.scorer import details
+    from medpodium.findings import Finding
     from medpodium.scoring.exchange.codes import PlatformCode
 
     page = details([Finding(PlatformCode.LAYOUT, "<script>.mha", "<b>", "&")], {})

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from medpodium.challenges.findings import UsageError
 from medpodium.containers.platforms.grand_challenge import scorer
-from medpodium.scoring.exchange import payload
+from medpodium.findings import UsageError
+from medpodium.scoring.exchange.platforms import payload
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from medpodium.containers.platforms import bundle
-from medpodium.scoring.exchange import payload
+from medpodium.scoring.exchange.platforms import payload
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 BASE = "medpodium-test-python:local"

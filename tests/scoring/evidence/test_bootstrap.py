@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medpodium.challenges.findings import MedpodiumError
 from medpodium.challenges.schema.steps import parse_steps
+from medpodium.findings import MedpodiumError
 from medpodium.scoring.evidence.bootstrap import CHUNK, Sampler, Scheme, bootstrap, stream
 from medpodium.scoring.evidence.stability import first_share, kendall_with, rank_summary
 from medpodium.scoring.ranking.assemble import build

@@ -22,7 +22,7 @@ from medpodium.containers.platforms.codabench import scorer as codabench
 from medpodium.containers.platforms.synapse import scorer as synapse
 from medpodium.scoring import observations
 from medpodium.scoring.evidence.bootstrap import tally
-from medpodium.scoring.evidence.pooled import paired_p
+from medpodium.scoring.evidence.tables.pooled import paired_p
 from medpodium.scoring.kinds.classification import weighted
 
 staging = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "staging.py")))

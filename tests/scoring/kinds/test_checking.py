@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 from scipy import ndimage
 
-from medpodium.challenges.findings import Finding
+from medpodium.findings import Finding
 from medpodium.scoring.kinds.segmentation.checking import (
     check_files,
     check_labels,

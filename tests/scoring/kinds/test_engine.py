@@ -11,7 +11,7 @@ import pytest
 import SimpleITK
 
 from medpodium.challenges import registry
-from medpodium.challenges.findings import InfrastructureError, UsageError
+from medpodium.findings import InfrastructureError, UsageError
 from medpodium.scoring import table
 from medpodium.scoring.kinds import engine
 from medpodium.scoring.kinds.engine import score_task

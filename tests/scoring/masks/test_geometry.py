@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medpodium.challenges.findings import Finding, Severity
+from medpodium.findings import Finding, Severity
 from medpodium.scoring.masks.codes import MaskCode
 from medpodium.scoring.masks.geometry import Geometry, GeometryTolerance, compare_geometry, geometry_from_affine
 

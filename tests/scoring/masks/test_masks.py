@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medpodium.challenges.findings import Severity
+from medpodium.findings import Severity
 from medpodium.scoring.masks import inflate
 from medpodium.scoring.masks.codes import MaskCode, MaskError
 from medpodium.scoring.masks.geometry import compare_geometry

@@ -36,7 +36,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = Path(medpodium.__file__).parent
     for folder in ("scoring", "challenges"):
         shutil.copytree(source / folder, package / folder, ignore=shutil.ignore_patterns("__pycache__", "*.yaml"))
-    shutil.copy(source / "__init__.py", package)
+    for name in ("__init__.py", "findings.py"):
+        shutil.copy(source / name, package)
     return package
 
 

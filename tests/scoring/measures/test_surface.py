@@ -7,8 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from medpodium.scoring.measures import areas, nearest, overlap, surface
+from medpodium.scoring.measures import overlap
 from medpodium.scoring.measures.pair import ReferenceCase, measure_pair
+from medpodium.scoring.measures.surfaces import areas, nearest
+from medpodium.scoring.measures.surfaces import metrics as surface
 
 ONE = [frozenset({1})]
 

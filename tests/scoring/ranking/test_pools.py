@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 
 from medpodium.challenges import registry
-from medpodium.challenges.findings import UsageError
 from medpodium.challenges.schema.steps import parse_steps
+from medpodium.findings import UsageError
 from medpodium.scoring.evidence.bootstrap import Sampler, Scheme, bootstrap, stream
-from medpodium.scoring.evidence.collect import Evidence, Options, TaskPlan, collect_task, rank_task
 from medpodium.scoring.evidence.multiverse import Rules
-from medpodium.scoring.evidence.plan import plan_task
+from medpodium.scoring.evidence.tables.collect import Evidence, Options, TaskPlan, collect_task, rank_task
+from medpodium.scoring.evidence.tables.plan import plan_task
 from medpodium.scoring.kinds.engine import Result, score_task
 from medpodium.scoring.ranking.assemble import build
 from medpodium.scoring.ranking.axes import RankingCode

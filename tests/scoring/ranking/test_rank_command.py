@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from medpodium.cli import main
-from medpodium.scoring.evidence.tables import TABLES
+from medpodium.scoring.evidence.tables.columns import TABLES
 
 CHALLENGE = """\
 schema: 1

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from medpodium.challenges.findings import MedpodiumError
 from medpodium.challenges.schema.steps import parse_steps
+from medpodium.findings import MedpodiumError
 from medpodium.scoring.ranking.axes import RankingCode
 from medpodium.scoring.ranking.exact import ExactSums, Quantiles, divide, quantile
 from medpodium.scoring.ranking.ranks import rank_columns, tie_within

@@ -19,8 +19,8 @@ import SimpleITK
 from click.testing import CliRunner
 
 from medpodium.challenges import registry
-from medpodium.challenges.findings import InfrastructureError
 from medpodium.cli import main
+from medpodium.findings import InfrastructureError
 from medpodium.scoring import table
 from medpodium.scoring.evidence.bootstrap import bootstrap
 from medpodium.scoring.kinds import engine

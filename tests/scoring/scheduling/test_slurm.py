@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from medpodium.challenges.findings import InfrastructureError, UsageError
 from medpodium.cli import main
+from medpodium.findings import InfrastructureError, UsageError
 from medpodium.scoring.scheduling.options import Where, choose
 from medpodium.scoring.scheduling.scheduler import LocalScheduler
 from medpodium.scoring.scheduling.slurm import SlurmScheduler, SlurmSettings, read_settings, submission_script

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import medpodium
-from medpodium.challenges.findings import InfrastructureError
+from medpodium.findings import InfrastructureError
 from medpodium.scoring.scheduling.dask import DaskScheduler, perform, scorer_versions
 
 pytestmark = pytest.mark.slow
@@ -37,7 +37,7 @@ def copy(tmp_path: Path) -> Path:
     source = Path(medpodium.__file__).parent
     for folder in ("scoring", "challenges"):
         shutil.copytree(source / folder, package / folder, ignore=shutil.ignore_patterns("__pycache__", "*.yaml"))
-    for name in ("__init__.py", "console.py"):
+    for name in ("__init__.py", "console.py", "findings.py"):
         shutil.copy(source / name, package)
     return package
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from medpodium.challenges.findings import Finding, UsageError
+from medpodium.findings import Finding, UsageError
 from medpodium.scoring.exchange.codes import PlatformCode
 
 MAX_FILES = 200_000

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from medpodium.challenges.schema.base import Model
-from medpodium.challenges.schema.metrics import Cell, EmptyPolicy, MetricKind, MetricSpec
+from medpodium.challenges.schema.metrics.spec import Cell, EmptyPolicy, MetricKind, MetricSpec
 from medpodium.challenges.schema.rules import LintCode
 
 _DEEPMIND = "Nikolov et al. 2018, arXiv:1809.04430 (surface-distance)"

@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import special
 
-from medpodium.challenges.findings import Finding, Severity
 from medpodium.challenges.schema.steps import Adjustment
+from medpodium.findings import Finding, Severity
 from medpodium.scoring.evidence.bootstrap import Bootstrap
 from medpodium.scoring.ranking.assemble import POOLED
 from medpodium.scoring.ranking.axes import RankingCode, ScoreArray

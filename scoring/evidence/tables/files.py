@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medpodium.scoring.evidence.collect import Evidence
-from medpodium.scoring.evidence.tables import TABLES
+from medpodium.scoring.evidence.tables.collect import Evidence
+from medpodium.scoring.evidence.tables.columns import TABLES
 
 
 def write_evidence(evidence: Evidence, folder: Path, about: Mapping[str, Any]) -> list[Path]:

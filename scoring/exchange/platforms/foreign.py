@@ -10,15 +10,16 @@ from typing import Any
 
 import pandas as pd
 
-from medpodium.challenges.findings import Finding, UsageError
 from medpodium.challenges.schema.definition import SegmentationTask
+from medpodium.findings import Finding, UsageError
 from medpodium.scoring import table
 from medpodium.scoring.exchange import challenger_files as long_form
-from medpodium.scoring.exchange import challenger_table, folders
-from medpodium.scoring.exchange import grand_challenge as jobs_of
+from medpodium.scoring.exchange import challenger_table
 from medpodium.scoring.exchange.codes import PlatformCode
-from medpodium.scoring.exchange.payload import LEADERBOARD, SCORE_TABLE
-from medpodium.scoring.exchange.unpack import inner_folder, unpack
+from medpodium.scoring.exchange.platforms import folders
+from medpodium.scoring.exchange.platforms import grand_challenge as jobs_of
+from medpodium.scoring.exchange.platforms.payload import LEADERBOARD, SCORE_TABLE
+from medpodium.scoring.exchange.platforms.unpack import inner_folder, unpack
 
 
 def _refuse(path: Path, cause: str, fix: str) -> UsageError:

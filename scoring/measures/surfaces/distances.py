@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from medpodium.scoring.measures import areas, nearest
-from medpodium.scoring.measures.outline import Codes, Floats, Ints, Kind, Points, Spacing, Surfaces
+from medpodium.scoring.measures.surfaces import areas, nearest
+from medpodium.scoring.measures.surfaces.outline import Codes, Floats, Ints, Kind, Points, Spacing, Surfaces
 
 AxisOrder = Literal["xyz", "zyx"]
 
@@ -102,7 +102,7 @@ class SurfaceDistances:
 
         Slow (distance transforms of the joint bounding box); asked for only where rounding decides.
         """
-        from medpodium.scoring.measures.transform import transformed_distances
+        from medpodium.scoring.measures.surfaces.transform import transformed_distances
 
         return transformed_distances(self.reference, self.prediction, self.spacing_zyx, self.kind, self.axis_order)
 

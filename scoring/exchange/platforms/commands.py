@@ -12,9 +12,9 @@ from medpodium import console
 if TYPE_CHECKING:
     import pandas as pd
 
-    from medpodium.challenges.findings import Finding
     from medpodium.challenges.schema.definition import SegmentationTask
-    from medpodium.scoring.exchange.folders import Imported
+    from medpodium.findings import Finding
+    from medpodium.scoring.exchange.platforms.folders import Imported
 
 _PATH = click.Path(path_type=Path)
 _TABLE = click.option("--out", required=True, type=_PATH, help="Score table: .csv or .parquet.")
@@ -43,7 +43,7 @@ def _tell_table(scores: pd.DataFrame, out: Path, as_json: bool) -> None:
 
 
 def _tell_folder(found: Imported, task: SegmentationTask, out: Path, as_json: bool, extra: Any = None) -> None:
-    from medpodium.scoring.exchange import folders
+    from medpodium.scoring.exchange.platforms import folders
 
     written = folders.write(found, task, out)
     findings: list[Finding] = found.findings
@@ -78,7 +78,7 @@ def grand_challenge(
 ) -> None:
     """Read grand-challenge's predictions.json with the jobs' outputs, or the metrics.json of an exported scorer."""
     from medpodium.scoring import groups
-    from medpodium.scoring.exchange import foreign, payload
+    from medpodium.scoring.exchange.platforms import foreign, payload
 
     if path.is_file() and path.name != "predictions.json":
         _tell_table(payload.read_payload(path, submission), out, as_json)
@@ -98,7 +98,7 @@ def grand_challenge(
 @console.guarded
 def codabench(path: Path, submission: str | None, out: Path, as_json: bool) -> None:
     """Read the output of a Codabench scoring program: every score where ours wrote it, else the leaderboard's means."""
-    from medpodium.scoring.exchange import foreign
+    from medpodium.scoring.exchange.platforms import foreign
 
     _tell_table(foreign.codabench(path, submission), out, as_json)
 
@@ -111,7 +111,7 @@ def codabench(path: Path, submission: str | None, out: Path, as_json: bool) -> N
 @console.guarded
 def challenger(paths: tuple[Path, ...], metric: str | None, out: Path, as_json: bool) -> None:
     """Read challengeR's long CSV, one file per metric, or a folder that 'medpodium export challenger' wrote."""
-    from medpodium.scoring.exchange import foreign
+    from medpodium.scoring.exchange.platforms import foreign
 
     _tell_table(foreign.challenger(paths, metric), out, as_json)
 
@@ -125,7 +125,7 @@ def challenger(paths: tuple[Path, ...], metric: str | None, out: Path, as_json: 
 @console.guarded
 def brats(folder: Path, challenge: str, task: str | None, out: Path, as_json: bool) -> None:
     """Read BraTS-like predictions: CASE.nii.gz, or CASE/CASE-seg.nii.gz."""
-    from medpodium.scoring.exchange import folders
+    from medpodium.scoring.exchange.platforms import folders
 
     _tell_folder(folders.brats(folder), _task(challenge, task), out, as_json)
 
@@ -142,7 +142,7 @@ def brats(folder: Path, challenge: str, task: str | None, out: Path, as_json: bo
 @console.guarded
 def bids(folder: Path, challenge: str, task: str | None, cases_out: Path | None, out: Path, as_json: bool) -> None:
     """Read BIDS derivatives: *_dseg.nii.gz, labels mapped by name through *_dseg.tsv, groups from participants.tsv."""
-    from medpodium.scoring.exchange import folders
+    from medpodium.scoring.exchange.platforms import folders
 
     rules = _task(challenge, task)
     found = folders.bids(folder, rules)

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from medpodium.challenges.schema.metrics import MetricKind, MetricSpec
+from medpodium.challenges.schema.metrics.spec import MetricKind, MetricSpec
 
 
 def _resource(title: str, unit: str, formula: str) -> MetricKind:

@@ -1,4 +1,4 @@
-"""Everything that backs a ranking, as tables: see :mod:`medpodium.scoring.evidence.tables` for their columns."""
+"""Everything that backs a ranking, as tables; :mod:`medpodium.scoring.evidence.tables.columns` lists their columns."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medpodium.challenges.findings import Finding, MedpodiumError, Severity
 from medpodium.challenges.schema.steps import Step
-from medpodium.scoring.evidence.blocks import block_tables, consensus_tables
+from medpodium.findings import Finding, MedpodiumError, Severity
 from medpodium.scoring.evidence.bootstrap import Bootstrap, Scheme, bootstrap, one_blas_thread
 from medpodium.scoring.evidence.confidence import (
     RankSets,
@@ -28,10 +27,11 @@ from medpodium.scoring.evidence.confidence import (
     units_of,
 )
 from medpodium.scoring.evidence.multiverse import Universe, multiverse
-from medpodium.scoring.evidence.pooled import pooled_findings, pooled_tests
 from medpodium.scoring.evidence.sensitivity import leave_one_out, subsampling
 from medpodium.scoring.evidence.stability import rank_counts, rank_summary, tau_summary
-from medpodium.scoring.evidence.tables import TABLES
+from medpodium.scoring.evidence.tables.blocks import block_tables, consensus_tables
+from medpodium.scoring.evidence.tables.columns import TABLES
+from medpodium.scoring.evidence.tables.pooled import pooled_findings, pooled_tests
 from medpodium.scoring.ranking.axes import RankingCode
 from medpodium.scoring.ranking.pools import Pool
 from medpodium.scoring.ranking.recipe import Prepared, Ranking, rank_array

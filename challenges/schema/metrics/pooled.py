@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from medpodium.challenges.schema.metrics import MetricKind, MetricSpec
+from medpodium.challenges.schema.metrics.spec import MetricKind, MetricSpec
 
 
 def _pooled(title: str, formula: str, worst: float = 0.0) -> MetricKind:

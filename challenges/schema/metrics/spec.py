@@ -2,8 +2,8 @@
 
 A metric carries the identity of its definition: libraries in common use disagree on HD95 and NSD for the same
 masks, so ``hd_percentile`` or ``nsd`` alone does not say what was computed. The families are in
-:mod:`~medpodium.challenges.schema.structure_metrics`, :mod:`~medpodium.challenges.schema.resource_metrics`,
-:mod:`~medpodium.challenges.schema.pooled_metrics` and, for values computed elsewhere,
+:mod:`~medpodium.challenges.schema.metrics.structure`, :mod:`~medpodium.challenges.schema.metrics.resource`,
+:mod:`~medpodium.challenges.schema.metrics.pooled` and, for values computed elsewhere,
 :mod:`~medpodium.challenges.schema.tabular`. The model of a task says which of them it takes.
 """
 

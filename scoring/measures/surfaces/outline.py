@@ -15,7 +15,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from medpodium.scoring.measures import kernels, tracing
+from medpodium.scoring.measures import kernels
+from medpodium.scoring.measures.surfaces import tracing
 
 Volume: TypeAlias = "npt.NDArray[np.uint8] | npt.NDArray[np.uint16]"
 Kind = Literal["surfel-area", "border-voxel"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from medpodium.scoring.measures.outline import Codes, Kind, Points, Spacing
+from medpodium.scoring.measures.surfaces.outline import Codes, Kind, Points, Spacing
 
 Floats = npt.NDArray[np.float64]
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from medpodium.challenges.findings import Finding, Severity, UsageError
 from medpodium.challenges.schema.steps import Adjustment, Direction, Step, Ties
-from medpodium.scoring.evidence.collect import TaskPlan
+from medpodium.findings import Finding, Severity, UsageError
 from medpodium.scoring.evidence.multiverse import Universe, universes
+from medpodium.scoring.evidence.tables.collect import TaskPlan
 from medpodium.scoring.kinds.lookup import of
 from medpodium.scoring.ranking.axes import RankingCode, near
 from medpodium.scoring.ranking.challenger import METHODS, Method, NaTreatment, method_steps

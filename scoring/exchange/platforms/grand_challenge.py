@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from medpodium.challenges.findings import Finding, MedpodiumError, UsageError
 from medpodium.challenges.schema.task import TaskModel
+from medpodium.findings import Finding, MedpodiumError, UsageError
 from medpodium.scoring.exchange.codes import PlatformCode
 from medpodium.scoring.masks.reader import EXTENSIONS
 

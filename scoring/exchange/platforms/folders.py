@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medpodium.challenges.findings import Finding, MedpodiumError, Severity, UsageError
 from medpodium.challenges.schema.definition import SegmentationTask
+from medpodium.findings import Finding, MedpodiumError, Severity, UsageError
 from medpodium.scoring.exchange.codes import PlatformCode
 from medpodium.scoring.exchange.files import place
 from medpodium.scoring.masks.reader import EXTENSIONS, mask_extension, read_mask

@@ -1,6 +1,6 @@
 """Every metric made of distances between two surfaces.
 
-A metric's meaning depends on the definition of a surface (:mod:`medpodium.scoring.measures.outline`) and of a
+A metric's meaning depends on the definition of a surface (:mod:`medpodium.scoring.measures.surfaces.outline`) and of a
 percentile::
 
     pair = measured.surfels(0)      # or measured.borders(0), see medpodium.scoring.measures.pair
@@ -16,8 +16,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from medpodium.scoring.measures.distances import AxisOrder, Directed, SurfaceDistances, in_millimetres
-from medpodium.scoring.measures.outline import Spacing
+from medpodium.scoring.measures.surfaces.distances import AxisOrder, Directed, SurfaceDistances, in_millimetres
+from medpodium.scoring.measures.surfaces.outline import Spacing
 
 _ROUNDING = 1e-12
 """Relative size below which two distances may be one distance computed in two ways."""

@@ -16,9 +16,9 @@ from typing import Any
 
 import pandas as pd
 
-from medpodium.challenges.findings import Finding, UsageError
 from medpodium.challenges.schema.definition import Challenge
-from medpodium.challenges.schema.resource_metrics import MeasuredMetric
+from medpodium.challenges.schema.metrics.resource import MeasuredMetric
+from medpodium.findings import Finding, UsageError
 from medpodium.scoring import table
 from medpodium.scoring.exchange.codes import PlatformCode
 from medpodium.scoring.ranking.settled import Settled, average

@@ -1,0 +1,1 @@
+"""The models of metrics, one family a file."""

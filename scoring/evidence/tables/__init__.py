@@ -1,0 +1,1 @@
+"""The evidence of a ranking as tables: planned, collected, described, written."""

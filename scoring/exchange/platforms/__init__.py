@@ -1,0 +1,1 @@
+"""What other platforms write and want to read."""
