@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from medpodium.findings import Finding
 
-_PLATFORMS = "scoring.exchange.platform_commands"
+_PLATFORMS = "scoring.exchange.platforms.commands"
 _LAYOUTS = {
     "grand-challenge": (f"{_PLATFORMS}:grand_challenge", "predictions.json with outputs, or a scorer's metrics.json."),
     "codabench": (f"{_PLATFORMS}:codabench", "The output of a Codabench scoring program."),

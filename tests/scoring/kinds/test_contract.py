@@ -17,7 +17,7 @@ import pytest
 import SimpleITK
 
 from medpodium.challenges import registry
-from medpodium.challenges.findings import Finding, Severity, UsageError
+from medpodium.findings import Finding, Severity, UsageError
 from medpodium.challenges.schema.kinds import KINDS
 from medpodium.scoring import table
 from medpodium.scoring.kinds.engine import Result, check_task, score_task
