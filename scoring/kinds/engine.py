@@ -177,11 +177,10 @@ def _check_names(predictions: Mapping[str, Given]) -> None:
 
 
 def _check_places(predictions: Mapping[str, Given], layout: str) -> None:
-    """Refuse a path that leads nowhere: that is the request's fault, what lies there is the submission's."""
+    """Refuse a folder that is none: a wrong path is the request's fault; a table that is not there is a team's."""
     for given in predictions.values():
-        if isinstance(given, Path) and not (given.is_dir() if layout == "files" else given.exists()):
-            what = "folder" if layout == "files" else "table, or folder,"
-            cause = f"the {what} of predictions does not exist"
+        if layout == "files" and isinstance(given, Path) and not given.is_dir():
+            cause = "the folder of predictions does not exist"
             raise UsageError(Finding(ScoreCode.PREDICTION_MISSING, str(given), cause, "check the path"))
 
 

@@ -17,8 +17,8 @@ import pytest
 import SimpleITK
 
 from medpodium.challenges import registry
-from medpodium.findings import Finding, Severity, UsageError
 from medpodium.challenges.schema.kinds import KINDS
+from medpodium.findings import Finding, Severity, UsageError
 from medpodium.scoring import table
 from medpodium.scoring.kinds.engine import Result, check_task, score_task
 from medpodium.scoring.kinds.lookup import of
