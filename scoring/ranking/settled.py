@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -17,12 +17,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from medpodium.challenges.schema.steps import Common, Quantile, Rank, Reduce, Select, Step, Test, parse_steps
+from medpodium.challenges.schema.steps import Rank, Step, parse_steps
 from medpodium.findings import Finding
 from medpodium.scoring import table
 from medpodium.scoring.ranking.assemble import Arranged, arrange
 from medpodium.scoring.ranking.axes import ABSENT, MISSING, OK, ScoreArray
 from medpodium.scoring.ranking.blocks import MEAN, Block, Bools
+from medpodium.scoring.ranking.counting import Cells, apply_policies, inside_of, mean_cells, meeting, selected
 from medpodium.scoring.ranking.rules import Outcome, Rules, as_given, rules_of, with_empty
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Settled:
     @cached_property
     def array(self) -> ScoreArray:
         """Every score as it counts: (submission, case, structure, metric), the policy applied."""
-        return _apply(_Cells.of(self.arranged.array), meeting(self.steps), self.ranked).array
+        return apply_policies(Cells.of(self.arranged.array), meeting(self.steps), self.ranked).array
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
@@ -189,7 +190,7 @@ class Settled:
     @cached_property
     def common(self) -> tuple[int, ...]:
         """Positions in :attr:`raw` of the cases of which every submission has all scores that are ranked."""
-        inside = _inside(self.raw, *_selected(self.steps, self.ranked))
+        inside = inside_of(self.raw, *selected(self.steps, self.ranked))
         gone = (self.raw.state == MISSING)[..., inside].any(axis=(0, 2))
         supplied = self._supplied_raw()[..., inside].any(axis=(0, 2))
         keep = ~(gone | supplied) & ~np.asarray(self.raw.pooled, dtype=bool)
@@ -206,7 +207,7 @@ class Settled:
 
     def _chosen(self, cells: Bools) -> Bools:
         """Return the cells of the metrics and structures that the recipe looks at."""
-        metrics, structures = _selected(self.steps, self.ranked)
+        metrics, structures = selected(self.steps, self.ranked)
         labels = self.arranged.array.labels
         m = [at for at, name in enumerate(labels["metric"]) if name in metrics]
         k = [at for at, name in enumerate(labels["structure"]) if structures is None or name in structures]
@@ -296,88 +297,14 @@ def settle_as_given(scores: pd.DataFrame, metric: str) -> Settled:
     return settle(rows, task, as_given(rows), steps, ranked=False)
 
 
-def meeting(steps: Sequence[Step]) -> tuple[Step, ...]:
-    """Return the steps that meet single scores and say what a missing one counts.
-
-    They end with the first step that ranks or collapses the cases: after it, nothing is missing that a policy for
-    scores could speak of.
-    """
-    met: list[Step] = []
-    for step in steps:
-        met.append(step)
-        if isinstance(step, Rank) or (isinstance(step, (Reduce, Quantile, Test)) and "case" in step.over):
-            break
-    return tuple(met)
-
-
-@dataclass(frozen=True)
-class _Cells:
-    """An array half way through the policies, and which of its cells a recipe ranks behind all others."""
-
-    array: ScoreArray
-    last: Bools
-
-    @classmethod
-    def of(cls, array: ScoreArray) -> _Cells:
-        return cls(array, np.zeros(array.state.shape, dtype=bool))
-
-
-def _apply(cells: _Cells, steps: Sequence[Step], ranked: frozenset[str], before: Sequence[Step] = ()) -> _Cells:
-    """Let the steps decide, one after the other, what the missing cells count."""
-    array, last = cells.array, cells.last
-    if not steps and not before:
-        array = array.resolve(None)  # no recipe: the metrics' own policies
-    for number, step in enumerate(steps):
-        if isinstance(step, Common):
-            if "case" in step.over:
-                chosen = _selected((*before, *steps[:number]), ranked)
-                array = _without_incomplete(array, _inside(array, *chosen))
-        elif isinstance(step, Rank):
-            was = array.state == MISSING
-            ranks = array.resolve(step.missing, ranking=True)
-            last = last | (was & (ranks.state == MISSING))
-            array = array.resolve(step.missing, ranking=True, told=True)
-        elif isinstance(step, (Reduce, Quantile, Test)):
-            array = array.resolve(step.missing)
-    return _Cells(array, last | (array.state == MISSING))
-
-
-def _selected(steps: Sequence[Step], ranked: frozenset[str]) -> tuple[frozenset[str], frozenset[str] | None]:
-    """Return the metrics and structures that selections leave; None for all structures."""
-    metrics, structures = ranked, None
-    for step in steps:
-        if isinstance(step, Select):
-            metrics = metrics & frozenset(step.keep.get("metric", metrics))
-            if "structure" in step.keep:
-                kept = frozenset(step.keep["structure"])
-                structures = kept if structures is None else structures & kept
-    return metrics, structures
-
-
-def _inside(array: ScoreArray, metrics: frozenset[str], structures: frozenset[str] | None) -> Bools:
-    """Return which (structure, metric) pairs of an array are selected."""
-    of_structure = np.array([structures is None or name in structures for name in array.labels["structure"]])
-    of_metric = np.array([name in metrics for name in array.labels["metric"]])
-    return np.asarray(of_structure[:, None] & of_metric[None, :])
-
-
-def _without_incomplete(array: ScoreArray, inside: Bools) -> ScoreArray:
-    """Leave out, for everybody, the cases that somebody lacks; what is not selected counts pair by pair."""
-    missing = (array.state == MISSING).any(axis=0)
-    together = missing[:, inside].any(axis=1)
-    gone = np.where(inside, together[:, None, None], missing)
-    state = np.where(gone, ABSENT, array.state).astype(np.uint8)
-    return replace(array, values=np.where(state == OK, array.values, np.nan), state=state)
-
-
 def _blocks(settled: Settled) -> Iterator[Block]:
     whole = settled.arranged.array
     real = np.flatnonzero(~np.asarray(whole.pooled, dtype=bool))
     if not len(real):
         return
     steps, ranked = meeting(settled.steps), settled.ranked
-    cells = _apply(_Cells.of(whole), steps, ranked)
-    means = _mean_cells(_Cells.of(whole), steps, ranked)
+    cells = apply_policies(Cells.of(whole), steps, ranked)
+    means = mean_cells(Cells.of(whole), steps, ranked)
     after_last = any(isinstance(step, Rank) and step.missing == "after-last" for step in steps)
     cases = tuple(whole.cases[at] for at in real)
     for m, metric in enumerate(whole.labels["metric"]):
@@ -399,43 +326,3 @@ def _blocks(settled: Settled) -> Iterator[Block]:
                 supplied=supplied.T,
                 after_last=after_last,
             )
-
-
-def _mean_cells(cells: _Cells, steps: tuple[Step, ...], ranked: frozenset[str]) -> _Cells:
-    """Return the mean over the structures of each case, made where the recipe makes it.
-
-    Steps after it speak of the mean itself. A recipe that collapses the cases first has no such mean; then it is that
-    of the scores as they count.
-    """
-    at = next((at for at, step in enumerate(steps) if _averages_structures(step)), None)
-    if at is None:
-        return _structure_means(_apply(cells, steps, ranked))
-    before = _apply(cells, steps[:at], ranked) if at else cells
-    parts = _apply(before, steps[at : at + 1], ranked, before=steps[:at])
-    skipped = (before.array.state == MISSING) & (parts.array.state == ABSENT)
-    return _apply(_structure_means(parts, skipped), steps[at + 1 :], ranked, before=steps[: at + 1])
-
-
-def _averages_structures(step: Step) -> bool:
-    if not isinstance(step, (Reduce, Quantile, Test)):
-        return False
-    return "structure" in step.over and "case" not in step.over
-
-
-def _structure_means(cells: _Cells, skipped: Bools | None = None) -> _Cells:
-    """Return the mean over the structures of a case; missing where it lacks one, or where all of them were skipped."""
-    array = cells.array
-    axis = array.axis("structure")
-    scored, missing = array.state == OK, array.state == MISSING
-    some = scored.sum(axis=axis, keepdims=True)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        values = np.where(scored, array.values, 0.0).sum(axis=axis, keepdims=True) / some
-    lacks = missing.any(axis=axis, keepdims=True)
-    if skipped is not None:
-        lacks = lacks | ((some == 0) & skipped.any(axis=axis, keepdims=True))
-    state = np.where(lacks, MISSING, np.where(some > 0, OK, ABSENT)).astype(np.uint8)
-    owed = (scored | cells.last).any(axis=axis, keepdims=True)
-    last = owed & (cells.last | ~scored).all(axis=axis, keepdims=True)
-    labels = {**array.labels, "structure": (MEAN,)}
-    mean = replace(array, values=np.where(state == OK, values, np.nan), state=state, labels=labels)
-    return _Cells(mean, last)

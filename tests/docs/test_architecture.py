@@ -320,3 +320,20 @@ def test_picture_is_what_the_imports_say() -> None:
     assert module.draw() == (DOCS / "architecture.svg").read_text(encoding="utf-8"), (
         "the rooms or their imports changed: run python docs/draw_architecture.py and look at the picture"
     )
+
+
+PATH = re.compile(r"`((?:challenges|scoring|containers|baselines|reports|tests|docs|benchmarks)/[\w./-]*)`")
+COMMAND = re.compile(r"(?:python |\()((?:benchmarks|docs|tests)/[\w./-]+\.\w+)")
+TEST = re.compile(r"`(test_\w+\.py)`")
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", *(f"docs/{one.name}" for one in sorted(DOCS.glob("*.md")))]
+)
+def test_every_path_a_page_names_exists(page: str) -> None:
+    root = DOCS.parent
+    text = re.sub(r"^```.*?^```$", "", (root / page).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    named = {*PATH.findall(text), *COMMAND.findall(text)}
+    lost = sorted(path for path in named if not (root / path).exists() and "NAME" not in path)
+    lost += sorted(name for name in set(TEST.findall(text)) if not list((root / "tests").rglob(name)))
+    assert not lost, f"{page} names what is not there"
