@@ -253,7 +253,11 @@ class TaskResults:
 
     def block(self, panel: Panel) -> Block:
         """Return the scores of a panel as they count, cases that nobody has a score for left out."""
-        return self.settled.by_name[panel.metric, panel.structure].without_empty()
+        return self._blocks[panel.metric, panel.structure]
+
+    @cached_property
+    def _blocks(self) -> dict[tuple[str, str], Block]:
+        return {key: block.without_empty() for key, block in self.settled.by_name.items()}
 
     def matrix(self, panel: Panel) -> pd.DataFrame:
         """Return the values of a panel as cases x submissions, best submission first; NaN where none counts."""
@@ -269,7 +273,7 @@ class TaskResults:
 
     def summary(self, panel: Panel) -> pd.DataFrame:
         """Return ``n, mean, sd, median, q25, q75`` over the cases that count, by submission."""
-        return self.block(panel).summary().set_axis(list(self.settled.submissions)).reindex(self.order)
+        return self.block(panel).summary.set_axis(list(self.settled.submissions)).reindex(self.order)
 
     def predicted(self, panel: Panel) -> pd.DataFrame:
         """Return which values of :meth:`matrix` were computed from a prediction."""

@@ -217,7 +217,7 @@ def group_cells(task: TaskResults, group: str, metric: str) -> pd.DataFrame:
     level = task.case_groups[group].reindex(block.cases)
     parts = []
     for name in sorted(set(level.dropna()) - {""}):
-        told = block.of_cases((level == name).to_numpy()).summary()
+        told = block.of_cases((level == name).to_numpy()).summary
         told = told.assign(level=name, submission=list(task.settled.submissions)).rename(columns={"n": "cases"})
         parts.append(told[told["submission"].isin(task.order)])
     if not parts:

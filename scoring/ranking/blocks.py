@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -87,16 +88,18 @@ class Block:
         """Return how many scores stand in for a missing prediction or a failed run."""
         return 0 if self.supplied is None else int((self.supplied & ~np.isnan(self.values)).sum())
 
+    @cached_property
     def summary(self) -> pd.DataFrame:
         """Return ``n, mean, sd (ddof 1), median, q25, q75`` per submission; blank where an owed score has no number."""
         frame = pd.DataFrame(self.values)
+        quartiles = frame.quantile([0.25, 0.5, 0.75]).to_numpy()
         told = pd.DataFrame(
             {
-                "mean": frame.mean(),
+                "mean": self.means(),
                 "sd": frame.std(ddof=1),
-                "median": frame.median(),
-                "q25": frame.quantile(0.25),
-                "q75": frame.quantile(0.75),
+                "median": quartiles[1],
+                "q25": quartiles[0],
+                "q75": quartiles[2],
             }
         )
         told[self.incomplete] = np.nan

@@ -1,4 +1,8 @@
-"""What a missing score counts: the steps of a recipe meet the cells of a score array, one after the other."""
+"""Which policy a missing score meets on its way through a recipe, and what it counts after that.
+
+The steps of the recipe decide in their order: the first that collapses or ranks meets the scores as they are, with its
+own ``missing`` or, where it has none, the metric's. Here numbers are wanted, also of steps that only rank.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +32,14 @@ def meeting(steps: Sequence[Step]) -> tuple[Step, ...]:
 
 @dataclass(frozen=True)
 class Cells:
-    """An array half way through the policies, and which of its cells a recipe ranks behind all others."""
+    """An array half way through the policies, and which of its cells a step ranked behind all others."""
 
     array: ScoreArray
     last: Bools
 
     @classmethod
     def of(cls, array: ScoreArray) -> Cells:
-        """Return the cells of an array that no step has met."""
+        """Return an array that no step has met."""
         return cls(array, np.zeros(array.state.shape, dtype=bool))
 
 
@@ -55,8 +59,9 @@ def apply_policies(cells: Cells, steps: Sequence[Step], ranked: frozenset[str], 
             last = last | (was & (ranks.state == MISSING))
             array = array.resolve(step.missing, ranking=True, told=True)
         elif isinstance(step, (Reduce, Quantile, Test)):
-            array = array.resolve(step.missing)
-    return Cells(array, last | (array.state == MISSING))
+            settled = array.resolve(step.missing)
+            array = _still_owed(array, settled) if _averages_structures(step) else settled
+    return Cells(array, last)
 
 
 def selected(steps: Sequence[Step], ranked: frozenset[str]) -> tuple[frozenset[str], frozenset[str] | None]:
@@ -98,8 +103,7 @@ def mean_cells(cells: Cells, steps: tuple[Step, ...], ranked: frozenset[str]) ->
         return _structure_means(apply_policies(cells, steps, ranked))
     before = apply_policies(cells, steps[:at], ranked) if at else cells
     parts = apply_policies(before, steps[at : at + 1], ranked, before=steps[:at])
-    skipped = (before.array.state == MISSING) & (parts.array.state == ABSENT)
-    return apply_policies(_structure_means(parts, skipped), steps[at + 1 :], ranked, before=steps[: at + 1])
+    return apply_policies(_structure_means(parts), steps[at + 1 :], ranked, before=steps[: at + 1])
 
 
 def _averages_structures(step: Step) -> bool:
@@ -108,8 +112,16 @@ def _averages_structures(step: Step) -> bool:
     return "structure" in step.over and "case" not in step.over
 
 
-def _structure_means(cells: Cells, skipped: Bools | None = None) -> Cells:
-    """Return the mean over the structures of a case; missing where it lacks one, or where all of them were skipped."""
+def _still_owed(before: ScoreArray, after: ScoreArray) -> ScoreArray:
+    """Keep a case missing of which a mean over structures would leave out everything: the next step speaks of it."""
+    axis = before.axis("structure")
+    skipped = (before.state == MISSING) & (after.state == ABSENT)
+    nothing = ~(after.state == OK).any(axis=axis, keepdims=True)
+    return replace(after, state=np.where(skipped & nothing, MISSING, after.state).astype(np.uint8))
+
+
+def _structure_means(cells: Cells) -> Cells:
+    """Return the mean over the structures of a case; missing where it lacks one."""
     array = cells.array
     axis = array.axis("structure")
     scored, missing = array.state == OK, array.state == MISSING
@@ -117,8 +129,6 @@ def _structure_means(cells: Cells, skipped: Bools | None = None) -> Cells:
     with np.errstate(invalid="ignore", divide="ignore"):
         values = np.where(scored, array.values, 0.0).sum(axis=axis, keepdims=True) / some
     lacks = missing.any(axis=axis, keepdims=True)
-    if skipped is not None:
-        lacks = lacks | ((some == 0) & skipped.any(axis=axis, keepdims=True))
     state = np.where(lacks, MISSING, np.where(some > 0, OK, ABSENT)).astype(np.uint8)
     owed = (scored | cells.last).any(axis=axis, keepdims=True)
     last = owed & (cells.last | ~scored).all(axis=axis, keepdims=True)

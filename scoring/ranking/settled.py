@@ -322,7 +322,7 @@ def _blocks(settled: Settled) -> Iterator[Block]:
                 whole.better[m],
                 cases,
                 lacking=(state == MISSING).T,
-                last=chosen.last[:, real, k, m].T,
+                last=(chosen.last[:, real, k, m] | (state == MISSING)).T,
                 supplied=supplied.T,
                 after_last=after_last,
             )
