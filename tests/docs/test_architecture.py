@@ -21,7 +21,6 @@ from medpodium.scoring.exchange.platforms.unpack import unpack
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 KIND = {
     "challenges/schema/kinds.py",
-    "challenges/schema/counts.py",
     "scoring/kinds/counts/__init__.py",
     "scoring/kinds/counts/kind.py",
 }
