@@ -49,6 +49,9 @@ def leaderboard(task: TaskResults) -> Table:
     if "first" in board:
         columns.append(Column("First in", "percent", 0, note="share of resamples with rank 1"))
         series.append(_plain(board["first"]))
+    if "n_cases" in board and board["n_cases"].nunique() > 1:
+        columns.append(Column("Cases", "integer", note="cases in which a score of the submission counts"))
+        series.append(_plain(board["n_cases"]))
     for name in steps[1:]:
         columns.append(_step_column(board, name))
         series.append(_plain(board[name].astype(float)))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from medpodium.challenges.schema.steps import Step
@@ -195,7 +196,7 @@ def _collect_task(
             sets = _add_bootstrap(evidence, prepared, plan, ranking, draws, options)
         except MedpodiumError as error:
             evidence.findings += [_softer(finding) for finding in error.findings]
-    evidence.add("leaderboard.csv", _leaderboard(ranking, settled, draws, sets))
+    evidence.add("leaderboard.csv", _leaderboard(ranking, settled, prepared, draws, sets))
     if not full:
         return
     evidence.add("counts.csv", settled.counts, task=plan.task)
@@ -328,7 +329,23 @@ def _add_sets(evidence: Evidence, ranking: Ranking, draws: Bootstrap, sets: Rank
     evidence.add("differences.csv", pd.DataFrame(rows, columns=list(TABLES["differences.csv"])))
 
 
-def _leaderboard(ranking: Ranking, settled: Settled, draws: Bootstrap | None, sets: RankSets | None) -> pd.DataFrame:
+def _case_numbers(settled: Settled, prepared: Prepared) -> npt.NDArray[np.float64]:
+    """Return on how many cases each submission stands; NaN where values of whole sets do not say it."""
+    numbers = settled.n_cases.astype(np.float64)
+    if prepared.pooled is not None:
+        behind: dict[str, set[int]] = {}
+        for cell in prepared.pooled.cells:
+            behind.setdefault(cell.submission, set()).update(prepared.pooled.pool.members[cell.case].tolist())
+        observed = [len(behind.get(name, ())) for name in settled.submissions]
+        numbers = np.maximum(numbers, np.asarray(observed, dtype=np.float64))
+    elif all(settled.raw.pooled):
+        numbers[:] = np.nan
+    return numbers
+
+
+def _leaderboard(
+    ranking: Ranking, settled: Settled, prepared: Prepared, draws: Bootstrap | None, sets: RankSets | None
+) -> pd.DataFrame:
     frame = pd.DataFrame(
         {
             "task": ranking.task,
@@ -337,7 +354,7 @@ def _leaderboard(ranking: Ranking, settled: Settled, draws: Bootstrap | None, se
             "submission": ranking.submissions,
             "value": ranking.values,
             "better": ranking.better,
-            "n_cases": settled.n_cases,
+            "n_cases": _case_numbers(settled, prepared),
             **{name: settled.lacks[name].to_numpy() for name in settled.lacks.columns},
         }
     )

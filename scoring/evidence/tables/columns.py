@@ -17,8 +17,8 @@ TABLES: dict[str, tuple[str, ...]] = {
     # Best first. After the fixed columns comes one per step of the recipe (mean_case:liver:dice, ...).
     # rank_low..rank_high: 95 % of the bootstrap ranks; set_low..set_high: simultaneous 95 % confidence set;
     # group: submissions of one number cannot be told apart from the best of the group; first: share of
-    # resamples with rank 1; n_cases: cases in which a score of the submission counts; missing, penalised, skipped:
-    # scores of the submission with such a status (failed and absent ones are missing).
+    # resamples with rank 1; n_cases: cases that count, or observed ones behind pooled values; missing, penalised,
+    # skipped: scores of the submission with such a status (failed and absent ones are missing).
     "leaderboard.csv": (
         "task",
         "recipe",

@@ -139,6 +139,7 @@ def test_all_evidence_exists_and_nothing_is_said_to_stay_fixed(liqa: Result) -> 
     assert len(tests) == 4 * 2 * 6
     sizes = tests.groupby("structure")["n_pairs"].unique()
     assert sizes["domain=id"][0] + sizes["domain=ood"][0] == 80
+    assert set(evidence.frame("leaderboard.csv")["n_cases"]) == {80}
 
 
 def test_without_observations_the_values_stay_and_a_finding_says_so(liqa: Result) -> None:
@@ -148,6 +149,7 @@ def test_without_observations_the_values_stay_and_a_finding_says_so(liqa: Result
     assert RankingCode.ONE_CASE in {finding.code for finding in evidence.findings}
     assert evidence.frame("confidence_sets.csv").empty
     assert evidence.frame("significance.csv").empty
+    assert evidence.frame("leaderboard.csv")["n_cases"].isna().all()
 
 
 def test_a_value_that_a_resample_does_not_define_punishes_nobody(tmp_path: Path) -> None:
