@@ -207,9 +207,9 @@ def test_new_kind_goes_through_a_container_campaign(
     for case, count in TRUTH.items():
         (inputs / f"{case}.txt").write_text("cell\n" * count, encoding="utf-8")
     scripts = {
-        "exact": COUNTING.replace("ADD", "+ 0"),
-        "one-more": COUNTING.replace("ADD", "+ 1"),
-        "crash": "echo no >&2; exit 3",
+        "cells-exact": COUNTING.replace("ADD", "+ 0"),
+        "cells-more": COUNTING.replace("ADD", "+ 1"),
+        "cells-crash": "echo no >&2; exit 3",
     }
 
     def run(*words: object, code: int = 0) -> str:
@@ -219,24 +219,27 @@ def test_new_kind_goes_through_a_container_campaign(
     for team, script in scripts.items():
         archive = tiny.archive(tmp_path / f"{team}.tar.gz", script)
         run("submit", "campaign", archive, "--team", team)
-    run("run", "campaign")
+    try:
+        run("run", "campaign")
+    finally:
+        tiny.clean(docker_engine, "medpodium/cells-")
     told = run("score", "campaign", code=1)  # the crash is a finding
-    assert re.search(r"exact +exact +1 +1 ", told)  # one value over all cases: mean 1 of 1
-    run("rank", "campaign", "--bootstrap", 100, "--out", "board.csv")
-    run("report", "campaign", "--bootstrap", 100, "--out", "report")
+    assert re.search(r"cells-exact +exact +1 +1 ", told)  # one value over all cases: mean 1 of 1
+    run("rank", "campaign", "--bootstrap", 20, "--out", "board.csv")
+    run("report", "campaign", "--bootstrap", 20, "--out", "report")
     path = next(one for one in (tmp_path / "campaign").glob("scores.*") if "observations" not in one.name)
     run("verify", "report", "--scores", path)
     scores = table.read_scores(path)
     errors = scores[scores["metric"] == "error"].set_index(["submission", "case"])
-    assert (errors.loc["exact", "value"] == 0).all()
-    assert (errors.loc["one-more", "value"] == 1).all()
-    assert (errors.loc["crash", "value"] == WORST).all()
-    assert set(errors.loc["crash", "status"]) == {"failed:crash"}
+    assert (errors.loc["cells-exact", "value"] == 0).all()
+    assert (errors.loc["cells-more", "value"] == 1).all()
+    assert (errors.loc["cells-crash", "value"] == WORST).all()
+    assert set(errors.loc["cells-crash", "status"]) == {"failed:crash"}
     exact = scores[scores["metric"] == "exact"].set_index("submission")
-    assert exact.loc["exact", "value"] == 1
-    assert exact.loc["one-more", "value"] == 0
+    assert exact.loc["cells-exact", "value"] == 1
+    assert exact.loc["cells-more", "value"] == 0
     board = pd.read_csv(tmp_path / "board.csv").sort_values("rank")
-    assert board["submission"].tolist() == ["exact", "one-more", "crash"]
+    assert board["submission"].tolist() == ["cells-exact", "cells-more", "cells-crash"]
     page = said((tmp_path / "report" / "index.html").read_text(encoding="utf-8"))
     assert foreign(page) == []
 
