@@ -95,6 +95,16 @@ def test_new_kind_takes_one_folder_and_one_entry(
 
 
 @pytest.mark.slow
+def test_the_pages_code_keeps_the_house_style(
+    counts: tuple[Path, Path, dict[str, str]], rate: tuple[Path, Path], require: Any
+) -> None:
+    require(importlib.util.find_spec("ruff") is not None, "ruff (medpodium[dev])")
+    for house, files in ((counts[0], KIND), (rate[0], METRIC)):
+        for words in (["check"], ["format", "--check"]):
+            subprocess.run([sys.executable, "-m", "ruff", *words, "--no-cache", *sorted(files)], cwd=house, check=True)
+
+
+@pytest.mark.slow
 def test_new_kind_is_scored_as_its_formulas_say(counts: tuple[Path, Path, dict[str, str]]) -> None:
     scores = table.read_scores(counts[1] / "scores.csv")
     found = {(row.submission, row.case, row.metric): (row.value, row.status) for row in scores.itertuples(index=False)}
