@@ -125,3 +125,11 @@ def nnunet_installed() -> None:
     from importlib.util import find_spec
 
     need(find_spec("nnunetv2") is not None and find_spec("torch") is not None, "nnunetv2 (medpodium[baselines])")
+
+
+@pytest.fixture(scope="session")
+def scale_installed() -> None:
+    """Ask for Dask and its way to Slurm."""
+    from importlib.util import find_spec
+
+    need(all(find_spec(name) for name in ("dask", "distributed", "dask_jobqueue")), "Dask (medpodium[scale])")

@@ -15,7 +15,7 @@ from medpodium.findings import InfrastructureError
 from medpodium.scoring.masks.reader import read_mask
 from medpodium.scoring.scheduling.dask import DaskScheduler
 
-pytestmark = [pytest.mark.docker, pytest.mark.slow]
+pytestmark = [pytest.mark.usefixtures("scale_installed"), pytest.mark.docker, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

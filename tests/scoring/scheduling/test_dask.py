@@ -30,7 +30,7 @@ from medpodium.scoring.ranking.recipe import Prepared
 from medpodium.scoring.scheduling.dask import DaskScheduler
 from medpodium.scoring.scheduling.scheduler import Bound, LocalScheduler, Needs, Scheduler, ThreadScheduler
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.usefixtures("scale_installed"), pytest.mark.slow]
 
 # Workers import this module by its name, so it has to be importable there, too.
 sys.path.insert(0, str(Path(__file__).parent))

@@ -19,6 +19,8 @@ from medpodium.scoring.scheduling.options import Where, choose
 from medpodium.scoring.scheduling.scheduler import LocalScheduler
 from medpodium.scoring.scheduling.slurm import SlurmScheduler, SlurmSettings, read_settings, submission_script
 
+pytestmark = pytest.mark.usefixtures("scale_installed")
+
 FULL = """
 queue: gpu
 account: radiology

@@ -17,7 +17,7 @@ import medpodium
 from medpodium.findings import InfrastructureError
 from medpodium.scoring.scheduling.dask import DaskScheduler, perform, scorer_versions
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.usefixtures("scale_installed"), pytest.mark.slow]
 
 
 @pytest.fixture
