@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from medpodium.challenges import registry
+from medpodium.challenges.schema import formats
 from medpodium.challenges.schema.base import Location
 from medpodium.challenges.schema.definition import Challenge, TaskModel
 from medpodium.challenges.schema.kinds import KINDS
@@ -16,6 +17,7 @@ from medpodium.findings import Finding, Severity, UsageError
 __all__ = ["LintCode", "lint", "lint_source"]
 
 _DIMENSIONS = ("submission", "case", "structure", "metric")
+_OUTPUT_ENDINGS = {"mask": formats.MASKS, "table": formats.TABLES}
 
 
 def lint_source(source: registry.Source) -> list[Finding]:
@@ -85,6 +87,9 @@ def _files(challenge: Challenge) -> Rules:
             if unknown := fields - {"case", "structure"}:
                 cause = f"unknown placeholder {sorted(unknown)}"
                 yield Broken(LintCode.PATTERN, at, cause, "use {case} and {structure}")
+            if kind.endings and not formats.may_be_read(pattern, kind.endings):
+                cause = f"{pattern!r} names files that can never be read"
+                yield Broken(LintCode.UNREADABLE, at, cause, f"end it in one of {', '.join(kind.endings)}")
             if pattern.startswith(("/", "\\")) or ".." in pattern:
                 cause = f"{pattern!r} leaves its folder"
                 yield Broken(LintCode.PATTERN, at, cause, "give a path relative to the folder")
@@ -120,6 +125,17 @@ def _containers(challenge: Challenge) -> Rules:
             known = ", ".join(challenge.containers) or "none declared"
             cause = f"no container protocol {task.container!r}"
             yield Broken(LintCode.CONTAINER_UNKNOWN, at, cause, f"use one of: {known}")
+
+
+def _outputs(challenge: Challenge) -> Rules:
+    for name, protocol in challenge.containers.items():
+        for index, output in enumerate(protocol.outputs):
+            endings = _OUTPUT_ENDINGS.get(output.kind)
+            if endings and not formats.may_be_read(output.name, endings):
+                at = ("containers", name, "outputs", index)
+                cause = f"{output.name!r} is a {output.kind} that can never be read"
+                fix = f"end it in one of {', '.join(endings)}, or say 'kind: other'"
+                yield Broken(LintCode.UNREADABLE, at, cause, fix)
 
 
 def _ranking(challenge: Challenge) -> Rules:
@@ -265,6 +281,7 @@ _RULES: tuple[Callable[[Challenge], Rules], ...] = (
     _files,
     _groups,
     _containers,
+    _outputs,
     _ranking,
     _recipes,
     _steps,

@@ -6,15 +6,19 @@ challenge file, ``lint``, ``show`` and the JSON schema need. How it is scored is
 
 from __future__ import annotations
 
+from medpodium.challenges.schema import formats
 from medpodium.challenges.schema.classification import ClassificationTask
 from medpodium.challenges.schema.segmentation import SegmentationTask
 from medpodium.challenges.schema.tabular import TableTask
 from medpodium.challenges.schema.task import TaskKind, Words
 
 KINDS: dict[str, TaskKind] = {
-    "segmentation": TaskKind(SegmentationTask, layout="files"),
+    "segmentation": TaskKind(SegmentationTask, layout="files", endings=formats.MASKS),
     "classification": TaskKind(
-        ClassificationTask, layout="table", words=Words(structure="problem", structures="problems")
+        ClassificationTask,
+        layout="table",
+        words=Words(structure="problem", structures="problems"),
+        endings=formats.TABLES,
     ),
     "table": TaskKind(TableTask, layout="table", computed=False),
 }

@@ -18,6 +18,7 @@ class LintCode(Code):
     WORST_UNKNOWN = "worst-unknown"
     GATE_UNKNOWN = "gate-unknown"
     PATTERN = "file-pattern"
+    UNREADABLE = "file-never-readable"
     GROUP_UNKNOWN = "group-unknown"
     GROUP_LEVEL_UNKNOWN = "group-level-unknown"
     RECIPE_UNKNOWN = "recipe-unknown"

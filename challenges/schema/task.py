@@ -199,6 +199,8 @@ class TaskKind:
         One prediction (file or files) per case, or one table for all of them.
     words : Words
         How cases and structures are called.
+    endings : tuple of str
+        Endings of the files that can be read as a reference or a prediction; any when left out.
     computed : bool
         Whether scores are computed from predictions here; ``False`` where they come from elsewhere.
     """
@@ -206,6 +208,7 @@ class TaskKind:
     model: type[TaskModel]
     layout: Literal["files", "table"]
     words: Words = Words()
+    endings: tuple[str, ...] = ()
     computed: bool = True
 
     @property

@@ -15,6 +15,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from medpodium.challenges.schema import formats
 from medpodium.findings import Finding, Severity
 from medpodium.scoring.masks.codes import MaskCode, MaskError, finding, printable, refusal
 from medpodium.scoring.masks.geometry import Geometry, compare_shape
@@ -24,7 +25,7 @@ from medpodium.scoring.masks.labels import LabelArray, is_plain, stack_refusal, 
 from medpodium.scoring.masks.nifti import read_nifti_header
 from medpodium.scoring.masks.text_headers import read_metaimage_header, read_nrrd_header
 
-EXTENSIONS = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
+EXTENSIONS = formats.MASKS
 """File name endings read here (case does not matter)."""
 
 _PIECE_BYTES = 1 << 18

@@ -115,6 +115,7 @@ BROKEN: list[tuple[str, LintCode, Callable[[Any], None]]] = [
     ("unknown gate", LintCode.GATE_UNKNOWN, _set(*SEG, "metrics", "nsd", "gate", "metric", value="dize")),
     ("pattern without case", LintCode.PATTERN, _set(*SEG, "files", value={"prediction": "mask.nii.gz"})),
     ("unknown placeholder", LintCode.PATTERN, _set(*SEG, "files", value={"prediction": "{case}_{organ}.nii.gz"})),
+    ("pattern nobody reads", LintCode.UNREADABLE, _set(*SEG, "files", value={"prediction": "{case}.jpg"})),
     ("pattern leaves folder", LintCode.PATTERN, _set(*SEG, "files", value={"prediction": "../{case}.nii.gz"})),
     ("unknown group", LintCode.GROUP_UNKNOWN, _set(*SEG, "groups", value=["vendor"])),
     ("derived from nowhere", LintCode.GROUP_UNKNOWN, _set("groups", "domain", "derived_from", value="site")),

@@ -1,0 +1,18 @@
+"""The file formats read here, by the endings of their names: the one list that readers, patterns and lint share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+MASKS = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
+"""Endings of label maps (:mod:`medpodium.scoring.masks.reader`); capitals do not matter."""
+TABLES = (".csv", ".tsv", ".txt")
+"""Endings of tables (:mod:`medpodium.scoring.rows`): delimited text, whatever the separator."""
+
+
+def may_be_read(pattern: str, endings: Sequence[str]) -> bool:
+    """Return whether a file of this pattern can have one of the endings.
+
+    A pattern that ends in a placeholder or in ``*`` leaves the ending open.
+    """
+    return pattern.endswith(("}", "*")) or pattern.lower().endswith(tuple(endings))
