@@ -25,6 +25,12 @@ def voxel_ml(spacing: Sequence[float]) -> float:
     return voxel_mm3(spacing) / 1000.0
 
 
+def pixel_mm2(spacing_zyx: Sequence[float]) -> float:
+    """Return the area in mm² of a pixel of the plane ``(y, x)``; every area of the house comes from here."""
+    _, height, width = spacing_zyx
+    return float(height) * float(width)
+
+
 @dataclass(frozen=True)
 class Overlap:
     """How a predicted structure overlaps with its reference.
@@ -33,14 +39,14 @@ class Overlap:
     ----------
     true_positive, false_positive, false_negative
         Voxels in both, only in the prediction, only in the reference.
-    voxel_ml
-        Volume of a voxel in ml.
+    voxel_size
+        Volume of a voxel in ml; in a plane the area of a pixel in mm².
     """
 
     true_positive: int
     false_positive: int
     false_negative: int
-    voxel_ml: float
+    voxel_size: float
 
     @property
     def reference(self) -> int:
@@ -94,15 +100,15 @@ def absolute_relative_volume_difference(overlap: Overlap) -> float:
 
 
 def tp_volume(overlap: Overlap) -> float:
-    """Return the volume in both masks, ml."""
-    return overlap.true_positive * overlap.voxel_ml
+    """Return the volume in both masks, ml (in a plane the area, mm²)."""
+    return overlap.true_positive * overlap.voxel_size
 
 
 def fp_volume(overlap: Overlap) -> float:
-    """Return the volume only in the prediction, ml."""
-    return overlap.false_positive * overlap.voxel_ml
+    """Return the volume only in the prediction, ml (in a plane the area, mm²)."""
+    return overlap.false_positive * overlap.voxel_size
 
 
 def fn_volume(overlap: Overlap) -> float:
-    """Return the volume only in the reference, ml."""
-    return overlap.false_negative * overlap.voxel_ml
+    """Return the volume only in the reference, ml (in a plane the area, mm²)."""
+    return overlap.false_negative * overlap.voxel_size

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medpodium.scoring.measures import kernels
-from medpodium.scoring.measures.overlap import Overlap, voxel_ml
+from medpodium.scoring.measures.overlap import Overlap, pixel_mm2, voxel_ml
 from medpodium.scoring.measures.surfaces.distances import AxisOrder, SurfaceDistances, distances
 from medpodium.scoring.measures.surfaces.outline import Ints, Kind, Spacing, Surfaces, Volume, find_surfaces, frozen
 
@@ -54,12 +54,15 @@ class ReferenceCase:
     axis_order
         Axis order of the arrays whose last-bit rounding is reproduced: ``"xyz"`` for tools fed by nibabel (FLARE),
         ``"zyx"`` for tools fed by SimpleITK.
+    planar
+        Measure in the plane: one slice, contours instead of surfaces, areas in mm² instead of volumes in ml. The
+        spacing of the slice then has no meaning.
 
     Raises
     ------
     ValueError
         If the array is not 3-D uint8 or uint16, the spacing is not positive and finite, a structure is empty or
-        contains a label outside 1..65535, or ``crops`` has the wrong length.
+        contains a label outside 1..65535, ``crops`` has the wrong length, or a plane has more than one slice.
     """
 
     def __init__(
@@ -70,10 +73,14 @@ class ReferenceCase:
         *,
         crops: Sequence[Crop] | None = None,
         axis_order: AxisOrder = "xyz",
+        planar: bool = False,
     ) -> None:
         self.array = frozen(array)
         sz, sy, sx = (float(s) for s in spacing_zyx)
-        self.spacing_zyx: Spacing = (sz, sy, sx)
+        self.planar = planar
+        if planar and self.array.shape[0] != 1:
+            raise ValueError(f"a plane has one slice, got the shape {self.array.shape}")
+        self.spacing_zyx: Spacing = (min(sy, sx) if planar else sz, sy, sx)
         if not all(np.isfinite(s) and s > 0 for s in self.spacing_zyx):
             raise ValueError(f"spacing must be positive, got {self.spacing_zyx}")
         self.structures = tuple(frozenset(int(label) for label in labels) for labels in structures)
@@ -164,7 +171,14 @@ class ReferenceCase:
         """Return the surfaces of all structures in a mask on this case's grid."""
         layers = self.layers[:, : np.iinfo(array.dtype).max + 1]
         return find_surfaces(
-            array, layers, len(self.structures), self.spacing_zyx, kind=kind, z_ranges=z_ranges, rows=rows
+            array,
+            layers,
+            len(self.structures),
+            self.spacing_zyx,
+            kind=kind,
+            z_ranges=z_ranges,
+            rows=rows,
+            planar=self.planar,
         )
 
 
@@ -214,8 +228,9 @@ class PairMeasures:
         counts = self._confusions[start, stop]
         index = self.reference.index_of[list(self.reference.structures[structure])]
         both = int(counts[np.ix_(index, index)].sum())
-        volume = voxel_ml(self.reference.spacing_zyx)
-        return Overlap(both, int(counts[:, index].sum()) - both, int(counts[index].sum()) - both, volume)
+        grid = self.reference
+        size = pixel_mm2(grid.spacing_zyx) if grid.planar else voxel_ml(grid.spacing_zyx)
+        return Overlap(both, int(counts[:, index].sum()) - both, int(counts[index].sum()) - both, size)
 
     def _joint_counts(self, start: int, stop: int) -> tuple[Ints, Ints, Ints]:
         """Count label combinations in the slices ``start <= z < stop``."""
@@ -238,6 +253,8 @@ def measure_pair(
     *,
     crops: Sequence[Crop] | None = None,
     axis_order: AxisOrder = "xyz",
+    planar: bool = False,
 ) -> PairMeasures:
     """Compare one prediction with one reference; see :class:`ReferenceCase` for the parameters."""
-    return ReferenceCase(reference, spacing_zyx, structures, crops=crops, axis_order=axis_order).compare(prediction)
+    case = ReferenceCase(reference, spacing_zyx, structures, crops=crops, axis_order=axis_order, planar=planar)
+    return case.compare(prediction)

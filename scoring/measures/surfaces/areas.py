@@ -1,4 +1,4 @@
-"""The area of a surface element, from its neighbour code and the voxel spacing.
+"""The area of a surface element (in a plane: the length of a contour), from its neighbour code and the spacing.
 
 DeepMind's surface-distance gives every 2x2x2 neighbourhood the triangles that marching cubes would draw, as normal
 vectors whose length is the area (in units of the faces of a voxel). Its 256 entries turn out to be equal under all
@@ -8,6 +8,7 @@ everything: the table below gives the absolute components of the normals, in eig
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from itertools import permutations, product
 
@@ -67,6 +68,40 @@ def surfel_areas(spacing_zyx: tuple[float, float, float]) -> npt.NDArray[np.floa
     areas = np.array([sum(float(np.linalg.norm(n * faces)) for n in normals) for normals in _normals()])
     areas.flags.writeable = False
     return areas
+
+
+@lru_cache(maxsize=64)
+def contour_lengths(spacing_zyx: tuple[float, float, float]) -> npt.NDArray[np.float64]:
+    """Return the length of a contour element for every neighbour code of a plane.
+
+    surface-distance's ``create_table_neighbour_code_to_contour_length``: half the diagonal of a pixel where one of the
+    four pixels around a corner is alone (twice that where two lie across), else the pixel's side along the contour.
+
+    Parameters
+    ----------
+    spacing_zyx
+        Pixel size in mm; its first entry has no meaning in a plane.
+
+    Returns
+    -------
+    ndarray of float64, shape (256,)
+        Lengths in mm at 17 times the code of the four pixels (see ``tracing.surface_elements``); 0 elsewhere.
+    """
+    _, sy, sx = spacing_zyx
+    half_diagonal = 0.5 * math.sqrt(sy**2 + sx**2)
+    lengths = np.zeros(256)
+    for code in range(1, 15):  # bits: (y-1, x-1), (y-1, x), (y, x-1), (y, x)
+        along_x, along_y, across = code in (0b0011, 0b1100), code in (0b0101, 0b1010), code in (0b0110, 0b1001)
+        lengths[17 * code] = sx if along_x else sy if along_y else 2 * half_diagonal if across else half_diagonal
+    lengths.flags.writeable = False
+    return lengths
+
+
+def weights_of(kind: str, spacing_zyx: tuple[float, float, float], planar: bool) -> npt.NDArray[np.float64]:
+    """Return what a point of a surface weighs by its code: mm² (``surfel-area``), mm in a plane, or 1."""
+    if kind != "surfel-area":
+        return ones()
+    return contour_lengths(spacing_zyx) if planar else surfel_areas(spacing_zyx)
 
 
 @lru_cache(maxsize=1)

@@ -63,6 +63,8 @@ class SurfaceDistances:
     axis_order
         Axis order of the arrays a reference implementation would be given. It decides the order in which squared
         components are added, hence the last bit of a distance, hence ``<= tolerance`` in rare cases.
+    planar
+        Whether these are contours in a plane.
     """
 
     reference: tuple[Points, Codes]
@@ -70,6 +72,7 @@ class SurfaceDistances:
     spacing_zyx: Spacing
     kind: Kind
     axis_order: AxisOrder = "xyz"
+    planar: bool = False
 
     @property
     def reference_empty(self) -> bool:
@@ -104,11 +107,13 @@ class SurfaceDistances:
         """
         from medpodium.scoring.measures.surfaces.transform import transformed_distances
 
-        return transformed_distances(self.reference, self.prediction, self.spacing_zyx, self.kind, self.axis_order)
+        return transformed_distances(
+            self.reference, self.prediction, self.spacing_zyx, self.kind, self.axis_order, self.planar
+        )
 
     def _directed(self, points: Points, codes: Codes, targets: Points) -> Directed:
-        weights = areas.surfel_areas(self.spacing_zyx) if self.kind == "surfel-area" else areas.ones()
-        reach = _reach(self.spacing_zyx, self.axis_order)
+        weights = areas.weights_of(self.kind, self.spacing_zyx, self.planar)
+        reach = _reach(self.spacing_zyx, self.axis_order, self.planar)
         rank_weights, rank_counts, far = nearest.near_distances(
             points, weights, codes, targets, reach.row_steps, reach.row_squares, reach.x_squares, reach.ranks,
             reach.values.size, reach.limit,
@@ -132,10 +137,11 @@ def distances(
     reference: Surfaces, prediction: Surfaces, structure: int, axis_order: AxisOrder = "xyz"
 ) -> SurfaceDistances:
     """Pair the surfaces of one structure (numbered from 0); distances are computed when asked for."""
-    if (reference.kind, reference.spacing_zyx) != (prediction.kind, prediction.spacing_zyx):
-        raise ValueError("both surfaces need the same kind and the same spacing")
+    own, other = ((one.kind, one.spacing_zyx, one.planar) for one in (reference, prediction))
+    if own != other:
+        raise ValueError("both surfaces need the same kind and the same spacing, in a plane or not")
     both = reference.of(structure), prediction.of(structure)
-    return SurfaceDistances(*both, reference.spacing_zyx, reference.kind, axis_order)
+    return SurfaceDistances(*both, reference.spacing_zyx, reference.kind, axis_order, reference.planar)
 
 
 def in_millimetres(offsets: npt.NDArray[np.int64], spacing_zyx: Spacing, axis_order: AxisOrder) -> Floats:
@@ -158,12 +164,15 @@ class _Reach:
 
 
 @lru_cache(maxsize=64)
-def _reach(spacing_zyx: Spacing, axis_order: AxisOrder, max_rows: int = 200) -> _Reach:
+def _reach(spacing_zyx: Spacing, axis_order: AxisOrder, planar: bool = False, max_rows: int = 200) -> _Reach:
     sz, sy, sx = spacing_zyx
-    dz, dy = (grid.ravel() for grid in np.mgrid[-24:25, -400:401])
+    slices = 0 if planar else 24
+    dz, dy = (grid.ravel() for grid in np.mgrid[-slices : slices + 1, -400:401])
     squares = (dz * sz) ** 2 + (dy * sy) ** 2
     order = np.argsort(squares, kind="stable")[: max_rows + 1]
-    limit = min(squares[order[-1]], (nearest.REACH * sx) ** 2, (25 * sz) ** 2, (401 * sy) ** 2)
+    limit = min(squares[order[-1]], (nearest.REACH * sx) ** 2, (401 * sy) ** 2)
+    if not planar:
+        limit = min(limit, (25 * sz) ** 2)
     order = order[squares[order] < limit]
     x = np.arange(nearest.REACH + 1)
     offsets = np.empty((order.size, x.size, 3), np.int64)

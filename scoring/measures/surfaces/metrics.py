@@ -130,15 +130,15 @@ def _rounding_decides(pair: SurfaceDistances, tolerance_mm: float) -> bool:
     for side in (pair.from_reference, pair.from_prediction):
         low, high = np.searchsorted(side.values, [tolerance_mm - margin, tolerance_mm + margin])
         if low < high:
-            return _straddled(tolerance_mm, pair.spacing_zyx, pair.axis_order)
+            return _straddled(tolerance_mm, pair.spacing_zyx, pair.axis_order, pair.planar)
     return False
 
 
 @lru_cache(maxsize=256)
-def _straddled(tolerance_mm: float, spacing_zyx: Spacing, axis_order: AxisOrder) -> bool:
+def _straddled(tolerance_mm: float, spacing_zyx: Spacing, axis_order: AxisOrder, planar: bool) -> bool:
     """Whether offsets exist whose distance is the tolerance, on either side of it by rounding."""
     sz, sy, sx = spacing_zyx
-    reach = [int(tolerance_mm / s) + 2 for s in (sz, sy)]
+    reach = [1 if planar else int(tolerance_mm / sz) + 2, int(tolerance_mm / sy) + 2]
     dz, dy = (grid.ravel() for grid in np.mgrid[: reach[0], : reach[1]])
     rest = tolerance_mm**2 - (dz * sz) ** 2 - (dy * sy) ** 2
     dx = np.rint(np.sqrt(np.maximum(rest, 0)) / sx).astype(np.int64)

@@ -4,6 +4,8 @@
     Surface elements on the half-voxel grid, weighted by area in mm² (DeepMind surface-distance; FLARE).
 ``border-voxel``
     Border voxels under the 6-neighbourhood, each of weight 1 (MedPy, MONAI, MetricsReloaded).
+
+In a plane the surface is a contour: elements weighted by length in mm, border pixels under the 4-neighbourhood.
 """
 
 from __future__ import annotations
@@ -46,6 +48,8 @@ class Surfaces:
         Structure ``i`` has the points ``offsets[i]:offsets[i + 1]``.
     spacing_zyx
         Voxel size in mm.
+    planar
+        Whether these are contours in a plane: every ``z`` is 0.
     """
 
     kind: Kind
@@ -53,6 +57,7 @@ class Surfaces:
     codes: Codes
     offsets: Ints
     spacing_zyx: Spacing
+    planar: bool = False
 
     def of(self, structure: int) -> tuple[Points, Codes]:
         """Return the points and codes of one structure (numbered from 0)."""
@@ -69,6 +74,7 @@ def find_surfaces(
     kind: Kind = "surfel-area",
     z_ranges: Ints | None = None,
     rows: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]] | None = None,
+    planar: bool = False,
 ) -> Surfaces:
     """Find the surfaces of all structures of a label volume in one pass.
 
@@ -88,6 +94,8 @@ def find_surfaces(
         Slices ``start <= z < stop`` each structure is limited to, as if the volume ended there.
     rows
         What ``kernels.row_extents`` found, if known already.
+    planar
+        Whether the volume is a plane, shape (1, ny, nx), whose contours are wanted.
 
     Returns
     -------
@@ -99,10 +107,10 @@ def find_surfaces(
     if z_ranges is None:
         z_ranges = np.tile(np.array([0, volume.shape[0]], np.int64), (n_structures, 1))
     search: Any = tracing.surface_elements if kind == "surfel-area" else tracing.border_voxels
-    found = search(volume, rows, np.atleast_2d(layers), z_ranges[:, 0].copy(), z_ranges[:, 1].copy())
+    found = search(volume, rows, np.atleast_2d(layers), z_ranges[:, 0].copy(), z_ranges[:, 1].copy(), planar)
     points, codes, offsets = tracing.group_by_owner(found[0], found[1], found[2], n_structures)
     sz, sy, sx = (float(s) for s in spacing_zyx)
-    return Surfaces(kind, points, codes, offsets, (sz, sy, sx))
+    return Surfaces(kind, points, codes, offsets, (sz, sy, sx), planar)
 
 
 def frozen(volume: Volume) -> Volume:

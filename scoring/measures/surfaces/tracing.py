@@ -135,13 +135,16 @@ def _put(points, codes, owners, n, z, y, x, code, owner):  # type: ignore[no-unt
 
 
 @kernel
-def surface_elements(volume, rows, layers, z_start, z_stop):  # type: ignore[no-untyped-def]
+def surface_elements(volume, rows, layers, z_start, z_stop, planar):  # type: ignore[no-untyped-def]
     """Find the surface elements (surfels) of every structure.
 
     A surfel sits at a corner shared by eight voxels that are not all inside or all outside the structure. Corner
     ``(z, y, x)`` is shared by the voxels ``z-1, z`` by ``y-1, y`` by ``x-1, x``; voxels beyond the volume are
     outside. The neighbour code has bit 7 for ``(z-1, y-1, x-1)``, then x fastest, down to bit 0 for ``(z, y, x)``
     (the bit order of DeepMind's surface-distance for an array in the same axis order).
+
+    In a plane (``planar``) the slice above is the slice itself, so that only the contour is found; corners have
+    ``z = 0`` and the code says every pixel twice: 17 times surface-distance's code of the four pixels around it.
 
     Parameters
     ----------
@@ -152,6 +155,8 @@ def surface_elements(volume, rows, layers, z_start, z_stop):  # type: ignore[no-
         Structure number of each label, from 1; 0 for none.
     z_start, z_stop : ndarray of int64, shape (n_structures,)
         Slices each structure is limited to.
+    planar : bool
+        Whether the volume is a plane, shape (1, ny, nx).
 
     Returns
     -------
@@ -176,7 +181,7 @@ def surface_elements(volume, rows, layers, z_start, z_stop):  # type: ignore[no-
     eight = np.zeros(8, np.int32)
     points, codes, owners = _first_room(start, stop)
     n = 0
-    for z in range(nz + 1):
+    for z in range(1 if planar else nz + 1):
         cut = False
         if limited:
             _structures_of_slice(z - 1, layers, z_start, z_stop, low)
@@ -189,7 +194,7 @@ def surface_elements(volume, rows, layers, z_start, z_stop):  # type: ignore[no-
                 continue
             width = hi - lo + 1
             for k in range(4):
-                _copy_row(volume, z - 1 + k // 2, y - 1 + k % 2, lo, hi, quad[k])
+                _copy_row(volume, 0 if planar else z - 1 + k // 2, y - 1 + k % 2, lo, hi, quad[k])
             _neighbour_codes(quad, width, tallest, owner_label, others, outside)
             if cut:
                 for i in range(width):
@@ -231,15 +236,15 @@ def surface_elements(volume, rows, layers, z_start, z_stop):  # type: ignore[no-
 
 
 @kernel
-def border_voxels(volume, rows, layers, z_start, z_stop):  # type: ignore[no-untyped-def]
+def border_voxels(volume, rows, layers, z_start, z_stop, planar):  # type: ignore[no-untyped-def]
     """Find the border voxels of every structure: those with one of six neighbours outside it.
 
     The border is what ``mask ^ binary_erosion(mask)`` with the 6-neighbourhood gives (MedPy, MONAI); voxels beyond
-    the volume are outside.
+    the volume are outside. In a plane (``planar``) there are four neighbours.
 
     Parameters
     ----------
-    volume, rows, layers, z_start, z_stop
+    volume, rows, layers, z_start, z_stop, planar
         As for :func:`surface_elements`.
 
     Returns
@@ -278,8 +283,8 @@ def border_voxels(volume, rows, layers, z_start, z_stop):  # type: ignore[no-unt
             _copy_row(volume, z, y, lo, hi, five[0])
             _copy_row(volume, z, y - 1, lo, hi, five[1])
             _copy_row(volume, z, y + 1, lo, hi, five[2])
-            _copy_row(volume, z - 1, y, lo, hi, five[3])
-            _copy_row(volume, z + 1, y, lo, hi, five[4])
+            _copy_row(volume, z if planar else z - 1, y, lo, hi, five[3])
+            _copy_row(volume, z if planar else z + 1, y, lo, hi, five[4])
             m, a, b, c, d = five[0], five[1], five[2], five[3], five[4]
             width = hi - lo
             for i in range(width):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from medpodium.scoring.measures.surfaces import areas
 from medpodium.scoring.measures.surfaces.outline import Codes, Kind, Points, Spacing
 
 Floats = npt.NDArray[np.float64]
@@ -21,6 +22,7 @@ def transformed_distances(
     spacing_zyx: Spacing,
     kind: Kind,
     axis_order: str,
+    planar: bool = False,
 ) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
     """Return sorted ``(distances, weights)`` from the reference and from the prediction.
 
@@ -34,6 +36,8 @@ def transformed_distances(
         What a point weighs.
     axis_order : {"xyz", "zyx"}
         Order in which the reference implementation walks the volume.
+    planar : bool
+        Whether these are contours in a plane, which it walks in two dimensions.
 
     Returns
     -------
@@ -44,21 +48,23 @@ def transformed_distances(
     from surface_distance import lookup_tables
 
     axes = [2, 1, 0] if axis_order == "xyz" else [0, 1, 2]
+    if planar:
+        axes.remove(0)
     both = [points[:, axes].astype(np.int64) for points, _ in (reference, prediction)]
     origin = np.minimum(both[0].min(axis=0), both[1].min(axis=0))
     shape = np.maximum(both[0].max(axis=0), both[1].max(axis=0)) - origin + 1
     spacing = [spacing_zyx[axis] for axis in axes]
-    if kind == "surfel-area":
+    table = areas.weights_of(kind, spacing_zyx, planar)
+    codes = [reference[1], prediction[1]]
+    if kind == "surfel-area" and not planar:
         table = lookup_tables.create_table_neighbour_code_to_surface_area(spacing)
-    else:
-        table = np.ones(256)
+        codes = [_in_axis_order(own, axes) for own in codes]
     places = [tuple((points - origin).T) for points in both]
     maps = []
     for place in places:
         away = np.ones(shape, bool)
         away[place] = False
         maps.append(ndimage.distance_transform_edt(away, sampling=spacing))
-    codes = [_in_axis_order(reference[1], axes), _in_axis_order(prediction[1], axes)]
     found = []
     for own, other in ((0, 1), (1, 0)):
         distances, weights = maps[other][places[own]], table[codes[own]]
