@@ -103,12 +103,20 @@ class LesionCounts:
     matched_iou : float
         Sum of the intersections over union of the matches (for ``many``: of each found lesion with the union of
         all predicted lesions that hit it).
+    predicted : int
+        Predicted lesions of at least the minimal volume.
     """
 
     true_positives: int
     false_positives: int
     false_negatives: int
     matched_iou: float
+    predicted: int
+
+    @property
+    def referenced(self) -> int:
+        """Reference lesions of at least the minimal volume."""
+        return self.true_positives + self.false_negatives
 
     @property
     def f1(self) -> float:
@@ -179,9 +187,9 @@ def lesion_counts(
     if rule.matching is Matching.MANY:
         return _count_many(rows, columns, shared, ref_sizes, pred_sizes)
     pairs = _greedy(rows, columns, score) if rule.matching is Matching.GREEDY else _best(rows, columns, score)
-    return LesionCounts(
-        len(pairs), pred_sizes.size - len(pairs), ref_sizes.size - len(pairs), math.fsum(iou[pairs].tolist())
-    )
+    found = len(pairs)
+    overlaps = math.fsum(iou[pairs].tolist())
+    return LesionCounts(found, pred_sizes.size - found, ref_sizes.size - found, overlaps, pred_sizes.size)
 
 
 def _ratio(part: float, whole: float) -> float:
@@ -223,6 +231,7 @@ def _count_many(rows: Counts, columns: Counts, shared: Counts, ref_sizes: Counts
         pred_sizes.size - hitting.size,
         ref_sizes.size - found.size,
         math.fsum((covered[found] / union).tolist()),
+        pred_sizes.size,
     )
 
 

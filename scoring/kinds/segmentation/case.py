@@ -88,7 +88,7 @@ def stored_structures(task: SegmentationTask) -> dict[str, str]:
 
 def _absent(task: SegmentationTask, measures: CaseMeasures, failure: str | None) -> Iterator[tuple[str, str, Score]]:
     for metric, spec, structure in _cells(task):
-        empty = measures.reference_voxels(structure) == 0
+        empty = measures.reference_empty(spec, structure)
         yield structure, metric, absent_score(spec, task.empty_policy(spec), empty, measures.diagonal_mm, failure)
 
 
@@ -112,15 +112,12 @@ def _score_prediction(
     computed: dict[tuple[str, str], float] = {}
     scores = []
     for metric, spec, structure in _cells(task):
-        n_reference, n_prediction = pair.voxels(structure)
+        n_reference, n_prediction = pair.held(spec, structure)
         score = empty_score(spec, task.empty_policy(spec), n_reference == 0, n_prediction == 0, measures.diagonal_mm)
         if worst_throughout:
             score = Score(resolve("worst", spec, measures.diagonal_mm), table.PENALISED)
         if score is None:
             score = Score(pair.value(spec, structure, task.tolerance_of(spec, structure)), table.OK)
-            if math.isnan(score.value):
-                # Nothing is left to compare (every lesion below the minimal volume): as if both were empty.
-                score = empty_score(spec, task.empty_policy(spec), True, True, measures.diagonal_mm) or score
         computed[metric, structure] = score.value
         scores.append((structure, metric, spec, score))
     return [

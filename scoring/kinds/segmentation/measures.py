@@ -61,6 +61,11 @@ _LESION_COUNTS = {
 }
 
 
+def _drops_small(spec: StructureMetric) -> bool:
+    """Return whether a metric takes components below a minimal volume away before it looks."""
+    return isinstance(spec, LesionMetric) and spec.lesions.min_volume_ml > 0
+
+
 def _label_counts(labels: outline.Volume) -> npt.NDArray[np.int64]:
     """Return the number of voxels of every label from 0 to 65535.
 
@@ -154,9 +159,17 @@ class CaseMeasures:
         grid = self.reference.geometry
         return float(np.linalg.norm(np.multiply(grid.shape_zyx, grid.spacing_zyx)))
 
-    def reference_voxels(self, structure: str) -> int:
-        """Return the number of voxels of a structure in the reference."""
-        return self._reference_voxels[structure]
+    def reference_empty(self, spec: StructureMetric, structure: str) -> bool:
+        """Return whether the reference holds nothing that a metric of a structure counts."""
+        if _drops_small(spec) and self._reference_voxels[structure]:
+            return self._against_nothing.held(spec, structure)[0] == 0
+        return self._reference_voxels[structure] == 0
+
+    @cached_property
+    def _against_nothing(self) -> Comparison:
+        """The reference beside an empty prediction."""
+        grid = self.reference.geometry
+        return self.against(Volume(np.zeros(grid.shape_zyx, np.uint8), grid))
 
     @cached_property
     def _reference_voxels(self) -> dict[str, int]:
@@ -185,10 +198,18 @@ class Comparison:
         self._pairs = pairs
         self._lesions: dict[tuple[str, lesions.LesionRule], lesions.LesionCounts] = {}
 
-    def voxels(self, structure: str) -> tuple[int, int]:
-        """Return the voxels of a structure in reference and prediction, within its slices."""
+    def held(self, spec: StructureMetric, structure: str) -> tuple[int, int]:
+        """Return how much of a structure reference and prediction hold, by which a metric calls them empty.
+
+        Voxels within the structure's slices, or, for a metric that takes small lesions away first, the lesions that
+        are left: a reference of specks below the minimal volume is an empty one, and a lesion invented there is
+        false whatever the specks were.
+        """
         pair, index = self._pairs[structure]
         counts = pair.overlap(index)
+        if isinstance(spec, LesionMetric) and _drops_small(spec) and (counts.reference or counts.prediction):
+            lesions = self._lesion_counts(spec, structure)
+            return lesions.referenced, lesions.predicted
         return counts.reference, counts.prediction
 
     def unknown_labels(self) -> list[int]:
@@ -221,7 +242,7 @@ class Comparison:
 
             return float(euler_error(*self.binaries(structure)))
         if isinstance(spec, LesionMetric):
-            return self._lesion_value(spec, structure)
+            return float(getattr(self._lesion_counts(spec, structure), _LESION_COUNTS[spec.kind]))
         if isinstance(spec, PercentileMetric):
             area = spec.definition_id == "directed-max-area-weighted"
             distances = pair.surfels(index) if area else pair.borders(index)
@@ -241,7 +262,7 @@ class Comparison:
         reference, prediction = (volume.binary(self._case.task, structure)[start:stop] for volume in volumes)
         return reference, prediction
 
-    def _lesion_value(self, spec: LesionMetric, structure: str) -> float:
+    def _lesion_counts(self, spec: LesionMetric, structure: str) -> lesions.LesionCounts:
         from medpodium.scoring.measures import lesions
 
         rule = lesions.LesionRule(**spec.lesions.model_dump(exclude={"unconfirmed"}))
@@ -250,4 +271,4 @@ class Comparison:
             reference, prediction = self.binaries(structure)
             spacing = self._case.reference.geometry.spacing_zyx
             self._lesions[key] = lesions.lesion_counts(reference, prediction, spacing, rule)
-        return float(getattr(self._lesions[key], _LESION_COUNTS[spec.kind]))
+        return self._lesions[key]
