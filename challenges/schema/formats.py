@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-MASKS = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
+VOLUMES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
+"""Endings of label maps that say how large a voxel is and where it lies; ``{extension}`` stands for these."""
+PICTURES = (".png", ".tif", ".tiff")
+"""Endings of label maps in a plane that say neither."""
+MASKS = (*VOLUMES, *PICTURES)
 """Endings of label maps (:mod:`medpodium.scoring.masks.reader`); capitals do not matter."""
 TABLES = (".csv", ".tsv", ".txt")
 """Endings of tables (:mod:`medpodium.scoring.rows`): delimited text, whatever the separator."""

@@ -19,6 +19,7 @@ class LintCode(Code):
     GATE_UNKNOWN = "gate-unknown"
     PATTERN = "file-pattern"
     UNREADABLE = "file-never-readable"
+    PLANE = "not-in-a-plane"
     GROUP_UNKNOWN = "group-unknown"
     GROUP_LEVEL_UNKNOWN = "group-level-unknown"
     RECIPE_UNKNOWN = "recipe-unknown"

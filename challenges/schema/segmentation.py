@@ -6,7 +6,9 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
+from medpodium.challenges.schema import formats
 from medpodium.challenges.schema.base import Model, Name
+from medpodium.challenges.schema.metrics.plane import Length
 from medpodium.challenges.schema.metrics.resource import AreaMetric, ResourceMetric
 from medpodium.challenges.schema.metrics.spec import EmptyPolicy, MetricSpec
 from medpodium.challenges.schema.metrics.structure import (
@@ -76,12 +78,25 @@ class Geometry(Model):
         Largest accepted difference of an origin coordinate in mm.
     direction : float
         Largest accepted difference of a direction cosine.
+    spacing_mm : float or list of two float, optional
+        Size of a pixel in mm, or along x and y, where references are PNG or TIFF files. Without it their distances and
+        areas are in pixels. What such a file says of its resolution is never used.
     """
 
     check: Literal["full", "shape"] = "full"
     spacing_relative: float = Field(default=1e-3, gt=0)
     origin_mm: float = Field(default=1e-2, gt=0)
     direction: float = Field(default=1e-3, gt=0)
+    spacing_mm: (
+        Annotated[float, Field(gt=0)] | tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None
+    ) = None
+
+    @property
+    def pixel_mm(self) -> tuple[float, float] | None:
+        """Size of a picture's pixel along x and y in mm."""
+        if self.spacing_mm is None or isinstance(self.spacing_mm, tuple):
+            return self.spacing_mm
+        return self.spacing_mm, self.spacing_mm
 
 
 SegmentationMetric: TypeAlias = Annotated[
@@ -109,6 +124,9 @@ class SegmentationTask(TaskModel):
         Four-cell policy of every metric that declares none.
     geometry : Geometry
         Accepted difference of the grids.
+    dimensions : {2, 3}, optional
+        Measure in the plane (contours, areas), or as volumes. When left out: PNG and TIFF references are planes, of
+        others each file says whether it is; then all of them have to be alike.
     unknown_labels : {"fail", "ignore", "worst"}
         What a label outside the schema does: fails the case, is treated as background, or makes every overlap
         and surface score of the case the worst one (as FLARE 2024 Task 1 does).
@@ -121,6 +139,7 @@ class SegmentationTask(TaskModel):
     empty: EmptyPolicy | None = None
     structures: dict[str, Structure] = Field(min_length=1)
     geometry: Geometry = Geometry()
+    dimensions: Literal[2, 3] | None = None
     unknown_labels: Literal["fail", "ignore", "worst"] = "fail"
     extra_labels: list[int] = Field(default_factory=list)
 
@@ -138,6 +157,36 @@ class SegmentationTask(TaskModel):
             if isinstance(metric, StructureMetric) and metric.empty is None and self.empty is None:
                 raise ValueError(f"metric {name!r} has no empty policy, and the task declares none ('empty:')")
         return self
+
+    @model_validator(mode="after")
+    def _metrics_know_the_plane(self) -> SegmentationTask:
+        length = self.plane_unit
+        if length is not None:
+            own = {
+                name: metric.measured_in(length) if isinstance(metric, StructureMetric) else metric
+                for name, metric in self.metrics.items()
+            }
+            object.__setattr__(self, "metrics", own)  # the model is frozen from here on
+        return self
+
+    @property
+    def pictures(self) -> bool:
+        """Whether references are PNG or TIFF files."""
+        return self.files.reference.lower().endswith(formats.PICTURES)
+
+    @property
+    def planar(self) -> bool | None:
+        """Whether masks are measured in the plane; ``None`` where each reference file says so."""
+        if self.dimensions is not None:
+            return self.dimensions == 2
+        return True if self.pictures else None
+
+    @property
+    def plane_unit(self) -> Length | None:
+        """Unit of distances in the plane; ``None`` where masks are volumes, or the files decide."""
+        if not self.planar:
+            return None
+        return "px" if self.pictures and self.geometry.spacing_mm is None else "mm"
 
     @property
     def structure_titles(self) -> dict[str, str]:
@@ -192,6 +241,7 @@ class SegmentationTask(TaskModel):
             if item.union and len(set(item.union)) < len(item.union):
                 cause = f"union {item.union} names a label twice"
                 yield Broken(LintCode.LABEL_TWICE, at, cause, "remove the repetition")
+        yield from self._broken_plane()
         for key, metric in self.metrics.items():
             if isinstance(metric, StructureMetric):
                 yield from self._broken_metric(key, metric)
@@ -206,8 +256,23 @@ class SegmentationTask(TaskModel):
             if isinstance(metric, NsdMetric) and self.tolerance_of(metric, name) is None:
                 fix = f"add it: metric {key!r} needs it"
                 yield Broken(LintCode.TOLERANCE_MISSING, ("structures", name), "has no tolerance_mm", fix)
-        for code, cause, fix in metric.broken_policy(self.empty_policy(metric)):
+        for code, cause, fix in (*metric.broken_policy(self.empty_policy(metric)), *metric.broken_plane(self.planar)):
             yield Broken(code, at, cause, fix)
+
+    def _broken_plane(self) -> Rules:
+        """Yield what contradicts whether the masks are planes."""
+        if self.pictures and self.dimensions == 3:
+            cause = f"dimensions: 3, and {self.files.reference!r} names pictures"
+            yield Broken(LintCode.PLANE, ("dimensions",), cause, "remove it: a picture is a plane")
+        if self.geometry.spacing_mm is not None and not self.pictures:
+            cause = (
+                f"spacing_mm is for PNG and TIFF references, and {self.files.reference!r} names files that state theirs"
+            )
+            yield Broken(LintCode.PLANE, ("geometry", "spacing_mm"), cause, "remove it")
+        for name, item in self.structures.items():
+            if self.planar and item.crop != "none":
+                cause = f"crop {item.crop!r} limits slices, and this is a plane"
+                yield Broken(LintCode.PLANE, ("structures", name), cause, "remove it")
 
     def details(self) -> list[str | Grid]:
         """Return the table of structures and the file patterns."""
@@ -221,5 +286,9 @@ class SegmentationTask(TaskModel):
             ]
             for name, item in self.structures.items()
         ]
-        grid = Grid(["structure", "label", "role", "tolerance (mm)", "scored on"], rows)
-        return [grid, f"files: reference {self.files.reference}, prediction {self.files.prediction}"]
+        length = self.plane_unit
+        grid = Grid(["structure", "label", "role", f"tolerance ({length or 'mm'})", "scored on"], rows)
+        measured = {None: [], "mm": ["measured in the plane"], "px": ["measured in the plane, distances in pixels"]}[
+            length
+        ]
+        return [grid, *measured, f"files: reference {self.files.reference}, prediction {self.files.prediction}"]

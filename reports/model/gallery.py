@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from medpodium.challenges.schema import formats
 from medpodium.challenges.schema.definition import SegmentationTask
 from medpodium.findings import Code, Finding, MedpodiumError, Severity
 from medpodium.reports.figures.palette import STYLE
@@ -24,7 +25,7 @@ from medpodium.reports.model.results import Panel, TaskResults, slug
 from medpodium.scoring.kinds.segmentation.matching import match_files, match_structure_files
 from medpodium.scoring.kinds.segmentation.tasks import tasks_of
 from medpodium.scoring.masks.geometry import Geometry
-from medpodium.scoring.masks.reader import EXTENSIONS, read_mask
+from medpodium.scoring.masks.reader import read_mask
 
 MOST = 240
 """Pictures a gallery holds; beyond it, the median and then the best cases are left out, and the text says so."""
@@ -213,7 +214,7 @@ def _read_image(folder: Path, task: SegmentationTask, case: str) -> Volume | Non
 
     patterns = [*task.files.images.values(), "{case}_0000{extension}", "{case}{extension}"]
     for pattern in patterns:
-        for ending in EXTENSIONS if "{extension}" in pattern else ("",):
+        for ending in formats.VOLUMES if "{extension}" in pattern else ("",):
             path = folder / pattern.replace("{case}", case).replace("{extension}", ending)
             if path.is_file():
                 try:

@@ -38,6 +38,10 @@ class Geometry:
         last axis points.
     oriented : bool
         Whether the header states an orientation at all.
+    planar : bool
+        Whether the file has two axes: a plane, stored here as one slice. A volume with a single slice is none.
+    spaced : bool
+        Whether the file states a spacing; a picture (PNG, TIFF) does not, and its pixels are 1 apart.
     """
 
     shape_zyx: tuple[int, int, int]
@@ -45,6 +49,8 @@ class Geometry:
     origin_xyz: tuple[float, float, float]
     direction: FloatArray
     oriented: bool = True
+    planar: bool = False
+    spaced: bool = True
 
     @property
     def spacing_xyz(self) -> tuple[float, float, float]:
@@ -146,11 +152,13 @@ def compare_geometry(
     where : str
         File or case the findings are about.
     """
+    silent = [] if prediction.spaced or not reference.spaced else [_picture_note(where)]
+    prediction = _with_what_it_cannot_say(prediction, reference)
     if reference.oriented and prediction.oriented:
         reordered = _reordering(reference, prediction, tolerance)
         if reordered is not None:
             return [_reordered_finding(*reordered, where)]
-    findings = compare_shape(reference, prediction, where)
+    findings = [*silent, *compare_shape(reference, prediction, where)]
     findings += _compare_spacing(reference, prediction, tolerance, where)
     if reference.oriented != prediction.oriented:
         who, severity = ("reference", Severity.WARNING) if prediction.oriented else ("prediction", Severity.ERROR)
@@ -160,6 +168,29 @@ def compare_geometry(
         findings += _compare_direction(reference, prediction, tolerance, where)
         findings += _compare_origin(reference, prediction, tolerance, where)
     return findings
+
+
+def _with_what_it_cannot_say(grid: Geometry, reference: Geometry) -> Geometry:
+    """Return a grid with what one of both files cannot say taken from the reference.
+
+    That is spacing and place where one is a picture, and the third axis where one is a plane.
+    """
+    if not (grid.spaced and reference.spaced):
+        return replace(reference, shape_zyx=grid.shape_zyx)
+    if not (grid.planar or reference.planar):
+        return grid
+    _, sy, sx = grid.spacing_zyx
+    x, y, _ = grid.origin_xyz
+    direction = np.column_stack([grid.direction[:, :2], reference.direction[:, 2]])
+    place = (x, y, reference.origin_xyz[2])
+    return replace(grid, spacing_zyx=(reference.spacing_zyx[0], sy, sx), origin_xyz=place, direction=direction)
+
+
+def _picture_note(where: str) -> Finding:
+    cause = "a picture says neither how large a pixel is nor where it lies: only its shape was compared"
+    return finding(
+        MaskCode.SPACING_MISSING, where, cause, "nothing to do, or save it in the reference's format", Severity.NOTE
+    )
 
 
 def _same(reference: Geometry, prediction: Geometry, tolerance: GeometryTolerance) -> bool:

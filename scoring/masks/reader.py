@@ -23,6 +23,7 @@ from medpodium.scoring.masks.header import VolumeHeader, check_data_size
 from medpodium.scoring.masks.inflate import DEFAULT_LIMITS, ByteStream, ReadLimits, Wrapping, open_regular
 from medpodium.scoring.masks.labels import LabelArray, is_plain, stack_refusal, to_whole_numbers
 from medpodium.scoring.masks.nifti import read_nifti_header
+from medpodium.scoring.masks.pictures import read_picture_header
 from medpodium.scoring.masks.text_headers import read_metaimage_header, read_nrrd_header
 
 EXTENSIONS = formats.MASKS
@@ -115,6 +116,10 @@ def open_mask(
             "save the mask as .nii.gz",
         )
     with open_regular(path, limits) as (file, size):
+        if extension in formats.PICTURES:
+            header, pixels = read_picture_header(file, extension, path, limits, labels_only=labels_only)
+            yield MaskReader(header, ByteStream(pixels, path, "raw"), path)
+            return
         header, stream, wrapping = _read_header(file, extension, path, limits)
         reader = MaskReader(header, stream, path)
         if labels_only:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from medpodium.challenges.schema.base import Model
+from medpodium.challenges.schema.metrics.plane import Length, in_plane, plane_connectivity
 from medpodium.challenges.schema.metrics.spec import Cell, EmptyPolicy, MetricKind, MetricSpec
 from medpodium.challenges.schema.rules import LintCode
 
@@ -55,6 +56,34 @@ class StructureMetric(MetricSpec):
     structures: list[str] | None = None
     empty: EmptyPolicy | None = None
     gate: Gate | None = None
+    _plane: Length | None = PrivateAttr(default=None)
+
+    @property
+    def plane(self) -> Length | None:
+        """Unit of distances where the task's masks are measured in the plane; ``None`` for volumes."""
+        return self._plane
+
+    def measured_in(self, plane: Length) -> StructureMetric:
+        """Return the metric as it is in a plane, where distances have this unit."""
+        own = self.model_copy()
+        own._plane = plane
+        return own
+
+    @property
+    def info(self) -> MetricKind:
+        """What the toolkit knows about the kind, said for a plane where the task's masks are measured in one."""
+        known = self.known[self.kind]
+        return known if self._plane is None else in_plane(known, self._plane)
+
+    def broken_plane(self, planar: bool | None) -> Iterator[tuple[LintCode, str, str]]:
+        """Yield what fits only a volume, or only a plane: code, cause and fix.
+
+        Parameters
+        ----------
+        planar : bool, optional
+            Whether the task's masks are measured in the plane; ``None`` where the files decide.
+        """
+        yield from ()
 
     @model_validator(mode="after")
     def _computable(self) -> StructureMetric:
@@ -170,7 +199,7 @@ class NsdMetric(StructureMetric):
     definition : {"surfel-area", "border-voxel"}
         What the surface is made of: weighted surface elements, or voxels at the border.
     tolerance_mm : float or "structure"
-        Tolerance in mm, or ``structure`` to take each structure's own.
+        Tolerance in mm, or ``structure`` to take each structure's own. In pixels where a plane has no mm.
     """
 
     known: ClassVar[Mapping[str, MetricKind]] = {
@@ -192,7 +221,7 @@ class NsdMetric(StructureMetric):
 
     def own_parameters(self) -> list[str]:
         """Return the definition and the tolerance."""
-        per = "per structure" if self.tolerance_mm == "structure" else f"{self.tolerance_mm:g} mm"
+        per = "per structure" if self.tolerance_mm == "structure" else f"{self.tolerance_mm:g} {self.plane or 'mm'}"
         return [self.definition, f"tolerance {per}"]
 
 
@@ -249,8 +278,8 @@ class LesionRule(Model):
 
     Parameters
     ----------
-    connectivity : {6, 18, 26}
-        Which voxels are neighbours.
+    connectivity : {6, 18, 26}, or {4, 8} in a plane
+        Which voxels, or pixels, are neighbours; 26 (in a plane 8) when left out.
     overlap : {"any", "iou", "dice"}
         What makes a predicted lesion hit a reference lesion.
     threshold : float
@@ -259,13 +288,24 @@ class LesionRule(Model):
         How hits become matches.
     min_volume_ml : float
         Smaller components are removed from both masks.
+    min_area_mm2 : float
+        The same in a plane, in mm²; in pixels where it has no mm.
     """
 
-    connectivity: Literal[6, 18, 26] = 26
+    connectivity: Literal[4, 6, 8, 18, 26] = 26
     overlap: Literal["any", "iou", "dice"] = "any"
     threshold: float = Field(default=0.5, gt=0, le=1)
     matching: Literal["many", "greedy", "hungarian"] = "many"
     min_volume_ml: float = Field(default=0.0, ge=0)
+    min_area_mm2: float = Field(default=0.0, ge=0)
+
+    def connected(self, planar: bool) -> int:
+        """Return which voxels, or pixels of a plane, are neighbours."""
+        return plane_connectivity(self.connectivity) if planar else self.connectivity
+
+    def smallest(self, planar: bool) -> float:
+        """Return the smallest component that counts, in ml; in a plane in mm²."""
+        return self.min_area_mm2 if planar else self.min_volume_ml
 
 
 class LesionMetric(StructureMetric):
@@ -294,8 +334,27 @@ class LesionMetric(StructureMetric):
         """Return the rule by which components are matched."""
         rule = self.lesions
         hit = f"overlap {rule.overlap}" if rule.overlap == "any" else f"overlap {rule.overlap} {rule.threshold:g}"
-        smallest = [f"components under {rule.min_volume_ml:g} ml removed"] if rule.min_volume_ml else []
-        return [f"connectivity {rule.connectivity}", hit, f"matching {rule.matching}", *smallest]
+        planar = self.plane is not None
+        unit = f"{self.plane}²" if planar else "ml"
+        smallest = [f"components under {rule.smallest(planar):g} {unit} removed"] if rule.smallest(planar) else []
+        return [f"connectivity {rule.connected(planar)}", hit, f"matching {rule.matching}", *smallest]
+
+    def broken_plane(self, planar: bool | None) -> Iterator[tuple[LintCode, str, str]]:
+        """Yield what of the rule fits only a volume, or only a plane: code, cause and fix."""
+        rule = self.lesions
+        if planar:
+            if rule.connectivity in (6, 18):
+                fix = f"write connectivity: {rule.connected(True)}"
+                yield LintCode.PLANE, f"connectivity {rule.connectivity} is one of voxels, and this is a plane", fix
+            if rule.min_volume_ml:
+                cause = f"min_volume_ml: {rule.min_volume_ml:g}, and components of a plane have an area"
+                yield LintCode.PLANE, cause, "give min_area_mm2"
+            return
+        fix = "add 'dimensions: 2' to the task if its masks are planes"
+        if rule.connectivity in (4, 8):
+            yield LintCode.PLANE, f"connectivity {rule.connectivity} is one of pixels in a plane", fix
+        if rule.min_area_mm2:
+            yield LintCode.PLANE, "min_area_mm2 is for planes", fix
 
 
 def computable_kinds() -> list[str]:

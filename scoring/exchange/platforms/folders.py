@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from medpodium.challenges.schema import formats
 from medpodium.challenges.schema.definition import SegmentationTask
 from medpodium.findings import Finding, MedpodiumError, Severity, UsageError
 from medpodium.scoring.exchange.codes import PlatformCode
 from medpodium.scoring.exchange.files import place
-from medpodium.scoring.masks.reader import EXTENSIONS, mask_extension, read_mask
+from medpodium.scoring.masks.reader import mask_extension, read_mask
 
 _SEG_SUFFIX = re.compile(r"[-_](seg|pred|prediction|dseg)$", re.IGNORECASE)
 _ENTITY = re.compile(r"(?P<subject>sub-[A-Za-z0-9]+)(?:_(?P<session>ses-[A-Za-z0-9]+))?_")
@@ -102,7 +103,7 @@ def _masks(folder: Path) -> list[Path]:
         return []
     inside = sorted(folder.iterdir())
     deep = [path for inner in inside if inner.is_dir() for path in sorted(inner.iterdir())]
-    return [path for path in (*inside, *deep) if path.is_file() and path.name.lower().endswith(EXTENSIONS)]
+    return [path for path in (*inside, *deep) if path.is_file() and path.name.lower().endswith(formats.VOLUMES)]
 
 
 def _participants(folder: Path, found: Imported) -> dict[str, dict[str, str]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from medpodium.challenges.schema import formats
 from medpodium.challenges.schema.task import TaskModel
 from medpodium.findings import Finding, MedpodiumError, UsageError
 from medpodium.scoring.exchange.codes import PlatformCode
@@ -149,7 +150,7 @@ def case_of(name: str, cases: Iterable[str], task: TaskModel) -> str | None:
 
 
 def _stem(name: str) -> str:
-    for ending in (*EXTENSIONS, ".tiff", ".tif"):
+    for ending in EXTENSIONS:
         if name.lower().endswith(ending):
             return name[: -len(ending)]
     return name
@@ -180,7 +181,8 @@ def output_file(folder: Path, job: Mapping[str, Any], slug: str | None = None) -
     if place.is_file() and not place.is_symlink():
         return place
     inside = sorted(place.iterdir()) if place.is_dir() and not place.is_symlink() else []
-    files = [path for path in inside if path.name.lower().endswith(EXTENSIONS)]
+    files = [path for path in inside if path.name.lower().endswith(formats.VOLUMES)]
+    files = files or [path for path in inside if path.name.lower().endswith(EXTENSIONS)]  # a picture may be a preview
     if len(files) != 1:
         code = PlatformCode.OUTPUT_AMBIGUOUS if files else PlatformCode.OUTPUT_MISSING
         cause = f"{len(files)} masks in {relative}"

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from medpodium.challenges.schema import formats
 from medpodium.challenges.schema.definition import SegmentationTask
 from medpodium.findings import Code, Finding, UsageError
 from medpodium.scoring.kinds.segmentation.case import MaskFiles, stored_structures
 from medpodium.scoring.kinds.segmentation.matching import match_files, match_structure_files
 from medpodium.scoring.masks.inflate import DEFAULT_LIMITS, OWN_FILES
-from medpodium.scoring.masks.reader import EXTENSIONS
 
 
 class CaseFilesCode(Code):
@@ -50,7 +50,7 @@ def _pattern_regex(pattern: str) -> re.Pattern[str]:
         if not part.startswith("{"):
             text += re.escape(part)
         elif part == "{extension}":
-            text += "(?:" + "|".join(map(re.escape, EXTENSIONS)) + ")"
+            text += "(?:" + "|".join(map(re.escape, formats.VOLUMES)) + ")"
         elif part[1:-1] in seen:
             text += f"(?P={part[1:-1]})"
         else:

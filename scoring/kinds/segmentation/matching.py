@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from medpodium.challenges.schema import formats
 from medpodium.findings import Finding
 from medpodium.scoring.masks.codes import MaskCode, finding, printable, warning
 from medpodium.scoring.masks.inflate import DEFAULT_LIMITS, ReadLimits
@@ -48,7 +49,7 @@ def match_files(
         Folder of references or predictions.
     pattern : str
         Relative path with ``{case}``, for example ``"{case}.nii.gz"`` or ``"{case}/mask.nii.gz"``; with
-        ``{extension}`` at its end any mask format is taken.
+        ``{extension}`` at its end any format of volumes is taken.
     cases : iterable of str
         The cases that must be there.
     limits : ReadLimits
@@ -127,7 +128,7 @@ def find_repeated(paths: Mapping[str, Path]) -> list[Finding]:
 def _variants(pattern: str, **names: str) -> list[str]:
     if "{extension}" not in pattern:
         return [pattern.format(**names)]
-    return [pattern.format(extension=extension, **names) for extension in EXTENSIONS]
+    return [pattern.format(extension=extension, **names) for extension in formats.VOLUMES]
 
 
 def _match(folder: Path, wanted: Mapping[str, list[str]], limits: ReadLimits) -> tuple[dict[str, Path], list[Finding]]:
