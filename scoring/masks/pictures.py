@@ -71,7 +71,7 @@ def read_picture_header(
     MaskError
         When the content is another format's, damaged, too large, or no label map.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     kind = "PNG" if extension == ".png" else "TIFF"
     start = file.read(33)
@@ -94,7 +94,10 @@ def read_picture_header(
             MaskCode.SHAPE_TOO_LARGE, path, str(error), "save it as .nii.gz, which has no such limit"
         ) from error
     except _BROKEN as error:
-        raise refusal(MaskCode.HEADER_INVALID, path, f"the {kind} header cannot be read ({error})", _AGAIN) from error
+        unknown = isinstance(error, UnidentifiedImageError)  # its text names the object, not the reason
+        why = "it is damaged, or of a kind that Pillow does not read" if unknown else str(error)
+        fix = "save it again as 8- or 16-bit grey, uncompressed"
+        raise refusal(MaskCode.HEADER_INVALID, path, f"the {kind} header cannot be read: {why}", fix) from error
     width, height = picture.size
     shape = checked_shape(path, (width, height, 1), limits)
     if labels_only:
