@@ -48,10 +48,12 @@ class MaskCode(Code):
     PAGES = "mask-several-pages"
     LOSSY = "mask-compressed-with-loss"
     AFFINE_INVALID = "mask-affine-invalid"
+    DIRECTION_STRETCHED = "mask-direction-stretched"
     AFFINE_SHEARED = "mask-affine-sheared"
     UNITS_NOT_MM = "mask-units-not-mm"
     ORIENTATION_MISSING = "mask-orientation-missing"
     QFORM_SFORM_DISAGREE = "mask-qform-sform-disagree"
+    ORIENTATION_ODD = "mask-orientation-odd"
     PIXDIM_SFORM_DISAGREE = "mask-pixdim-sform-disagree"
     HEADER_EXTENSION = "mask-header-extension"
 

@@ -20,6 +20,12 @@ from medpodium.scoring.measures.overlap import voxel_ml
 
 FloatArray = npt.NDArray[np.float64]
 
+RIGHT_ANGLE = 1e-4
+"""Axes are at right angles when no two of them have a larger cosine (ITK's limit); the volume is right to 1e-8 then."""
+_FLAT = 1e-6  # three unit vectors that span less lie in one plane
+AFFINE_ROUNDING = 1e-6
+"""What a header's float32 fields, or numbers printed with six digits, cost the length of an axis, relatively."""
+
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
@@ -65,9 +71,16 @@ class Geometry:
         return x, y, z
 
     @property
+    def sheared(self) -> bool:
+        """Whether the axes are not at right angles, as in CT scans with a tilted gantry."""
+        gram = self.direction.T @ self.direction
+        return bool(np.abs(gram - np.eye(3)).max() > RIGHT_ANGLE)
+
+    @property
     def voxel_ml(self) -> float:
-        """Volume of one voxel in ml."""
-        return voxel_ml(self.spacing_zyx)
+        """Volume of one voxel in ml: the determinant of the affine, which is the spacing's product at right angles."""
+        box = voxel_ml(self.spacing_zyx)
+        return box * abs(float(np.linalg.det(self.direction))) if self.sheared else box
 
     @property
     def affine_lps(self) -> FloatArray:
@@ -87,22 +100,53 @@ class Geometry:
         }
 
 
-def geometry_from_affine(shape_zyx: tuple[int, int, int], affine_lps: FloatArray, *, oriented: bool = True) -> Geometry:
+def geometry_from_affine(
+    shape_zyx: tuple[int, int, int],
+    affine_lps: FloatArray,
+    *,
+    oriented: bool = True,
+    spacing_xyz: tuple[float, float, float] | None = None,
+) -> Geometry:
     """Split an affine (4, 4) from voxel index (i, j, k) to LPS mm into spacing, direction and origin.
+
+    Parameters
+    ----------
+    spacing_xyz : tuple of float, optional
+        Spacing in mm where the header states it beside the affine; by default the lengths of the affine's columns.
 
     Raises
     ------
     ValueError
-        When the matrix has a column of zeros or a value that is not finite.
+        When the matrix has a value that is not finite, or axes that lie in one plane.
     """
     matrix = np.asarray(affine_lps, dtype=np.float64)
-    with np.errstate(over="ignore"):
-        lengths = np.sqrt((matrix[:3, :3] ** 2).sum(axis=0))
+    lengths = axis_lengths(matrix)
     if not np.isfinite(matrix).all() or not np.isfinite(lengths).all() or (lengths <= 0).any():
         raise ValueError("affine is singular or not finite")
-    x, y, z = (float(value) for value in lengths)
+    direction = matrix[:3, :3] / lengths
+    if abs(np.linalg.det(direction)) < _FLAT:
+        raise ValueError("affine is singular: its axes lie in one plane")
+    x, y, z = spacing_xyz or tuple(map(plain_length, lengths, matrix[:3, :3].T))
     ox, oy, oz = (float(value) for value in matrix[:3, 3])
-    return Geometry(shape_zyx, (z, y, x), (ox, oy, oz), matrix[:3, :3] / lengths, oriented)
+    return Geometry(shape_zyx, (z, y, x), (ox, oy, oz), direction, oriented)
+
+
+def axis_lengths(affine: FloatArray) -> FloatArray:
+    """Return the distance in mm of neighbouring voxels along x, y, z: the lengths of the affine's columns."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths: FloatArray = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    return lengths
+
+
+def plain_length(length: float, axis: FloatArray) -> float:
+    """Return the length of an oblique axis without what its cosines' rounding adds.
+
+    A grid of 1 mm would otherwise be one of 1.00000003 mm, and no surface would be within 1 mm of its neighbour.
+    """
+    if np.count_nonzero(axis) == 1:
+        return float(length)
+    plain = float(f"{length:.4g}")
+    return plain if abs(plain - length) <= AFFINE_ROUNDING * length else float(f"{length:.12g}")
 
 
 @dataclass(frozen=True)

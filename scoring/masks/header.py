@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from medpodium.findings import Finding
-from medpodium.scoring.masks.codes import MaskCode, refusal
+from medpodium.scoring.masks.codes import MaskCode, refusal, warning
 from medpodium.scoring.masks.geometry import Geometry
-from medpodium.scoring.masks.inflate import MAX_DEFLATE_RATIO, ReadLimits, Wrapping
+from medpodium.scoring.masks.inflate import ReadLimits
+from medpodium.scoring.measures.overlap import voxel_ml
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class VolumeHeader:
         Stored value times slope plus intercept is the value.
     findings : tuple of Finding
         What is odd but usable.
+    metadata : mapping of str to str
+        Free key/value pairs of the header (the ``:=`` lines of a NRRD file), as 3D Slicer's names of segments.
     """
 
     geometry: Geometry
@@ -38,7 +42,8 @@ class VolumeHeader:
     volumes: int = 1
     slope: float = 1.0
     intercept: float = 0.0
-    findings: tuple[Finding, ...] = field(default=())
+    findings: tuple[Finding, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def voxels(self) -> int:
@@ -72,13 +77,16 @@ def checked_shape(path: Path, sizes_xyz: tuple[int, int, int], limits: ReadLimit
     return z, y, x
 
 
-def check_data_size(
-    path: Path, header: VolumeHeader, available_bytes: int, wrapping: Wrapping, limits: ReadLimits
-) -> None:
+def check_data_size(path: Path, header: VolumeHeader, possible: int, file_bytes: int, limits: ReadLimits) -> None:
     """Refuse a header that promises more than the limit, or more than the rest of the file can hold.
 
-    A compressed file is judged by the largest ratio the format can reach, so that a tiny file with a huge
-    header is refused before anything is allocated.
+    Parameters
+    ----------
+    possible : int
+        How many bytes can still come at most. A compressed file is judged by the largest ratio the format can reach,
+        so that a tiny file with a huge header is refused before anything is allocated.
+    file_bytes : int
+        Size of the file, for the message.
     """
     promised = header.voxels * header.dtype.itemsize
     if promised > limits.max_data_bytes:
@@ -88,12 +96,11 @@ def check_data_size(
             f"the header promises {promised} bytes of voxels, the limit is {limits.max_data_bytes}",
             "save the mask as uint8 on the input image's grid",
         )
-    possible = available_bytes if wrapping == "raw" else available_bytes * MAX_DEFLATE_RATIO
     if promised > possible:
         raise refusal(
             MaskCode.DATA_TRUNCATED,
             path,
-            f"the header promises {promised} bytes of voxels, the file's {available_bytes} bytes cannot hold them",
+            f"the header promises {promised} bytes of voxels, the file's {file_bytes} bytes cannot hold them",
             "write or upload the file again; it was cut off, or its header is wrong",
         )
 
@@ -108,3 +115,29 @@ def check_spacing(path: Path, spacing_xyz: tuple[float, ...]) -> None:
             f"the header's spacing (x, y, z) = ({shown}) mm is not positive and finite",
             "copy the geometry from the input image's header",
         )
+
+
+def shear_findings(path: Path, geometry: Geometry) -> list[Finding]:
+    """Say that the axes are not at right angles, as after a scan with a tilted gantry, and what it costs."""
+    if not geometry.sheared:
+        return []
+    share = 100 * (1 - geometry.voxel_ml / voxel_ml(geometry.spacing_zyx))
+    return [
+        warning(
+            MaskCode.AFFINE_SHEARED,
+            path,
+            f"the header's axes are not at right angles: a voxel's volume is {share:.3g} % below the product of its "
+            "spacing and was measured so; distances in mm are approximate, and SimpleITK may refuse the file",
+            "resample to a rectangular grid",
+        )
+    ]
+
+
+def singleton_warning(path: Path, sizes: tuple[int, ...], kept: int) -> Finding:
+    """Say that dimensions of size 1 were ignored."""
+    return warning(
+        MaskCode.SINGLETON_DIMENSION,
+        path,
+        f"the shape {sizes} has {len(sizes) - kept} dimension(s) of size 1 beside x, y, z",
+        "squeeze the array before saving; they are ignored",
+    )

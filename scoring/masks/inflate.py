@@ -57,7 +57,9 @@ class ReadLimits:
     max_data_bytes : int
         Largest expanded voxel data, whatever its type.
     max_header_bytes : int
-        Largest header, extensions included.
+        Largest header.
+    max_extension_bytes : int
+        Most bytes that are skipped between a header and the voxels.
     follow_links : bool
         Whether symbolic links are followed. Only for files of the organizer's own, never for a submission's.
     """
@@ -66,6 +68,7 @@ class ReadLimits:
     max_voxels: int = 2_000_000_000
     max_data_bytes: int = 8 << 30
     max_header_bytes: int = 1 << 20
+    max_extension_bytes: int = 256 << 20
     follow_links: bool = False
 
 
@@ -143,32 +146,57 @@ class ByteStream:
 
     Parameters
     ----------
-    file : BinaryIO
-        Open file, positioned where the (wrapped) bytes start.
+    file : BinaryIO or ByteStream
+        Open file, positioned where the (wrapped) bytes start, or the stream they come out of (compressed voxels in
+        a file that was compressed as a whole).
     path : Path
         Name for findings.
     wrapping : {"raw", "gzip", "zlib"}
         How the bytes are stored. Members of a gzip file that follow each other are read as one stream.
     """
 
-    def __init__(self, file: BinaryIO, path: Path, wrapping: Wrapping) -> None:
+    def __init__(self, file: BinaryIO | ByteStream, path: Path, wrapping: Wrapping) -> None:
         self._file = file
         self._path = path
         self._wrapping = wrapping
+        self._returned = b""
         self._pending = b""
         self._inflater: Any = None if wrapping == "raw" else self._new_inflater()
         self._ended = False
-        self.findings: list[Finding] = []
+        self.position = 0
+        """How many bytes were taken out so far."""
+        self._findings: list[Finding] = []
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What was odd but usable so far, in the streams below, too."""
+        below = self._file.findings if isinstance(self._file, ByteStream) else ()
+        return (*below, *self._findings)
 
     def _new_inflater(self) -> Any:
         return _fast_zlib.decompressobj(_WINDOW_BITS[self._wrapping])
 
+    def at_most(self, file_bytes: int) -> int:
+        """Return how many more bytes can come out of a file of so many bytes, by the largest ratio of the format."""
+        if isinstance(self._file, ByteStream):
+            stored = self._file.at_most(file_bytes)
+        else:
+            stored = file_bytes - (self._file.tell() if self._wrapping == "raw" else 0)
+        return len(self._returned) + stored * (1 if self._wrapping == "raw" else MAX_DEFLATE_RATIO)
+
+    def give_back(self, piece: bytes) -> None:
+        """Put bytes back, to be read again next."""
+        self._returned = piece + self._returned
+        self.position -= len(piece)
+
     def readinto(self, target: memoryview) -> int:
         """Fill a byte buffer; return how many bytes there were (fewer only at the end of the stream)."""
-        filled = 0
+        filled = min(len(target), len(self._returned))
+        target[:filled] = self._returned[:filled]
+        self._returned = self._returned[filled:]
         while filled < len(target):
             if self._wrapping == "raw":
-                count = self._file.readinto(target[filled:])  # type: ignore[attr-defined]
+                count = self._file.readinto(target[filled:])  # type: ignore[union-attr]
             else:
                 piece = self._inflate(min(_OUTPUT_BYTES, len(target) - filled))
                 count = len(piece)
@@ -176,6 +204,7 @@ class ByteStream:
             if not count:
                 break
             filled += count
+        self.position += filled
         return filled
 
     def read(self, size: int) -> bytes:
@@ -183,9 +212,27 @@ class ByteStream:
         buffer = bytearray(size)
         return bytes(buffer[: self.readinto(memoryview(buffer))])
 
-    def skip(self, size: int) -> None:
-        """Drop ``size`` bytes."""
-        self.read(size)
+    def skip(self, size: int) -> int:
+        """Drop up to ``size`` bytes, a piece at a time; return how many there were."""
+        buffer = memoryview(bytearray(min(size, _OUTPUT_BYTES)))
+        dropped = 0
+        while dropped < size:
+            count = self.readinto(buffer[: size - dropped])
+            if not count:
+                break
+            dropped += count
+        return dropped
+
+    def skip_to_last(self, size: int) -> bool:
+        """Go to where the last ``size`` bytes start; return whether that lies ahead, in a file stored as it is."""
+        if self._wrapping != "raw" or isinstance(self._file, ByteStream):
+            return False
+        start = self._file.seek(0, os.SEEK_END) - size
+        if start < self.position:
+            return False
+        self._file.seek(start)
+        self._returned, self.position = b"", start
+        return True
 
     def _inflate(self, size: int) -> bytes:
         while not self._ended:
@@ -225,7 +272,7 @@ class ByteStream:
             return
         self._ended = True
         if rest:
-            self.findings.append(
+            self._findings.append(
                 warning(
                     MaskCode.DATA_TRAILING,
                     self._path,
@@ -234,19 +281,36 @@ class ByteStream:
                 )
             )
 
-    def expect_end(self) -> None:
-        """Check that nothing is left, reading at most a few more bytes, and verify the checksum.
+    def expect_end(self, volume_bytes: int) -> None:
+        """Check that little or nothing follows the voxels, and verify the checksum of compressed ones.
+
+        Parameters
+        ----------
+        volume_bytes : int
+            Size of the volume. What follows is ignored with a warning, unless it could be a volume of this size.
 
         Raises
         ------
         MaskError
-            When more bytes follow than the header declares, or the compressed data are cut off or damaged.
+            When another volume could follow, so that the header is not to be believed, or when the compressed data
+            are cut off or damaged.
         """
-        if not self.read(1):
-            return
-        raise refusal(
-            MaskCode.DATA_BEYOND_VOLUME,
-            self._path,
-            "holds more bytes than its header declares; reading stopped there",
-            "write one volume per file, with a header that states its true shape and type",
-        )
+        extra = self.skip(volume_bytes)
+        if extra >= volume_bytes:
+            raise refusal(
+                MaskCode.DATA_BEYOND_VOLUME,
+                self._path,
+                f"holds more bytes than its header declares, {volume_bytes} or more; reading stopped there",
+                "write one volume per file, with a header that states its true shape and type",
+            )
+        if extra:
+            self._findings.append(
+                warning(
+                    MaskCode.DATA_TRAILING,
+                    self._path,
+                    f"{extra} bytes follow the {volume_bytes} bytes of voxels that the header declares",
+                    "write the file again, with its true shape; what follows is ignored",
+                )
+            )
+        elif isinstance(self._file, ByteStream) and self._wrapping != "raw":
+            self._file.expect_end(volume_bytes)

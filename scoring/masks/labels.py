@@ -153,7 +153,7 @@ def stack_refusal(stored: npt.NDArray[Any], header: VolumeHeader, path: Path) ->
             MaskCode.ONE_HOT_STACK,
             path,
             f"is a stack of {header.volumes} binary volumes, shape (x, y, z, class) = {size}",
-            "save one 3-D label map: the argmax over classes",
+            _binary_advice(stored, header),
         )
     if fractions:
         return refusal(
@@ -168,3 +168,15 @@ def stack_refusal(stored: npt.NDArray[Any], header: VolumeHeader, path: Path) ->
         f"has 4 dimensions, shape {size}; a label map has 3",
         "save one 3-D label map per case",
     )
+
+
+def _binary_advice(stored: npt.NDArray[Any], header: VolumeHeader) -> str:
+    """Say how binary volumes become a label map; the argmax is right only where each voxel is in exactly one."""
+    if stored.size < header.voxels * header.volumes:
+        return "save one 3-D label map (the argmax over classes only if each voxel is 1 in exactly one volume)"
+    members = stored.reshape(header.volumes, header.voxels).sum(axis=0)
+    if (members == 1).all():
+        return "save one 3-D label map: the argmax over classes"
+    if (members > 1).any():
+        return "the volumes overlap, so no label map can hold them: save one file per structure"
+    return "save one 3-D label map: the number of the volume that is 1, counted from 1, and 0 where none is"

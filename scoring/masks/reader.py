@@ -6,9 +6,9 @@ transposed or copied on the way. A file is never trusted: see :mod:`medpodium.sc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,14 +17,15 @@ import numpy.typing as npt
 
 from medpodium.challenges.schema import formats
 from medpodium.findings import Finding, Severity
-from medpodium.scoring.masks.codes import MaskCode, MaskError, finding, printable, refusal
+from medpodium.scoring.masks.codes import MaskCode, MaskError, finding, printable, refusal, warning
 from medpodium.scoring.masks.geometry import Geometry, compare_shape
 from medpodium.scoring.masks.header import VolumeHeader, check_data_size
-from medpodium.scoring.masks.inflate import DEFAULT_LIMITS, ByteStream, ReadLimits, Wrapping, open_regular
+from medpodium.scoring.masks.inflate import DEFAULT_LIMITS, ByteStream, ReadLimits, open_regular
 from medpodium.scoring.masks.labels import LabelArray, is_plain, stack_refusal, to_whole_numbers
 from medpodium.scoring.masks.nifti import read_nifti_header
+from medpodium.scoring.masks.nrrd import read_nrrd_header
 from medpodium.scoring.masks.pictures import read_picture_header
-from medpodium.scoring.masks.text_headers import read_metaimage_header, read_nrrd_header
+from medpodium.scoring.masks.text_headers import read_metaimage_header
 
 EXTENSIONS = formats.MASKS
 """File name endings read here (case does not matter)."""
@@ -120,11 +121,11 @@ def open_mask(
             header, pixels = read_picture_header(file, extension, path, limits, labels_only=labels_only)
             yield MaskReader(header, ByteStream(pixels, path, "raw"), path)
             return
-        header, stream, wrapping = _read_header(file, extension, path, limits)
+        header, stream = _read_header(file, extension, path, limits)
         reader = MaskReader(header, stream, path)
         if labels_only:
             reader.refuse_if_stack()
-            check_data_size(path, header, size if wrapping != "raw" else size - file.tell(), wrapping, limits)
+            check_data_size(path, header, stream.at_most(size), size, limits)
         yield reader
 
 
@@ -134,27 +135,24 @@ def mask_extension(path: str | Path) -> str | None:
     return next((extension for extension in EXTENSIONS if name.endswith(extension)), None)
 
 
-def _read_header(
-    file: BinaryIO, extension: str, path: Path, limits: ReadLimits
-) -> tuple[VolumeHeader, ByteStream, Wrapping]:
-    wrapping: Wrapping
+def _read_header(file: BinaryIO, extension: str, path: Path, limits: ReadLimits) -> tuple[VolumeHeader, ByteStream]:
     magic = file.read(4)
     file.seek(0)
+    zipped = magic[:2] == b"\x1f\x8b"
+    stream = ByteStream(file, path, "gzip" if zipped else "raw")
     if extension in (".nii", ".nii.gz"):
-        wrapping = "gzip" if extension == ".nii.gz" else "raw"
-        if (magic[:2] == b"\x1f\x8b") != (wrapping == "gzip"):
-            raise refusal(
-                MaskCode.FORMAT_MISMATCH,
-                path,
-                f"is named {extension} but its content is {'' if wrapping == 'raw' else 'not '}gzip "
-                f"(it starts with {magic.hex(' ')})",
-                "save it as .nii.gz with compression, or as .nii without",
-            )
-        stream = ByteStream(file, path, wrapping)
-        return read_nifti_header(stream, path, limits), stream, wrapping
-    read_header = read_nrrd_header if extension == ".nrrd" else read_metaimage_header
-    header, wrapping = read_header(file, path, limits)
-    return header, ByteStream(file, path, wrapping), wrapping
+        header = read_nifti_header(stream, path, limits)
+    else:
+        header, stream = (read_nrrd_header if extension == ".nrrd" else read_metaimage_header)(stream, path, limits)
+    if zipped != (extension == ".nii.gz"):
+        found = warning(
+            MaskCode.FORMAT_MISMATCH,
+            path,
+            f"is named {extension} but its content is {'' if zipped else 'not '}gzip (it starts with {magic.hex(' ')})",
+            "save it again with a standard library; other tools may refuse it",
+        )
+        header = replace(header, findings=(found, *header.findings))
+    return header, stream
 
 
 class MaskReader:
@@ -175,6 +173,11 @@ class MaskReader:
         return self._header.geometry
 
     @property
+    def metadata(self) -> Mapping[str, str]:
+        """Free key/value pairs of the header (NRRD), for instance 3D Slicer's names of segments."""
+        return self._header.metadata
+
+    @property
     def findings(self) -> tuple[Finding, ...]:
         """What was odd but usable so far."""
         return (*self._header.findings, *self._wide_type(), *self._stream.findings)
@@ -188,7 +191,7 @@ class MaskReader:
             When the voxels are damaged, missing, more than declared, or not labels.
         """
         array = self._labels(np.empty(self._header.voxels, dtype=np.uint8))
-        self._stream.expect_end()
+        self._stream.expect_end(self._header.voxels * self._header.dtype.itemsize)
         return Mask(array.reshape(self.geometry.shape_zyx), self.geometry, self.findings)
 
     def slabs(self, slices: int = 1) -> Iterator[tuple[int, LabelArray]]:
@@ -214,7 +217,7 @@ class MaskReader:
         for first in range(0, depth, slices):
             count = min(slices, depth - first)
             yield first, self._labels(buffer[: count * height * width]).reshape(count, height, width)
-        self._stream.expect_end()
+        self._stream.expect_end(self._header.voxels * self._header.dtype.itemsize)
 
     def refuse_unlike(self, like: Geometry | None) -> None:
         """Refuse another shape than that of a grid, before any voxel is read."""

@@ -154,6 +154,8 @@ def lesion_counts(
     prediction: npt.NDArray[Any],
     spacing_zyx: tuple[float, float, float],
     rule: LesionRule,
+    *,
+    voxel_ml: float | None = None,
 ) -> LesionCounts:
     """Count found, missed and false lesions.
 
@@ -165,6 +167,8 @@ def lesion_counts(
         Voxel spacing in mm (only the minimal volume needs it).
     rule : LesionRule
         The declared rule.
+    voxel_ml : float, optional
+        Volume of one voxel where the grid's axes are not at right angles; by default the product of the spacing.
 
     Raises
     ------
@@ -173,7 +177,7 @@ def lesion_counts(
     """
     if reference.shape != prediction.shape:
         raise ValueError(f"shapes differ: {reference.shape} and {prediction.shape}")
-    smallest = rule.min_volume_ml * 1000.0 / voxel_mm3(spacing_zyx)
+    smallest = rule.min_volume_ml * 1000.0 / (voxel_mm3(spacing_zyx) if voxel_ml is None else voxel_ml * 1000.0)
     box = foreground_box(reference, prediction)
     ref, ref_sizes = _components(reference[box], rule.connectivity, smallest)
     pred, pred_sizes = _components(prediction[box], rule.connectivity, smallest)

@@ -57,6 +57,8 @@ class ReferenceCase:
     planar
         Measure in the plane: one slice, contours instead of surfaces, areas in mm² instead of volumes in ml. The
         spacing of the slice then has no meaning.
+    volume_ml
+        Volume of one voxel in ml where the grid's axes are not at right angles; by default the product of the spacing.
 
     Raises
     ------
@@ -74,6 +76,7 @@ class ReferenceCase:
         crops: Sequence[Crop] | None = None,
         axis_order: AxisOrder = "xyz",
         planar: bool = False,
+        volume_ml: float | None = None,
     ) -> None:
         self.array = frozen(array)
         sz, sy, sx = (float(s) for s in spacing_zyx)
@@ -83,6 +86,8 @@ class ReferenceCase:
         self.spacing_zyx: Spacing = (min(sy, sx) if planar else sz, sy, sx)
         if not all(np.isfinite(s) and s > 0 for s in self.spacing_zyx):
             raise ValueError(f"spacing must be positive, got {self.spacing_zyx}")
+        volume = voxel_ml(self.spacing_zyx) if volume_ml is None else float(volume_ml)
+        self.voxel_size = pixel_mm2(self.spacing_zyx) if planar else volume
         self.structures = tuple(frozenset(int(label) for label in labels) for labels in structures)
         for labels in self.structures:
             if not labels or not all(1 <= label <= 65535 for label in labels):
@@ -228,9 +233,8 @@ class PairMeasures:
         counts = self._confusions[start, stop]
         index = self.reference.index_of[list(self.reference.structures[structure])]
         both = int(counts[np.ix_(index, index)].sum())
-        grid = self.reference
-        size = pixel_mm2(grid.spacing_zyx) if grid.planar else voxel_ml(grid.spacing_zyx)
-        return Overlap(both, int(counts[:, index].sum()) - both, int(counts[index].sum()) - both, size)
+        missed, false = int(counts[index].sum()) - both, int(counts[:, index].sum()) - both
+        return Overlap(both, false, missed, self.reference.voxel_size)
 
     def _joint_counts(self, start: int, stop: int) -> tuple[Ints, Ints, Ints]:
         """Count label combinations in the slices ``start <= z < stop``."""

@@ -32,8 +32,6 @@ BROKEN: dict[str, tuple[str, Callable[[], bytes], MaskCode, str]] = {
     "empty file": (GZ, lambda: b"", MaskCode.FILE_EMPTY, "0 bytes"),
     "unknown extension": ("case.npy", nifti, MaskCode.FORMAT_UNKNOWN, "case.npy"),
     "pickle as npz": ("case.npz", lambda: b"\x80\x04cos\nsystem\n.", MaskCode.FORMAT_UNKNOWN, "case.npz"),
-    "plain nifti named gz": (GZ, nifti, MaskCode.FORMAT_MISMATCH, "not gzip"),
-    "gzip named nii": (NII, lambda: packed(nifti()), MaskCode.FORMAT_MISMATCH, "1f 8b"),
     "zip named nii.gz": (GZ, lambda: b"PK\3\4" + bytes(400), MaskCode.FORMAT_MISMATCH, "50 4b"),
     "gzip twice": (GZ, lambda: packed(packed(nifti())), MaskCode.FORMAT_MISMATCH, "compressed twice"),
     "text in gzip": (GZ, lambda: packed(b"hello world" * 50), MaskCode.FORMAT_MISMATCH, "68 65 6c 6c"),
@@ -72,7 +70,22 @@ BROKEN: dict[str, tuple[str, Callable[[], bytes], MaskCode, str]] = {
     "4-D": (
         NII, lambda: nifti(voxels("u1", 7) * 3, dim=(4, *SHAPE_XYZ, 3)), MaskCode.FOUR_DIMENSIONAL, "(6, 5, 4, 3)"
     ),
-    "4-D nrrd": (NRRD, lambda: nrrd(dimension="4", sizes="2 6 5 4"), MaskCode.FOUR_DIMENSIONAL, "4 dimensions"),
+    "4-D nrrd": (
+        NRRD,
+        lambda: nrrd(dimension="4", sizes="2 6 5 4", space_directions="none (1,0,0) (0,1,0) (0,0,1)"),
+        MaskCode.FOUR_DIMENSIONAL,
+        "4 dimensions",
+    ),
+    "nrrd with too few directions": (
+        NRRD, lambda: nrrd(dimension="4", sizes="2 6 5 4"), MaskCode.HEADER_INVALID, "spacedirections"
+    ),
+    "4-D mha": (
+        MHA,
+        lambda: meta(bytes(2 * VOXELS), NDims="4", DimSize="6 5 4 2", ElementSpacing="1 1 1 1", Offset="0 0 0 0",
+                     TransformMatrix="1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1"),
+        MaskCode.FOUR_DIMENSIONAL,
+        "(6, 5, 4, 2)",
+    ),
     "one-hot stack": (
         GZ, lambda: packed(nifti(voxels("u1", 1) * 3, dim=(4, *SHAPE_XYZ, 3))), MaskCode.ONE_HOT_STACK, "3 binary"
     ),
@@ -111,7 +124,7 @@ BROKEN: dict[str, tuple[str, Callable[[], bytes], MaskCode, str]] = {
         MHA, lambda: meta(zlib.compress(bytes(VOXELS))[:-3], CompressedData="True"), MaskCode.DATA_TRUNCATED, "stop"
     ),
     "gzip bomb": (GZ, bomb, MaskCode.DATA_BEYOND_VOLUME, "more bytes than its header declares"),
-    "bytes after the volume": (NII, lambda: nifti(bytes(121)), MaskCode.DATA_BEYOND_VOLUME, "more bytes"),
+    "another volume after the volume": (NII, lambda: nifti(bytes(240)), MaskCode.DATA_BEYOND_VOLUME, "more bytes"),
     "NaN": (NII, lambda: nifti(voxels("f4", 1, np.nan), datatype=16), MaskCode.VALUE_NAN, "(1, 0, 0) has value nan"),
     "infinity": (NII, lambda: nifti(voxels("f4", np.inf), datatype=16), MaskCode.VALUE_INFINITE, "inf"),
     "float labels 0.9": (NII, lambda: nifti(voxels("f4", 1, 0.9), datatype=16), MaskCode.VALUE_NOT_INTEGRAL, "0.9"),
@@ -155,6 +168,21 @@ def test_the_fields_written_here_are_what_nibabel_reads(good: Path) -> None:
 
 
 ODD: dict[str, tuple[str, Callable[[], bytes], MaskCode, str]] = {
+    "plain nifti named gz": (GZ, nifti, MaskCode.FORMAT_MISMATCH, "not gzip"),
+    "gzip named nii": (NII, lambda: packed(nifti()), MaskCode.FORMAT_MISMATCH, "1f 8b"),
+    "gzip around mha": (MHA, lambda: packed(meta()), MaskCode.FORMAT_MISMATCH, "1f 8b"),
+    "gzip around a compressed mha": (
+        MHA, lambda: packed(meta(zlib.compress(bytes(VOXELS)), CompressedData="True")), MaskCode.FORMAT_MISMATCH, "1f"
+    ),
+    "gzip around nrrd": (NRRD, lambda: packed(nrrd()), MaskCode.FORMAT_MISMATCH, "1f 8b"),
+    "mha at the end": (MHA, lambda: meta(b"junk" + bytes(VOXELS), HeaderSize="-1"), MaskCode.HEADER_EXTENSION, "-1"),
+    "bytes after the volume": (NII, lambda: nifti(bytes(121)), MaskCode.DATA_TRAILING, "1 bytes follow the 120"),
+    "bytes after the volume in gzip": (GZ, lambda: packed(nifti(bytes(239))), MaskCode.DATA_TRAILING, "119 bytes"),
+    "bytes after mha": (MHA, lambda: meta(bytes(125)), MaskCode.DATA_TRAILING, "5 bytes"),
+    "bytes after nrrd": (NRRD, lambda: nrrd(bytes(125)), MaskCode.DATA_TRAILING, "5 bytes"),
+    "two megabytes of extensions": (
+        NII, lambda: nifti(offset=2.0**21, extension=b"\1".ljust(2**21 - 348, b"\0")), MaskCode.HEADER_EXTENSION, "2096"
+    ),
     "trailing bytes": (GZ, lambda: packed(nifti()) + b"secret", MaskCode.DATA_TRAILING, "73 65 63 72 65 74"),
     "int64": (NII, lambda: nifti(voxels("i8", 1), datatype=1024), MaskCode.TYPE_WIDE, "int64"),
     "float64": (NII, lambda: nifti(voxels("f8", 1), datatype=64), MaskCode.TYPE_WIDE, "float64"),
@@ -170,7 +198,7 @@ ODD: dict[str, tuple[str, Callable[[], bytes], MaskCode, str]] = {
         "2 mm apart along world z",
     ),
     "pixdim against sform": (
-        NII, lambda: nifti(pixdim=(1, 0.8, 0.8, 5)), MaskCode.PIXDIM_SFORM_DISAGREE, "5.0"
+        NII, lambda: nifti(pixdim=(1, 0.8, 0.8, 5)), MaskCode.PIXDIM_SFORM_DISAGREE, "50 %"
     ),
     "sheared": (
         NII, lambda: nifti(rows=(1, 0.4, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0)), MaskCode.AFFINE_SHEARED, "right angles"

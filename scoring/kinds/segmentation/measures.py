@@ -137,21 +137,25 @@ class CaseMeasures:
         self.reference = reference
         self.task = task
         self.names = list(task.structures)
-        spacing = reference.geometry.spacing_zyx
+        grid = reference.geometry
         crops = [_CROPS[item.crop] for item in task.structures.values()]
         self._together: ReferenceCase | None = None
         self._apart: dict[str, ReferenceCase] = {}
         if reference.labels is not None:
             labels = [item.labels for item in task.structures.values()]
-            self._together = ReferenceCase(reference.labels, spacing, labels, crops=crops)
+            self._together = ReferenceCase(
+                reference.labels, grid.spacing_zyx, labels, crops=crops, volume_ml=grid.voxel_ml
+            )
         else:
             self._split(crops)
 
     def _split(self, crops: list[Crop]) -> None:
         for name, crop in zip(self.names, crops, strict=True):
             array = self.reference.binary(self.task, name)
-            spacing = self.reference.geometry.spacing_zyx
-            self._apart[name] = ReferenceCase(array, spacing, [frozenset({1})], crops=[crop])
+            grid = self.reference.geometry
+            self._apart[name] = ReferenceCase(
+                array, grid.spacing_zyx, [frozenset({1})], crops=[crop], volume_ml=grid.voxel_ml
+            )
 
     @property
     def diagonal_mm(self) -> float:
@@ -269,6 +273,8 @@ class Comparison:
         key = (structure, rule)
         if key not in self._lesions:
             reference, prediction = self.binaries(structure)
-            spacing = self._case.reference.geometry.spacing_zyx
-            self._lesions[key] = lesions.lesion_counts(reference, prediction, spacing, rule)
+            grid = self._case.reference.geometry
+            self._lesions[key] = lesions.lesion_counts(
+                reference, prediction, grid.spacing_zyx, rule, voxel_ml=grid.voxel_ml
+            )
         return self._lesions[key]
