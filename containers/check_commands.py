@@ -26,23 +26,37 @@ def check(**_: Any) -> None:
 @click.argument("challenge")
 @click.option("--references", required=True, type=click.Path(path_type=Path), help="Folder of references.")
 @click.option("--predictions", "folder", required=True, type=click.Path(path_type=Path), help="Folder to check.")
+@click.option("--cases", type=click.Path(path_type=Path), help="CSV with a column 'case'; only these are checked.")
 @click.option("--task", help="Task to check, where the challenge has several.")
 @click.option("--variant", help="Scoring variant.")
 @console.json_option
 @console.guarded
 def predictions(
-    challenge: str, references: Path, folder: Path, task: str | None, variant: str | None, as_json: bool
+    challenge: str,
+    references: Path,
+    folder: Path,
+    cases: Path | None,
+    task: str | None,
+    variant: str | None,
+    as_json: bool,
 ) -> None:
     """Check every prediction in a folder: files, grids, labels, and what would explain a low overlap."""
     from medpodium.challenges import registry
+    from medpodium.scoring import groups
     from medpodium.scoring.kinds import engine
 
     loaded = registry.load(challenge, variant=variant)
     name = engine.pick_task(loaded, task)
+    known = None if cases is None else groups.read_cases(cases)
     with console.progress() as bar:
         line = bar.add_task("checking cases", total=None)
         findings = engine.check_task(
-            loaded, name, references, folder, lambda done, total: bar.update(line, completed=done, total=total)
+            loaded,
+            name,
+            references,
+            folder,
+            lambda done, total: bar.update(line, completed=done, total=total),
+            cases=known,
         )
     if as_json:
         console.print_json({"challenge": loaded.reference, "task": name, "findings": findings})

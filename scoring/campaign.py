@@ -28,7 +28,12 @@ class CampaignScoreCode(Code):
 
 
 def score_campaign(
-    root: Path, *, task: str | None = None, out: Path | None = None, place: Scheduler | None = None
+    root: Path,
+    *,
+    task: str | None = None,
+    out: Path | None = None,
+    place: Scheduler | None = None,
+    skip_broken: bool = False,
 ) -> tuple[Challenge, Result, Path]:
     """Score every submission of a campaign on its own references and predictions.
 
@@ -42,6 +47,8 @@ def score_campaign(
         Where the table is to be written; the campaign's own place when left out.
     place : Scheduler, optional
         Where to run; this machine when left out.
+    skip_broken : bool
+        Leave cases with a broken reference out, for everybody.
 
     Returns
     -------
@@ -52,7 +59,7 @@ def score_campaign(
 
     with campaigns.opened(root) as campaign:
         tasks = [pick_task(campaign.challenge, task)] if task else answered_tasks(campaign)
-        result = merged([score(campaign, name, scheduler=place) for name in tasks])
+        result = merged([score(campaign, name, scheduler=place, skip_broken=skip_broken) for name in tasks])
         out = out or campaign.scores_path
         campaign.ledger.event("score", ", ".join(tasks), rows=len(result.scores), out=str(out))
         return campaign.challenge, result, out
@@ -91,10 +98,13 @@ def merged(results: list[Result]) -> Result:
         for name, found in result.findings.items():
             findings.setdefault(name, []).extend(found)
     scores = table.concatenate([result.scores for result in results])
-    return Result(scores, findings, observations.concatenate(result.observations for result in results))
+    pooled = observations.concatenate(result.observations for result in results)
+    return Result(scores, findings, pooled, tuple(one for result in results for one in result.unscored))
 
 
-def score(campaign: Campaign, task_name: str, *, scheduler: Scheduler | None = None) -> Result:
+def score(
+    campaign: Campaign, task_name: str, *, scheduler: Scheduler | None = None, skip_broken: bool = False
+) -> Result:
     """Score one task of a campaign; cases that were not run yet are missing."""
     from medpodium.scoring.kinds.engine import score_task
 
@@ -113,7 +123,14 @@ def score(campaign: Campaign, task_name: str, *, scheduler: Scheduler | None = N
     task = challenge.tasks[task_name]
     measured = resource_rows(campaign, task_name, task)
     return score_task(
-        challenge, task_name, references, predictions, cases=_cases(campaign), resources=measured, scheduler=scheduler
+        challenge,
+        task_name,
+        references,
+        predictions,
+        cases=_cases(campaign),
+        resources=measured,
+        scheduler=scheduler,
+        skip_broken=skip_broken,
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from medpodium import console
+from medpodium.findings import ExitCode
 from medpodium.scoring.scheduling.options import Where, choose, scheduler_options
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class Request:
         Files and folders.
     task, variant : str, optional
         Which task, and which scoring variant.
+    skip_broken : bool
+        Whether cases with a broken reference are left out instead of stopping everything.
     """
 
     predictions: tuple[str, ...]
@@ -37,6 +40,7 @@ class Request:
     variant: str | None
     cases: Path | None
     resources: Path | None
+    skip_broken: bool
 
     @property
     def teams(self) -> dict[str, Path]:
@@ -59,6 +63,7 @@ class Request:
 @click.option("--cases", type=click.Path(path_type=Path), help="CSV with a column 'case' and one per group.")
 @click.option("--resources", type=click.Path(path_type=Path), help="CSV of measured values: running time, memory.")
 @click.option("--workers", type=click.IntRange(1), help="Processes; by default what cores and memory allow.")
+@click.option("--skip-broken", is_flag=True, help="Leave cases with a broken reference out, for everybody, and go on.")
 @click.option("--audit", is_flag=True, help="Score again with the reference libraries and print the differences.")
 @scheduler_options
 @console.json_option
@@ -70,6 +75,9 @@ def score(challenge: str, request: Request, where: Where, audit: bool, as_json: 
 
     A missing or unusable prediction is a row with the declared penalty, never a smaller mean. CAMPAIGN is a folder
     made by 'medpodium init'; it knows its references and predictions.
+
+    All references are read first: if one of them is broken, nothing is scored and everything found is listed (exit
+    code 1). A case on which the scorer itself fails is scored for nobody; the others are written (exit code 3).
     """
     from medpodium.challenges.campaign.folder import is_campaign
     from medpodium.scoring import definitions, observations, table
@@ -92,6 +100,8 @@ def score(challenge: str, request: Request, where: Where, audit: bool, as_json: 
         )
     else:
         _print(loaded, result, out, rows)
+    if result.unscored:
+        raise SystemExit(ExitCode.INFRASTRUCTURE)
     console.finish(result.all_findings())
 
 
@@ -105,7 +115,7 @@ def _score_campaign(folder: Path, request: Request, where: Where) -> tuple[Chall
     from medpodium.scoring.campaign import score_campaign
 
     with choose(where) as place:
-        return score_campaign(folder, task=request.task, out=request.out, place=place)
+        return score_campaign(folder, task=request.task, out=request.out, place=place, skip_broken=request.skip_broken)
 
 
 def _score(reference: str, request: Request, where: Where) -> tuple[Challenge, Result, Path]:
@@ -131,6 +141,7 @@ def _score(reference: str, request: Request, where: Where) -> tuple[Challenge, R
             cases=cases,
             resources=resources,
             scheduler=place,
+            skip_broken=request.skip_broken,
             progress=lambda done, total: bar.update(line, completed=done, total=total),
         )
     return loaded, result, out
@@ -159,6 +170,11 @@ def _summary(challenge: Challenge, result: Result) -> list[dict[str, Any]]:
                     "n": int(mean["n"]),
                     **{name: int(counts.get(name, 0)) for name in ("ok", "empty-reference", "penalised")},
                     **{name: int(counts.get(name, 0)) for name in ("missing", "failed", "skipped")},
+                    **(
+                        {"unlabelled": int(counts.get("unlabelled", 0))}
+                        if "unlabelled" in scores["status"].to_numpy()
+                        else {}
+                    ),
                 }
             )
     return rows

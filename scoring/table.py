@@ -31,8 +31,10 @@ EMPTY_REFERENCE = "empty-reference"
 MISSING = "missing"
 PENALISED = "penalised"
 SKIPPED = "skipped"
+UNLABELLED = "unlabelled"
+"""The reference of this case is not labelled with this structure: nobody has a score, and nobody is missing one."""
 FAILED_PREFIX = "failed:"
-STATUSES = (OK, EMPTY_REFERENCE, MISSING, PENALISED, SKIPPED)
+STATUSES = (OK, EMPTY_REFERENCE, MISSING, PENALISED, SKIPPED, UNLABELLED)
 
 
 class TableCode(Code):

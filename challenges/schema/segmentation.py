@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+import re
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
@@ -131,8 +133,16 @@ class SegmentationTask(TaskModel):
         What a label outside the schema does: fails the case, is treated as background, or makes every overlap
         and surface score of the case the worst one (as FLARE 2024 Task 1 does).
     extra_labels : list of int
-        Labels a prediction may hold although no structure has them.
+        Labels a reference or prediction may hold although no structure has them.
+    ignore_labels : list of int
+        Labels of the reference that say: nobody knows what is here. These voxels are left out of everything. In a
+        prediction they are background.
+    labelled_structures : dict of str to list of str
+        Cases whose references are labelled in part, by name, and the structures that are labelled there. All others
+        are not scored in that case. A table of cases can say the same in a column ``labelled_structures``.
     """
+
+    case_columns: ClassVar[frozenset[str]] = frozenset({"labelled_structures"})
 
     kind: Literal["segmentation"] = "segmentation"
     metrics: dict[Name, SegmentationMetric] = Field(min_length=1)
@@ -142,6 +152,8 @@ class SegmentationTask(TaskModel):
     dimensions: Literal[2, 3] | None = None
     unknown_labels: Literal["fail", "ignore", "worst"] = "fail"
     extra_labels: list[int] = Field(default_factory=list)
+    ignore_labels: list[Annotated[int, Field(ge=1, le=65535)]] = Field(default_factory=list)
+    labelled_structures: dict[str, list[str]] = Field(default_factory=dict)
 
     @field_validator("structures")
     @classmethod
@@ -222,11 +234,56 @@ class SegmentationTask(TaskModel):
 
     @property
     def known_labels(self) -> frozenset[int]:
-        """Every label a prediction may contain, background included."""
-        found = {0, *self.extra_labels}
+        """Every label a reference or prediction may contain, background included."""
+        found = {0, *self.extra_labels, *self.ignore_labels}
         for structure in self.structures.values():
             found |= structure.labels
         return frozenset(found)
+
+    def scored_structures(self, case: str) -> frozenset[str]:
+        """Return the structures that can be scored in a case: those that its reference is labelled with.
+
+        Notes
+        -----
+        A union counts as labelled when it is named, or when every label of it belongs to a structure that is.
+        """
+        labelled = self.labelled_structures.get(case)
+        if labelled is None:
+            return frozenset(self.structures)
+        known = frozenset[int]().union(*(self.structures[name].labels for name in labelled))
+        return frozenset(
+            name for name, item in self.structures.items() if name in labelled or (item.union and item.labels <= known)
+        )
+
+    def of_case(self, case: str) -> SegmentationTask:
+        """Return the rules with what is said of one case only, for a process that scores no other."""
+        if not self.labelled_structures:
+            return self
+        own = {name: labelled for name, labelled in self.labelled_structures.items() if name == case}
+        return self.model_copy(update={"labelled_structures": own})
+
+    def with_case_columns(self, columns: Mapping[str, Mapping[str, str]]) -> SegmentationTask:
+        """Return the rules with what a table of cases says in the column ``labelled_structures``.
+
+        A cell names structures, separated by semicolons, commas, bars or blanks; an empty one says that all are
+        labelled.
+
+        Raises
+        ------
+        ValueError
+            If a cell names a structure that does not exist.
+        """
+        cells = columns.get("labelled_structures", {})
+        found = dict(self.labelled_structures)
+        for case, cell in cells.items():
+            parts = [part.strip() for part in re.split("[;,|]", cell)]
+            names = [name for part in parts for name in ([part] if part in self.structures else part.split())]
+            unknown = [name for name in names if name not in self.structures]
+            if unknown:
+                raise ValueError(f"case {case}: no structure {unknown[0]!r} (labelled_structures is {cell!r})")
+            if names:
+                found[case] = names
+        return self.model_copy(update={"labelled_structures": found})
 
     def broken(self) -> Rules:
         """Yield labels used twice, and metrics that do not fit the structures."""
@@ -238,10 +295,21 @@ class SegmentationTask(TaskModel):
                     cause = f"label {item.label} is already {seen[item.label]!r}"
                     yield Broken(LintCode.LABEL_TWICE, at, cause, "give it another label, or write a union")
                 seen.setdefault(item.label, name)
+            for label in sorted(item.labels & {*self.ignore_labels}):
+                cause = f"label {label} is one of ignore_labels, too: its voxels would never count"
+                yield Broken(LintCode.LABEL_TWICE, at, cause, "give the ignored region a label of its own")
             if item.union and len(set(item.union)) < len(item.union):
                 cause = f"union {item.union} names a label twice"
                 yield Broken(LintCode.LABEL_TWICE, at, cause, "remove the repetition")
         yield from self._broken_plane()
+        if self.ignore_labels and "{structure}" in self.files.reference:
+            cause = "needs references that are label maps, and these are one file per structure"
+            yield Broken(LintCode.PATTERN, ("ignore_labels",), cause, "give each reference as one label map")
+        for case, names in self.labelled_structures.items():
+            for name in names:
+                if name not in self.structures:
+                    at = ("labelled_structures", case)
+                    yield Broken(LintCode.STRUCTURE_UNKNOWN, at, f"no structure {name!r}", "correct the name")
         for key, metric in self.metrics.items():
             if isinstance(metric, StructureMetric):
                 yield from self._broken_metric(key, metric)
@@ -288,7 +356,12 @@ class SegmentationTask(TaskModel):
         ]
         length = self.plane_unit
         grid = Grid(["structure", "label", "role", f"tolerance ({length or 'mm'})", "scored on"], rows)
-        measured = {None: [], "mm": ["measured in the plane"], "px": ["measured in the plane, distances in pixels"]}[
-            length
-        ]
-        return [grid, *measured, f"files: reference {self.files.reference}, prediction {self.files.prediction}"]
+        lines: list[str | Grid] = [grid]
+        if length is not None:
+            lines.append("measured in the plane" + (", distances in pixels" if length == "px" else ""))
+        if self.ignore_labels:
+            shown = ", ".join(map(str, sorted(self.ignore_labels)))
+            lines.append(f"left out of everything: voxels that the reference labels {shown}")
+        if self.labelled_structures:
+            lines.append(f"references labelled in part: {len(self.labelled_structures)} cases")
+        return [*lines, f"files: reference {self.files.reference}, prediction {self.files.prediction}"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args, get_origin
 
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 from pydantic_core import ErrorDetails
@@ -67,6 +67,9 @@ class TaskModel(Model):
         Container protocol; needed where there are several.
     """
 
+    case_columns: ClassVar[frozenset[str]] = frozenset()
+    """Columns of a table of cases that say how a case is scored; all others are groups."""
+
     kind: str
     title: str | None = None
     files: Files = Files()
@@ -109,6 +112,20 @@ class TaskModel(Model):
                 what = family.model_fields[field].description
                 return place, f"{kind} needs {field}" + (f" ({what})" if what else "")
         return place, problem["msg"]
+
+    def of_case(self, case: str) -> TaskModel:
+        """Return the rules as far as one case needs them."""
+        return self
+
+    def with_case_columns(self, columns: Mapping[str, Mapping[str, str]]) -> TaskModel:
+        """Return the rules with what a table of cases says in :attr:`case_columns` (column to case to cell).
+
+        Raises
+        ------
+        ValueError
+            If a cell cannot be used.
+        """
+        return self
 
     @classmethod
     def kind_name(cls) -> str:

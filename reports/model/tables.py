@@ -259,6 +259,7 @@ def status_title(status: str) -> str:
         score_table.MISSING: "missing prediction",
         score_table.PENALISED: "penalised",
         score_table.SKIPPED: "skipped",
+        score_table.UNLABELLED: "not labelled in the reference",
     }
     if status.startswith(score_table.FAILED_PREFIX):
         return f"failed: {status.removeprefix(score_table.FAILED_PREFIX)}"

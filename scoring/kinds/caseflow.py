@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -17,8 +17,17 @@ import numpy.typing as npt
 
 from medpodium.findings import Finding, InfrastructureError
 from medpodium.scoring.kinds.lookup import of
-from medpodium.scoring.kinds.protocol import CaseJob, CaseScores, Row, paths_in
-from medpodium.scoring.scheduling.scheduler import SchedulerCode
+from medpodium.scoring.kinds.protocol import (
+    MEMORY_FAILURE,
+    CaseJob,
+    CaseScores,
+    Kind,
+    ReferenceCheck,
+    Row,
+    over_budget,
+    paths_in,
+)
+from medpodium.scoring.scheduling.scheduler import Needs, Scheduler, SchedulerCode
 
 if TYPE_CHECKING:  # this module is imported by every worker, which needs no tables
     import pandas as pd
@@ -64,7 +73,8 @@ class CaseJobs(Sequence[CaseJob]):
             return [self[position] for position in range(len(self))[index]]
         case = self.cases[index]
         said = {submission: found.get(case) for submission, found in self.predictions.items()}
-        return CaseJob(case, self.references[case], said, self.task, dict(self.failures.get(case, {})))
+        own = self.task.of_case(case)
+        return CaseJob(case, self.references[case], said, own, dict(self.failures.get(case, {})))
 
 
 def score_job(job: CaseJob) -> CaseScores:
@@ -76,13 +86,61 @@ def score_job(job: CaseJob) -> CaseScores:
         If a file that was there when files were matched to cases is not there now: the machine does not see the
         folder, or somebody removed it. That is never counted against a submission.
     """
+    _see(job)
+    return of(job.task).score_case(job)
+
+
+def check_job(job: CaseJob) -> ReferenceCheck:
+    """Check the reference of one case on whatever machine this is.
+
+    Raises
+    ------
+    InfrastructureError
+        If a file is not there any more; see :func:`score_job`.
+    """
+    _see(job)
+    return of(job.task).check_reference(job)
+
+
+def _see(job: CaseJob) -> None:
     for held in (job.reference, *job.predictions.values()):
         for path in paths_in(held):
             if not os.path.lexists(path):
                 cause = f"case {job.case}: the file was there when the run began, and this process does not see it"
                 fix = "give every worker the same folders under the same paths, or run the command again"
                 raise InfrastructureError(Finding(SchedulerCode.FILE_NOT_SEEN, str(path), cause, fix))
-    return of(job.task).score_case(job)
+
+
+def one_by_one(kind: Kind, job: CaseJob, place: Scheduler, needs: Needs) -> CaseScores | None:
+    """Score a case that took its process with it again, each submission in a process of its own.
+
+    Returns
+    -------
+    CaseScores or None
+        ``None`` if the reference alone does it, too: then no submission is to blame. Otherwise a submission that does
+        it even alone has failed by name, and all others have their scores.
+    """
+    apart = [
+        replace(job, predictions={}),
+        *(replace(job, predictions={name: job.predictions[name]}) for name in job.predictions),
+    ]
+    done = {one.index: one for one in place.run(score_job, apart, replace(needs, apart=True))}
+    if done[0].result is None or any(
+        one.result is None and not (one.error and one.error.died) for one in done.values()
+    ):
+        return None
+    rows: list[Row] = []
+    findings: dict[str, list[Finding]] = {}
+    for index, name in enumerate(job.predictions, start=1):
+        result = done[index].result
+        if result is None:
+            where = next((str(path) for path in paths_in(job.predictions[name])), name)
+            lost = replace(job, predictions={name: None}, failures={**job.failures, name: MEMORY_FAILURE})
+            result = score_job(lost)
+            result.findings[name] = [over_budget(f"{where} (case {job.case})", kind.job_bytes(job))]
+        rows += result.rows
+        findings |= result.findings
+    return CaseScores(rows, findings)
 
 
 class ScoreRows:

@@ -16,10 +16,10 @@ from medpodium.challenges.schema.metrics.resource import MeasuredMetric
 from medpodium.findings import Finding, InfrastructureError, MedpodiumError, Severity, UsageError
 from medpodium.scoring import definitions, table
 from medpodium.scoring.groups import group_values
-from medpodium.scoring.kinds.caseflow import CaseJobs, ScoreRows, score_job
+from medpodium.scoring.kinds.caseflow import CaseJobs, ScoreRows, one_by_one, score_job
 from medpodium.scoring.kinds.lookup import of
 from medpodium.scoring.kinds.protocol import (
-    CaseScores,
+    BrokenReferencesError,
     Given,
     Kind,
     Observing,
@@ -28,8 +28,8 @@ from medpodium.scoring.kinds.protocol import (
     References,
     ScoreCode,
 )
+from medpodium.scoring.kinds.references import checked, unreadable, with_case_columns
 from medpodium.scoring.policy import absent_score
-from medpodium.scoring.scheduling.pool import Done
 from medpodium.scoring.scheduling.scheduler import LocalScheduler, Needs, Scheduler, ThreadScheduler
 
 Findings = dict[str, list[Finding]]
@@ -47,11 +47,15 @@ class Result:
         Findings by submission; those about references and cases under "".
     observations : pandas.DataFrame, optional
         What pooled metrics were computed from (:mod:`medpodium.scoring.observations`).
+    unscored : tuple of Finding
+        Cases on which the scorer itself failed: nobody has a score of them, and somebody has to look. They are among
+        the findings, too.
     """
 
     scores: pd.DataFrame
     findings: Findings = field(default_factory=dict)
     observations: pd.DataFrame | None = None
+    unscored: tuple[Finding, ...] = ()
 
     def all_findings(self) -> list[Finding]:
         """Return every finding, those about the references first."""
@@ -69,6 +73,8 @@ def score_task(
     workers: int | None = None,
     scheduler: Scheduler | None = None,
     progress: Progress | None = None,
+    skip_broken: bool = False,
+    references_checked: bool = False,
 ) -> Result:
     """Score the predictions of a task, whatever its kind.
 
@@ -83,7 +89,7 @@ def score_task(
     predictions : mapping of str to Path, or to mapping of str to files
         Folder (or table) of predictions of every submission, or the file(s) of each of its cases.
     cases : pandas.DataFrame, optional
-        Column ``case`` and one column per group; only these cases are scored.
+        Column ``case`` and one column per group; only these cases are scored. ``labelled_structures`` is no group.
     resources : pandas.DataFrame, optional
         Measured values of whole cases: ``submission, case, metric, value, status``.
     workers : int, optional
@@ -92,15 +98,22 @@ def score_task(
         Where to run instead of this machine's processes; the scores are the same anywhere.
     progress : callable, optional
         Told after every case.
+    skip_broken : bool
+        Go on without the cases whose reference is broken; they are left out for everybody.
+    references_checked : bool
+        The references were checked before and are the same (an exported bundle): look at none of them beforehand.
 
     Raises
     ------
     UsageError
         If there is nothing to score, or a name cannot be used.
+    BrokenReferencesError
+        If references cannot be scored against: before any prediction is read, with everything that is wrong.
     InfrastructureError
-        If the scorer itself failed; never counted against a submission.
+        If the scorer itself failed on every case. A single case is named in the result, and never counted against a
+        submission.
     """
-    task = challenge.tasks[task_name]
+    task, cases = with_case_columns(challenge.tasks[task_name], cases, "cases")
     kind = of(task)
     _check_names(predictions)
     _check_places(predictions, KINDS[task.kind].layout)
@@ -108,14 +121,17 @@ def score_task(
     wanted = None if cases is None else [str(case) for case in cases["case"]]
     known = kind.read_references(challenge, task, references, wanted, findings[""])
     _tell_unknown(known, wanted or [], str(references), findings[""])
+    asked = known.cases if wanted is None else wanted
+    place = _place(kind, scheduler, workers)
+    if kind.heavy and not references_checked:
+        known = checked(kind, task, known, place, findings[""], skip_broken=skip_broken, progress=progress)
     said = {
-        submission: _read(kind, task, given, known.cases if wanted is None else wanted, findings[submission])
-        for submission, given in predictions.items()
+        submission: _read(kind, task, given, asked, findings[submission]) for submission, given in predictions.items()
     }
     failures = _failures(resources)
     by_case = {submission: own.by_case for submission, own in said.items()}
     jobs = CaseJobs(task, known.cases, known.truth, by_case, failures)
-    scores = _run(kind, jobs, findings, _place(kind, scheduler, workers), progress)
+    scores, failed = _run(kind, jobs, findings, place, progress)
     scores = _with_resources(scores, task, list(predictions), jobs.cases, resources, findings)
     given_groups = known.groups if cases is None else cases
     groups = group_values(challenge, jobs.cases, given_groups, findings[""])
@@ -125,11 +141,17 @@ def score_task(
         observations = _with_failures(observations, failures)
         pooled = kind.score_pooled(challenge, task_name, observations, list(predictions), findings)
         finished = table.concatenate([finished, pooled]) if len(finished) else pooled
-    return Result(definitions.mark(finished, challenge, task_name), findings, observations)
+    return Result(definitions.mark(finished, challenge, task_name), findings, observations, tuple(failed.values()))
 
 
 def check_task(
-    challenge: Challenge, task_name: str, references: Path, given: Path, progress: Progress | None = None
+    challenge: Challenge,
+    task_name: str,
+    references: Path,
+    given: Path,
+    progress: Progress | None = None,
+    *,
+    cases: pd.DataFrame | None = None,
 ) -> list[Finding]:
     """Check one submission's predictions and return everything found: what scoring them would find, and more.
 
@@ -141,9 +163,23 @@ def check_task(
         Folders (or tables) of references and predictions.
     progress : callable, optional
         Told after every case.
+    cases : pandas.DataFrame, optional
+        Column ``case``; only these cases are checked.
     """
-    task = challenge.tasks[task_name]
-    return of(task).check(challenge, task, references, given, progress)
+    task, cases = with_case_columns(challenge.tasks[task_name], cases, "cases")
+    kind = of(task)
+    findings: list[Finding] = []
+    wanted = None if cases is None else [str(case) for case in cases["case"]]
+    known = kind.read_references(challenge, task, references, wanted, findings)
+    _tell_unknown(known, wanted or [], str(references), findings)
+    asked = known.cases if wanted is None else wanted
+    try:
+        if kind.heavy:
+            known = checked(kind, task, known, ThreadScheduler(), findings, skip_broken=True)
+    except BrokenReferencesError as error:
+        return list(error.findings)
+    answers = _read(kind, task, given, asked, findings)
+    return findings + kind.check_answers(task, known, answers, progress)
 
 
 def pick_task(challenge: Challenge, name: str | None) -> str:
@@ -232,31 +268,38 @@ def _place(kind: Kind, scheduler: Scheduler | None, workers: int | None) -> Sche
     return scheduler or LocalScheduler(workers)
 
 
-def _run(kind: Kind, jobs: CaseJobs, findings: Findings, place: Scheduler, progress: Progress | None) -> pd.DataFrame:
-    """Score every case; rows and findings come in the order of the cases, whoever is done first."""
+def _run(
+    kind: Kind, jobs: CaseJobs, findings: Findings, place: Scheduler, progress: Progress | None
+) -> tuple[pd.DataFrame, dict[int, Finding]]:
+    """Score every case; rows and findings come in the order of the cases, whoever is done first.
+
+    A case on which the scorer fails has no row for anybody, and is named. One that takes its process with it is tried
+    again, one submission at a time, as a single prediction can be the reason.
+    """
     rows = ScoreRows(jobs.cases)
     notes: dict[int, Findings] = {}
-    outcomes = place.run(score_job, jobs, Needs(kind.job_bytes(jobs[0])))
-    for done_count, done in enumerate(outcomes, start=1):
-        settled = _settle(done, jobs.cases[done.index])
-        rows.add(done.index, settled.rows)
-        if any(settled.findings.values()):
-            notes[done.index] = settled.findings
+    failed: dict[int, Finding] = {}
+    needs = Needs(kind.job_bytes(jobs[0]))
+    for done_count, done in enumerate(place.run(score_job, jobs, needs), start=1):
+        settled = done.result
+        if settled is None and done.error is not None and done.error.died:
+            settled = one_by_one(kind, jobs[done.index], place, needs)
+        if settled is None:
+            failed[done.index] = unreadable(done, jobs.cases[done.index])
+        else:
+            rows.add(done.index, settled.rows)
+            if any(settled.findings.values()):
+                notes[done.index] = settled.findings
         if progress is not None:
             progress(done_count, len(jobs))
+    failed = {index: failed[index] for index in sorted(failed)}
+    if len(failed) == len(jobs):
+        raise InfrastructureError(*failed.values())
+    findings[""] += failed.values()
     for index in sorted(notes):
         for submission, found in notes[index].items():
             findings[submission] += found
-    return rows.frame()
-
-
-def _settle(done: Done[CaseScores], case: str) -> CaseScores:
-    """Take over a case's scores; a failure of the scorer or of the reference stops the verb, with everything named."""
-    if done.result is not None:
-        return done.result
-    summary = done.error.summary if done.error else "no result"
-    fix = "this is not the submission's fault: check the reference file, then report the error with its traceback"
-    raise InfrastructureError(Finding(ScoreCode.SCORER_FAILED, case, summary, fix))
+    return rows.frame(), failed
 
 
 def _with_resources(

@@ -26,6 +26,9 @@ if TYPE_CHECKING:  # workers that score masks need neither tables nor rankings: 
 Given: TypeAlias = Path | Mapping[str, Any]
 """One submission's predictions: a folder or a table, or what it has of every case."""
 
+MEMORY_FAILURE = "memory"
+"""Why a submission has no scores of a case whose memory its prediction exceeds."""
+
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with (cases done, cases in all)."""
 
@@ -39,8 +42,19 @@ class ScoreCode(Code):
     SCORER_FAILED = "scorer-failed"
     NOT_MEASURED = "not-measured"
     NOT_COMPUTED = "scores-computed-elsewhere"
+    OVER_BUDGET = "prediction-over-memory-budget"
     PREDICTION_MISSING = "prediction-missing"
+    CASE_COLUMN = "cases-column-invalid"
     REFERENCE_MISSING = "reference-missing"
+    REFERENCE_BROKEN = "reference-broken"
+
+
+class BrokenReferencesError(MedpodiumError):
+    """References that nobody can be scored against (exit code 1): the organizer's to mend."""
+
+
+class ScoringError(Exception):
+    """The scorer itself failed on a submission; the case is scored for nobody."""
 
 
 class Row(NamedTuple):
@@ -120,6 +134,23 @@ class CaseJob:
     predictions: Mapping[str, Any]
     task: Any
     failures: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReferenceCheck:
+    """What is wrong with the reference of one case.
+
+    Parameters
+    ----------
+    findings : list of Finding
+        Errors make the case unusable for everybody.
+    empty, expected : frozenset of str
+        Structures it holds nothing of, and all that are looked for in it.
+    """
+
+    findings: list[Finding]
+    empty: frozenset[str] = frozenset()
+    expected: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -205,6 +236,19 @@ class Kind(ABC):
             If the reference itself cannot be used; a bad prediction only becomes a finding and ``failed:`` scores.
         """
 
+    def check_reference(self, job: CaseJob) -> ReferenceCheck:
+        """Say what is wrong with the reference of one case, read as strictly as a prediction.
+
+        Kinds whose references are one table have said all of it when they read the table.
+        """
+        return ReferenceCheck([])
+
+    def compare_references(
+        self, task: Any, references: References, checks: Mapping[str, ReferenceCheck]
+    ) -> list[Finding]:
+        """Say what is odd about the usable references as a whole: repeated ones, structures that none of them has."""
+        return []
+
     def observe(self, task: Any, seen: Observing, findings: dict[str, list[Finding]]) -> pd.DataFrame | None:
         """Return the observations of pooled metrics (:mod:`medpodium.scoring.observations`); ``None`` for none."""
         return None
@@ -230,25 +274,14 @@ class Kind(ABC):
             return table.empty()
         return pooled_rows(challenge, name, pool, observations, submissions)
 
-    def check(
-        self, challenge: Challenge, task: Any, place: Path, given: Path, progress: Progress | None = None
+    def check_answers(
+        self, task: Any, references: References, answers: Predictions, progress: Progress | None = None
     ) -> list[Finding]:
-        """Return everything that is wrong with one submission: what scoring it would find, case by case.
-
-        Parameters
-        ----------
-        place, given : Path
-            References and predictions.
-        """
+        """Return everything that is wrong with one submission's answers: what scoring finds, case by case."""
         findings: list[Finding] = []
-        references = self.read_references(challenge, task, place, None, findings)
-        try:
-            predictions = self.read_predictions(task, given, references.cases, findings).by_case
-        except MedpodiumError as error:
-            return [*findings, *error.findings]
         for done, case in enumerate(references.cases, start=1):
-            if case in predictions:
-                job = CaseJob(case, references.truth[case], {"": predictions[case]}, task)
+            if case in answers.by_case:
+                job = CaseJob(case, references.truth[case], {"": answers.by_case[case]}, task)
                 findings += self.score_case(job).findings.get("", [])
             if progress is not None:
                 progress(done, len(references.cases))
@@ -265,6 +298,21 @@ class Kind(ABC):
     def job_bytes(self, job: CaseJob) -> int:
         """Estimate the memory one worker needs for a case like this."""
         return 0
+
+
+def over_budget(where: str, needed: int) -> Finding:
+    """Return the finding of an answer that takes more memory than its case is given.
+
+    Parameters
+    ----------
+    where : str
+        File or folder of the answer.
+    needed : int
+        What a case of this size is given, in bytes.
+    """
+    cause = f"cannot be scored within the memory that a case of this size is given ({needed / 1e6:.0f} MB)"
+    fix = "look at the prediction: noise has far more surface and components than anatomy"
+    return Finding(ScoreCode.OVER_BUDGET, where, cause, fix)
 
 
 def paths_in(value: object) -> Iterable[Path]:

@@ -6,8 +6,8 @@ per structure, cropped to what it contains. It becomes a label map only on reque
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medpodium.findings import Finding, MedpodiumError, has_errors
-from medpodium.scoring.masks.codes import MaskCode, MaskError, finding, warning
+from medpodium.scoring.masks.codes import MaskCode, MaskError, finding, printable, warning
 from medpodium.scoring.masks.geometry import Geometry, compare_geometry
 from medpodium.scoring.masks.inflate import DEFAULT_LIMITS, ReadLimits
 from medpodium.scoring.masks.reader import Mask, MaskReader, open_mask
@@ -51,12 +51,15 @@ class StructureSet:
     geometry : Geometry
         Grid of all of them.
     findings : tuple of Finding
-        What was odd but usable.
+        What was odd but usable, and why the unusable ones are.
+    unusable : dict of str to str
+        Structures whose own file cannot be used, and the code of the first reason.
     """
 
     structures: dict[str, Structure]
     geometry: Geometry
     findings: tuple[Finding, ...] = ()
+    unusable: dict[str, str] = field(default_factory=dict)
 
     def full(self, name: str) -> Binary:
         """Return one structure as a 0/1 array of the whole volume, shape (z, y, x)."""
@@ -104,10 +107,20 @@ class StructureSet:
         return Mask(array, self.geometry, (*self.findings, *lost))
 
 
+Compare = Callable[[Geometry, Geometry, str], list[Finding]]
+"""How the grid of a file (the second one) differs from the grid it should have; named in findings as the third."""
+
+
 def read_structures(
-    paths: Mapping[str, Path], *, limits: ReadLimits = DEFAULT_LIMITS, like: Geometry | None = None
+    paths: Mapping[str, Path],
+    *,
+    limits: ReadLimits = DEFAULT_LIMITS,
+    like: Geometry | None = None,
+    compare: Compare | None = None,
 ) -> StructureSet:
     """Read one binary file per structure (TotalSegmentator's way), one at a time.
+
+    A file that cannot be used costs its own structure only.
 
     Parameters
     ----------
@@ -116,34 +129,45 @@ def read_structures(
     limits : ReadLimits
         How much is read at most, per file.
     like : Geometry, optional
-        Refuse structures of another shape than this before their voxels are read.
+        The grid the files should have; the first file's own when left out. Another shape is refused before voxels
+        are read.
+    compare : callable, optional
+        How grids are compared; in full, with the usual tolerance, when left out.
 
     Raises
     ------
     MaskError
-        With the findings of all files that cannot be used, or that lie on another grid than the first one, or
-        hold more than one label.
+        When no file can be used at all; with the findings of all of them.
     """
     structures: dict[str, Structure] = {}
     findings: list[Finding] = []
-    geometry: Geometry | None = None
+    unusable: dict[str, str] = {}
+    geometry = like
     for name, path in paths.items():
+        own: list[Finding] = []
         try:
             with open_mask(path, limits=limits) as reader:
                 reader.refuse_unlike(like)
                 if geometry is not None:
-                    differences = compare_geometry(geometry, reader.geometry, where=str(path))
-                    findings += differences
-                    if has_errors(differences):
-                        continue
-                structures[name] = _read_cropped(reader, path, findings)
-                findings += reader.findings
-                geometry = geometry or reader.geometry
+                    own += (compare or _in_full)(geometry, reader.geometry, printable(path))
+                if not has_errors(own):
+                    found = _read_cropped(reader, path, own)
+                    own += reader.findings
         except MedpodiumError as error:
-            findings += error.findings
-    if geometry is None or has_errors(findings):
+            own += error.findings
+        if has_errors(own):
+            unusable[name] = next(str(one.code) for one in own if has_errors([one]))
+        else:
+            structures[name] = found
+            geometry = geometry or reader.geometry
+        findings += own
+    if geometry is None or not structures:
         raise MaskError(*findings)
-    return StructureSet(structures, geometry, tuple(findings))
+    return StructureSet(structures, geometry, tuple(findings), unusable)
+
+
+def _in_full(expected: Geometry, own: Geometry, where: str) -> list[Finding]:
+    return compare_geometry(expected, own, where=where)
 
 
 def _read_cropped(reader: MaskReader, path: Path, findings: list[Finding]) -> Structure:

@@ -24,7 +24,7 @@ from medpodium.scoring.ranking.axes import (
 )
 
 _CELL = ("case", "structure", "metric")
-_NOT_ASKED = (table.SKIPPED, table.EMPTY_REFERENCE)
+_NOT_ASKED = (table.SKIPPED, table.UNLABELLED, table.EMPTY_REFERENCE)
 
 
 @dataclass(frozen=True)

@@ -273,7 +273,9 @@ class _Flight(Generic[J, R]):
 
 
 _KILLED = JobError("worker died")
-_DEADLY = JobError("its worker died every time it was tried, at last with nothing else under way (out of memory?)")
+_DEADLY = JobError(
+    "its worker died every time it was tried, at last with nothing else under way (out of memory?)", died=True
+)
 
 
 def _traceback(future: Any) -> list[str]:

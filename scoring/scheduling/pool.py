@@ -35,10 +35,13 @@ class JobError:
         The exception in one line.
     details : str
         The traceback, for a bug report.
+    died : bool
+        Whether it took its process with it.
     """
 
     summary: str
     details: str = ""
+    died: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,20 @@ def worker_count(requested: int | None, memory_per_worker: int) -> int:
     return max(1, min(cores, fitting))
 
 
-def run_jobs(function: Callable[[J], R], jobs: Sequence[J], workers: int) -> Iterator[Done[R]]:
+def memory_limit() -> int:
+    """Return how many bytes a process may have at all: the machine's memory, or its own limit (``ulimit -v``)."""
+    most = int(psutil.virtual_memory().total)
+    try:
+        import resource
+    except ImportError:  # not on this system, which has no such limit either
+        return most
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return most if limit == resource.RLIM_INFINITY else min(most, limit)
+
+
+def run_jobs(
+    function: Callable[[J], R], jobs: Sequence[J], workers: int, *, here: bool = True, apart: bool = False
+) -> Iterator[Done[R]]:
     """Run ``function`` on every job and yield outcomes as they come, in no fixed order.
 
     The first jobs run in this process: compiled code is then cached before any worker asks for it, and a small set
@@ -82,10 +98,20 @@ def run_jobs(function: Callable[[J], R], jobs: Sequence[J], workers: int) -> Ite
         What to do.
     workers : int
         Number of processes.
+    here : bool
+        Whether jobs may run in this process; False for jobs so large that one of them might end it. Then the first job
+        has a process of its own.
+    apart : bool
+        Give every job a process of its own, one after the other, because some of them are known to end theirs.
     """
     waiting = deque(range(len(jobs)))
+    if apart:
+        yield from (_run_alone(function, index, jobs[index]) for index in waiting)
+        return
     started = time.monotonic()
-    while waiting and (workers <= 1 or time.monotonic() - started < _STARTING_PAYS_S):
+    if waiting and not here:
+        yield _run_alone(function, waiting[0], jobs[waiting.popleft()])
+    while waiting and here and (workers <= 1 or time.monotonic() - started < _STARTING_PAYS_S):
         index = waiting.popleft()
         yield run_here(function, index, jobs[index])
         if index == 0:
@@ -150,7 +176,7 @@ def _run_alone(function: Callable[[J], R], index: int, job: J) -> Done[R]:
         future = pool.submit(function, job)
         wait([future])
         if isinstance(future.exception(), BrokenProcessPool):
-            return Done(index, None, JobError("the scoring process died (out of memory?)"))
+            return Done(index, None, JobError("the scoring process died (out of memory?)", died=True))
         return _outcome(index, future)
 
 

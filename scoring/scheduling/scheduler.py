@@ -15,11 +15,14 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from medpodium.findings import Code, Finding, InfrastructureError
-from medpodium.scoring.scheduling.pool import Done, run_here, run_jobs, worker_count
+from medpodium.scoring.scheduling.pool import Done, memory_limit, run_here, run_jobs, worker_count
 
 J = TypeVar("J")
 R = TypeVar("R")
 D = TypeVar("D")
+
+_TIMES_TO_BE_SAFE = 4
+"""A job runs in the process of the verb only if this many times its memory could be had."""
 
 
 class SchedulerCode(Code):
@@ -47,10 +50,13 @@ class Needs:
         Expected peak memory; sizes the pool of this machine.
     gpus : int
         GPUs a worker must offer, as the Dask resource ``GPU``.
+    apart : bool
+        The jobs are known to end their process now and then: one at a time, each in a process of its own.
     """
 
     memory_bytes: int = 0
     gpus: int = 0
+    apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,8 +125,11 @@ class LocalScheduler(Scheduler):
 
     def run(self, function: Callable[[J], R], jobs: Sequence[J], needs: Needs | None = None) -> Iterator[Done[R]]:
         """Run on this machine's processes."""
-        count = worker_count(self._workers, (needs or Needs()).memory_bytes)
-        return run_jobs(function, jobs, count)
+        needs = needs or Needs()
+        count = worker_count(self._workers, needs.memory_bytes)
+        # A job that runs out of memory in this process would take everything computed so far with it.
+        here = needs.memory_bytes * _TIMES_TO_BE_SAFE <= memory_limit()
+        return run_jobs(function, jobs, count, here=here, apart=needs.apart)
 
 
 class ThreadScheduler(Scheduler):

@@ -20,10 +20,10 @@ from medpodium.challenges.schema.definition import Challenge, SegmentationTask
 from medpodium.challenges.schema.metrics.spec import MetricSpec
 from medpodium.challenges.schema.metrics.structure import PercentileMetric, StructureMetric
 from medpodium.scoring import table
-from medpodium.scoring.kinds.segmentation.case import read_volume
 from medpodium.scoring.kinds.segmentation.casefiles import matched_files
 from medpodium.scoring.kinds.segmentation.measures import CaseMeasures, Comparison
 from medpodium.scoring.kinds.segmentation.tasks import task_of
+from medpodium.scoring.kinds.segmentation.volumes import read_volume
 
 Binary = npt.NDArray[np.bool_]
 Spacing = tuple[float, float, float]

@@ -6,29 +6,27 @@ The reference is read once and its surfaces are kept for every further submissio
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 
 from medpodium.challenges.schema.definition import SegmentationTask
 from medpodium.challenges.schema.metrics.structure import StructureMetric
-from medpodium.findings import Finding, MedpodiumError, has_errors
+from medpodium.findings import Finding, MedpodiumError
 from medpodium.scoring import table
-from medpodium.scoring.kinds.protocol import CaseJob, CaseScores, Row
-from medpodium.scoring.kinds.segmentation.measures import CaseMeasures, Comparison, Volume
-from medpodium.scoring.masks.codes import MaskCode
-from medpodium.scoring.masks.geometry import Geometry, GeometryTolerance, compare_geometry, compare_shape
-from medpodium.scoring.masks.inflate import DEFAULT_LIMITS, OWN_FILES, ReadLimits
-from medpodium.scoring.masks.reader import Mask, read_mask
-from medpodium.scoring.masks.structures import read_structures
+from medpodium.scoring.kinds.protocol import MEMORY_FAILURE, CaseJob, CaseScores, Row, ScoringError
+from medpodium.scoring.kinds.segmentation import memory
+from medpodium.scoring.kinds.segmentation.measures import CaseMeasures, Comparison
+from medpodium.scoring.kinds.segmentation.volumes import (
+    MaskFiles,
+    UnusableError,
+    place_of,
+    read_prediction,
+    read_reference,
+    unknown_labels,
+)
 from medpodium.scoring.policy import Score, absent_score, empty_score, resolve, rounded
 
-MaskFiles = Path | Mapping[str, Path]
-"""A label map's file, or the file of each structure."""
-
-
-class UnusableError(MedpodiumError):
-    """A prediction that was read but cannot be scored: wrong grid, unknown labels."""
+Cell = tuple[str, str, Score]
+"""Structure, metric and score."""
 
 
 def score_case(job: CaseJob) -> CaseScores:
@@ -37,56 +35,53 @@ def score_case(job: CaseJob) -> CaseScores:
     Raises
     ------
     MedpodiumError
-        If the reference itself cannot be read; a bad prediction only becomes a finding and ``failed:`` scores.
+        If the reference itself cannot be used; a bad prediction only becomes a finding and ``failed:`` scores.
+    ScoringError
+        If the scorer fails on a submission; that is nobody's fault but the scorer's.
     """
     task: SegmentationTask = job.task
-    reference = read_volume(job.reference, task, replace(DEFAULT_LIMITS, follow_links=True))
+    reference = read_reference(job.reference, task)
+    scored = task.scored_structures(job.case)
     measures = CaseMeasures(reference, task)
     rows: list[Row] = []
-    findings: dict[str, list[Finding]] = {"": list(reference.findings)}
+    findings: dict[str, list[Finding]] = {}
     for submission, files in job.predictions.items():
         found: list[Finding] = []
-        scores: Iterable[tuple[str, str, Score]]
-        if files is None:
-            scores = _absent(task, measures, job.failures.get(submission))
-        else:
-            try:
-                scores = _score_prediction(task, measures, files, DEFAULT_LIMITS, found)
-            except MedpodiumError as error:
-                found += error.findings
-                reason = next(iter(error.findings)).code
-                scores = _absent(task, measures, str(reason).removeprefix("mask-"))
-        rows += [Row(submission, job.case, structure, metric, *score) for structure, metric, score in scores]
+        try:
+            cells = _score(job, measures, files, job.failures.get(submission), found)
+        except MemoryError:
+            too_much = memory.blame(reference.geometry, files)
+            if too_much is None:
+                raise
+            found.append(too_much)
+            cells = list(_absent(task, measures, job.failures.get(submission, MEMORY_FAILURE)))
+        except Exception as error:
+            raise ScoringError(f"{type(error).__name__}: {error} (submission {submission!r})") from error
+        for structure, metric, score in cells:
+            own = score if structure in scored else Score(math.nan, table.UNLABELLED)
+            rows.append(Row(submission, job.case, structure, metric, *own))
         findings[submission] = found
     return CaseScores(rows, findings)
 
 
-def read_volume(
-    files: MaskFiles, task: SegmentationTask, limits: ReadLimits = DEFAULT_LIMITS, like: Geometry | None = None
-) -> Volume:
-    """Read a label map, or one file per structure, as the volume to be measured.
-
-    Structures stored one per file may overlap; then each is measured on its own. Files of another shape than that
-    of ``like`` are refused before their voxels are read.
-    """
-    if isinstance(files, Path):
-        mask = read_mask(files, limits=limits, like=like)
-        return Volume(mask.array, mask.geometry, mask.findings)
-    found = read_structures(files, limits=limits, like=like)
-    if found.overlaps():
-        single = {name: found.full(name) for name in found.structures}
-        return Volume(None, found.geometry, found.findings, single)
-    labels = {name: next(iter(task.structures[name].labels)) for name in found.structures}
-    mask = found.label_map(labels)
-    return Volume(mask.array, mask.geometry, mask.findings)
+def _score(
+    job: CaseJob, measures: CaseMeasures, files: MaskFiles | None, failure: str | None, found: list[Finding]
+) -> list[Cell]:
+    """Score one submission; a prediction that cannot be used gets what the metrics declare for it."""
+    if files is None:
+        return list(_absent(job.task, measures, failure))
+    try:
+        return _score_prediction(job, measures, files, found)
+    except MedpodiumError as error:
+        found += error.findings
+        return list(_absent(job.task, measures, _reason(next(iter(error.findings)).code)))
 
 
-def stored_structures(task: SegmentationTask) -> dict[str, str]:
-    """Return the structures that have a file of their own, with the stem of that file; unions are made from them."""
-    return {name: item.file or name for name, item in task.structures.items() if item.label is not None}
+def _reason(code: object) -> str:
+    return str(code).removeprefix("mask-")
 
 
-def _absent(task: SegmentationTask, measures: CaseMeasures, failure: str | None) -> Iterator[tuple[str, str, Score]]:
+def _absent(task: SegmentationTask, measures: CaseMeasures, failure: str | None) -> Iterator[Cell]:
     for metric, spec, structure in _cells(task):
         empty = measures.reference_empty(spec, structure)
         yield structure, metric, absent_score(spec, task.empty_policy(spec), empty, measures.diagonal_mm, failure)
@@ -100,29 +95,44 @@ def _cells(task: SegmentationTask) -> Iterator[tuple[str, StructureMetric, str]]
                 yield metric, spec, structure
 
 
-def _score_prediction(
-    task: SegmentationTask, measures: CaseMeasures, files: MaskFiles, limits: ReadLimits, found: list[Finding]
-) -> list[tuple[str, str, Score]]:
-    prediction = read_volume(files, task, limits, measures.reference.geometry)
-    found += prediction.findings
-    where = _place(files)
-    _check_grid(task, measures.reference.geometry, prediction.geometry, where, found)
+def _score_prediction(job: CaseJob, measures: CaseMeasures, files: MaskFiles, found: list[Finding]) -> list[Cell]:
+    task: SegmentationTask = job.task
+    scored = task.scored_structures(job.case)
+    prediction = read_prediction(files, task, measures.reference.geometry, found)
     pair = measures.against(prediction)
-    worst_throughout = _check_labels(task, pair, where, found)
+    worst_throughout = _check_labels(task, pair, place_of(files), found)
     computed: dict[tuple[str, str], float] = {}
-    scores = []
+    scores, absent = [], []
     for metric, spec, structure in _cells(task):
-        n_reference, n_prediction = pair.held(spec, structure)
-        score = empty_score(spec, task.empty_policy(spec), n_reference == 0, n_prediction == 0, measures.diagonal_mm)
+        policy = task.empty_policy(spec)
+        lost = prediction.lost(task, structure)
+        if lost is not None or structure not in scored:
+            empty = measures.reference_empty(spec, structure)
+            own = absent_score(spec, policy, empty, measures.diagonal_mm, _reason(lost) if lost else None)
+            absent.append((structure, metric, own))
+            continue
         if worst_throughout:
             score = Score(resolve("worst", spec, measures.diagonal_mm), table.PENALISED)
-        if score is None:
-            score = Score(pair.value(spec, structure, task.tolerance_of(spec, structure)), table.OK)
+        else:
+            score = _measured(task, measures, pair, spec, structure)
         computed[metric, structure] = score.value
         scores.append((structure, metric, spec, score))
-    return [
+    finished = [
         (structure, metric, _finished(spec, score, computed, structure)) for structure, metric, spec, score in scores
     ]
+    return finished + absent
+
+
+def _measured(
+    task: SegmentationTask, measures: CaseMeasures, pair: Comparison, spec: StructureMetric, structure: str
+) -> Score:
+    """Return the score of a structure that was delivered: computed, or what the policy says of empty masks."""
+    n_reference, n_prediction = pair.held(spec, structure)
+    policy, diagonal = task.empty_policy(spec), measures.diagonal_mm
+    score = empty_score(spec, policy, n_reference == 0, n_prediction == 0, diagonal)
+    if score is None:
+        score = Score(pair.value(spec, structure, task.tolerance_of(spec, structure)), table.OK)
+    return score
 
 
 def _finished(spec: StructureMetric, score: Score, computed: Mapping[tuple[str, str], float], structure: str) -> Score:
@@ -134,61 +144,13 @@ def _finished(spec: StructureMetric, score: Score, computed: Mapping[tuple[str, 
     return Score(rounded(score.value, spec), score.status)
 
 
-def _check_grid(
-    task: SegmentationTask, reference: Geometry, prediction: Geometry, where: str, found: list[Finding]
-) -> None:
-    rules = task.geometry
-    tolerance = GeometryTolerance(rules.spacing_relative, rules.origin_mm, rules.direction)
-    differences = compare_geometry(reference, prediction, tolerance, where)
-    if task.geometry.check == "shape":
-        differences = compare_shape(reference, prediction, where)
-    found += [item for item in differences if not has_errors([item])]
-    errors = [item for item in differences if has_errors([item])]
-    if errors:
-        raise UnusableError(*errors)
-
-
 def _check_labels(task: SegmentationTask, pair: Comparison, where: str, found: list[Finding]) -> bool:
     """Refuse labels outside the schema, or say that they make every score the worst."""
     unknown = [] if task.unknown_labels == "ignore" else pair.unknown_labels()
     if not unknown:
         return False
-    shown = ", ".join(map(str, unknown[:8])) + ("..." if len(unknown) > 8 else "")
-    allowed = ", ".join(map(str, sorted(task.known_labels)))
-    finding = Finding(
-        MaskCode.LABEL_UNKNOWN, where, f"label {shown} is not in the schema", f"use only the labels {allowed}"
-    )
+    finding = unknown_labels(task, unknown, where)
     if task.unknown_labels == "fail":
         raise UnusableError(finding)
     found.append(finding)
     return True
-
-
-def check_case(task: SegmentationTask, reference: MaskFiles, prediction: MaskFiles) -> list[Finding]:
-    """Return everything that is wrong with one prediction, reasons for a low overlap included."""
-    # Here, as it brings scipy: scoring a case needs neither.
-    from medpodium.scoring.kinds.segmentation.checking import check_files, check_prediction
-
-    labels = {min(item.labels): name for name, item in task.structures.items() if item.label is not None}
-    labels |= {label: f"label {label}" for label in task.known_labels - set(labels) if label}
-    rules = task.geometry
-    tolerance = GeometryTolerance(rules.spacing_relative, rules.origin_mm, rules.direction)
-    if isinstance(reference, Path) and isinstance(prediction, Path):
-        return check_files(reference, prediction, labels, tolerance=tolerance, reference_limits=OWN_FILES)
-    findings: list[Finding] = []
-    volumes = []
-    for files, limits in ((reference, OWN_FILES), (prediction, DEFAULT_LIMITS)):
-        try:
-            volumes.append(read_volume(files, task, limits))
-            findings += volumes[-1].findings
-        except MedpodiumError as error:
-            findings += error.findings
-    if len(volumes) == 2:
-        masks = [Mask(volume.painted(task), volume.geometry) for volume in volumes]
-        findings += check_prediction(masks[0], masks[1], labels, where=_place(prediction), tolerance=tolerance)
-    return findings
-
-
-def _place(files: MaskFiles) -> str:
-    """Name a prediction in findings: its file, or the folder of its files."""
-    return str(files) if isinstance(files, Path) else str(next(iter(files.values())).parent)

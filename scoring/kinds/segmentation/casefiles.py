@@ -9,8 +9,8 @@ from pathlib import Path
 from medpodium.challenges.schema import formats
 from medpodium.challenges.schema.definition import SegmentationTask
 from medpodium.findings import Code, Finding, UsageError
-from medpodium.scoring.kinds.segmentation.case import MaskFiles, stored_structures
 from medpodium.scoring.kinds.segmentation.matching import match_files, match_structure_files
+from medpodium.scoring.kinds.segmentation.volumes import MaskFiles, asked_structures, stored_structures
 from medpodium.scoring.masks.inflate import DEFAULT_LIMITS, OWN_FILES
 
 
@@ -67,7 +67,10 @@ def matched_files(
     reference: bool,
     findings: list[Finding] | None = None,
 ) -> dict[str, MaskFiles]:
-    """Find the files of every case that has all of them.
+    """Find the files of every case that has any.
+
+    Of a case stored as one file per structure some may be missing; structures that its reference is not labelled with
+    need no file.
 
     Parameters
     ----------
@@ -91,11 +94,18 @@ def matched_files(
         findings += found
         return dict(files)
     stems = stored_structures(task)
-    by_stem, found = match_structure_files(folder, pattern, names, stems.values(), limits=limits)
+    optional = {
+        (case, stem)
+        for case in task.labelled_structures
+        for name, stem in stems.items()
+        if name not in asked_structures(task, case)
+    }
+    if reference:  # what a reference lacks is said when it is checked, together with what else is wrong with it
+        optional = {(case, stem) for case in names for stem in stems.values()}
+    by_stem, found = match_structure_files(folder, pattern, names, stems.values(), limits=limits, optional=optional)
     findings += found
-    complete = {}
-    for case, stored in by_stem.items():
-        named = {name: stored[stem] for name, stem in stems.items() if stem in stored}
-        if len(named) == len(stems):
-            complete[case] = named
-    return dict(complete)
+    return {
+        case: {name: stored[stem] for name, stem in stems.items() if stem in stored}
+        for case, stored in by_stem.items()
+        if stored
+    }

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from medpodium.findings import Finding, MedpodiumError
+from medpodium.challenges.schema.definition import SegmentationTask
+from medpodium.findings import Finding, MedpodiumError, Severity
+from medpodium.scoring.kinds.protocol import CaseJob
 from medpodium.scoring.kinds.segmentation.diagnosis import (
     LOW_DICE,
     Explanation,
@@ -20,22 +22,22 @@ from medpodium.scoring.kinds.segmentation.diagnosis import (
     label_counts,
     own_dice,
 )
-from medpodium.scoring.kinds.segmentation.matching import find_repeated, match_files, match_structure_files
+from medpodium.scoring.kinds.segmentation.measures import Volume
+from medpodium.scoring.kinds.segmentation.volumes import (
+    MaskFiles,
+    place_of,
+    read_prediction,
+    read_reference,
+    read_volume,
+)
 from medpodium.scoring.masks.codes import MaskCode, finding, warning
-from medpodium.scoring.masks.geometry import DEFAULT_TOLERANCE, GeometryTolerance, compare_geometry
-from medpodium.scoring.masks.inflate import DEFAULT_LIMITS, ReadLimits
+from medpodium.scoring.masks.geometry import DEFAULT_TOLERANCE, Geometry, GeometryTolerance, compare_geometry
 from medpodium.scoring.masks.labels import LabelArray
-from medpodium.scoring.masks.reader import Mask, read_geometry, read_mask
+from medpodium.scoring.masks.reader import Mask, read_geometry
 from medpodium.scoring.measures.boxes import foreground_box
 
-__all__ = [
-    "check_files",
-    "check_labels",
-    "check_prediction",
-    "find_repeated",
-    "match_files",
-    "match_structure_files",
-]
+_SEVERITIES = {"fail": Severity.ERROR, "worst": Severity.ERROR, "ignore": Severity.WARNING}
+"""What a label outside the schema is, by the task's rule: it costs the case, its overlap scores, or nothing."""
 
 _FIXES = {
     MaskCode.LOOKS_FLIPPED: "undo the flip before saving, and save with the input image's header",
@@ -45,44 +47,66 @@ _FIXES = {
 }
 
 
-def check_files(
-    reference: Path,
-    prediction: Path,
-    labels: Mapping[int, str],
-    *,
-    tolerance: GeometryTolerance = DEFAULT_TOLERANCE,
-    reference_limits: ReadLimits = DEFAULT_LIMITS,
-    prediction_limits: ReadLimits = DEFAULT_LIMITS,
-) -> list[Finding]:
-    """Read a reference and a prediction and return everything that is wrong with the pair.
+def check_case(job: CaseJob) -> list[Finding]:
+    """Return everything that is wrong with the prediction of one case, reasons for a low overlap included.
+
+    What is an error here fails the case, or the structure, when it is scored: both read with the same functions.
 
     Parameters
     ----------
-    reference, prediction : Path
-        Mask files.
-    labels : mapping of int to str
-        Every label the challenge defines, with its name (0, the background, need not be listed).
-    tolerance : GeometryTolerance
-        How far the grids may differ.
-    reference_limits, prediction_limits : ReadLimits
-        How much of each file is read at most.
+    job : CaseJob
+        With the one prediction to be checked.
     """
+    task: SegmentationTask = job.task
+    (files,) = job.predictions.values()
+    where = place_of(files)
     findings: list[Finding] = []
-    masks: list[Mask] = []
-    for path, limits in ((reference, reference_limits), (prediction, prediction_limits)):
-        try:
-            if masks and sorted(read_geometry(path, limits=limits).shape_zyx) != sorted(masks[0].geometry.shape_zyx):
-                # Nothing can be said about overlap, so a volume of any size costs no more than its header.
-                grid = read_geometry(path, limits=limits)
-                findings += compare_geometry(masks[0].geometry, grid, tolerance, str(path))
-                continue
-            masks.append(read_mask(path, limits=limits))
-            findings += masks[-1].findings
-        except MedpodiumError as error:
-            findings += error.findings
-    if len(masks) == 2:
-        findings += check_prediction(masks[0], masks[1], labels, where=str(prediction), tolerance=tolerance)
-    return findings
+    try:
+        reference = read_reference(job.reference, task)
+    except MedpodiumError as error:
+        return list(error.findings)
+    try:
+        prediction: Volume | None = read_prediction(files, task, reference.geometry, findings)
+    except MedpodiumError as error:
+        findings += error.findings
+        prediction = _other_grid(task, files, reference.geometry)
+    if prediction is None:
+        return findings
+    if reference.geometry.shape_zyx == prediction.geometry.shape_zyx:
+        ignored = reference.marked(task.ignore_labels)
+        reference, prediction = reference.without(ignored), prediction.without(ignored)
+    array = prediction.painted(task)
+    findings += check_labels(array, _names(task), where, _SEVERITIES[task.unknown_labels])
+    labels = {label: name for label, name in _names(task).items() if label not in _unscored(task, job.case)}
+    pair = [volume.without(volume.marked(_unscored(task, job.case))) for volume in (reference, prediction)]
+    return findings + check_voxels(pair[0].painted(task), pair[1].painted(task), labels, where)
+
+
+def _other_grid(task: SegmentationTask, files: MaskFiles, reference: Geometry) -> Volume | None:
+    """Read what lies on another grid nevertheless, if it has the reference's voxels in any order of axes.
+
+    Otherwise nothing can be said about overlap, so a volume of any size costs no more than its header.
+    """
+    try:
+        if not isinstance(files, Path) or sorted(read_geometry(files).shape_zyx) != sorted(reference.shape_zyx):
+            return None
+        return read_volume(files, task)
+    except MedpodiumError:
+        return None  # that it cannot be read is among the findings
+
+
+def _names(task: SegmentationTask) -> dict[int, str]:
+    """Return every label a prediction may have, with its name."""
+    names = {label: f"label {label}" for label in task.known_labels if label}
+    return names | {min(item.labels): name for name, item in task.structures.items() if item.label is not None}
+
+
+def _unscored(task: SegmentationTask, case: str) -> frozenset[int]:
+    """Return the labels of structures that the reference of a case is not labelled with."""
+    scored = task.scored_structures(case)
+    every = {name: item.labels for name, item in task.structures.items()}
+    kept = frozenset[int]().union(*(labels for name, labels in every.items() if name in scored))
+    return frozenset[int]().union(*every.values()) - kept
 
 
 def check_prediction(
@@ -108,21 +132,36 @@ def check_prediction(
     """
     findings = compare_geometry(reference.geometry, prediction.geometry, tolerance, where)
     findings += check_labels(prediction.array, labels, where)
-    if not prediction.array.any():
-        if reference.array.any():
-            cause = "holds no label at all, the reference does"
-            findings.append(warning(MaskCode.PREDICTION_EMPTY, where, cause, "check that the method ran on this case"))
-        return findings
-    if reference.array.any():
-        findings += _check_overlap(reference.array, prediction.array, labels, where)
-    return findings
+    return findings + check_voxels(reference.array, prediction.array, labels, where)
 
 
-def check_labels(array: LabelArray, labels: Mapping[int, str], where: str) -> list[Finding]:
+def check_voxels(reference: LabelArray, prediction: LabelArray, labels: Mapping[int, str], where: str) -> list[Finding]:
+    """Return what would explain a low overlap of two label maps.
+
+    Parameters
+    ----------
+    reference, prediction : ndarray of uint8 or uint16, shape (z, y, x)
+        The label maps; their shapes may be permutations of each other.
+    labels : mapping of int to str
+        Labels that count, with their names.
+    where : str
+        File or case the findings are about.
+    """
+    if not reference.any():
+        return []
+    if not prediction.any():
+        cause = "holds no label at all, the reference does"
+        return [warning(MaskCode.PREDICTION_EMPTY, where, cause, "check that the method ran on this case")]
+    return _check_overlap(reference, prediction, labels, where)
+
+
+def check_labels(
+    array: LabelArray, labels: Mapping[int, str], where: str, severity: Severity = Severity.ERROR
+) -> list[Finding]:
     """Return findings about labels that the challenge does not define.
 
     Labels above 255 that an 8-bit cast would turn into a defined label (256 into background) are named apart:
-    several evaluation scripts make that cast silently.
+    several evaluation scripts make that cast silently. As a warning, they count as background.
     """
     unknown = {label: count for label, count in label_counts(array).items() if label and label not in labels}
     wrapping = {label: count for label, count in unknown.items() if label > 255}
@@ -130,14 +169,14 @@ def check_labels(array: LabelArray, labels: Mapping[int, str], where: str) -> li
     if wrapping:
         shown = ", ".join(f"{label} ({count} voxels, would become {label % 256})" for label, count in _some(wrapping))
         fix = "save only the challenge's labels; nothing is wrapped here, other evaluators cast to 8 bits"
-        findings.append(finding(MaskCode.LABEL_WRAPS, where, f"holds labels above 255: {shown}", fix))
+        findings.append(finding(MaskCode.LABEL_WRAPS, where, f"holds labels above 255: {shown}", fix, severity))
     plain = {label: count for label, count in unknown.items() if label <= 255}
     if plain:
         shown = ", ".join(f"{label} ({count} voxels)" for label, count in _some(plain))
         shown += f" and {len(plain) - 10} more" if len(plain) > 10 else ""
         known = ", ".join(f"{label} {name}" for label, name in sorted(labels.items()))
         cause = f"holds labels the challenge does not define: {shown}"
-        findings.append(finding(MaskCode.LABEL_UNKNOWN, where, cause, f"use 0 for background and {known}"))
+        findings.append(finding(MaskCode.LABEL_UNKNOWN, where, cause, f"use 0 for background and {known}", severity))
     return findings
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask
@@ -15,18 +15,18 @@ from medpodium.scoring.kinds.protocol import (
     Kind,
     Predictions,
     Progress,
+    ReferenceCheck,
     References,
     ScoreCode,
     paths_in,
 )
-from medpodium.scoring.kinds.segmentation.case import check_case, score_case
+from medpodium.scoring.kinds.segmentation.case import score_case
 from medpodium.scoring.kinds.segmentation.casefiles import discover_cases, matched_files
 from medpodium.scoring.kinds.segmentation.matching import find_repeated
+from medpodium.scoring.kinds.segmentation.memory import budget
+from medpodium.scoring.kinds.segmentation.references import check_reference, tell_empty
 from medpodium.scoring.masks.inflate import OWN_FILES
 from medpodium.scoring.masks.reader import open_mask
-
-_PEAK_BYTES_PER_VOXEL = 6
-_BASE_BYTES = 400_000_000
 
 
 class Segmentation(Kind):
@@ -51,6 +51,21 @@ class Segmentation(Kind):
             raise UsageError(Finding(ScoreCode.NO_CASES, str(place), "no reference to score against", fix))
         return References(found, files)
 
+    def check_reference(self, job: CaseJob) -> ReferenceCheck:
+        """Read every voxel of a reference and check its labels, and the grids of its files."""
+        return check_reference(job)
+
+    def compare_references(
+        self, task: SegmentationTask, references: References, checks: Mapping[str, ReferenceCheck]
+    ) -> list[Finding]:
+        """Report references with the same bytes, and structures that they do not hold."""
+        whole = {
+            case: references.truth[case] for case in references.cases if checks[case].empty != checks[case].expected
+        }
+        repeated = find_repeated({case: path for case, path in whole.items() if isinstance(path, Path)})
+        first = next(iter(references.files))
+        return repeated + tell_empty(task, checks, str(first.parent))
+
     def read_predictions(
         self, task: SegmentationTask, given: Given, cases: Sequence[str], findings: list[Finding]
     ) -> Predictions:
@@ -66,24 +81,20 @@ class Segmentation(Kind):
         """Read, compare grids, measure and apply the policies."""
         return score_case(job)
 
-    def check(
-        self,
-        challenge: Challenge,
-        task: SegmentationTask,
-        place: Path,
-        given: Path,
-        progress: Progress | None = None,
+    def check_answers(
+        self, task: SegmentationTask, references: References, answers: Predictions, progress: Progress | None = None
     ) -> list[Finding]:
-        """Check names, files, grids and labels, and look for a reason where the overlap is low."""
+        """Check files, grids and labels, and look for a reason where the overlap is low."""
+        from medpodium.scoring.kinds.segmentation.checking import check_case  # it brings scipy
+
         findings: list[Finding] = []
-        references = self.read_references(challenge, task, place, None, findings)
-        files = self.read_predictions(task, given, references.cases, findings).by_case
         for done, case in enumerate(references.cases, start=1):
-            if case in files:
-                findings += check_case(task, references.truth[case], files[case])
+            if case in answers.by_case:
+                job = CaseJob(case, references.truth[case], {"": answers.by_case[case]}, task)
+                findings += check_case(job)
             if progress is not None:
                 progress(done, len(references.cases))
-        whole = {case: path for case, path in files.items() if isinstance(path, Path)}
+        whole = {case: path for case, path in answers.by_case.items() if isinstance(path, Path)}
         return findings + find_repeated(whole)
 
     def known_labels(self, task: SegmentationTask) -> frozenset[int] | None:
@@ -98,7 +109,7 @@ class Segmentation(Kind):
                 voxels = math.prod(reader.geometry.shape_zyx)
         except MedpodiumError:
             voxels = 0
-        return _BASE_BYTES + _PEAK_BYTES_PER_VOXEL * voxels
+        return budget(voxels)
 
 
 KIND = Segmentation()

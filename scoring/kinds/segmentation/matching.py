@@ -10,7 +10,7 @@ import hashlib
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -71,6 +71,7 @@ def match_structure_files(
     structures: Iterable[str],
     *,
     limits: ReadLimits = DEFAULT_LIMITS,
+    optional: Collection[tuple[str, str]] = (),
 ) -> tuple[dict[str, dict[str, Path]], list[Finding]]:
     """Find the files of each case stored as one file per structure.
 
@@ -81,6 +82,8 @@ def match_structure_files(
         ``"{case}/segmentations/{structure}.nii.gz"``.
     structures : iterable of str
         The structures every case must have.
+    optional : collection of (str, str)
+        Case and structure of files that need not be there.
 
     Returns
     -------
@@ -90,7 +93,7 @@ def match_structure_files(
     names = list(structures)
     keys = {f"{case}: {name}": (case, name) for case in cases for name in names}
     wanted = {key: _variants(pattern, case=case, structure=name) for key, (case, name) in keys.items()}
-    found, findings = _match(folder, wanted, limits)
+    found, findings = _match(folder, wanted, limits, frozenset(f"{case}: {name}" for case, name in optional))
     paths: dict[str, dict[str, Path]] = {}
     for key, path in found.items():
         case, name = keys[key]
@@ -131,7 +134,9 @@ def _variants(pattern: str, **names: str) -> list[str]:
     return [pattern.format(extension=extension, **names) for extension in formats.VOLUMES]
 
 
-def _match(folder: Path, wanted: Mapping[str, list[str]], limits: ReadLimits) -> tuple[dict[str, Path], list[Finding]]:
+def _match(
+    folder: Path, wanted: Mapping[str, list[str]], limits: ReadLimits, optional: Collection[str] = frozenset()
+) -> tuple[dict[str, Path], list[Finding]]:
     if not folder.is_dir():
         return {}, [
             finding(MaskCode.FOLDER_MISSING, folder, "there is no such folder", "give the folder that holds the masks")
@@ -150,7 +155,9 @@ def _match(folder: Path, wanted: Mapping[str, list[str]], limits: ReadLimits) ->
         elif equal:
             paths[key] = folder / equal[0]
         else:
-            findings.append(_missing(folder, key, names, alike, present, used))
+            lacking = _missing(folder, key, names, alike, present, used)
+            quiet = key in optional and not alike and lacking.code is MaskCode.CASE_MISSING
+            findings += [] if quiet else [lacking]
     findings += _extra(folder, sorted(present - used))
     return paths, findings
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -92,12 +92,46 @@ class Volume:
         What was odd but usable about the files.
     single : mapping of str to ndarray of uint8, shape (z, y, x)
         One 0/1 array per stored structure, where structures overlap.
+    unusable : mapping of str to str
+        Stored structures whose own file is not usable, and why; blank where there is no such file.
     """
 
     labels: outline.Volume | None
     geometry: Geometry
     findings: tuple[Finding, ...] = ()
     single: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
+    unusable: Mapping[str, str] = field(default_factory=dict)
+
+    def lost(self, task: SegmentationTask, structure: str) -> str | None:
+        """Return why a structure, or a part of a union, is not there: blank for no file, ``None`` if it is."""
+        wanted = task.structures[structure].labels
+        reasons = [why for name, why in self.unusable.items() if task.structures[name].labels <= wanted]
+        return max(reasons, default=None)
+
+    def marked(self, labels: Collection[int]) -> npt.NDArray[np.bool_] | None:
+        """Return where a label map has one of these labels, shape (z, y, x); ``None`` where it has none of them."""
+        if self.labels is None or not labels:
+            return None
+        lookup = np.zeros(np.iinfo(self.labels.dtype).max + 1, dtype=np.bool_)
+        lookup[[label for label in labels if label < lookup.size]] = True
+        found: npt.NDArray[np.bool_] = lookup[self.labels]
+        return found if found.any() else None
+
+    def without(self, region: npt.NDArray[np.bool_] | None) -> Volume:
+        """Return the volume with background in a region, shape (z, y, x); itself where there is none."""
+        if region is None:
+            return self
+        labels = None
+        if self.labels is not None:
+            labels = self.labels.copy()
+            labels[region] = 0
+        single = {name: np.where(region, np.uint8(0), array) for name, array in self.single.items()}
+        return replace(self, labels=labels, single=single)
+
+    def counts(self) -> dict[int, int]:
+        """Return the number of voxels of every label of a label map, background included."""
+        counts = _label_counts(self.labels) if self.labels is not None else np.zeros(0, np.int64)
+        return {int(label): int(counts[label]) for label in np.flatnonzero(counts)}
 
     def painted(self, task: SegmentationTask) -> outline.Volume:
         """Return a label map; where structures overlap, the one declared later wins."""
@@ -131,10 +165,17 @@ class CaseMeasures:
         The reference.
     task : SegmentationTask
         Its structures and metrics.
+
+    Notes
+    -----
+    Where the reference has one of the task's ``ignore_labels``, both masks are background before anything is measured.
+    For counts that is nnU-Net's rule (``compute_metrics`` of nnunetv2/evaluation/evaluate_predictions.py leaves those
+    voxels out of TP, FP, FN and TN); surfaces and lesions are those of what is left.
     """
 
     def __init__(self, reference: Volume, task: SegmentationTask) -> None:
-        self.reference = reference
+        self.ignored = reference.marked(task.ignore_labels)
+        self.reference = reference = reference.without(self.ignored)
         self.task = task
         self.names = list(task.structures)
         grid = reference.geometry
@@ -184,6 +225,7 @@ class CaseMeasures:
 
     def against(self, prediction: Volume) -> Comparison:
         """Compare a prediction on the same grid."""
+        prediction = prediction.without(self.ignored)
         if self._together is not None and prediction.labels is not None:
             pair = self._together.compare(prediction.labels)
             return Comparison(self, prediction, {name: (pair, i) for i, name in enumerate(self.names)})
@@ -223,8 +265,7 @@ class Comparison:
         pair, _ = next(iter(self._pairs.values()))
         if not pair.confusion[:, -1].any():
             return []
-        present = np.flatnonzero(_label_counts(self._prediction.labels))
-        return [int(label) for label in present if int(label) not in self._case.task.known_labels]
+        return [label for label in self._prediction.counts() if label not in self._case.task.known_labels]
 
     def value(self, spec: StructureMetric, structure: str, tolerance_mm: float | None) -> float:
         """Compute a metric of a structure that both masks hold.

@@ -8,21 +8,22 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 import pytest
 from scipy import ndimage
 
+from medpodium.challenges.schema.definition import SegmentationTask
 from medpodium.findings import Finding
+from medpodium.scoring.kinds.protocol import CaseJob
 from medpodium.scoring.kinds.segmentation.checking import (
-    check_files,
+    check_case,
     check_labels,
     check_prediction,
-    find_repeated,
-    match_files,
-    match_structure_files,
 )
 from medpodium.scoring.kinds.segmentation.diagnosis import joint_counts, label_counts
+from medpodium.scoring.kinds.segmentation.matching import find_repeated, match_files, match_structure_files
 from medpodium.scoring.masks.codes import MaskCode, MaskError
 from medpodium.scoring.masks.geometry import Geometry
 from medpodium.scoring.masks.reader import Mask, read_mask
@@ -30,6 +31,16 @@ from medpodium.scoring.masks.structures import read_structures
 
 LABELS = {1: "liver", 2: "right kidney", 3: "left kidney", 4: "spleen"}
 SHAPE = (40, 64, 72)
+TASK = {
+    "structures": {name: {"label": label} for label, name in LABELS.items()},
+    "empty": {"both": 1, "reference": 0, "prediction": 0},
+    "metrics": {"dice": {"kind": "dice"}},
+}
+
+
+def small() -> bytes:
+    """Return an uncompressed NIfTI file of 6 x 5 x 4 voxels."""
+    return bytes(nib.Nifti1Image(np.ones((6, 5, 4), np.uint8), np.eye(4)).to_bytes())
 
 
 def ellipsoid(centre: tuple[int, ...], radii: tuple[int, ...]) -> npt.NDArray[np.bool_]:
@@ -180,8 +191,11 @@ def test_real_organs_flipped_are_recognised(shared: Path) -> None:
 def test_files_are_checked_with_everything_wrong_in_both(tmp_path: Path) -> None:
     (tmp_path / "reference.nii.gz").write_bytes(gzip.compress(b"no NIfTI"))
     (tmp_path / "prediction.nii.gz").write_bytes(b"")
-    findings = check_files(tmp_path / "reference.nii.gz", tmp_path / "prediction.nii.gz", LABELS)
-    assert [finding.code for finding in findings] == [MaskCode.FORMAT_MISMATCH, MaskCode.FILE_EMPTY]
+    task = SegmentationTask.model_validate(TASK | {"files": {"reference": "{case}.nii.gz"}})
+    job = CaseJob("reference", tmp_path / "reference.nii.gz", {"": tmp_path / "prediction.nii.gz"}, task)
+    assert [finding.code for finding in check_case(job)] == [MaskCode.FORMAT_MISMATCH]
+    (tmp_path / "reference.nii.gz").write_bytes(gzip.compress(small()))
+    assert [finding.code for finding in check_case(job)] == [MaskCode.FILE_EMPTY]
 
 
 def fill(folder: Path, *names: str) -> None:
@@ -256,12 +270,11 @@ def test_the_same_bytes_for_two_cases_are_suspicious(tmp_path: Path) -> None:
 
 def test_another_shape_costs_only_its_header(tmp_path: Path) -> None:
     """The voxels of the larger file are damaged, and nobody notices, because nobody reads them."""
-    nib = pytest.importorskip("nibabel")
-    nib.save(nib.Nifti1Image(np.ones((6, 5, 4), np.uint8), np.eye(4)), tmp_path / "reference.nii")
+    (tmp_path / "reference.nii").write_bytes(small())
     image = nib.Nifti1Image(np.ones((9, 5, 4), np.uint8), np.eye(4)).to_bytes()
     path = tmp_path / "prediction.nii.gz"
     path.write_bytes(gzip.compress(image)[:-5])
-    findings = check_files(tmp_path / "reference.nii", path, LABELS)
+    findings = check_case(CaseJob("c", tmp_path / "reference.nii", {"": path}, SegmentationTask.model_validate(TASK)))
     assert [finding.code for finding in findings] == [MaskCode.SHAPE_DIFFERS]
     with pytest.raises(MaskError, match="x 9 instead of 6"):
         read_mask(path, like=read_mask(tmp_path / "reference.nii").geometry)

@@ -11,10 +11,11 @@ import pytest
 import SimpleITK
 
 from medpodium.challenges import registry
-from medpodium.findings import InfrastructureError, UsageError
+from medpodium.findings import UsageError
 from medpodium.scoring import table
 from medpodium.scoring.kinds import engine
 from medpodium.scoring.kinds.engine import score_task
+from medpodium.scoring.kinds.protocol import BrokenReferencesError
 from medpodium.scoring.scheduling import pool
 
 DEFINITION = """
@@ -157,7 +158,7 @@ def test_bad_prediction_fails_alone(campaign: Path, spoil: object, reason: str |
 
 def test_bad_reference_stops_and_is_not_blamed_on_a_team(campaign: Path) -> None:
     (campaign / "ref" / "c2.nii.gz").write_bytes(b"not gzip")
-    with pytest.raises(InfrastructureError) as caught:
+    with pytest.raises(BrokenReferencesError) as caught:
         _score(campaign, ["perfect"])
     assert "c2" in caught.value.findings[0].where
 

@@ -289,9 +289,10 @@ def test_all_bad_structure_files_are_reported_together(tmp_path: Path) -> None:
     labels[1, 1, 1:3] = 1, 2
     nib.save(nib.Nifti1Image(labels, AFFINE), paths["two labels"])
     nib.save(nib.Nifti1Image(labels, np.diag([1, 1, 1, 1])), paths["elsewhere"])
-    with pytest.raises(MaskError) as caught:
-        read_structures(paths)
-    codes = {finding.code for finding in caught.value.findings}
+    found = read_structures(paths)
+    assert list(found.structures) == ["good"]
+    assert set(found.unusable) == {"two labels", "missing", "elsewhere"}
+    codes = {finding.code for finding in found.findings}
     assert {MaskCode.STRUCTURE_NOT_BINARY, MaskCode.FILE_MISSING, MaskCode.SPACING_DIFFERS} <= codes
 
 

@@ -1,0 +1,135 @@
+"""References are checked as strictly as predictions, and all of them before the first prediction is looked at.
+
+Whoever is right would lose by a wrong reference, so one is an error of the organizer and stops the verb with everything
+that was found. Every voxel is read for that, on the same machines that score afterwards: a third of what scoring one
+submission costs, once for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from medpodium.findings import Finding, InfrastructureError, UsageError, has_errors
+from medpodium.scoring.kinds.caseflow import CaseJobs, check_job
+from medpodium.scoring.kinds.protocol import (
+    BrokenReferencesError,
+    Kind,
+    Progress,
+    ReferenceCheck,
+    References,
+    ScoreCode,
+)
+from medpodium.scoring.scheduling.pool import Done
+from medpodium.scoring.scheduling.scheduler import Needs, Scheduler
+
+
+def checked(
+    kind: Kind,
+    task: Any,
+    known: References,
+    place: Scheduler,
+    findings: list[Finding],
+    *,
+    skip_broken: bool = False,
+    progress: Progress | None = None,
+) -> References:
+    """Check all references and return those that can be scored against.
+
+    Parameters
+    ----------
+    kind, task
+        The rules.
+    known : References
+        What was found in their folder or table.
+    place : Scheduler
+        Where they are read.
+    findings : list of Finding
+        Gets everything that was found, in the order of the cases.
+    skip_broken : bool
+        Go on without cases whose reference is broken; their errors stay findings.
+    progress : callable, optional
+        Told after every case.
+
+    Raises
+    ------
+    BrokenReferencesError
+        If a reference cannot be scored against (and that is not to be skipped), or none can; with everything found.
+    InfrastructureError
+        If the check itself failed on a case.
+    """
+    checks = _run(kind, task, known, place, progress)
+    good = {case: check for case, check in checks.items() if not has_errors(check.findings)}
+    usable = replace(known, cases=[case for case in known.cases if case in good])
+    whole = kind.compare_references(task, usable, good) if good else []
+    found = [finding for case in known.cases for finding in checks[case].findings] + whole
+    broken = len(known.cases) - len(usable.cases)
+    if (broken and not skip_broken) or not good or has_errors(whole):
+        raise BrokenReferencesError(*findings, *found)
+    if broken:
+        cause = f"{broken} of {len(known.cases)} cases are left out for everybody: their references are broken"
+        found.append(Finding(ScoreCode.REFERENCE_BROKEN, "references", cause, "mend them and score again"))
+    findings += found
+    return usable
+
+
+def _run(
+    kind: Kind, task: Any, known: References, place: Scheduler, progress: Progress | None
+) -> Mapping[str, ReferenceCheck]:
+    jobs = CaseJobs(task, known.cases, known.truth, {}, {})
+    checks: dict[str, ReferenceCheck] = {}
+    failed: list[Finding] = []
+    for done_count, done in enumerate(place.run(check_job, jobs, Needs(kind.job_bytes(jobs[0]))), start=1):
+        case = known.cases[done.index]
+        if done.result is not None:
+            checks[case] = done.result
+        else:
+            failed.append(unreadable(done, case))
+        if progress is not None:
+            progress(done_count, len(jobs))
+    if failed:
+        raise InfrastructureError(*failed)
+    return checks
+
+
+def unreadable(done: Done[Any], case: str) -> Finding:
+    """Return the finding of a case on which the scorer itself failed."""
+    cause = done.error.summary if done.error else "no result"
+    fix = "no submission is to blame: look at the reference and at the machine's memory, or report the error"
+    return Finding(ScoreCode.SCORER_FAILED, case, cause, fix)
+
+
+def with_case_columns(task: Any, cases: Any, where: str) -> tuple[Any, Any]:
+    """Take the columns that say how a case is scored out of a table of cases.
+
+    Parameters
+    ----------
+    task : TaskModel
+        The rules.
+    cases : pandas.DataFrame, optional
+        Column ``case``, groups, and perhaps such columns.
+    where : str
+        Name of the table in findings.
+
+    Returns
+    -------
+    (task, cases)
+        The rules with what the table says, and the table without it.
+
+    Raises
+    ------
+    UsageError
+        If a cell cannot be used.
+    """
+    own = {str(column) for column in cases.columns} & task.case_columns if cases is not None else set()
+    if not own:
+        return task, cases
+    names = [str(case) for case in cases["case"]]
+    columns = {column: dict(zip(names, cases[column].fillna("").astype(str), strict=True)) for column in own}
+    try:
+        told = task.with_case_columns(columns)
+    except ValueError as error:
+        fix = f"name structures, separated by semicolons: {', '.join(task.structure_titles)}"
+        raise UsageError(Finding(ScoreCode.CASE_COLUMN, where, str(error), fix)) from None
+    return told, cases.drop(columns=sorted(own))

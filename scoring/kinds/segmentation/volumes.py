@@ -1,0 +1,172 @@
+"""From files to volumes that can be measured: one label map or one file per structure, on the reference's grid.
+
+A file of one structure that is missing or unusable costs a submission that structure. In a reference it is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from medpodium.challenges.schema.definition import SegmentationTask
+from medpodium.findings import Finding, MedpodiumError, has_errors
+from medpodium.scoring.kinds.segmentation.measures import Volume
+from medpodium.scoring.masks.codes import MaskCode, MaskError
+from medpodium.scoring.masks.geometry import Geometry, GeometryTolerance, compare_geometry, compare_shape
+from medpodium.scoring.masks.inflate import DEFAULT_LIMITS, OWN_FILES, ReadLimits
+from medpodium.scoring.masks.reader import read_mask
+from medpodium.scoring.masks.structures import Compare, StructureSet, read_structures
+
+MaskFiles = Path | Mapping[str, Path]
+"""A label map's file, or the file of each structure."""
+
+
+class UnusableError(MedpodiumError):
+    """A prediction that was read but cannot be scored: wrong grid, unknown labels."""
+
+
+def stored_structures(task: SegmentationTask) -> dict[str, str]:
+    """Return the structures that have a file of their own, with the stem of that file; unions are made from them."""
+    return {name: item.file or name for name, item in task.structures.items() if item.label is not None}
+
+
+def asked_structures(task: SegmentationTask, case: str) -> dict[str, str]:
+    """Return the :func:`stored_structures` that a case is scored on, alone or in a union."""
+    labels = frozenset[int]().union(*(task.structures[name].labels for name in task.scored_structures(case)))
+    return {name: stem for name, stem in stored_structures(task).items() if task.structures[name].labels <= labels}
+
+
+def read_volume(
+    files: MaskFiles,
+    task: SegmentationTask,
+    limits: ReadLimits = DEFAULT_LIMITS,
+    like: Geometry | None = None,
+    compare: Compare | None = None,
+) -> Volume:
+    """Read a label map, or one file per structure, as the volume to be measured.
+
+    Structures stored one per file may overlap; then each is measured on its own.
+
+    Parameters
+    ----------
+    files : Path or mapping of str to Path
+        The label map, or the file of each structure.
+    task : SegmentationTask
+        Its structures.
+    limits : ReadLimits
+        How much is read at most.
+    like : Geometry, optional
+        Files of another shape are refused before their voxels are read.
+    compare : callable, optional
+        How the grids of files per structure are compared (with ``like``, or with the first one).
+
+    Raises
+    ------
+    MedpodiumError
+        If nothing of it can be used. A single file per structure that cannot be is a finding, and named in
+        ``unusable``.
+    """
+    if isinstance(files, Path):
+        mask = read_mask(files, limits=limits, like=like)
+        return Volume(mask.array, mask.geometry, mask.findings)
+    found = read_structures(files, limits=limits, like=like, compare=compare)
+    unusable = dict.fromkeys(set(stored_structures(task)) - set(files), "") | found.unusable
+    if found.overlaps():
+        single = {name: found.full(name) for name in found.structures}
+        return Volume(None, found.geometry, found.findings, single, unusable)
+    labels = {name: next(iter(task.structures[name].labels)) for name in found.structures}
+    mask = found.label_map(labels)
+    return Volume(mask.array, mask.geometry, mask.findings, unusable=unusable)
+
+
+def read_reference(files: MaskFiles, task: SegmentationTask) -> Volume:
+    """Read a reference, links followed.
+
+    Raises
+    ------
+    MedpodiumError
+        If any of its files cannot be used, with everything that is wrong with them.
+    """
+    volume = read_volume(files, task, OWN_FILES, compare=_full_comparison(task))
+    if has_errors(volume.findings):
+        raise MaskError(*volume.findings)
+    return volume
+
+
+def read_structure_files(files: Mapping[str, Path], task: SegmentationTask) -> StructureSet:
+    """Read a reference that is one file per structure, links followed; what is wrong with single files is a finding.
+
+    Raises
+    ------
+    MedpodiumError
+        If none of its files can be used.
+    """
+    return read_structures(files, limits=OWN_FILES, compare=_full_comparison(task))
+
+
+def _full_comparison(task: SegmentationTask) -> Compare:
+    """Return how the files of one reference are compared: in full, whatever is asked of predictions."""
+    tolerance = _tolerance(task)
+    return lambda one, other, where: compare_geometry(one, other, tolerance, where)
+
+
+def read_prediction(
+    files: MaskFiles,
+    task: SegmentationTask,
+    reference: Geometry,
+    found: list[Finding],
+    limits: ReadLimits = DEFAULT_LIMITS,
+) -> Volume:
+    """Read a prediction and compare its grid with the reference's, as strictly as the task says.
+
+    Parameters
+    ----------
+    found : list of Finding
+        Gets what is odd but usable, and what is wrong with single structures.
+
+    Raises
+    ------
+    MedpodiumError
+        If it cannot be scored at all.
+    """
+
+    def compare(one: Geometry, other: Geometry, where: str) -> list[Finding]:
+        return compare_grids(task, one, other, where)
+
+    volume = read_volume(files, task, limits, reference, compare)
+    if not isinstance(files, Path):
+        found += volume.findings  # every file was compared on its own
+        return volume
+    found += volume.findings
+    differences = compare(reference, volume.geometry, str(files))
+    errors = [item for item in differences if has_errors([item])]
+    found += [item for item in differences if item not in errors]
+    if errors:
+        raise UnusableError(*errors)
+    return volume
+
+
+def compare_grids(task: SegmentationTask, reference: Geometry, prediction: Geometry, where: str) -> list[Finding]:
+    """Say how a prediction's grid differs from its reference's, by the rules of the task."""
+    if task.geometry.check == "shape":
+        return compare_shape(reference, prediction, where)
+    return compare_geometry(reference, prediction, _tolerance(task), where)
+
+
+def unknown_labels(task: SegmentationTask, labels: list[int], where: str) -> Finding:
+    """Return the finding of a prediction with labels outside the schema."""
+    shown = ", ".join(map(str, labels[:8])) + ("..." if len(labels) > 8 else "")
+    allowed = ", ".join(map(str, sorted(task.known_labels)))
+    return Finding(
+        MaskCode.LABEL_UNKNOWN, where, f"label {shown} is not in the schema", f"use only the labels {allowed}"
+    )
+
+
+def place_of(files: MaskFiles) -> str:
+    """Name a prediction in findings: its file, or the folder of its files."""
+    return str(files) if isinstance(files, Path) else str(next(iter(files.values())).parent)
+
+
+def _tolerance(task: SegmentationTask) -> GeometryTolerance:
+    rules = task.geometry
+    return GeometryTolerance(rules.spacing_relative, rules.origin_mm, rules.direction)
