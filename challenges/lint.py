@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from medpodium.challenges import registry
+from medpodium.challenges import penalties, registry
 from medpodium.challenges.schema import formats
 from medpodium.challenges.schema.base import Location
 from medpodium.challenges.schema.definition import Challenge, TaskModel
@@ -17,6 +17,7 @@ from medpodium.findings import Finding, Severity, UsageError
 __all__ = ["LintCode", "lint", "lint_source"]
 
 _DIMENSIONS = ("submission", "case", "structure", "metric")
+_WARNINGS = {LintCode.RECIPE_UNUSED, LintCode.REWARD_DECLARED, LintCode.LAZY_WINS}
 _OUTPUT_ENDINGS = {"mask": formats.MASKS, "table": formats.TABLES}
 
 
@@ -46,7 +47,7 @@ def lint(challenge: Challenge, source: registry.Source) -> list[Finding]:
     found = []
     for rule in _RULES:
         for code, location, cause, fix in rule(challenge):
-            severity = Severity.WARNING if code is LintCode.RECIPE_UNUSED else Severity.ERROR
+            severity = Severity.WARNING if code in _WARNINGS else Severity.ERROR
             line = _line(source, location)
             where = f"{source.path}:{line}" if line else str(source.path)
             named = ".".join(map(str, location))
@@ -285,4 +286,5 @@ _RULES: tuple[Callable[[Challenge], Rules], ...] = (
     _ranking,
     _recipes,
     _steps,
+    penalties.rewards,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from medpodium.challenges.schema.metrics.outcomes import absent_outcome, empty_outcome, resolve
 from medpodium.challenges.schema.metrics.spec import EmptyPolicy, MetricSpec, Outcome
 from medpodium.scoring import table
 
@@ -19,29 +20,6 @@ class Score(NamedTuple):
     status: str
 
 
-def resolve(outcome: Outcome, spec: MetricSpec, diagonal_mm: float) -> float:
-    """Turn a declared outcome into a value; ``skip`` is NaN.
-
-    Parameters
-    ----------
-    outcome : number, "worst", "best" or "skip"
-        As declared.
-    spec : MetricSpec
-        The metric, which knows its worst and best values.
-    diagonal_mm : float
-        Physical diagonal of the reference's image in mm.
-    """
-    if outcome == "skip":
-        return math.nan
-    if outcome == "worst":
-        worst = spec.worst_value(diagonal_mm)
-        return math.nan if worst is None else float(worst)
-    if outcome == "best":
-        best = spec.best_value()
-        return math.nan if best is None else float(best)
-    return float(outcome)
-
-
 def empty_score(
     spec: MetricSpec, policy: EmptyPolicy, reference_empty: bool, prediction_empty: bool, diagonal_mm: float
 ) -> Score | None:
@@ -50,15 +28,10 @@ def empty_score(
     Status is ``skipped`` where the policy says so, ``empty-reference`` where the structure is not in the reference,
     and ``penalised`` where the prediction missed it.
     """
-    if not (reference_empty or prediction_empty):
-        return None
-    if reference_empty:
-        outcome = policy.both if prediction_empty else policy.reference
-        status = table.EMPTY_REFERENCE
-    else:
-        outcome, status = policy.prediction, table.PENALISED
+    outcome = empty_outcome(policy, reference_empty, prediction_empty)
     if outcome == "compute":
         return None
+    status = table.EMPTY_REFERENCE if reference_empty else table.PENALISED
     return Score(resolve(outcome, spec, diagonal_mm), table.SKIPPED if outcome == "skip" else status)
 
 
@@ -81,17 +54,12 @@ def absent_score(
         Physical diagonal of the reference's image in mm.
     failure : str, optional
         Why there is no prediction; ``None`` when it is simply missing.
-
-    Notes
-    -----
-    Where the policy leaves out every case without the structure, whatever was predicted, a missing prediction does
-    not bring it back: the case is left out for all submissions alike.
     """
-    if policy is not None and reference_empty and policy.both == policy.reference == "skip":
+    outcome = absent_outcome(spec, policy, reference_empty, failure is not None)
+    if outcome == "skip":
         return Score(math.nan, table.SKIPPED)
-    outcome = spec.missing if failure is None or spec.failed is None else spec.failed
     status = table.MISSING if failure is None else f"{table.FAILED_PREFIX}{failure}"
-    return Score(resolve(outcome, spec, diagonal_mm), table.SKIPPED if outcome == "skip" else status)
+    return Score(resolve(outcome, spec, diagonal_mm), status)
 
 
 def rounded(value: float, spec: MetricSpec) -> float:

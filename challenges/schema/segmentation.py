@@ -324,6 +324,10 @@ class SegmentationTask(TaskModel):
             if isinstance(metric, NsdMetric) and self.tolerance_of(metric, name) is None:
                 fix = f"add it: metric {key!r} needs it"
                 yield Broken(LintCode.TOLERANCE_MISSING, ("structures", name), "has no tolerance_mm", fix)
+        if self.unknown_labels == "worst" and metric.worst_value(0.0) is None:
+            cause = "unknown_labels: worst, on an unbounded metric"
+            fix = "add 'worst: <number>' or 'worst: diagonal' to the metric"
+            yield Broken(LintCode.WORST_UNKNOWN, at, cause, fix)
         for code, cause, fix in (*metric.broken_policy(self.empty_policy(metric)), *metric.broken_plane(self.planar)):
             yield Broken(code, at, cause, fix)
 

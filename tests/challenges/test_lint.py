@@ -112,6 +112,17 @@ BROKEN: list[tuple[str, LintCode, Callable[[Any], None]]] = [
             data["tasks"]["seg"]["metrics"].__setitem__("hd", {"kind": "hd", "missing": 100}),
         ),
     ),
+    ("penalty is the best value", LintCode.PENALTY_REWARDS, _set(*SEG, "metrics", "dice", "missing", value=1)),
+    (
+        "penalty is declared to be the best value",
+        LintCode.REWARD_DECLARED,
+        _set(*SEG, "metrics", "hd95", "empty", value={"both": 0, "reference": 0, "prediction": 0}),
+    ),
+    (
+        "whoever labels everything wins",
+        LintCode.LAZY_WINS,
+        lambda data: data["tasks"]["stage"]["metrics"]["auc"].__setitem__("kind", "sensitivity"),
+    ),
     ("unknown gate", LintCode.GATE_UNKNOWN, _set(*SEG, "metrics", "nsd", "gate", "metric", value="dize")),
     ("pattern without case", LintCode.PATTERN, _set(*SEG, "files", value={"prediction": "mask.nii.gz"})),
     ("unknown placeholder", LintCode.PATTERN, _set(*SEG, "files", value={"prediction": "{case}_{organ}.nii.gz"})),

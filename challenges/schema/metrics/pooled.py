@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from medpodium.challenges.schema.metrics.spec import MetricKind, MetricSpec
+from medpodium.challenges.schema.metrics.spec import Lazy, MetricKind, MetricSpec
 
 
-def _pooled(title: str, formula: str, worst: float = 0.0) -> MetricKind:
-    return MetricKind(title, "pooled", "higher", "", 1.0, worst, formula)
+def _pooled(title: str, formula: str, worst: float = 0.0, blind_to: tuple[Lazy, ...] = ()) -> MetricKind:
+    return MetricKind(title, "pooled", "higher", "", 1.0, worst, formula, blind_to=blind_to)
 
 
 class PooledMetric(MetricSpec):
@@ -36,8 +36,8 @@ class ClassMetric(PooledMetric):
     known: ClassVar[Mapping[str, MetricKind]] = {
         "accuracy": _pooled("Accuracy", "share of cases on the right side of the threshold"),
         "auc": _pooled("Area under the ROC curve", "Mann-Whitney statistic of pooled cases, ties one half"),
-        "sensitivity": _pooled("Sensitivity", "TP / (TP+FN)"),
-        "specificity": _pooled("Specificity", "TN / (TN+FP)"),
+        "sensitivity": _pooled("Sensitivity", "TP / (TP+FN)", blind_to=("everything",)),
+        "specificity": _pooled("Specificity", "TN / (TN+FP)", blind_to=("next to nothing",)),
         "balanced_accuracy": _pooled("Balanced accuracy", "mean of the recalls of all classes"),
     }
     kind: Literal["accuracy", "auc", "sensitivity", "specificity", "balanced_accuracy"]

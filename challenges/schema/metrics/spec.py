@@ -22,6 +22,8 @@ Scope = Literal["structure", "case", "pooled", "imported"]
 Direction = Literal["higher", "lower"]
 Outcome = Annotated[float, Field(allow_inf_nan=False)] | Literal["worst", "best", "skip"]
 """What a score becomes when it cannot be computed: a number, the metric's worst or best value, or nothing."""
+Lazy = Literal["everything", "next to nothing"]
+"""What somebody hands in who does not look at the image."""
 Cell = Outcome | Literal["compute"]
 """Outcome of an empty mask; ``compute`` where the formula still holds (volumes and counts)."""
 
@@ -46,6 +48,9 @@ class MetricKind:
         The formula in one line, with its source.
     computable : bool
         Whether the formula holds for empty masks, too.
+    blind_to : tuple of str
+        Lazy predictions that the formula cannot tell from a perfect one: ``everything`` labels the whole image,
+        ``next to nothing`` a voxel or so (for classes: everybody is ill, nobody is).
     """
 
     title: str
@@ -56,6 +61,7 @@ class MetricKind:
     worst: float | None
     formula: str
     computable: bool = False
+    blind_to: tuple[Lazy, ...] = ()
 
 
 class EmptyPolicy(Model):
@@ -94,6 +100,8 @@ class MetricSpec(Model):
         Round every score to this many decimals (as some published scorers do).
     ranked : bool
         Whether recipes may use it; ``False`` for values that are only shown.
+    rewards : str, optional
+        Who published the rule by which a penalty is worth as much as the best score; lint asks for it.
     """
 
     known: ClassVar[Mapping[str, MetricKind]] = {}
@@ -108,6 +116,7 @@ class MetricSpec(Model):
     worst: float | Literal["diagonal"] | None = None
     decimals: int | None = Field(default=None, ge=0, le=12)
     ranked: bool = True
+    rewards: str | None = None
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -133,6 +142,11 @@ class MetricSpec(Model):
     def info(self) -> MetricKind:
         """What the toolkit knows about the kind."""
         return self.known[self.kind]
+
+    @property
+    def blind_to(self) -> tuple[Lazy, ...]:
+        """Lazy predictions that it cannot tell from a perfect one."""
+        return self.info.blind_to
 
     @property
     def definition_id(self) -> str:

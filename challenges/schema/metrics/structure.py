@@ -9,10 +9,12 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from medpodium.challenges.schema.base import Model
 from medpodium.challenges.schema.metrics.plane import Length, in_plane, plane_connectivity
-from medpodium.challenges.schema.metrics.spec import Cell, EmptyPolicy, MetricKind, MetricSpec
+from medpodium.challenges.schema.metrics.spec import Cell, EmptyPolicy, Lazy, MetricKind, MetricSpec
 from medpodium.challenges.schema.rules import LintCode
 
 _DEEPMIND = "Nikolov et al. 2018, arXiv:1809.04430 (surface-distance)"
+_EVERYTHING: tuple[Lazy, ...] = ("everything",)
+_NOTHING: tuple[Lazy, ...] = ("next to nothing",)
 _MATCHED = "components matched as `overlap` declares"
 
 
@@ -20,12 +22,14 @@ def _fraction(title: str, formula: str) -> MetricKind:
     return MetricKind(title, "structure", "higher", "", 1.0, 0.0, formula)
 
 
-def _amount(title: str, unit: str, formula: str, *, computable: bool = True) -> MetricKind:
-    return MetricKind(title, "structure", "lower", unit, 0.0, None, formula, computable)
+def _amount(
+    title: str, unit: str, formula: str, *, computable: bool = True, blind_to: tuple[Lazy, ...] = ()
+) -> MetricKind:
+    return MetricKind(title, "structure", "lower", unit, 0.0, None, formula, computable, blind_to)
 
 
-def _hits(title: str, unit: str, formula: str) -> MetricKind:
-    return MetricKind(title, "structure", "higher", unit, None, 0.0, formula, computable=True)
+def _hits(title: str, unit: str, formula: str, blind_to: tuple[Lazy, ...] = ()) -> MetricKind:
+    return MetricKind(title, "structure", "higher", unit, None, 0.0, formula, computable=True, blind_to=blind_to)
 
 
 def _distance(title: str, formula: str) -> MetricKind:
@@ -146,14 +150,14 @@ class VolumeMetric(StructureMetric):
 
     known: ClassVar[Mapping[str, MetricKind]] = {
         "relative_volume_difference": _amount(
-            "Relative volume difference (signed)", "", "(|P|-|R|) / |R|", computable=False
+            "Relative volume difference (signed)", "", "(|P|-|R|) / |R|", computable=False, blind_to=_NOTHING
         ),
         "absolute_relative_volume_difference": _amount(
             "Relative volume difference (absolute)", "", "abs(|P|-|R|) / |R|", computable=False
         ),
-        "tp_volume": _hits("True positive volume", "ml", "|P∩R| x voxel volume"),
-        "fp_volume": _amount("False positive volume", "ml", "|P\\R| x voxel volume"),
-        "fn_volume": _amount("False negative volume", "ml", "|R\\P| x voxel volume"),
+        "tp_volume": _hits("True positive volume", "ml", "|P∩R| x voxel volume", blind_to=_EVERYTHING),
+        "fp_volume": _amount("False positive volume", "ml", "|P\\R| x voxel volume", blind_to=_NOTHING),
+        "fn_volume": _amount("False negative volume", "ml", "|R\\P| x voxel volume", blind_to=_EVERYTHING),
     }
     kind: Literal[
         "relative_volume_difference", "absolute_relative_volume_difference", "tp_volume", "fp_volume", "fn_volume"
@@ -267,7 +271,10 @@ class EulerMetric(StructureMetric):
 
     known: ClassVar[Mapping[str, MetricKind]] = {
         "euler_error": _amount(
-            "Euler number error", "", "abs(χ(P) - χ(R)), 6-connected foreground, 26-connected background"
+            "Euler number error",
+            "",
+            "abs(χ(P) - χ(R)), 6-connected foreground, 26-connected background",
+            blind_to=(*_EVERYTHING, *_NOTHING),
         ),
     }
     kind: Literal["euler_error"]
@@ -329,6 +336,15 @@ class LesionMetric(StructureMetric):
     }
     kind: Literal["lesion_tp", "lesion_fp", "lesion_fn", "lesion_f1", "lesion_sensitivity", "panoptic_quality"]
     lesions: LesionRule = LesionRule()
+
+    @property
+    def blind_to(self) -> tuple[Lazy, ...]:
+        """Lazy predictions that it cannot tell from a perfect one."""
+        if self.kind == "panoptic_quality" or self.lesions.overlap != "any":
+            return ()
+        if self.kind == "lesion_fp":
+            return (*_EVERYTHING, *_NOTHING)
+        return _EVERYTHING if self.lesions.matching == "many" else ()  # one large lesion finds them all
 
     def own_parameters(self) -> list[str]:
         """Return the rule by which components are matched."""

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from medpodium.challenges.schema.definition import SegmentationTask
+from medpodium.challenges.schema.metrics.outcomes import resolve
 from medpodium.challenges.schema.metrics.structure import StructureMetric
 from medpodium.findings import Finding, MedpodiumError
 from medpodium.scoring import table
@@ -23,7 +24,7 @@ from medpodium.scoring.kinds.segmentation.volumes import (
     read_reference,
     unknown_labels,
 )
-from medpodium.scoring.policy import Score, absent_score, empty_score, resolve, rounded
+from medpodium.scoring.policy import Score, absent_score, empty_score, rounded
 
 Cell = tuple[str, str, Score]
 """Structure, metric and score."""
