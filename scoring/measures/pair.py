@@ -59,6 +59,7 @@ class ReferenceCase:
         spacing of the slice then has no meaning.
     volume_ml
         Volume of one voxel in ml where the grid's axes are not at right angles; by default the product of the spacing.
+        In a plane that of a pixel of 1 mm thickness.
 
     Raises
     ------
@@ -86,8 +87,10 @@ class ReferenceCase:
         self.spacing_zyx: Spacing = (min(sy, sx) if planar else sz, sy, sx)
         if not all(np.isfinite(s) and s > 0 for s in self.spacing_zyx):
             raise ValueError(f"spacing must be positive, got {self.spacing_zyx}")
-        volume = voxel_ml(self.spacing_zyx) if volume_ml is None else float(volume_ml)
-        self.voxel_size = pixel_mm2(self.spacing_zyx) if planar else volume
+        if volume_ml is None:
+            self.voxel_size = pixel_mm2(self.spacing_zyx) if planar else voxel_ml(self.spacing_zyx)
+        else:
+            self.voxel_size = 1000.0 * volume_ml if planar else float(volume_ml)
         self.structures = tuple(frozenset(int(label) for label in labels) for labels in structures)
         for labels in self.structures:
             if not labels or not all(1 <= label <= 65535 for label in labels):

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medpodium.challenges.schema.definition import SegmentationTask
-from medpodium.challenges.schema.metrics.structure import LesionMetric, PercentileMetric, StructureMetric
+from medpodium.challenges.schema.metrics.structure import LesionMetric, LesionRule, PercentileMetric, StructureMetric
 from medpodium.findings import Finding
 from medpodium.scoring.masks.geometry import Geometry
 from medpodium.scoring.measures import overlap
@@ -63,7 +63,7 @@ _LESION_COUNTS = {
 
 def _drops_small(spec: StructureMetric) -> bool:
     """Return whether a metric takes components below a minimal volume away before it looks."""
-    return isinstance(spec, LesionMetric) and spec.lesions.min_volume_ml > 0
+    return isinstance(spec, LesionMetric) and max(spec.lesions.min_volume_ml, spec.lesions.min_area_mm2) > 0
 
 
 def _label_counts(labels: outline.Volume) -> npt.NDArray[np.int64]:
@@ -94,6 +94,8 @@ class Volume:
         One 0/1 array per stored structure, where structures overlap.
     unusable : mapping of str to str
         Stored structures whose own file is not usable, and why; blank where there is no such file.
+    planar : bool
+        Whether it is measured in the plane (:mod:`medpodium.scoring.kinds.segmentation.plane`).
     """
 
     labels: outline.Volume | None
@@ -101,6 +103,7 @@ class Volume:
     findings: tuple[Finding, ...] = ()
     single: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
     unusable: Mapping[str, str] = field(default_factory=dict)
+    planar: bool = False
 
     def lost(self, task: SegmentationTask, structure: str) -> str | None:
         """Return why a structure, or a part of a union, is not there: blank for no file, ``None`` if it is."""
@@ -184,25 +187,24 @@ class CaseMeasures:
         self._apart: dict[str, ReferenceCase] = {}
         if reference.labels is not None:
             labels = [item.labels for item in task.structures.values()]
-            self._together = ReferenceCase(
-                reference.labels, grid.spacing_zyx, labels, crops=crops, volume_ml=grid.voxel_ml
-            )
+            self._together = self._case(reference.labels, labels, crops)
         else:
             self._split(crops)
 
     def _split(self, crops: list[Crop]) -> None:
         for name, crop in zip(self.names, crops, strict=True):
-            array = self.reference.binary(self.task, name)
-            grid = self.reference.geometry
-            self._apart[name] = ReferenceCase(
-                array, grid.spacing_zyx, [frozenset({1})], crops=[crop], volume_ml=grid.voxel_ml
-            )
+            self._apart[name] = self._case(self.reference.binary(self.task, name), [frozenset({1})], [crop])
+
+    def _case(self, array: outline.Volume, labels: list[frozenset[int]], crops: list[Crop]) -> ReferenceCase:
+        grid, planar = self.reference.geometry, self.reference.planar
+        return ReferenceCase(array, grid.spacing_zyx, labels, crops=crops, volume_ml=grid.voxel_ml, planar=planar)
 
     @property
     def diagonal_mm(self) -> float:
-        """Physical diagonal of the reference's image: the length of the voxel counts times the spacing."""
+        """Physical diagonal of the reference's image, or plane: the length of the voxel counts times the spacing."""
         grid = self.reference.geometry
-        return float(np.linalg.norm(np.multiply(grid.shape_zyx, grid.spacing_zyx)))
+        sides = np.multiply(grid.shape_zyx, grid.spacing_zyx)
+        return float(np.linalg.norm(sides[1:] if self.reference.planar else sides))
 
     def reference_empty(self, spec: StructureMetric, structure: str) -> bool:
         """Return whether the reference holds nothing that a metric of a structure counts."""
@@ -307,10 +309,24 @@ class Comparison:
         reference, prediction = (volume.binary(self._case.task, structure)[start:stop] for volume in volumes)
         return reference, prediction
 
+    def _lesion_rule(self, declared: LesionRule) -> lesions.LesionRule:
+        """Return the rule for voxels; the slice of a plane is 1 mm thick, and 4 (8) pixels are 6 (26) voxels there."""
+        from medpodium.scoring.measures import lesions
+
+        planar = self._case.reference.planar
+        neighbours = declared.connected(planar)
+        return lesions.LesionRule(
+            connectivity={4: 6, 8: 26}.get(neighbours, neighbours),
+            overlap=lesions.OverlapRule(declared.overlap),
+            threshold=declared.threshold,
+            matching=lesions.Matching(declared.matching),
+            min_volume_ml=declared.smallest(planar) / (1000.0 if planar else 1.0),
+        )
+
     def _lesion_counts(self, spec: LesionMetric, structure: str) -> lesions.LesionCounts:
         from medpodium.scoring.measures import lesions
 
-        rule = lesions.LesionRule(**spec.lesions.model_dump(exclude={"unconfirmed"}))
+        rule = self._lesion_rule(spec.lesions)
         key = (structure, rule)
         if key not in self._lesions:
             reference, prediction = self.binaries(structure)
