@@ -181,7 +181,6 @@ class CaseMeasures:
         self.reference = reference = reference.without(self.ignored)
         self.task = task
         self.names = list(task.structures)
-        grid = reference.geometry
         crops = [_CROPS[item.crop] for item in task.structures.values()]
         self._together: ReferenceCase | None = None
         self._apart: dict[str, ReferenceCase] = {}
