@@ -135,7 +135,7 @@ def test_every_format_of_planes_gives_the_same(tmp_path: Path, suffix: str) -> N
     result, scores = score(tmp_path, pattern="{case}" + suffix, **declared)
     assert scores is not None, result.output
     for name, value in libraries(reference, prediction, spacing).items():
-        assert scores[name] == pytest.approx(value, rel=1e-9), name  # NIfTI keeps spacing as float32
+        assert scores[name] == pytest.approx(value, rel=1e-6), name  # NIfTI keeps spacing as float32
 
 
 def test_units_are_said_where_a_picture_has_none(tmp_path: Path) -> None:
