@@ -146,11 +146,14 @@ class ReferenceCheck:
         Errors make the case unusable for everybody.
     empty, expected : frozenset of str
         Structures it holds nothing of, and all that are looked for in it.
+    seen : object
+        What the kind compares among all references besides; only the kind itself looks at it.
     """
 
     findings: list[Finding]
     empty: frozenset[str] = frozenset()
     expected: frozenset[str] = frozenset()
+    seen: Any = None
 
 
 @dataclass(frozen=True)

@@ -219,7 +219,7 @@ def test_planes_and_volumes_in_one_task_are_an_error(tmp_path: Path) -> None:
         nifti(tmp_path / place / "one.nii.gz", mask)
         nifti(tmp_path / place / "two.nii.gz", mask, slices=True)
     result, scores = score(tmp_path)
-    assert result.exit_code == 2, result.output
+    assert result.exit_code == 1, result.output
     assert scores is None
     assert "references-planes-and-volumes" in result.output
 
@@ -236,7 +236,7 @@ def test_a_volume_of_a_plane_is_refused(tmp_path: Path, metric: dict[str, Any], 
     nifti(tmp_path / "ref/one.nii.gz", reference)
     nifti(tmp_path / "a/one.nii.gz", prediction)
     result, scores = score(tmp_path, {"own": metric})
-    assert result.exit_code == 2, result.output
+    assert result.exit_code == 1, result.output
     assert scores is None
     assert says in " ".join(result.output.split())
 

@@ -364,7 +364,7 @@ class LesionMetric(StructureMetric):
                 yield LintCode.PLANE, f"connectivity {rule.connectivity} is one of voxels, and this is a plane", fix
             if rule.min_volume_ml:
                 cause = f"min_volume_ml: {rule.min_volume_ml:g}, and components of a plane have an area"
-                yield LintCode.PLANE, cause, "give min_area_mm2"
+                yield LintCode.PLANE, cause, "give min_area_mm2 instead, with 'dimensions: 2'"
             return
         fix = "add 'dimensions: 2' to the task if its masks are planes"
         if rule.connectivity in (4, 8):

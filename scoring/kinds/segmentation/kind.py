@@ -24,6 +24,7 @@ from medpodium.scoring.kinds.segmentation.case import score_case
 from medpodium.scoring.kinds.segmentation.casefiles import discover_cases, matched_files
 from medpodium.scoring.kinds.segmentation.matching import find_repeated
 from medpodium.scoring.kinds.segmentation.memory import budget
+from medpodium.scoring.kinds.segmentation.plane import tell_planes
 from medpodium.scoring.kinds.segmentation.references import check_reference, tell_empty
 from medpodium.scoring.masks.inflate import OWN_FILES
 from medpodium.scoring.masks.reader import open_mask
@@ -58,13 +59,14 @@ class Segmentation(Kind):
     def compare_references(
         self, task: SegmentationTask, references: References, checks: Mapping[str, ReferenceCheck]
     ) -> list[Finding]:
-        """Report references with the same bytes, and structures that they do not hold."""
+        """Report references with the same bytes, structures that they do not hold, and planes among volumes."""
         whole = {
             case: references.truth[case] for case in references.cases if checks[case].empty != checks[case].expected
         }
         repeated = find_repeated({case: path for case, path in whole.items() if isinstance(path, Path)})
         first = next(iter(references.files))
-        return repeated + tell_empty(task, checks, str(first.parent))
+        extents = {case: checks[case].seen for case in references.cases}
+        return repeated + tell_empty(task, checks, str(first.parent)) + tell_planes(task, extents, str(first.parent))
 
     def read_predictions(
         self, task: SegmentationTask, given: Given, cases: Sequence[str], findings: list[Finding]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from medpodium.findings import Code, Finding, MedpodiumError, Severity
 from medpodium.scoring.kinds.segmentation.measures import Volume
 from medpodium.scoring.masks.geometry import Geometry
 
+Extent = Literal["plane", "slice", "volume"]
 _DECLARE = "add 'dimensions: 2' or 'dimensions: 3' to the task"
 
 
@@ -49,7 +51,7 @@ def is_planar(task: SegmentationTask, grid: Geometry, where: str) -> bool:
     Raises
     ------
     PlaneError
-        If the reference contradicts the task, or a metric needs to be told.
+        If the reference contradicts the task.
     """
     single = grid.planar or grid.shape_zyx[0] == 1
     if task.planar and not single:
@@ -60,24 +62,7 @@ def is_planar(task: SegmentationTask, grid: Geometry, where: str) -> bool:
     if task.planar is False and grid.planar:
         cause = "the task declares dimensions: 3, and the reference has two axes"
         raise PlaneError(Finding(PlaneCode.CONTRADICTS, where, cause, "write 'dimensions: 2', or give volumes"))
-    planar = grid.planar if task.planar is None else task.planar
-    if task.planar is None:
-        wrong = list(_undeclared(task, planar, where))
-        if wrong:
-            raise PlaneError(*wrong)
-    return planar
-
-
-def _undeclared(task: SegmentationTask, planar: bool, where: str) -> Iterator[Finding]:
-    """Yield the metrics that need to know of a plane before its files are read: their units are printed everywhere."""
-    for name, metric in task.metrics.items():
-        if not isinstance(metric, StructureMetric):
-            continue
-        for _, cause, fix in metric.broken_plane(planar):
-            yield Finding(PlaneCode.METRIC, where, f"metric {name!r}: {cause}", fix)
-        if planar and metric.unit_name == "ml":
-            cause = f"metric {name!r} is in ml, and the reference is a plane, which has an area"
-            yield Finding(PlaneCode.METRIC, where, cause, "add 'dimensions: 2' to the task: it is in mm² then")
+    return grid.planar if task.planar is None else task.planar
 
 
 def as_measured(task: SegmentationTask, reference: Volume, where: str) -> Volume:
@@ -101,31 +86,60 @@ def as_measured(task: SegmentationTask, reference: Volume, where: str) -> Volume
     return replace(reference, geometry=plane, planar=True)
 
 
-def tell_planes(task: SegmentationTask, grids: Mapping[str, Geometry], where: str) -> list[Finding]:
-    """Say once for all references how they are measured; some planes and some volumes are an error of the organizer.
+def extent_of(grid: Geometry) -> Extent:
+    """Return whether a file has two axes, one slice, or more."""
+    if grid.planar:
+        return "plane"
+    return "slice" if grid.shape_zyx[0] == 1 else "volume"
+
+
+def tell_planes(task: SegmentationTask, extents: Mapping[str, Extent], where: str) -> list[Finding]:
+    """Say once for all references how they are measured, and what contradicts that.
+
+    Some planes and some volumes, and metrics that need to know of planes before, are errors of the organizer.
 
     Parameters
     ----------
     task : SegmentationTask
         May declare it.
-    grids : mapping of str to Geometry
-        Grid of every case's reference.
+    extents : mapping of str to {"plane", "slice", "volume"}
+        What every case's reference is.
     where : str
         Folder of the references.
     """
-    planes = [case for case, grid in grids.items() if grid.planar]
-    slices = [case for case, grid in grids.items() if not grid.planar and grid.shape_zyx[0] == 1]
-    if task.planar is None and planes and len(planes) < len(grids):
-        volume = next(case for case, grid in grids.items() if not grid.planar)
-        cause = f"{len(planes)} of {len(grids)} references are planes ({planes[0]}), the others are not ({volume})"
-        return [Finding(PlaneCode.MIXED, where, cause, f"give all of one kind, or {_DECLARE}")]
-    if task.planar is None and planes:
-        cause = f"{len(planes)} references have two axes: contours and areas were measured, in the plane"
-        return [Finding(PlaneCode.MEASURED, where, cause, "add 'dimensions: 2' to the task to say so", Severity.NOTE)]
+    planes = [case for case, extent in extents.items() if extent == "plane"]
+    slices = [case for case, extent in extents.items() if extent == "slice"]
+    if task.planar is None:
+        return [*_undeclared(task, planes, extents, where), *_tell_slices(slices, where)]
     if slices and task.planar:
         cause = f"{len(slices)} references are volumes of one slice ({slices[0]}), measured in the plane as declared"
         return [Finding(PlaneCode.MEASURED, where, cause, "nothing to do", Severity.NOTE)]
-    if slices and task.planar is None:
-        cause = f"{len(slices)} references are volumes of one slice ({slices[0]}), measured as slabs with two faces"
-        return [Finding(PlaneCode.SLAB, where, cause, f"{_DECLARE}; 2 measures contours", Severity.WARNING)]
     return []
+
+
+def _tell_slices(slices: list[str], where: str) -> Iterator[Finding]:
+    if slices:
+        cause = f"{len(slices)} references are volumes of one slice ({slices[0]}), measured as slabs with two faces"
+        yield Finding(PlaneCode.SLAB, where, cause, f"{_DECLARE}; 2 measures contours", Severity.WARNING)
+
+
+def _undeclared(
+    task: SegmentationTask, planes: list[str], extents: Mapping[str, Extent], where: str
+) -> Iterator[Finding]:
+    """Yield what is to be said where each file decides: units are printed everywhere and have to be known before."""
+    if planes and len(planes) < len(extents):
+        other = next(case for case, extent in extents.items() if extent != "plane")
+        cause = f"{len(planes)} of {len(extents)} references are planes ({planes[0]}), the others are not ({other})"
+        yield Finding(PlaneCode.MIXED, where, cause, f"give all of one kind, or {_DECLARE}")
+        return
+    for name, metric in task.metrics.items():
+        if not isinstance(metric, StructureMetric):
+            continue
+        for _, cause, fix in metric.broken_plane(bool(planes)):
+            yield Finding(PlaneCode.METRIC, where, f"metric {name!r}: {cause}", fix)
+        if planes and metric.unit_name == "ml":
+            cause = f"metric {name!r} is in ml, and the references are planes, which have an area"
+            yield Finding(PlaneCode.METRIC, where, cause, "add 'dimensions: 2' to the task: it is in mm² then")
+    if planes:
+        cause = f"{len(planes)} references have two axes: contours and areas are measured, in the plane"
+        yield Finding(PlaneCode.MEASURED, where, cause, "add 'dimensions: 2' to the task to say so", Severity.NOTE)

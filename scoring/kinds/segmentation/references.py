@@ -11,7 +11,9 @@ import numpy as np
 from medpodium.challenges.schema.definition import SegmentationTask
 from medpodium.findings import Code, Finding, MedpodiumError, Severity
 from medpodium.scoring.kinds.protocol import CaseJob, ReferenceCheck, ScoreCode
+from medpodium.scoring.kinds.segmentation.plane import extent_of, is_planar
 from medpodium.scoring.kinds.segmentation.volumes import asked_structures, place_of, read_structure_files
+from medpodium.scoring.masks.geometry import Geometry
 from medpodium.scoring.masks.inflate import OWN_FILES
 from medpodium.scoring.masks.labels import LabelArray
 from medpodium.scoring.masks.reader import open_mask
@@ -33,21 +35,22 @@ def check_reference(job: CaseJob) -> ReferenceCheck:
     findings: list[Finding] = []
     try:
         if isinstance(job.reference, Path):
-            present = _present(job.reference, findings)
+            present, grid = _present(job.reference, findings)
             findings += wrong_labels(task, present, str(job.reference))
         else:
             found = read_structure_files(job.reference, task)
             findings += found.findings
-            present = {0}
+            present, grid = {0}, found.geometry
             for name, structure in found.structures.items():
                 if structure.array.any():
                     present |= task.structures[name].labels
             findings += _lacking(job, place_of(job.reference))
+        is_planar(task, grid, place_of(job.reference))
     except MedpodiumError as error:
         return ReferenceCheck([*findings, *error.findings])
     scored = task.scored_structures(job.case)
     empty = frozenset(name for name in scored if not task.structures[name].labels & present)
-    return ReferenceCheck(findings, empty, scored)
+    return ReferenceCheck(findings, empty, scored, extent_of(grid))
 
 
 def wrong_labels(task: SegmentationTask, present: Iterable[int], where: str) -> list[Finding]:
@@ -103,15 +106,15 @@ def tell_empty(task: SegmentationTask, checks: Mapping[str, ReferenceCheck], whe
     return findings
 
 
-def _present(path: Path, findings: list[Finding]) -> set[int]:
-    """Return the labels of a label map, slice by slice, so that a large volume takes no memory."""
+def _present(path: Path, findings: list[Finding]) -> tuple[set[int], Geometry]:
+    """Return the labels of a label map and its grid, slice by slice, so that a large volume takes no memory."""
     seen = np.zeros(65536, dtype=np.bool_)
     with open_mask(path, limits=OWN_FILES) as reader:
         for _, slab in reader.slabs():
             _mark(slab[0], seen)
         findings += reader.findings
     seen[0] = True
-    return {int(label) for label in np.flatnonzero(seen)}
+    return {int(label) for label in np.flatnonzero(seen)}, reader.geometry
 
 
 def _mark(plane: LabelArray, seen: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> None:

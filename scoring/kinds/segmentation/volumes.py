@@ -11,6 +11,7 @@ from pathlib import Path
 from medpodium.challenges.schema.definition import SegmentationTask
 from medpodium.findings import Finding, MedpodiumError, has_errors
 from medpodium.scoring.kinds.segmentation.measures import Volume
+from medpodium.scoring.kinds.segmentation.plane import as_measured
 from medpodium.scoring.masks.codes import MaskCode, MaskError
 from medpodium.scoring.masks.geometry import Geometry, GeometryTolerance, compare_geometry, compare_shape
 from medpodium.scoring.masks.inflate import DEFAULT_LIMITS, OWN_FILES, ReadLimits
@@ -80,7 +81,7 @@ def read_volume(
 
 
 def read_reference(files: MaskFiles, task: SegmentationTask) -> Volume:
-    """Read a reference, links followed.
+    """Read a reference as it is measured (in the plane or not), links followed.
 
     Raises
     ------
@@ -90,7 +91,7 @@ def read_reference(files: MaskFiles, task: SegmentationTask) -> Volume:
     volume = read_volume(files, task, OWN_FILES, compare=_full_comparison(task))
     if has_errors(volume.findings):
         raise MaskError(*volume.findings)
-    return volume
+    return as_measured(task, volume, place_of(files))
 
 
 def read_structure_files(files: Mapping[str, Path], task: SegmentationTask) -> StructureSet:
