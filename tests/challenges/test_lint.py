@@ -127,6 +127,7 @@ BROKEN: list[tuple[str, LintCode, Callable[[Any], None]]] = [
     ("pattern without case", LintCode.PATTERN, _set(*SEG, "files", value={"prediction": "mask.nii.gz"})),
     ("unknown placeholder", LintCode.PATTERN, _set(*SEG, "files", value={"prediction": "{case}_{organ}.nii.gz"})),
     ("pattern nobody reads", LintCode.UNREADABLE, _set(*SEG, "files", value={"prediction": "{case}.jpg"})),
+    ("pixel size of what is no picture", LintCode.PLANE, _set(*SEG, "geometry", value={"spacing_mm": 0.5})),
     ("pattern leaves folder", LintCode.PATTERN, _set(*SEG, "files", value={"prediction": "../{case}.nii.gz"})),
     ("unknown group", LintCode.GROUP_UNKNOWN, _set(*SEG, "groups", value=["vendor"])),
     ("derived from nowhere", LintCode.GROUP_UNKNOWN, _set("groups", "domain", "derived_from", value="site")),
