@@ -298,6 +298,6 @@ def test_lint_tells_what_does_not_fit_a_plane(tmp_path: Path, task: dict[str, An
 
 
 def test_nothing_is_wrong_with_a_task_of_pictures(tmp_path: Path) -> None:
-    score(tmp_path, pattern="{case}.png")
+    score(tmp_path, {"dice": {"kind": "dice"}, "nsd": {"kind": "nsd", "tolerance_mm": 2.0}}, "{case}.png")
     result = CliRunner().invoke(main, ["lint", str(tmp_path / "c.yaml")])
     assert result.exit_code == 0, result.output
