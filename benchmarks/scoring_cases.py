@@ -78,7 +78,10 @@ def synthetic(shape: tuple[int, int, int] = (512, 512, 300), structures: int = 1
     for label in range(1, structures + 1):
         radius = np.array([0.16, 0.16, 0.2]) * shape * rng.uniform(0.25, 1.0)
         centre = rng.uniform(0.25, 0.75, 3) * shape
-        box = tuple(slice(max(int(c - 1.6 * r), 0), int(c + 1.6 * r)) for c, r in zip(centre, radius, strict=True))
+        box = tuple(
+            slice(max(int(c - 1.6 * r), 0), min(int(c + 1.6 * r), n))
+            for c, r, n in zip(centre, radius, shape, strict=True)
+        )
         grid = np.ogrid[box]
         far = sum(((g - c) / r) ** 2 for g, c, r in zip(grid, centre, radius, strict=True))
         part = labels[box]

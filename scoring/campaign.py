@@ -10,7 +10,7 @@ from medpodium.challenges.campaign import folder as campaigns
 from medpodium.challenges.campaign.folder import Campaign, Submission
 from medpodium.challenges.schema.definition import Challenge, Task
 from medpodium.challenges.schema.kinds import KINDS
-from medpodium.challenges.schema.metrics.resource import MeasuredMetric
+from medpodium.challenges.schema.metrics.resource import AreaMetric, MeasuredMetric
 from medpodium.findings import Code, Finding, UsageError
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def resource_rows(campaign: Campaign, task_name: str, task: Task) -> pd.DataFram
                 continue
             failed = failures.get((submission.team, str(row["case"])))
             status = f"failed:{failed.code}" if failed else "missing" if row["status"] == "pending" else "ok"
-            value = _measure(campaign, submission, row, spec.kind, spec.free)
+            value = _measure(campaign, submission, row, spec)
             found.append(
                 {
                     "submission": submission.team,
@@ -181,16 +181,17 @@ def resource_rows(campaign: Campaign, task_name: str, task: Task) -> pd.DataFram
     return pd.DataFrame(rows, columns=["submission", "case", "metric", "value", "status"])
 
 
-def _measure(campaign: Campaign, submission: Submission, row: dict[str, Any], kind: str, free: float) -> float:
-    if kind == "cpu_area":
+def _measure(campaign: Campaign, submission: Submission, row: dict[str, Any], spec: MeasuredMetric) -> float:
+    """Return a measured value in the metric's unit."""
+    if spec.kind == "cpu_area":
         return float(row["cpu_time"]) * 100.0  # % of one core, integrated over time
-    if kind == "gpu_memory_area" and free:
+    if isinstance(spec, AreaMetric) and spec.free:
         # The tolerance comes off the memory before integrating.
-        return _area_above(campaign, submission, str(row["case"]), free)
-    return float(row.get(kind, math.nan))
+        return _area_above(campaign, submission, str(row["case"]), spec)
+    return spec.in_unit(float(row.get(spec.kind, math.nan)))
 
 
-def _area_above(campaign: Campaign, submission: Submission, case: str, free: float) -> float:
+def _area_above(campaign: Campaign, submission: Submission, case: str, spec: AreaMetric) -> float:
     import pyarrow.parquet as pq
 
     from medpodium.scoring.measures.curves import area
@@ -203,5 +204,5 @@ def _area_above(campaign: Campaign, submission: Submission, case: str, free: flo
         return math.nan
     curve = pq.read_table(path)
     pairs = zip(curve["time"].to_pylist(), curve["gpu_memory"].to_pylist(), strict=True)
-    known = [(time, memory / 1e6) for time, memory in pairs if memory == memory]
-    return area([time for time, _ in known], [memory for _, memory in known], free)
+    known = [(time, spec.of_curve(memory)) for time, memory in pairs if memory == memory]
+    return area([time for time, _ in known], [memory for _, memory in known], spec.free)

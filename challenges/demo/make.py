@@ -157,7 +157,7 @@ def _resources(team: Team, case: str, rng: np.random.Generator, failed: bool) ->
     status = "failed:timeout" if failed else "ok"
     seconds = round(team.seconds * rng.uniform(0.85, 1.2), 2)
     peak = round(team.gpu_mb * rng.uniform(0.9, 1.3))
-    # The area above the challenge's free 4096 MB, for memory that is held four fifths of the time.
+    # The area above the challenge's free 4096 MiB, for memory that is held four fifths of the time.
     area = round(max(0, peak - 4096) * seconds * 0.8)
     measured = {"running_time": seconds, "gpu_memory_area": area, "peak_gpu_memory": peak}
     common = {"submission": team.name, "case": case, "status": status}

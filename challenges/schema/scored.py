@@ -69,6 +69,8 @@ def _of_metric(task: TaskModel, metric: MetricSpec, gated: bool = True) -> dict[
     own = _said(metric, _NOT_OF_METRIC) | {"kind": metric.kind}
     if metric.definition_id:
         own["definition"] = metric.definition_id
+    if isinstance(metric, MeasuredMetric) and metric.unit_name != metric.info.unit:
+        own["unit"] = metric.unit_name  # not only printed: values are converted to it
     structures, policy = task.structures_of(metric), task.policy_for(metric)
     if structures != [""]:
         own["structures"] = sorted(structures)
