@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from medpodium.challenges import penalties, registry
+from medpodium.challenges.naming.patterns import file_pattern_problems
 from medpodium.challenges.schema import formats
 from medpodium.challenges.schema.base import Location
 from medpodium.challenges.schema.definition import Challenge, TaskModel
@@ -81,19 +81,17 @@ def _files(challenge: Challenge) -> Rules:
         for side in ("reference", "prediction"):
             pattern = getattr(task.files, side)
             at = ("tasks", name, "files", side)
-            fields = set(re.findall(r"\{(.*?)\}", pattern))
-            if kind.layout == "files" and "case" not in fields:
-                cause = f"{pattern!r} has no {{case}}"
-                yield Broken(LintCode.PATTERN, at, cause, "say where the case's name stands")
-            if unknown := fields - {"case", "structure"}:
-                cause = f"unknown placeholder {sorted(unknown)}"
-                yield Broken(LintCode.PATTERN, at, cause, "use {case} and {structure}")
+            if kind.layout == "files":
+                for cause, fix in file_pattern_problems(task.files.reference, pattern, side=side):
+                    yield Broken(LintCode.PATTERN, at, cause, fix)
+            elif pattern.startswith(("/", "\\")) or ".." in pattern:
+                yield Broken(LintCode.PATTERN, at, f"{pattern!r} leaves its folder", "give the name of the one table")
             if kind.endings and not formats.may_be_read(pattern, kind.endings):
                 cause = f"{pattern!r} names files that can never be read"
                 yield Broken(LintCode.UNREADABLE, at, cause, f"end it in one of {', '.join(kind.endings)}")
-            if pattern.startswith(("/", "\\")) or ".." in pattern:
-                cause = f"{pattern!r} leaves its folder"
-                yield Broken(LintCode.PATTERN, at, cause, "give a path relative to the folder")
+        for channel, pattern in task.files.images.items() if kind.layout == "files" else ():
+            for cause, fix in file_pattern_problems(task.files.reference, pattern, side="image"):
+                yield Broken(LintCode.PATTERN, ("tasks", name, "files", "images", channel), cause, fix)
 
 
 def _groups(challenge: Challenge) -> Rules:

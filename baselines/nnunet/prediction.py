@@ -164,7 +164,7 @@ def to_challenge(task: SegmentationTask, record: Mapping[str, Any], produced: Pa
     """
     import SimpleITK
 
-    from medpodium.challenges.schema.protocol import fill
+    from medpodium.challenges.naming.patterns import format_name
 
     image = SimpleITK.ReadImage(str(produced))
     values = {int(new): int(old) for new, old in record["values"].items()}
@@ -180,7 +180,7 @@ def to_challenge(task: SegmentationTask, record: Mapping[str, Any], produced: Pa
         }
     written = []
     for structure, mask in masks.items():
-        target = out / fill(pattern, {"case": case, "structure": structure})
+        target = out / format_name(pattern, {"case": case, "structure": structure})
         target.parent.mkdir(parents=True, exist_ok=True)
         kind = np.uint8 if mask.max() < 256 else np.uint16
         SimpleITK.WriteImage(on_grid(mask.astype(kind), image), str(target), useCompression=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,8 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from medpodium.baselines.failures import BaselineCode, problem, refuse, warning
+from medpodium.challenges.naming.names import is_hidden
+from medpodium.challenges.naming.patterns import STRUCTURE, case_name, cases_in, parse_name, say_readings
+from medpodium.challenges.rows import read_sheet
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask
-from medpodium.challenges.schema.protocol import pattern_regex
 from medpodium.findings import Finding
 
 MissingChannel = Literal["refuse", "drop", "zero"]
@@ -80,8 +81,9 @@ def layout_of(
 
 def _files(folder: Path) -> Iterator[str]:
     for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            yield path.relative_to(folder).as_posix()
+        relative = path.relative_to(folder).as_posix()
+        if path.is_file() and not is_hidden(relative):
+            yield relative
 
 
 def find_images(layout: Layout, folder: Path) -> dict[str, dict[str, Path]]:
@@ -97,10 +99,9 @@ def find_images(layout: Layout, folder: Path) -> dict[str, dict[str, Path]]:
     found: dict[str, dict[str, Path]] = defaultdict(dict)
     tree = list(_files(folder))
     for channel, pattern in layout.images.items():
-        regex = pattern_regex(pattern)
         for relative in tree:
-            if match := regex.fullmatch(relative):
-                found[match["case"]][channel] = folder / relative
+            if readings := parse_name(pattern, relative):
+                found[case_name(pattern, readings[0])][channel] = folder / relative
     if not found:
         cause = f"no file fits {', '.join(layout.images.values())}"
         fix = "check the folder, or give --image-pattern CHANNEL=PATTERN"
@@ -168,16 +169,15 @@ def find_cases(
 
 def _labels(task: SegmentationTask, layout: Layout, folder: Path, pictures: set[Path]) -> dict[str, dict[str, Path]]:
     names = {(item.file or name): name for name, item in task.structures.items()}
-    regex = pattern_regex(layout.label)
+    tree = [relative for relative in _files(folder) if folder / relative not in pictures]
+    read = cases_in(layout.label, tree, {STRUCTURE: names})
+    for relative, ways in read.refused:
+        fix = "rename the file, or give another --label-pattern"
+        raise refuse(BaselineCode.UNREADABLE, folder / relative, f"can be read as {say_readings(ways)}", fix)
     found: dict[str, dict[str, Path]] = defaultdict(dict)
-    for relative in _files(folder):
-        match = regex.fullmatch(relative)
-        if match is None or folder / relative in pictures:
-            continue
-        if not layout.per_structure:
-            found[match["case"]][""] = folder / relative
-        elif match["structure"] in names:
-            found[match["case"]][names[match["structure"]]] = folder / relative
+    for relative, values in read.files.items():
+        structure = names[values[STRUCTURE]] if layout.per_structure else ""
+        found[case_name(layout.label, values)][structure] = folder / relative
     return found
 
 
@@ -191,22 +191,16 @@ def read_partial(path: Path, task: SegmentationTask) -> dict[str, frozenset[str]
     UsageError
         If a column is missing or a structure unknown.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise refuse(BaselineCode.UNREADABLE, path, str(error), "give a UTF-8 CSV") from None
-    if not rows or not {"case", "annotated"} <= set(rows[0]):
-        fix = "give the columns case and annotated (structures separated by semicolons)"
-        raise refuse(BaselineCode.UNREADABLE, path, "no column 'case' or 'annotated', or no rows", fix)
+    sheet = read_sheet(path)
+    case_column, annotated = sheet.need("case", "annotated")
     found = {}
-    for row in rows:
-        names = frozenset(name.strip() for name in (row["annotated"] or "").split(";") if name.strip())
+    for case, listed in zip(sheet.column(case_column), sheet.column(annotated), strict=True):
+        names = frozenset(name.strip() for name in listed.split(";") if name.strip())
         unknown = sorted(names - set(task.structures))
         if unknown:
             fix = f"structures: {', '.join(task.structures)}"
-            raise refuse(BaselineCode.LABEL_UNKNOWN, f"{path.name}: {row['case']}", f"no structure {unknown[0]!r}", fix)
-        found[row["case"].strip()] = names
+            raise refuse(BaselineCode.LABEL_UNKNOWN, f"{path.name}: {case}", f"no structure {unknown[0]!r}", fix)
+        found[case] = names
     return found
 
 

@@ -18,8 +18,9 @@ from medpodium.baselines.failures import BaselineCode, broken, refuse
 from medpodium.baselines.nnunet.prediction import model_record, trained_folds, use_fast_export
 from medpodium.baselines.nnunet.workspace import TRAINERS
 from medpodium.challenges.campaign import folder as campaign
+from medpodium.challenges.naming.patterns import format_name
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask
-from medpodium.challenges.schema.protocol import ContainerProtocol, fill
+from medpodium.challenges.schema.protocol import ContainerProtocol
 from medpodium.scoring.kinds.segmentation.tasks import tasks_of
 
 BASE = "pytorch/pytorch:2.5.1-cuda12.4-cudnn9-runtime"
@@ -163,7 +164,7 @@ def _outputs(task: SegmentationTask, protocol: ContainerProtocol) -> list[dict[s
     pattern = task.files.prediction
     if "{structure}" in pattern:
         for name, item in task.structures.items():
-            wanted[fill(pattern, {"case": "{case}", "structure": item.file or name})] = sorted(item.labels)
+            wanted[format_name(pattern, {"case": "{case}", "structure": item.file or name})] = sorted(item.labels)
     else:
         wanted[pattern] = None
     masks = [rule for rule in protocol.outputs if rule.kind == "mask"]

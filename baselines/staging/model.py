@@ -19,8 +19,10 @@ import numpy.typing as npt
 from medpodium.baselines import extras
 from medpodium.baselines.failures import BaselineCode, refuse, unusable, warning
 from medpodium.baselines.staging.features import FEATURES, describe_liver
+from medpodium.challenges.naming.names import is_hidden
+from medpodium.challenges.naming.patterns import case_name, parse_name
+from medpodium.challenges.rows import read_sheet
 from medpodium.challenges.schema.definition import Challenge, ClassificationTask
-from medpodium.challenges.schema.protocol import pattern_regex
 from medpodium.findings import Finding, MedpodiumError
 from medpodium.scoring.kinds.classification.tasks import tasks_of
 
@@ -150,12 +152,12 @@ def collect(livers: Livers, progress: Progress | None = None) -> tuple[dict[str,
 def _match(folder: Path, pattern: str) -> dict[str, Path]:
     if not folder.is_dir():
         raise refuse(BaselineCode.FOLDER_ABSENT, folder, "no such folder", "check the path")
-    regex = pattern_regex(pattern)
     found = {}
     for path in sorted(folder.rglob("*")):
-        match = regex.fullmatch(path.relative_to(folder).as_posix())
-        if match and path.is_file():
-            found[match["case"]] = path
+        relative = path.relative_to(folder).as_posix()
+        readings = [] if is_hidden(relative) else parse_name(pattern, relative)
+        if readings and path.is_file():
+            found[case_name(pattern, readings[0])] = path
     if not found:
         raise refuse(BaselineCode.NO_CASES, folder, f"no file fits {pattern!r}", "check the folder and the pattern")
     return found
@@ -184,19 +186,10 @@ def read_stages(path: Path, task: ClassificationTask) -> dict[str, str]:
     UsageError
         If a column is missing, a case occurs twice or a stage is unknown.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise refuse(BaselineCode.STAGING_TABLE, path, str(error), "give a UTF-8 CSV") from None
-    names = {name.lower(): name for name in (rows[0] if rows else {})}
-    columns = [names.get(name.lower()) for name in (task.case_column, task.reference_column)]
-    if None in columns:
-        fix = f"give the columns {task.case_column} and {task.reference_column}"
-        raise refuse(BaselineCode.STAGING_TABLE, path, "a column is missing, or there are no rows", fix)
+    sheet = read_sheet(path)
+    columns = sheet.need(task.case_column, task.reference_column)
     found: dict[str, str] = {}
-    for row in rows:
-        case, stage = (str(row[str(column)]).strip() for column in columns)
+    for case, stage in zip(*(sheet.column(name) for name in columns), strict=True):
         stage = f"S{stage}" if f"S{stage}" in task.classes else stage
         if case in found or stage not in task.classes:
             cause = f"case {case} occurs twice" if case in found else f"unknown stage {stage!r}"

@@ -27,6 +27,7 @@ from medpodium.baselines.nnunet.plans import plan_job
 from medpodium.baselines.nnunet.training import check_start
 from medpodium.baselines.nnunet.training_data import check_folds
 from medpodium.baselines.nnunet.workspace import Workspace
+from medpodium.challenges.naming.names import is_hidden
 from medpodium.challenges.schema.base import Model
 from medpodium.challenges.schema.baseline import Baseline
 from medpodium.findings import MedpodiumError, has_errors
@@ -138,7 +139,7 @@ def read_suite(path: Path) -> Suite:
         if not (Path(item.raw) / "dataset.json").is_file():
             fix = "give a folder in nnU-Net's raw layout ('medpodium baseline plan' writes one)"
             raise refuse(BaselineCode.SUITE, item.raw, "holds no dataset.json", fix)
-        found = check_folds(len(list((Path(item.raw) / "labelsTr").glob("*"))), [suite.fold])
+        found = check_folds(_labels(Path(item.raw)), [suite.fold])
         if has_errors(found):
             raise MedpodiumError(*found)
     for size in suite.sizes:
@@ -227,6 +228,8 @@ def dataset_in(workspace: Workspace, item: DataSet) -> str:
     name = known[0] if known else f"Dataset{number}_{clean}"
     target = workspace.raw / name
     for path in sorted(source.rglob("*")):
+        if is_hidden(path.relative_to(source).as_posix()):
+            continue  # nnU-Net would take ._x.nii.gz for a case
         copy = target / path.relative_to(source)
         if path.is_dir():
             copy.mkdir(parents=True, exist_ok=True)
@@ -234,6 +237,11 @@ def dataset_in(workspace: Workspace, item: DataSet) -> str:
             copy.parent.mkdir(parents=True, exist_ok=True)
             place(path, copy)
     return name
+
+
+def _labels(raw: Path) -> int:
+    """Return the number of label files of a raw data set."""
+    return sum(not is_hidden(path.name) for path in (raw / "labelsTr").glob("*"))
 
 
 @dataclass(frozen=True)
@@ -332,7 +340,7 @@ def write_results(suite: Suite, outcomes: list[Outcome], path: Path) -> None:
     header = ["Dataset", "modality", "target_kind", "channels", "train", *(f"dice_{model}" for model in models)]
     rows = []
     for item in suite.datasets:
-        count = len(list((Path(item.raw) / "labelsTr").glob("*")))
+        count = _labels(Path(item.raw))
         values = {outcome.run.model: outcome.dice for outcome in outcomes if outcome.run.dataset is item}
         cells = ["" if values.get(model) is None else f"{values[model]:.6f}" for model in models]
         # the suite counts the cases that were trained on, which fold 0 is not among

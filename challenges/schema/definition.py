@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from medpodium.challenges.naming.names import reserved_columns
 from medpodium.challenges.schema.base import Location, Model, Name, nearest, reworded, unconfirmed_facts
 from medpodium.challenges.schema.baseline import Baseline
 from medpodium.challenges.schema.classification import BinaryProblem, ClassificationTask
@@ -101,13 +102,6 @@ class Bias(Model):
     missing_results: str | None = None
     statistics: str | None = None
     further_analyses: str | None = None
-
-
-RESERVED = (
-    *("challenge", "edition", "task", "submission", "case", "structure", "metric", "value", "status", "definition"),
-    *("truth", "answer", "confidence", "count", "time", "event"),
-)
-"""Columns of score tables and observations; a group of cases by such a name would overwrite them."""
 
 
 class Group(Model):
@@ -224,7 +218,7 @@ class Challenge(Model):
     @field_validator("groups")
     @classmethod
     def _names_of_their_own(cls, groups: dict[str, Group]) -> dict[str, Group]:
-        taken = [name for name in groups if name in RESERVED]
+        taken = reserved_columns(groups)
         if taken:
             raise ValueError(f"group {taken[0]!r} is named like a column of the score table; choose another name")
         return groups

@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
 
+from medpodium.challenges.naming.patterns import relative_pattern
 from medpodium.challenges.schema.base import Model
 
 _BYTE_UNITS = {
@@ -353,41 +353,3 @@ def file_ending(name: str) -> str:
     """Return everything after the first dot of the last path component, dot included (``.nii.gz``)."""
     base = PurePosixPath(name).name
     return base[base.index(".") :] if "." in base else ""
-
-
-def relative_pattern(pattern: str) -> str:
-    """Return the pattern if it stays inside its folder; `ValueError` for absolute paths and ``..``."""
-    path = PurePosixPath(pattern)
-    if not pattern or path.is_absolute() or ".." in path.parts or "\\" in pattern or "\0" in pattern:
-        raise ValueError(f"pattern {pattern!r} must be a relative path without '..'")
-    rest = re.sub(r"\{[a-z][a-z0-9_]*\}", "", pattern)
-    if "{" in rest or "}" in rest:
-        raise ValueError(f"pattern {pattern!r}: placeholders are {{lower_case}} words")
-    return pattern
-
-
-def pattern_regex(pattern: str) -> re.Pattern[str]:
-    """Compile a source pattern: each placeholder captures within one path component, repeats must agree.
-
-    Examples
-    --------
-    >>> pattern_regex("{vendor}/{case}/T1.nii.gz").fullmatch("Vendor-A/0007-A/T1.nii.gz")["case"]
-    '0007-A'
-    """
-    seen: set[str] = set()
-    parts: list[str] = []
-    for piece in re.split(r"(\{[a-z][a-z0-9_]*\}|\*)", relative_pattern(pattern)):
-        if piece == "*":
-            parts.append("[^/]*")
-        elif piece.startswith("{"):
-            name = piece[1:-1]
-            parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>[^/]+)")
-            seen.add(name)
-        else:
-            parts.append(re.escape(piece))
-    return re.compile("".join(parts))
-
-
-def fill(pattern: str, values: Mapping[str, object]) -> str:
-    """Replace the placeholders of a pattern; `KeyError` names the one that has no value."""
-    return re.sub(r"\{([a-z][a-z0-9_]*)\}", lambda match: str(values[match[1]]), pattern)

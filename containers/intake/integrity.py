@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medpodium.challenges.campaign.cases import Case, CaseCode, Manifest
+from medpodium.challenges.naming.names import is_hidden
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.containers.failures import printable
 from medpodium.findings import Finding, MedpodiumError, Severity
@@ -184,7 +185,8 @@ def _leaks(manifest: Manifest, prints: dict[str, Any], training: Path) -> list[F
     from medpodium.scoring.masks.reader import mask_extension
 
     found: list[Finding] = []
-    files = sorted(path for path in training.rglob("*") if path.is_file() and mask_extension(path) is not None)
+    inside = (path for path in training.rglob("*") if not is_hidden(path.relative_to(training).as_posix()))
+    files = sorted(path for path in inside if path.is_file() and mask_extension(path) is not None)
     known = {path: _fingerprint(path) for path in files}
     for name, print_of in prints.items():
         for path, other in known.items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 import stat
 import unicodedata
 from collections.abc import Iterable
@@ -15,14 +14,9 @@ from typing import cast
 
 from medpodium.challenges.campaign.cases import Case
 from medpodium.challenges.campaign.ledger import disk_full
-from medpodium.challenges.schema.protocol import (
-    ContainerProtocol,
-    OutputFile,
-    fill,
-    parse_bytes,
-    parse_count,
-    pattern_regex,
-)
+from medpodium.challenges.naming.names import is_hidden
+from medpodium.challenges.naming.patterns import format_name, parse_name, placeholders
+from medpodium.challenges.schema.protocol import ContainerProtocol, OutputFile, parse_bytes, parse_count
 from medpodium.containers.failures import RunCode, finding, printable
 from medpodium.containers.run.checker import Checker
 from medpodium.containers.sandbox.stage import Stage
@@ -169,7 +163,7 @@ def collect(
                 _take(rule, case, stage, protocol, free, target, checker, cases_dir, found)
     for rule in shared:
         _take(rule, None, stage, protocol, free, target, checker, cases_dir, found, cases)
-    for path in sorted(free):
+    for path in sorted(path for path in free if not is_hidden(path)):
         found.note(finding(RunCode.UNEXPECTED, printable(path), "was not asked for", Severity.WARNING))
     return found
 
@@ -190,13 +184,15 @@ def _take(
     blamed = [case.id] if case is not None else [one.id for one in cases]
     name = stage.names[case.id] if case is not None else ""
     pattern = rule.name.replace("{case}", name) if case is not None else rule.name
-    matches = [path for path in free if pattern_regex(pattern).fullmatch(path)]
+    own = {"case": [name]} if case is not None else None
+    readings = {path: ways for path in free if (ways := parse_name(rule.name, path, own))}
+    matches = list(readings)
     problem: Finding | None = None
     if not matches and not rule.optional:
         close = [path for path in free if Path(path).name.partition(".")[0] == Path(pattern).name.partition(".")[0]]
         there = f"; found {printable(close[0], 80)!r}" if close else ""
         problem = finding(RunCode.MISSING, pattern, f"no file {pattern!r} in the output folder{there}")
-    elif len(matches) > 1 and not re.search(r"\{[a-z]", pattern):
+    elif len(matches) > 1 and set(placeholders(rule.name)) <= {"case"}:
         problem = finding(RunCode.AMBIGUOUS, pattern, f"{len(matches)} files match {pattern!r}")
         for path in matches:
             del free[path]
@@ -204,9 +200,8 @@ def _take(
     for path in matches:
         entry = free.pop(path)
         values: dict[str, str] = {**(case.values if case else {}), "case": case.id if case else ""}
-        matched = pattern_regex(pattern).fullmatch(path)
-        values |= matched.groupdict() if matched else {}
-        relative = fill(rule.stored, values)
+        values |= {key: value for key, value in readings[path][0].items() if key != "case"}
+        relative = format_name(rule.stored, values)
         like = _like(rule, case, cases_dir)
         outcome = _copy(entry, rule, stage, protocol, target / relative, checker, like, found)
         if isinstance(outcome, Finding):

@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from medpodium.challenges.rows import decode, separator_of
 from medpodium.containers.failures import FIXES, RunCode
 from medpodium.findings import MedpodiumError
 
@@ -103,8 +104,7 @@ def table(request: dict[str, Any]) -> dict[str, Any]:
     """Check a CSV or TSV and give its cells the real case names back."""
     text = _text(Path(request["source"]), request["max_bytes"])
     names: dict[str, str] = request["names"]
-    tabs, commas = text.count("\t"), text.count(",")
-    separator = "\t" if tabs > commas else ","
+    separator = separator_of(text)
     rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
     out = io.StringIO()
     csv.writer(out, delimiter=separator, lineterminator="\n").writerows(
@@ -140,7 +140,7 @@ def _text(path: Path, limit: int) -> str:
         data = stream.read(min(limit, _TEXT_BYTES) + 1)
     if len(data) > min(limit, _TEXT_BYTES):
         raise ValueError(f"is larger than {min(limit, _TEXT_BYTES)} bytes")
-    text = data.decode("utf-8-sig")
+    text = decode(data, path.name)
     bad = next((char for char in text if ord(char) < 32 and char not in "\t\r\n"), None)
     if bad is not None:
         raise ValueError(f"contains the control character {ord(bad)}")

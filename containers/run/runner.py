@@ -11,13 +11,13 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from glob import escape as glob_escape
 from pathlib import Path
 from typing import Any
 
 from medpodium.challenges.campaign.cases import Case
 from medpodium.challenges.campaign.folder import Campaign, Submission
 from medpodium.challenges.campaign.ledger import DONE, FAILED, INFRA, disk_full
+from medpodium.challenges.naming.patterns import parse_name
 from medpodium.challenges.schema.protocol import ContainerProtocol, parse_count
 from medpodium.challenges.sources import RUNNING_ROOMS, package_version, source_hash
 from medpodium.containers.failures import EngineCode, Retry, RunCode, finding, infrastructure
@@ -200,11 +200,13 @@ class Runner:
     def forget(self, submission: Submission, protocol: ContainerProtocol, name: str) -> None:
         """Remove what a killed run moved into place but did not note; a failure now must not keep it."""
         folder = self.campaign.predictions_dir(submission)
+        known = {"case": {one.id for one in self.campaign.manifest.cases}}
         for case in self._cases(name):
             for rule in protocol.outputs:
-                pattern = rule.stored.replace("{case}", glob_escape(case.id))
-                for path in folder.glob(re.sub(r"\{[a-z][a-z0-9_]*\}", "*", pattern)):
-                    path.unlink()
+                for path in folder.glob(re.sub(r"\{[a-z][a-z0-9_]*\}", "*", rule.stored)):
+                    readings = parse_name(rule.stored, path.relative_to(folder).as_posix(), known)
+                    if readings and all(values.get("case", case.id) == case.id for values in readings):
+                        path.unlink()
 
     def _cases(self, name: str) -> list[Case]:
         return [self.campaign.manifest[name]] if name else list(self.campaign.manifest.cases)

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from medpodium.challenges.schema.protocol import ContainerProtocol, fill, parse_bytes, parse_count, parse_seconds
+from medpodium.challenges.naming.patterns import format_name
+from medpodium.challenges.schema.protocol import ContainerProtocol, parse_bytes, parse_count, parse_seconds
 
 NOBODY = 65534
 LABEL = "medpodium"
@@ -274,5 +275,5 @@ def _fill_known(text: str, values: dict[str, object]) -> str:
     """Fill only placeholders that have a value: a command may contain braces of its own."""
     for key, value in values.items():
         if "{" + key + "}" in text:
-            text = text.replace("{" + key + "}", fill("{" + key + "}", {key: value}))
+            text = text.replace("{" + key + "}", format_name("{" + key + "}", {key: value}))
     return text

@@ -20,7 +20,8 @@ from typing import Any
 
 from medpodium.challenges.campaign.cases import Case, Manifest
 from medpodium.challenges.campaign.ledger import disk_full
-from medpodium.challenges.schema.protocol import ContainerProtocol, MetadataFile, Mount, fill, parse_bytes
+from medpodium.challenges.naming.patterns import format_name
+from medpodium.challenges.schema.protocol import ContainerProtocol, MetadataFile, Mount, parse_bytes
 from medpodium.containers.failures import EngineCode, Retry, finding
 from medpodium.containers.sandbox.profile import Bind
 
@@ -64,7 +65,7 @@ def pseudonyms(protocol: ContainerProtocol, cases: Iterable[Case], secret: str, 
             continue
         code = hmac.new(secret.encode(), f"{digest}\n{case.id}".encode(), hashlib.sha256).digest()
         token, name = code.hex()[:8], str(uuid.UUID(bytes=code[:16], version=4))
-        found[case.id] = fill(protocol.pseudonym, {**case.values, "token": token, "uuid": name})
+        found[case.id] = format_name(protocol.pseudonym, {**case.values, "token": token, "uuid": name})
     return found
 
 
@@ -144,7 +145,7 @@ def _inputs(folder: Path, mount: Mount, manifest: Manifest, cases: list[Case], n
             file = case.inputs.get(rule.source)
             if file is None:
                 continue
-            target = folder / fill(rule.target, values)
+            target = folder / format_name(rule.target, values)
             target.parent.mkdir(parents=True, exist_ok=True)
             if _copy(Path(manifest.cases_dir) / file.path, target) != file.sha256:
                 text = f"{file.path} is not what it was when the campaign was made"
@@ -169,7 +170,7 @@ def _metadata(folder: Path, meta: MetadataFile, mount: Mount, cases: list[Case],
         table = csv.writer(text, delimiter=meta.separator, lineterminator="\n")
         table.writerow(meta.columns)
         table.writerows([[_fill(pattern, row) for pattern in meta.columns.values()] for row in rows])
-        _write(folder / fill(meta.target, {}), text.getvalue())
+        _write(folder / format_name(meta.target, {}), text.getvalue())
         return
     for row in rows:
         document = json.dumps(_document(meta.content, row), indent=2, ensure_ascii=False)
@@ -183,7 +184,7 @@ def _values(mount: Mount, case: Case, name: str) -> dict[str, str]:
 
 
 def _fill(pattern: str, values: Mapping[str, str]) -> str:
-    return fill(pattern, {**dict.fromkeys(_placeholders(pattern), ""), **values})
+    return format_name(pattern, {**dict.fromkeys(_placeholders(pattern), ""), **values})
 
 
 def _placeholders(pattern: str) -> list[str]:

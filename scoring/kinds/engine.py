@@ -10,15 +10,17 @@ from typing import Any
 
 import pandas as pd
 
+from medpodium.challenges.naming.names import clashes
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.kinds import KINDS
 from medpodium.challenges.schema.metrics.resource import MeasuredMetric
 from medpodium.findings import Finding, InfrastructureError, MedpodiumError, Severity, UsageError
 from medpodium.scoring import definitions, table
-from medpodium.scoring.groups import group_values
+from medpodium.scoring.groups import group_values, joined
 from medpodium.scoring.kinds.caseflow import CaseJobs, ScoreRows, one_by_one, score_job
 from medpodium.scoring.kinds.lookup import of
 from medpodium.scoring.kinds.protocol import (
+    Asked,
     BrokenReferencesError,
     Given,
     Kind,
@@ -121,7 +123,7 @@ def score_task(
     wanted = None if cases is None else [str(case) for case in cases["case"]]
     known = kind.read_references(challenge, task, references, wanted, findings[""])
     _tell_unknown(known, wanted or [], str(references), findings[""])
-    asked = known.cases if wanted is None else wanted
+    asked = Asked(known.cases if wanted is None else wanted, known.others)
     place = _place(kind, scheduler, workers)
     if kind.heavy and not references_checked:
         known = checked(kind, task, known, place, findings[""], skip_broken=skip_broken, progress=progress)
@@ -133,8 +135,7 @@ def score_task(
     jobs = CaseJobs(task, known.cases, known.truth, by_case, failures)
     scores, failed = _run(kind, jobs, findings, place, progress)
     scores = _with_resources(scores, task, list(predictions), jobs.cases, resources, findings)
-    given_groups = known.groups if cases is None else cases
-    groups = group_values(challenge, jobs.cases, given_groups, findings[""])
+    groups = group_values(challenge, jobs.cases, joined(cases, known.groups), findings[""])
     finished = _finish(scores, challenge, task_name, jobs.cases, list(predictions), groups)
     observations = kind.observe(task, Observing(challenge, task_name, known, said, groups), findings)
     if observations is not None:
@@ -206,6 +207,9 @@ def _check_names(predictions: Mapping[str, Given]) -> None:
         raise UsageError(
             Finding(ScoreCode.PREDICTION_MISSING, "predictions", "no submission given", "add --predictions TEAM=DIR")
         )
+    for one, other in clashes(predictions):
+        cause = f"{one!r} and {other!r} differ only in capitals, Unicode form or blanks"
+        raise UsageError(Finding(ScoreCode.NAME_INVALID, repr(other), cause, "give the teams different names"))
     for name in predictions:
         if not name.strip() or any(ord(char) < 32 or ord(char) == 127 for char in name):
             cause = f"submission name {name!r} is empty or holds control characters"

@@ -82,17 +82,36 @@ class References:
         Column ``case`` and one per group, where the references themselves tell groups.
     tables : tuple of Path
         Files that hold the truth of many cases; a case's own files are in ``truth``.
+    others : frozenset of str
+        Cases that have a reference, too, and are not asked for.
     """
 
     cases: list[str]
     truth: Mapping[str, Any]
     groups: pd.DataFrame | None = None
     tables: tuple[Path, ...] = ()
+    others: frozenset[str] = frozenset()
 
     @property
     def files(self) -> list[Path]:
         """Every file the references are made of."""
         return [*self.tables, *(path for case in self.cases for path in paths_in(self.truth[case]))]
+
+
+class Asked(list[str]):
+    """Names of the cases that are asked for, in order.
+
+    Parameters
+    ----------
+    cases : iterable of str
+        The names.
+    others : iterable of str
+        Cases that there are and nobody asks for: what is said about them is no mistake.
+    """
+
+    def __init__(self, cases: Iterable[str] = (), others: Iterable[str] = ()) -> None:
+        super().__init__(cases)
+        self.others = frozenset(others)
 
 
 @dataclass(frozen=True)

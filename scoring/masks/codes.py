@@ -88,6 +88,8 @@ class MaskCode(Code):
     NAME_DUPLICATE_CASE = "folder-name-duplicate-by-case"
     NAME_DUPLICATE_UNICODE = "folder-name-duplicate-by-unicode-form"
     NAME_OTHER_EXTENSION = "folder-name-other-extension"
+    NAME_TWO_MEANINGS = "folder-name-two-meanings"
+    NAMES_DIFFER = "folder-names-differ"
     CASE_MISSING = "folder-case-missing"
     FILE_EXTRA = "folder-file-extra"
     FILE_SHARED = "folder-file-shared"

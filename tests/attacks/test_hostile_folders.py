@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from medpodium.scoring.kinds.segmentation.checking import match_files
+from medpodium.scoring.kinds.segmentation.matching import match_files
 from medpodium.scoring.masks import inflate
 from medpodium.scoring.masks.codes import MaskCode, MaskError
 from medpodium.scoring.masks.inflate import ReadLimits, open_regular

@@ -12,12 +12,12 @@ from click.testing import CliRunner, Result
 from scipy import stats
 
 from medpodium.challenges import registry
+from medpodium.challenges.rows import read_sheet
 from medpodium.cli import main
 from medpodium.findings import UsageError
 from medpodium.scoring.evidence import subgroups
 from medpodium.scoring.exchange import importers, pairing
 from medpodium.scoring.kinds.engine import score_task
-from medpodium.scoring.rows import read_rows
 from medpodium.scoring.table import read_scores
 
 
@@ -105,8 +105,8 @@ def test_bad_tables_are_findings(tmp_path: Path, text: str, said: str) -> None:
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00bad", b"name,aorta\n\xe9\xe8,0.5\n"])
 def test_text_that_is_not_utf_8_is_a_finding(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.csv").write_bytes(content)
-    with pytest.raises(UsageError, match="import-unreadable"):
-        read_rows(tmp_path / "bad.csv")
+    with pytest.raises(UsageError, match="table-text-"):
+        read_sheet(tmp_path / "bad.csv")
 
 
 def test_usage_errors_have_exit_code_2(tmp_path: Path, made_up: Path) -> None:

@@ -256,7 +256,7 @@ def test_file_that_is_no_definition(tmp_path: Path, text: str, code: DefinitionC
 
 
 def test_reserved_names_are_the_columns_of_the_tables() -> None:
-    from medpodium.challenges.schema.definition import RESERVED
+    from medpodium.challenges.naming.names import RESERVED
     from medpodium.scoring import observations, table
 
     assert set(RESERVED) == {*table.COLUMNS, table.DEFINITION, *observations.COLUMNS}

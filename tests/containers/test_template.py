@@ -73,13 +73,13 @@ def base(tiny: Any, docker_engine: Any, tmp_path_factory: pytest.TempPathFactory
 
 def write_case(tiny: Any, protocol: Any, folder: Path) -> None:
     """Write two cases as a protocol's source patterns say."""
-    from medpodium.challenges.schema.protocol import fill
+    from medpodium.challenges.naming.patterns import format_name
 
     values = {"vendor": "Vendor-A", "rec": "mial"}
     for number in (1, 2):
         image = tiny.nifti(tiny.mask(number).astype(np.int16) * 50)
         for _, rule in protocol.input_files:
-            path = folder / fill(rule.source, {**values, "case": f"sub-{number:03d}"})
+            path = folder / format_name(rule.source, {**values, "case": f"sub-{number:03d}"})
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(image)
 

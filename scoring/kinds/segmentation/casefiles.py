@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from medpodium.challenges.schema import formats
+from medpodium.challenges.naming.patterns import (
+    STRUCTURE,
+    Cases,
+    Values,
+    cases_in,
+    file_pattern_problems,
+    placeholders,
+    say_readings,
+)
 from medpodium.challenges.schema.definition import SegmentationTask
 from medpodium.findings import Code, Finding, UsageError
 from medpodium.scoring.kinds.segmentation.matching import match_files, match_structure_files
@@ -18,45 +26,45 @@ class CaseFilesCode(Code):
     """What can be wrong with a folder of references."""
 
     NO_CASES = "no-cases"
+    PATTERN = "case-file-pattern"
+    NAME_AMBIGUOUS = "case-name-ambiguous"
 
 
-def discover_cases(folder: Path, task: SegmentationTask) -> list[str]:
-    """Return the names of all cases in a folder of references, sorted."""
+def discover_cases(folder: Path, task: SegmentationTask) -> Cases:
+    """Return all cases that a folder of references holds files of, with the groups that their names tell.
+
+    Raises
+    ------
+    UsageError
+        If there are none, a file's name can be read in several ways, or a pattern of the task makes no sense.
+    """
     pattern = task.files.reference
-    names = set()
-    regex = _pattern_regex(pattern)
+    for side in ("reference", "prediction"):
+        for cause, fix in file_pattern_problems(pattern, getattr(task.files, side), side=side):
+            raise UsageError(Finding(CaseFilesCode.PATTERN, f"files.{side}", cause, fix))
+    names = []
     if folder.is_dir():
-        for path in folder.glob(_glob(pattern)):
-            match = regex.fullmatch(path.relative_to(folder).as_posix())
-            if match:
-                names.add(match["case"])
-    if not names:
+        names = [path.relative_to(folder).as_posix() for path in folder.glob(_glob(pattern))]
+    stems = {STRUCTURE: set(stored_structures(task).values())} if STRUCTURE in placeholders(pattern) else None
+    found = cases_in(pattern, names, stems)
+    if found.refused:
+        raise UsageError(*(_refused(folder, name, readings) for name, readings in found.refused[:20]))
+    if not found.values:
         cause = f"no file fits the pattern {pattern!r}" if folder.is_dir() else "no such folder"
         raise UsageError(
             Finding(CaseFilesCode.NO_CASES, str(folder), cause, "give the folder that holds the references")
         )
-    return sorted(names)
+    return found
+
+
+def _refused(folder: Path, name: str, readings: list[Values]) -> Finding:
+    cause = f"the name can be read as {say_readings(readings)}"
+    fix = "rename the file, or put a separator into the pattern that no name contains"
+    return Finding(CaseFilesCode.NAME_AMBIGUOUS, str(folder / name), cause, fix)
 
 
 def _glob(pattern: str) -> str:
     return re.sub(r"\{\w+\}", "*", pattern)
-
-
-def _pattern_regex(pattern: str) -> re.Pattern[str]:
-    parts = re.split(r"(\{\w+\})", pattern)
-    seen: set[str] = set()
-    text = ""
-    for part in parts:
-        if not part.startswith("{"):
-            text += re.escape(part)
-        elif part == "{extension}":
-            text += "(?:" + "|".join(map(re.escape, formats.VOLUMES)) + ")"
-        elif part[1:-1] in seen:
-            text += f"(?P={part[1:-1]})"
-        else:
-            seen.add(part[1:-1])
-            text += f"(?P<{part[1:-1]}>[^/]+)"
-    return re.compile(text)
 
 
 def matched_files(
@@ -65,6 +73,7 @@ def matched_files(
     cases: Iterable[str],
     *,
     reference: bool,
+    others: Collection[str] = (),
     findings: list[Finding] | None = None,
 ) -> dict[str, MaskFiles]:
     """Find the files of every case that has any.
@@ -82,6 +91,8 @@ def matched_files(
         Names of the cases.
     reference : bool
         Whether these are references.
+    others : collection of str
+        Cases that there are and nobody asks for.
     findings : list of Finding, optional
         Gets whatever is missing, ambiguous or left over.
     """
@@ -90,7 +101,7 @@ def matched_files(
     pattern = task.files.reference if reference else task.files.prediction
     limits = OWN_FILES if reference else DEFAULT_LIMITS
     if "{structure}" not in pattern:
-        files, found = match_files(folder, pattern, names, limits=limits)
+        files, found = match_files(folder, pattern, names, others=others, limits=limits)
         findings += found
         return dict(files)
     stems = stored_structures(task)
@@ -102,7 +113,9 @@ def matched_files(
     }
     if reference:  # what a reference lacks is said when it is checked, together with what else is wrong with it
         optional = {(case, stem) for case in names for stem in stems.values()}
-    by_stem, found = match_structure_files(folder, pattern, names, stems.values(), limits=limits, optional=optional)
+    by_stem, found = match_structure_files(
+        folder, pattern, names, stems.values(), others=others, limits=limits, optional=optional
+    )
     findings += found
     return {
         case: {name: stored[stem] for name, stem in stems.items() if stem in stored}

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from medpodium.challenges.naming.patterns import Cases
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask
 from medpodium.findings import Finding, MedpodiumError, UsageError
 from medpodium.scoring.kinds.protocol import (
+    Asked,
     CaseJob,
     CaseScores,
     Given,
@@ -29,6 +32,9 @@ from medpodium.scoring.kinds.segmentation.references import check_reference, tel
 from medpodium.scoring.masks.inflate import OWN_FILES
 from medpodium.scoring.masks.reader import open_mask
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 class Segmentation(Kind):
     """Masks in, scores per structure out; a case is read, measured and forgotten in a process of its own."""
@@ -44,13 +50,15 @@ class Segmentation(Kind):
         findings: list[Finding],
     ) -> References:
         """Find the file or files of every reference; every file that fits the challenge's pattern is a case."""
-        names = discover_cases(place, task) if cases is None else list(cases)
-        files = matched_files(task, place, names, reference=True, findings=findings)
+        known = discover_cases(place, task)
+        names = sorted(known.values) if cases is None else list(cases)
+        others = set(known.values) - set(names)
+        files = matched_files(task, place, names, reference=True, others=others, findings=findings)
         found = [case for case in names if case in files]
         if not found:
             fix = f"the pattern is {task.files.reference!r}; give the folder that holds the references"
             raise UsageError(Finding(ScoreCode.NO_CASES, str(place), "no reference to score against", fix))
-        return References(found, files)
+        return References(found, files, _groups(known, found), others=frozenset(others))
 
     def check_reference(self, job: CaseJob) -> ReferenceCheck:
         """Read every voxel of a reference and check its labels, and the grids of its files."""
@@ -77,7 +85,8 @@ class Segmentation(Kind):
         if not given.is_dir():
             cause = "the folder of predictions does not exist"
             raise UsageError(Finding(ScoreCode.PREDICTION_MISSING, str(given), cause, "check the path"))
-        return Predictions(matched_files(task, given, cases, reference=False, findings=findings))
+        others = cases.others if isinstance(cases, Asked) else ()
+        return Predictions(matched_files(task, given, cases, reference=False, others=others, findings=findings))
 
     def score_case(self, job: CaseJob) -> CaseScores:
         """Read, compare grids, measure and apply the policies."""
@@ -112,6 +121,18 @@ class Segmentation(Kind):
         except MedpodiumError:
             voxels = 0
         return budget(voxels)
+
+
+def _groups(known: Cases, cases: Sequence[str]) -> pd.DataFrame | None:
+    """Return the groups that the placeholders of the references' pattern tell (``{patient}/{study}``), if any."""
+    levels = known.groups()
+    if not levels:
+        return None
+    import pandas as pd
+
+    return pd.DataFrame(
+        {"case": list(cases)} | {name: [own.get(case, "") for case in cases] for name, own in levels.items()}
+    )
 
 
 KIND = Segmentation()

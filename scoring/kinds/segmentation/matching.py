@@ -1,7 +1,8 @@
 """Which file of a folder belongs to which case, and which files belong to none.
 
 Names are matched exactly, except that Unicode forms count as equal (macOS rewrites them). Two files that only a
-case-sensitive system can tell apart are refused: the score would depend on the machine.
+case-sensitive system can tell apart are refused: the score would depend on the machine. Hidden and system files are
+passed over (:mod:`medpodium.challenges.naming`).
 """
 
 from __future__ import annotations
@@ -10,23 +11,32 @@ import hashlib
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from medpodium.challenges.naming.hints import Hint, explain, split_ending
+from medpodium.challenges.naming.names import composed, folded, is_hidden
+from medpodium.challenges.naming.patterns import (
+    CASE,
+    EXTENSION,
+    STRUCTURE,
+    case_name,
+    format_name,
+    parse_name,
+    placeholders,
+)
 from medpodium.challenges.schema import formats
-from medpodium.findings import Finding
+from medpodium.findings import Finding, MedpodiumError
 from medpodium.scoring.masks.codes import MaskCode, finding, printable, warning
 from medpodium.scoring.masks.inflate import DEFAULT_LIMITS, ReadLimits
-from medpodium.scoring.masks.reader import EXTENSIONS, mask_extension
+from medpodium.scoring.masks.reader import read_mask
 
 MAX_ENTRIES = 200_000
 MAX_DEPTH = 8
 MAX_LISTED = 20
 """At most so many stray files get a finding of their own; the rest is one count."""
-
-_SYSTEM_FILES = {".ds_store", "thumbs.db", "desktop.ini"}
 
 
 @dataclass
@@ -38,8 +48,26 @@ class _Folder:
     same_name: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """A file that is asked for: of a case, or of one structure of a case."""
+
+    case: str
+    structure: str = ""
+
+    @property
+    def values(self) -> dict[str, str]:
+        """What the pattern's placeholders stand for."""
+        return {CASE: self.case, STRUCTURE: self.structure}
+
+
 def match_files(
-    folder: Path, pattern: str, cases: Iterable[str], *, limits: ReadLimits = DEFAULT_LIMITS
+    folder: Path,
+    pattern: str,
+    cases: Iterable[str],
+    *,
+    others: Collection[str] = (),
+    limits: ReadLimits = DEFAULT_LIMITS,
 ) -> tuple[dict[str, Path], list[Finding]]:
     """Find the file of each case.
 
@@ -48,10 +76,13 @@ def match_files(
     folder : Path
         Folder of references or predictions.
     pattern : str
-        Relative path with ``{case}``, for example ``"{case}.nii.gz"`` or ``"{case}/mask.nii.gz"``; with
+        Relative path with ``{case}``, for example ``"{case}.nii.gz"`` or ``"{case}/mask.nii.gz"``, or with
+        placeholders that make the case's name (:mod:`medpodium.challenges.naming.patterns`); with
         ``{extension}`` at its end any format of volumes is taken.
     cases : iterable of str
         The cases that must be there.
+    others : collection of str
+        Cases that there are and nobody asks for: their files are not reported.
     limits : ReadLimits
         Says whether links are followed.
 
@@ -60,8 +91,9 @@ def match_files(
     (paths, findings) : tuple of dict of str to Path, list of Finding
         File of each case that has exactly one, and everything that is missing, ambiguous or left over.
     """
-    wanted = {case: _variants(pattern, case=case) for case in cases}
-    return _match(folder, wanted, limits)
+    wanted = {case: Wanted(case) for case in cases}
+    found, findings = _match(folder, pattern, wanted, others, limits)
+    return found, findings
 
 
 def match_structure_files(
@@ -70,6 +102,7 @@ def match_structure_files(
     cases: Iterable[str],
     structures: Iterable[str],
     *,
+    others: Collection[str] = (),
     limits: ReadLimits = DEFAULT_LIMITS,
     optional: Collection[tuple[str, str]] = (),
 ) -> tuple[dict[str, dict[str, Path]], list[Finding]]:
@@ -91,18 +124,21 @@ def match_structure_files(
         ``paths[case][structure]``; see :func:`match_files`.
     """
     names = list(structures)
-    keys = {f"{case}: {name}": (case, name) for case in cases for name in names}
-    wanted = {key: _variants(pattern, case=case, structure=name) for key, (case, name) in keys.items()}
-    found, findings = _match(folder, wanted, limits, frozenset(f"{case}: {name}" for case, name in optional))
+    wanted = {f"{case}: {name}": Wanted(case, name) for case in cases for name in names}
+    found, findings = _match(
+        folder, pattern, wanted, others, limits, frozenset(f"{case}: {name}" for case, name in optional)
+    )
     paths: dict[str, dict[str, Path]] = {}
     for key, path in found.items():
-        case, name = keys[key]
-        paths.setdefault(case, {})[name] = path
+        paths.setdefault(wanted[key].case, {})[wanted[key].structure] = path
     return paths, findings
 
 
 def find_repeated(paths: Mapping[str, Path]) -> list[Finding]:
-    """Warn where two cases have the very same bytes, by hard link or by copy (regular files only)."""
+    """Warn where two cases have the very same bytes, by hard link or by copy (regular files only).
+
+    Masks without any label are alike by nature and no reason to warn.
+    """
     by_size: dict[int, list[str]] = defaultdict(list)
     for case, path in paths.items():
         if path.is_file() and not path.is_symlink():
@@ -116,7 +152,7 @@ def find_repeated(paths: Mapping[str, Path]) -> list[Finding]:
                 while piece := file.read(1 << 20):
                     digest.update(piece)
             other = first_with.setdefault(digest.digest(), case)
-            if other != case:
+            if other != case and not _empty(paths[case]):
                 findings.append(
                     warning(
                         MaskCode.FILE_SHARED,
@@ -128,14 +164,21 @@ def find_repeated(paths: Mapping[str, Path]) -> list[Finding]:
     return findings
 
 
-def _variants(pattern: str, **names: str) -> list[str]:
-    if "{extension}" not in pattern:
-        return [pattern.format(**names)]
-    return [pattern.format(extension=extension, **names) for extension in formats.VOLUMES]
+def _empty(path: Path) -> bool:
+    """Return whether a mask holds no label; a file that cannot be read is not known to be empty."""
+    try:
+        return not read_mask(path).array.any()
+    except MedpodiumError:
+        return False
 
 
 def _match(
-    folder: Path, wanted: Mapping[str, list[str]], limits: ReadLimits, optional: Collection[str] = frozenset()
+    folder: Path,
+    pattern: str,
+    wanted: Mapping[str, Wanted],
+    others: Collection[str],
+    limits: ReadLimits,
+    optional: Collection[str] = frozenset(),
 ) -> tuple[dict[str, Path], list[Finding]]:
     if not folder.is_dir():
         return {}, [
@@ -146,28 +189,81 @@ def _match(
     present = set(listing.files)
     paths: dict[str, Path] = {}
     used: set[str] = set()
-    for key, names in wanted.items():
-        alike = {same for name in names for same in listing.same_name[_folded(name)]}
+    expected = _expected(pattern, wanted, listing.files)
+    shared = _shared(expected)
+    lacking: dict[str, list[str]] = {}
+    for key, names in expected.items():
+        alike = {same for name in names for same in listing.same_name[folded(name)]}
         used |= alike
-        equal = sorted(same for same in alike if any(_composed(same) == _composed(name) for name in names))
-        if len(alike) > 1:
+        equal = sorted(same for same in alike if any(composed(same) == composed(name) for name in names))
+        if key in shared:
+            findings.append(_two_meanings(folder, names[0], key, shared[key]))
+        elif len(alike) > 1:
             findings.append(_ambiguous(folder, key, sorted(alike), names))
         elif equal:
             paths[key] = folder / equal[0]
         else:
-            lacking = _missing(folder, key, names, alike, present, used)
-            quiet = key in optional and not alike and lacking.code is MaskCode.CASE_MISSING
-            findings += [] if quiet else [lacking]
-    findings += _extra(folder, sorted(present - used))
+            lacking[key] = names or [_shown(pattern, wanted[key])]
+            used -= alike
+    findings += _missing(folder, lacking, sorted(present - used), len(wanted), used, optional)
+    left = sorted(present - used)
+    known = set(_of_others(pattern, left, wanted, others))
+    findings += _extra(folder, [name for name in left if name not in known])
     return paths, findings
 
 
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+def _expected(pattern: str, wanted: Mapping[str, Wanted], files: Sequence[str]) -> dict[str, list[str]]:
+    """Return the names that each file asked for may have.
+
+    Where the pattern's placeholders alone make the case's name, they are read off the files that are there.
+    """
+    endings = formats.VOLUMES if EXTENSION in placeholders(pattern) else ("",)
+    if set(placeholders(pattern)) <= {CASE, STRUCTURE, EXTENSION}:
+        return {
+            key: [format_name(pattern, {**one.values, EXTENSION: ending}) for ending in endings]
+            for key, one in wanted.items()
+        }
+    keys = {(composed(one.case), one.structure): key for key, one in wanted.items()}
+    known = {STRUCTURE: {one.structure for one in wanted.values()}}
+    found: dict[str, list[str]] = {key: [] for key in wanted}
+    for name in files:
+        for values in parse_name(pattern, composed(name), known):
+            key = keys.get((composed(case_name(pattern, values)), values.get(STRUCTURE, "")))
+            if key is not None:
+                found[key].append(name)
+    return found
 
 
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
+def _shown(pattern: str, one: Wanted) -> str:
+    """Return how a file would be called, as far as that is known."""
+    return format_name(pattern, {name: one.values.get(name, f"{{{name}}}") for name in placeholders(pattern)})
+
+
+def _shared(expected: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return the keys whose file would be another key's file, too (``p1_2_liver`` of ``p1`` and of ``p1_2``)."""
+    owners: dict[str, str] = {}
+    found: dict[str, str] = {}
+    for key, names in expected.items():
+        for name in names:
+            other = owners.setdefault(folded(name), key)
+            if other != key:
+                found |= {key: other, other: key}
+    return found
+
+
+def _of_others(
+    pattern: str, names: Iterable[str], wanted: Mapping[str, Wanted], others: Collection[str]
+) -> Iterator[str]:
+    """Yield the files of cases that exist and are not asked for."""
+    if not others:
+        return
+    known = {composed(case) for case in others}
+    structures = {STRUCTURE: {one.structure for one in wanted.values()}}
+    readable = pattern.replace(f"{{{EXTENSION}}}", "{case}") if EXTENSION in placeholders(pattern) else pattern
+    for name in names:
+        readings = parse_name(readable, composed(name), structures)
+        if any(case_name(pattern, values) in known for values in readings):
+            yield name
 
 
 def _list(folder: Path, limits: ReadLimits) -> _Folder:
@@ -183,6 +279,8 @@ def _list(folder: Path, limits: ReadLimits) -> _Folder:
                 listing.findings.append(_too_full(folder, f"holds more than {MAX_ENTRIES} entries"))
                 return listing
             name = below + entry.name
+            if is_hidden(name):
+                continue
             _check_name(folder, name, listing.findings)
             if entry.is_dir(follow_symlinks=limits.follow_links):
                 if depth == MAX_DEPTH:
@@ -195,7 +293,7 @@ def _list(folder: Path, limits: ReadLimits) -> _Folder:
                 listing.findings.append(finding(MaskCode.FILE_SYMLINK, folder / name, cause, "put a real folder there"))
                 continue
             listing.files.append(name)
-            listing.same_name[_folded(name)].append(name)
+            listing.same_name[folded(name)].append(name)
     return listing
 
 
@@ -232,45 +330,71 @@ def _check_name(folder: Path, name: str, findings: list[Finding]) -> None:
         findings.append(warning(MaskCode.NAME_CONTROL_CHARACTER, folder / name, cause, "rename the file"))
 
 
+def _two_meanings(folder: Path, name: str, key: str, other: str) -> Finding:
+    cause = f"the name may mean {key!r} or {other!r}; it is used for neither"
+    return finding(
+        MaskCode.NAME_TWO_MEANINGS, folder / name, cause, "put a separator into the pattern that no name contains"
+    )
+
+
 def _ambiguous(folder: Path, key: str, alike: list[str], names: list[str]) -> Finding:
     shown = " and ".join(repr(printable(name)) for name in alike)
-    if len({_composed(name) for name in alike}) == 1:
+    if len({composed(name) for name in alike}) == 1:
         code, why = MaskCode.NAME_DUPLICATE_UNICODE, "differ only in Unicode form"
         shown = " and ".join(ascii(name) for name in alike)
-    elif len({_folded(name) for name in alike}) == 1:
+    elif len({folded(name) for name in alike}) == 1:
         code, why = MaskCode.NAME_DUPLICATE_CASE, "differ only in upper and lower case"
     else:
         code, why = MaskCode.NAME_OTHER_EXTENSION, "are both masks of this case"
     return finding(code, folder, f"{key}: {shown} {why}; none is used", f"keep one file, named {names[0]!r}")
 
 
-def _missing(folder: Path, key: str, names: list[str], alike: set[str], present: set[str], used: set[str]) -> Finding:
-    expected = names[0]
-    where = folder / expected
-    if alike:
-        cause = f"{key}: there is only {printable(sorted(alike)[0])!r}, which differs in upper and lower case"
-        return finding(MaskCode.CASE_MISSING, where, cause, f"rename it to {expected!r}")
-    stem = expected[: len(expected) - len(mask_extension(expected) or "")]
-    others = sorted({stem + extension for extension in EXTENSIONS} & present)
-    if others:
-        used |= set(others)
-        cause = f"{key}: there is {others[0]!r}, but {expected!r} is expected"
-        return finding(
-            MaskCode.NAME_OTHER_EXTENSION,
-            where,
-            cause,
-            f"save the mask in the format of {expected!r}, do not just rename it",
-        )
-    return finding(MaskCode.CASE_MISSING, where, f"{key}: there is no such file", f"write {expected!r}")
+def _missing(
+    folder: Path,
+    lacking: Mapping[str, Sequence[str]],
+    strays: Sequence[str],
+    asked: int,
+    used: set[str],
+    optional: Collection[str] = (),
+) -> list[Finding]:
+    """Report what is missing; where one rule explains several files at once, that is one finding for all of them.
+
+    The files that it explains are added to ``used``: they are not strays besides.
+    """
+    names = {own[0]: key for key, own in lacking.items()}
+    findings = []
+    while (hint := explain(names, [name for name in strays if name not in used], formats.MASKS)) is not None:
+        used |= set(hint.pairs.values())
+        if len(hint.pairs) > 1:
+            findings.append(finding(MaskCode.NAMES_DIFFER, folder, printable(hint.cause(asked, "files")), hint.fix))
+        for name, there in hint.pairs.items():
+            key = names.pop(name)
+            if len(hint.pairs) == 1:
+                findings.append(_one_hint(folder, key, name, there, hint))
+    return findings + [
+        finding(MaskCode.CASE_MISSING, folder / name, f"{key}: there is no such file", f"write {name!r}")
+        for name, key in names.items()
+        if key not in optional
+    ]
+
+
+def _one_hint(folder: Path, key: str, name: str, there: str, hint: Hint) -> Finding:
+    if folded(there) == folded(name):
+        cause = f"{key}: there is only {printable(there)!r}, which differs in upper and lower case"
+        return finding(MaskCode.CASE_MISSING, folder / name, cause, f"rename it to {name!r}")
+    code = MaskCode.CASE_MISSING
+    if split_ending(there, formats.MASKS)[0] == split_ending(name, formats.MASKS)[0]:
+        code = MaskCode.NAME_OTHER_EXTENSION
+    cause = f"{key}: there is {printable(there)!r}, but {name!r} is expected"
+    return finding(code, folder / name, cause, hint.fix)
 
 
 def _extra(folder: Path, names: list[str]) -> list[Finding]:
-    strays = [name for name in names if name.rsplit("/", 1)[-1].lower() not in _SYSTEM_FILES]
     findings = [
         warning(MaskCode.FILE_EXTRA, folder / name, "belongs to no case of this challenge", "remove or rename it")
-        for name in strays[:MAX_LISTED]
+        for name in names[:MAX_LISTED]
     ]
-    if len(strays) > MAX_LISTED:
-        cause = f"{len(strays) - MAX_LISTED} more files belong to no case of this challenge"
+    if len(names) > MAX_LISTED:
+        cause = f"{len(names) - MAX_LISTED} more files belong to no case of this challenge"
         findings.append(warning(MaskCode.FILE_EXTRA, folder, cause, "remove them"))
     return findings

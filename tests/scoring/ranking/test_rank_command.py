@@ -255,7 +255,7 @@ def test_challenger_options(tmp_path: Path) -> None:
         ("task,case,algorithm,value\nT,1,A,1\nT,1,A,2\nT,1,B,2\n", "ranking-duplicate-rows"),
         ("task,case,algorithm,value\nT,1,A,good\n", "is no number"),
         ("task,case,algo,value\nT,1,A,1\n", "did you mean 'algo'"),
-        ("", "cannot be read"),
+        ("", "table-text-no-rows"),
         ("task,case,algorithm,value\n", "no rows"),
         ("task,case,algorithm,value\nT,1,,1\n", "is empty"),
         ("task,case,algorithm,value\nT,1,A,1\nT,1,B,inf\nT,2,A,1\nT,2,B,2\n", "ranking-infinite-value"),
