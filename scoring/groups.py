@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
+from medpodium.challenges.naming.names import RESERVED, reserved_columns
+from medpodium.challenges.rows import read_sheet
 from medpodium.challenges.schema.definition import Challenge, Group
 from medpodium.findings import Code, Finding, Severity, UsageError
 from medpodium.scoring import table
@@ -15,8 +17,7 @@ from medpodium.scoring import table
 class GroupCode(Code):
     """What can be wrong with the table of cases."""
 
-    UNREADABLE = "cases-unreadable"
-    COLUMN_MISSING = "cases-column-missing"
+    COLUMN_RESERVED = "cases-column-reserved"
     CASE_TWICE = "case-twice"
     LEVEL_UNKNOWN = "group-level-unknown"
 
@@ -27,6 +28,7 @@ def group_values(
     """Return the value of every group for every case: columns of the table of cases, and what follows from them."""
     values: dict[str, dict[str, str]] = {}
     if groups is not None:
+        refuse_reserved((str(name) for name in groups.columns if name != "case"), "cases")
         for name in (column for column in groups.columns if column != "case"):
             values[str(name)] = dict(zip(groups["case"].astype(str), groups[name].fillna("").astype(str), strict=True))
     for name, group in challenge.groups.items():
@@ -62,19 +64,42 @@ def read_cases(path: Path) -> pd.DataFrame:
     UsageError
         If it cannot be read, has no column ``case``, or names a case twice.
     """
-    try:
-        cases = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        cause = str(error).split("\n")[0]
-        raise UsageError(Finding(GroupCode.UNREADABLE, str(path), cause, "give a readable CSV file")) from None
-    if "case" not in cases.columns:
-        fix = f"name the column of case names 'case'; found {', '.join(cases.columns)}"
-        raise UsageError(Finding(GroupCode.COLUMN_MISSING, str(path), "no column 'case'", fix))
-    twice = cases["case"][cases["case"].duplicated()]
-    if len(twice):
-        cause = f"case {twice.iloc[0]!r} occurs twice"
-        raise UsageError(Finding(GroupCode.CASE_TWICE, str(path), cause, "keep one row per case"))
-    return cases
+    sheet = read_sheet(path)
+    (case_column,) = sheet.need("case")
+    sheet.refuse_control_characters([case_column])
+    names = sheet.column(case_column)
+    refuse_reserved([name for name in sheet.columns if name != case_column], str(path))
+    seen: set[str] = set()
+    for name, line in zip(names, sheet.lines, strict=True):
+        if not name or name in seen:
+            cause = f"case {name!r} occurs twice" if name else "the case has no name"
+            raise UsageError(Finding(GroupCode.CASE_TWICE, f"{path}: row {line}", cause, "keep one row per case"))
+        seen.add(name)
+    cases = pd.DataFrame(sheet.cells, columns=sheet.columns, dtype=object).rename(columns={case_column: "case"})
+    return cases[["case", *(name for name in cases.columns if name != "case")]]
+
+
+def refuse_reserved(names: Iterable[str], where: str) -> None:
+    """Refuse groups of cases that are named like a column of the score table, whatever their capitals.
+
+    Raises
+    ------
+    UsageError
+        With the name: the scores in that column would be overwritten.
+    """
+    taken = reserved_columns(names)
+    if taken:
+        cause = f"column {taken[0]!r} is named like a column of the score table, whose values it would overwrite"
+        fix = f"rename the column; taken are {', '.join(RESERVED)}"
+        raise UsageError(Finding(GroupCode.COLUMN_RESERVED, where, cause, fix))
+
+
+def joined(cases: pd.DataFrame | None, own: pd.DataFrame | None) -> pd.DataFrame | None:
+    """Return the table of cases with the groups added that only the references themselves tell."""
+    if cases is None or own is None:
+        return own if cases is None else cases
+    added = [name for name in own.columns if name == "case" or name not in cases.columns]
+    return cases.merge(own[added], on="case", how="left")
 
 
 def read_resources(path: Path) -> pd.DataFrame:

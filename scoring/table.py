@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medpodium.challenges.naming.names import alike, clashes, control_character
+from medpodium.challenges.rows import Numbers, read_sheet
 from medpodium.findings import Code, Finding, UsageError
 
 if TYPE_CHECKING:  # workers that score masks need the statuses but no tables: 60 MB and a second each
@@ -37,6 +40,9 @@ FAILED_PREFIX = "failed:"
 STATUSES = (OK, EMPTY_REFERENCE, MISSING, PENALISED, SKIPPED, UNLABELLED)
 
 
+_PLAIN = Numbers()
+
+
 class TableCode(Code):
     """What can be wrong with a score table."""
 
@@ -47,6 +53,8 @@ class TableCode(Code):
     STATUS_UNKNOWN = "table-status-unknown"
     DUPLICATE_ROWS = "table-duplicate-rows"
     CONTROL_CHARACTER = "table-control-character"
+    COLUMN_TWICE = "table-column-twice"
+    NAMES_ALIKE = "table-names-alike"
     EMPTY = "table-empty"
 
 
@@ -92,9 +100,8 @@ def read_scores(path: str | Path) -> pd.DataFrame:
         if path.suffix.lower() == ".parquet":
             scores = pd.read_parquet(path)
         else:
-            # As text: case "001" stays "001", and numbers are parsed below without losing their last bit.
-            scores = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
+            return _from_text(path)
+    except (OSError, ValueError) as error:
         cause = str(error).split("\n")[0] or "cannot be read"
         raise UsageError(
             Finding(TableCode.UNREADABLE, str(path), cause, "give a score table as .csv or .parquet")
@@ -102,11 +109,41 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     return normalise(scores, str(path))
 
 
-def normalise(scores: pd.DataFrame, where: str) -> pd.DataFrame:
+def _from_text(path: Path) -> pd.DataFrame:
+    """Read a CSV by the one reader of text tables: case "001" stays "001", and numbers keep their last bit."""
+    import pandas as pd
+
+    try:
+        sheet = read_sheet(path, rows=0)
+    except UsageError as error:
+        (found,) = error.findings
+        raise UsageError(replace(found, code=TableCode.UNREADABLE)) from None
+    fixed = {alike(name): name for name in (*COLUMNS, DEFINITION)}
+    columns = [fixed.get(alike(name), name) for name in sheet.columns]
+    twice = next((name for name in columns if columns.count(name) > 1), None)
+    if twice is not None:
+        own = " and ".join(repr(name) for name in sheet.columns if fixed.get(alike(name)) == twice)
+        cause, fix = f"the columns {own} have the same name but for capitals", "remove or rename one of them"
+        raise UsageError(Finding(TableCode.COLUMN_TWICE, str(path), cause, fix))
+    scores = pd.DataFrame(sheet.cells, columns=columns, dtype=object)
+    values: list[str] = list(scores["value"]) if "value" in columns else []
+    return normalise(scores, str(path), Numbers.of(values))
+
+
+def normalise(scores: pd.DataFrame, where: str, numbers: Numbers = _PLAIN) -> pd.DataFrame:
     """Bring a score table into the contract's form: columns, order and types.
 
     Optional columns are filled in (``challenge``, ``edition``, ``structure`` with "", ``status`` with ``ok`` or
     ``missing``).
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        Any columns, in any order.
+    where : str
+        File it comes from, for messages.
+    numbers : Numbers
+        How values that are text are written.
 
     Raises
     ------
@@ -121,7 +158,7 @@ def normalise(scores: pd.DataFrame, where: str) -> pd.DataFrame:
     for name, default in (("challenge", ""), ("edition", ""), ("task", "default"), ("structure", "")):
         if name not in scores.columns:
             scores[name] = default
-    scores["value"] = _numbers(scores["value"], where)
+    scores["value"] = _numbers(scores["value"], where, numbers)
     if "status" not in scores.columns:
         scores["status"] = [MISSING if math.isnan(value) else OK for value in scores["value"]]
     order = ordered(scores)
@@ -135,18 +172,19 @@ def normalise(scores: pd.DataFrame, where: str) -> pd.DataFrame:
     return scores
 
 
-def _numbers(column: pd.Series, where: str) -> pd.Series:
+def _numbers(column: pd.Series, where: str, numbers: Numbers) -> pd.Series:
     import pandas as pd
 
     text = column.astype(object)
-    blank = text.isna() | text.astype(str).str.strip().str.lower().isin(["", "na", "nan", "none", "null"])
+    blank = text.isna()
     # float() rounds correctly; the vectorised parser need not.
     values: list[float] = []
     for row, (value, empty) in enumerate(zip(text, blank, strict=True)):
         try:
-            values.append(math.nan if empty else float(value))
-        except (TypeError, ValueError):
-            cause = f"value {value!r} in data row {row + 1} is no number"
+            known = math.nan if empty else numbers.parse(value) if isinstance(value, str) else float(value)
+            values.append(known)
+        except (TypeError, ValueError) as error:
+            cause = f"value {value!r} in data row {row + 1} is no number ({error})"
             fix = "write a decimal number, or leave the field empty for a missing score"
             raise UsageError(Finding(TableCode.VALUE_NOT_NUMERIC, where, cause, fix)) from None
     return pd.Series(values, index=column.index, dtype="float64")
@@ -168,10 +206,13 @@ def check_scores(scores: pd.DataFrame, where: str) -> list[Finding]:
         cause = f"{int(infinite.sum())} infinite values, first: {_row_name(row)}"
         found.append(Finding(TableCode.VALUE_INFINITE, where, cause, fix))
     for name in ("submission", "case", "structure", "metric"):
-        odd = [value for value in scores[name].unique() if any(ord(char) < 32 or ord(char) == 127 for char in value)]
+        odd = [value for value in scores[name].unique() if control_character(value) is not None]
         if odd:
             cause = f"{name} {odd[0]!r} contains control characters"
             found.append(Finding(TableCode.CONTROL_CHARACTER, where, cause, "remove them from the name"))
+    for one, other in clashes(scores["submission"].unique()):
+        cause = f"the submissions {one!r} and {other!r} differ only in capitals, Unicode form or blanks"
+        found.append(Finding(TableCode.NAMES_ALIKE, where, cause, "give them one name, or different ones"))
     twice = scores.duplicated(list(KEY_COLUMNS), keep=False)
     groups = group_columns(scores)
     if twice.any() and groups:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from medpodium.challenges.schema.protocol import ContainerProtocol, fill, pattern_regex
+from medpodium.challenges.naming.names import clashes, is_hidden, reserved_columns
+from medpodium.challenges.naming.patterns import (
+    Values,
+    case_name,
+    case_parts,
+    format_name,
+    parse_name,
+    placeholders,
+    say_readings,
+)
+from medpodium.challenges.rows import read_sheet
+from medpodium.challenges.schema.protocol import ContainerProtocol
 from medpodium.findings import Code, Finding, Severity, UsageError
 
 _CHUNK = 1 << 20
@@ -29,6 +39,8 @@ class CaseCode(Code):
     REFERENCE_MISSING = "case-reference-missing"
     REFERENCE_WITHOUT_CASE = "reference-without-case"
     NOT_REGULAR = "case-file-not-regular"
+    NAME_AMBIGUOUS = "case-name-ambiguous"
+    COLUMN_RESERVED = "groups-column-reserved"
     GROUPS_UNREADABLE = "groups-unreadable"
     GROUP_MISSING = "case-group-missing"
     GROUP_WITHOUT_CASE = "group-without-case"
@@ -142,11 +154,12 @@ def sha256_of(path: Path) -> tuple[str, int]:
 
 
 def _tree(folder: Path) -> list[str]:
+    """Return every file below a folder that may belong to a case, as a relative path; hidden ones do not."""
     found = []
     for root, folders, files in os.walk(folder):
         folders.sort()
         found += [(Path(root) / name).relative_to(folder).as_posix() for name in sorted(files)]
-    return found
+    return [name for name in found if not is_hidden(name)]
 
 
 def _take(folder: Path, relative: str) -> CaseFile:
@@ -169,7 +182,7 @@ def build(
     cases_dir, references_dir : Path
         Folders of the inputs and of the hidden references.
     reference_patterns : iterable of str
-        Patterns of the reference files, with ``{case}``; other placeholders match one path component.
+        Patterns of the reference files; their placeholders name the case, or a structure.
     groups : dict, optional
         Groups of each case, as :func:`read_groups` returns them.
 
@@ -181,8 +194,12 @@ def build(
     Raises
     ------
     UsageError
-        If a folder is absent or holds no case at all.
+        If a folder is absent or holds no case at all, or a placeholder is named like a column of the score table.
     """
+    _check_columns(
+        (name for _, file in protocol.input_files for name in placeholders(file.source) if name != "case"),
+        "the container protocol's inputs",
+    )
     for folder in filter(None, (cases_dir, references_dir)):
         if not folder.is_dir():
             raise UsageError(Finding(CaseCode.FOLDER_ABSENT, str(folder), "no such folder", "check the path"))
@@ -192,20 +209,29 @@ def build(
     values: dict[str, dict[str, str]] = defaultdict(dict)
     required = [file.source for _, file in protocol.input_files if not file.optional]
     for _, rule in protocol.input_files:
-        regex = pattern_regex(rule.source)
+        if "case" not in placeholders(rule.source):
+            continue
         for relative in tree:
-            match = regex.fullmatch(relative)
-            if match is None or "case" not in match.groupdict():
+            readings = parse_name(rule.source, relative)
+            if not readings:
                 continue
             if (cases_dir / relative).is_symlink() and not (cases_dir / relative).is_file():
                 findings.append(_not_regular(relative))
                 continue
-            inputs[match["case"]][rule.source] = relative
-            values[match["case"]] |= {key: text for key, text in match.groupdict().items() if key != "case"}
+            case = readings[0]["case"]
+            if len(readings) > 1 or rule.source in inputs[case]:
+                findings.append(_ambiguous(relative, readings, inputs[case].get(rule.source)))
+                continue
+            inputs[case][rule.source] = relative
+            values[case] |= {key: text for key, text in readings[0].items() if key != "case"}
+    inputs = {name: files for name, files in inputs.items() if files}
+    for one, other in clashes(inputs):
+        cause, fix = f"cases {one!r} and {other!r} differ only in capitals or Unicode form", "rename one of them"
+        findings.append(Finding(CaseCode.NAME_AMBIGUOUS, other, cause, fix))
     patterns = list(reference_patterns)
-    references = _references(references_dir, patterns)
+    references = _references(references_dir, patterns, inputs, findings)
     # a table of classes is one file for all cases
-    per_case = not patterns or any("{case}" in pattern for pattern in patterns)
+    per_case = not patterns or any(case_parts(pattern) for pattern in patterns)
     if not inputs:
         fix = f"the protocol looks for {', '.join(required)} below this folder"
         raise UsageError(Finding(CaseCode.NO_CASES, str(cases_dir), "no file matches the protocol's inputs", fix))
@@ -213,7 +239,7 @@ def build(
     for name in sorted(inputs):
         lacking = [source for source in required if "{case}" in source and source not in inputs[name]]
         if lacking:
-            text = f"lacks {', '.join(fill(source, {'case': name, **values[name]}) for source in lacking)}"
+            text = f"lacks {', '.join(format_name(source, {'case': name, **values[name]}) for source in lacking)}"
             findings.append(Finding(CaseCode.INPUT_MISSING, name, text, "add the file or remove the case"))
             continue
         if references_dir is not None and per_case and name not in references:
@@ -235,17 +261,42 @@ def _not_regular(relative: str) -> Finding:
     return Finding(CaseCode.NOT_REGULAR, relative, "is no regular file", "replace the link by the file itself")
 
 
-def _references(folder: Path | None, patterns: Iterable[str]) -> dict[str, list[str]]:
+def _ambiguous(relative: str, readings: list[Values], other: str | None) -> Finding:
+    if len(readings) > 1:
+        cause, fix = f"can be read as {say_readings(readings)}", "rename it, or put a separator into the pattern"
+    else:
+        cause = f"case {readings[0]['case']!r} has {other!r}, too"
+        fix = "give every case a name of its own, or let several placeholders name it together"
+    return Finding(CaseCode.NAME_AMBIGUOUS, relative, cause, fix)
+
+
+def _check_columns(names: Iterable[str], where: str) -> None:
+    """Refuse groups of cases that are named like a column of the score table."""
+    taken = reserved_columns(names)
+    if taken:
+        cause = f"{taken[0]!r} is named like a column of the score table, whose values it would overwrite"
+        raise UsageError(Finding(CaseCode.COLUMN_RESERVED, where, cause, "choose another name for it"))
+
+
+def _references(
+    folder: Path | None, patterns: Iterable[str], cases: Collection[str], findings: list[Finding]
+) -> dict[str, list[str]]:
+    """Return the reference files of every case; a name with several readings is that of the case there is."""
     found: dict[str, list[str]] = defaultdict(list)
     if folder is None:
         return found
     tree = _tree(folder)
     for pattern in dict.fromkeys(patterns):
-        regex = pattern_regex(pattern)
+        if not case_parts(pattern):
+            continue
         for relative in tree:
-            match = regex.fullmatch(relative)
-            if match and "case" in match.groupdict() and relative not in found[match["case"]]:
-                found[match["case"]].append(relative)
+            readings = parse_name(pattern, relative)
+            named = {case_name(pattern, values): values for values in readings}
+            likely = [case for case in named if case in cases] or list(named)[:1]
+            if len(likely) > 1:
+                findings.append(_ambiguous(relative, [named[case] for case in likely], None))
+            elif likely and relative not in found[likely[0]]:
+                found[likely[0]].append(relative)
     return {name: paths for name, paths in found.items() if paths}
 
 
@@ -270,27 +321,19 @@ def read_groups(path: Path) -> dict[str, dict[str, str]]:
     Raises
     ------
     UsageError
-        If it cannot be read, has no header or names a case twice.
+        If it cannot be read, has no header, names a case twice or has a column named like one of the score table.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(Finding(CaseCode.GROUPS_UNREADABLE, str(path), str(error), "give a UTF-8 CSV")) from None
-    head = text.partition("\n")[0]
-    separator = max("\t;,", key=head.count)
-    rows = list(csv.DictReader(text.splitlines(), delimiter=separator))
-    if not rows or not rows[0]:
-        fix = "start with a header such as case,centre"
-        raise UsageError(Finding(CaseCode.GROUPS_UNREADABLE, str(path), "no header or no rows", fix))
-    columns = [str(name) for name in rows[0] if name]
-    key = next((name for name in columns if name.strip().lower() in _CASE_COLUMNS), columns[0])
+    sheet = read_sheet(path)
+    key = next((name for name in sheet.columns if name.lower() in _CASE_COLUMNS), sheet.columns[0])
+    sheet.refuse_control_characters([key])
+    _check_columns((name for name in sheet.columns if name != key), str(path))
     found: dict[str, dict[str, str]] = {}
-    for number, row in enumerate(rows, start=2):
-        name = (row.get(key) or "").strip()
+    for number, row in zip(sheet.lines, sheet.rows, strict=True):
+        name = row.pop(key)
         if not name or name in found:
             text = f"case {name!r} is empty or named twice"
             raise UsageError(Finding(CaseCode.GROUPS_UNREADABLE, f"{path}:{number}", text, "one row per case"))
-        found[name] = {column: (row.get(column) or "").strip() for column in columns if column != key}
+        found[name] = row
     return found
 
 

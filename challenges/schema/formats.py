@@ -11,7 +11,7 @@ PICTURES = (".png", ".tif", ".tiff")
 MASKS = (*VOLUMES, *PICTURES)
 """Endings of label maps (:mod:`medpodium.scoring.masks.reader`); capitals do not matter."""
 TABLES = (".csv", ".tsv", ".txt")
-"""Endings of tables (:mod:`medpodium.scoring.rows`): delimited text, whatever the separator."""
+"""Endings of tables (:mod:`medpodium.challenges.rows`): delimited text, whatever the separator."""
 
 
 def may_be_read(pattern: str, endings: Sequence[str]) -> bool:

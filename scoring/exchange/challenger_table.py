@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from medpodium.challenges.rows import Sheet, read_sheet
 from medpodium.findings import Finding, MedpodiumError, UsageError
 from medpodium.scoring import table
 from medpodium.scoring.ranking.axes import RankingCode, near
 
-_NA = ("", "NA", "NaN", "nan", "N/A")
 COLUMNS = ("task", "case", "algorithm", "value")
 
 
@@ -25,13 +25,8 @@ def read_long(path: Path) -> pd.DataFrame:
     MedpodiumError
         If a value is not a number or a (task, case, algorithm) occurs twice.
     """
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=list(_NA))
-    except (OSError, ValueError) as error:
-        cause = str(error).splitlines()[0]
-        raise UsageError(
-            Finding(RankingCode.NO_SCORES, str(path), f"cannot be read: {cause}", "pass a CSV with a header line")
-        ) from None
+    sheet = read_sheet(path, rows=0)
+    frame = pd.DataFrame(sheet.cells, columns=sheet.columns, dtype=object)
     if "task" not in frame.columns:
         frame.insert(0, "task", "task")
     lacking = [name for name in COLUMNS if name not in frame.columns]
@@ -44,24 +39,31 @@ def read_long(path: Path) -> pd.DataFrame:
                 f"name the columns {', '.join(COLUMNS)}; {near(lacking[0], map(str, frame.columns))}",
             )
         )
-    return _numbers(frame[list(COLUMNS)].copy(), str(path))
+    return _numbers(frame[list(COLUMNS)].copy(), str(path), sheet)
 
 
-def _numbers(frame: pd.DataFrame, path: str) -> pd.DataFrame:
-    value = frame["value"].map(_number).astype(np.float64)
-    wrong = frame.index[frame["value"].notna() & value.isna()]
-    findings = [
+def _numbers(frame: pd.DataFrame, path: str, sheet: Sheet) -> pd.DataFrame:
+    numbers = sheet.numbers(["value"])
+    values, findings = [], []
+    for text, line in zip(frame["value"], sheet.lines, strict=True):
+        try:
+            values.append(numbers.parse(text))
+        except ValueError as error:
+            values.append(np.nan)
+            fix = "write a number, or leave the field empty if the value is missing"
+            findings.append(
+                Finding(RankingCode.NO_SCORES, f"{path}: line {line}", f"value {text!r} is no number ({error})", fix)
+            )
+    value = pd.Series(values, index=frame.index, dtype=np.float64)
+    findings = findings[:10]
+    unnamed = (frame[["task", "case", "algorithm"]] == "").any(axis=1)
+    findings += [
         Finding(
             RankingCode.NO_SCORES,
-            f"{path}: line {int(index) + 2}",
-            f"value {frame['value'].loc[index]!r} is no number",
-            "write a number, or leave the field empty if the value is missing",
+            f"{path}: line {sheet.lines[int(index)]}",
+            "task, case or algorithm is empty",
+            "name it",
         )
-        for index in wrong[:10]
-    ]
-    unnamed = frame[["task", "case", "algorithm"]].isna().any(axis=1)
-    findings += [
-        Finding(RankingCode.NO_SCORES, f"{path}: line {int(index) + 2}", "task, case or algorithm is empty", "name it")
         for index in frame.index[unnamed][:10]
     ]
     keys = ["task", "case", "algorithm"]
@@ -79,14 +81,6 @@ def _numbers(frame: pd.DataFrame, path: str) -> pd.DataFrame:
     if findings:
         raise MedpodiumError(*findings[:20])
     return frame.assign(value=value)
-
-
-def _number(text: object) -> float:
-    # float() rounds correctly, which CSV readers do not promise; ties depend on the last bit
-    try:
-        return float(text) if isinstance(text, str) else np.nan
-    except ValueError:
-        return np.nan
 
 
 def score_table(frame: pd.DataFrame) -> pd.DataFrame:

@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from medpodium.challenges.naming.names import is_hidden
+from medpodium.challenges.rows import read_sheet
 from medpodium.findings import Finding, Severity
 from medpodium.scoring import table
 from medpodium.scoring.exchange.pairing import WideTable, audit, to_scores
-from medpodium.scoring.rows import ImportCode, number, read_rows, refuse
+from medpodium.scoring.rows import ImportCode, number, refuse
 
 UNKNOWN = "unknown"
 """Level of a group for cases about which the metadata say nothing."""
@@ -29,20 +31,19 @@ TOUCHSTONE_FILES = {"dsc.csv": "dice", "nsd.csv": "nsd"}
 
 def read_wide(path: Path, submission: str, metric: str, case_column: str = "name") -> tuple[WideTable, list[Finding]]:
     """Read one file with a case per row and a structure per column; values between 0 and 1."""
-    columns, rows = read_rows(path)
-    if case_column not in columns:
-        fix = f"name the column of the cases {case_column!r}"
-        raise refuse(ImportCode.COLUMN_MISSING, path, f"no column {case_column!r} among {', '.join(columns[:8])}", fix)
+    sheet = read_sheet(path)
+    (case_column,) = sheet.need(case_column)
     findings: list[Finding] = []
-    structures = tuple(name for name in columns if name != case_column)
+    structures = tuple(name for name in sheet.columns if name != case_column)
+    written = sheet.numbers(structures)
     values = [
         [
-            number(row.get(name, ""), f"{path.name}: {row[case_column]}, {name}", findings, low=0, high=1)
+            number(row[name], f"{path.name}: {row[case_column]}, {name}", findings, low=0, high=1, numbers=written)
             for name in structures
         ]
-        for row in rows
+        for row in sheet.rows
     ]
-    cases = tuple(row[case_column] for row in rows)
+    cases = tuple(sheet.column(case_column))
     name = f"{path.parent.name}/{path.name}"
     return WideTable(submission, metric, name, cases, structures, np.asarray(values, dtype=np.float64)), findings
 
@@ -81,7 +82,8 @@ def read_touchstone(
     """
     tables: list[WideTable] = []
     findings: list[Finding] = []
-    models = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    inside = folder.iterdir() if folder.is_dir() else []
+    models = sorted(path for path in inside if path.is_dir() and not is_hidden(path.name))
     for model in models:
         for file, metric in TOUCHSTONE_FILES.items():
             if metric not in metrics:
@@ -139,13 +141,11 @@ def read_metadata(path: Path, *, case_column: str = "image_id") -> tuple[pd.Data
     UsageError
         If there is no column of case names, or a case has two different rows.
     """
-    columns, rows = read_rows(path)
-    if case_column not in columns:
-        text = f"no column {case_column!r} among {', '.join(columns[:8])}"
-        raise refuse(ImportCode.COLUMN_MISSING, path, text, f"name the column of the cases {case_column!r}")
+    sheet = read_sheet(path)
+    (case_column,) = sheet.need(case_column)
     findings: list[Finding] = []
     found: dict[str, dict[str, str]] = {}
-    for row in rows:
+    for row in sheet.rows:
         case = row[case_column].strip()
         age = number(row.get("age", ""), f"{path.name}: {case}, age", findings, low=0, high=130)
         levels = {
@@ -231,23 +231,21 @@ def read_biometry(
 
 def _lengths(path: Path, findings: list[Finding]) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
-    for file in sorted(path.rglob("*_biom.csv")) if path.is_dir() else [path]:
-        columns, rows = read_rows(file, separators="\t,;")
-        lacking = [name for name in BIOMETRY if name not in columns]
-        if lacking:
-            text = f"no column {', '.join(lacking)}"
-            raise refuse(
-                ImportCode.COLUMN_MISSING, file, text, f"columns, separated by tabs: subject, {', '.join(BIOMETRY)}"
-            )
-        for row in rows:
-            label = next(iter(row.values())).strip()
+    files = [file for file in sorted(path.rglob("*_biom.csv")) if not is_hidden(file.relative_to(path).as_posix())]
+    for file in files if path.is_dir() else [path]:
+        sheet = read_sheet(file)
+        written = sheet.numbers(sheet.need(*BIOMETRY))
+        for row in sheet.rows:
+            label = next(iter(row.values()))
             match = _SUBJECT.match(label) or _SUBJECT.match(file.name)
             case = match[1] if match else label
             if case in found:
                 raise refuse(ImportCode.ROW_TWICE, f"{file.name}: {case}", "the subject occurs twice", "keep one row")
             # a length of zero cannot be measured, and nothing can be divided by it
             found[case] = {
-                name: number(row[name], f"{file.name}: {case}, {name}", findings, low=1e-6, high=1000)
-                for name in BIOMETRY
+                name: number(
+                    row[column], f"{file.name}: {case}, {name}", findings, low=1e-6, high=1000, numbers=written
+                )
+                for name, column in zip(BIOMETRY, sheet.need(*BIOMETRY), strict=True)
             }
     return found

@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from medpodium.challenges.naming.names import is_hidden
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.findings import Code, Finding, Severity, UsageError
 from medpodium.scoring import table
@@ -163,7 +164,7 @@ def references_of(folder: Path) -> Path:
         If the folder is no raw data set of nnU-Net.
     """
     for name in ("labelsTs", "labelsTr"):
-        if (folder / "dataset.json").is_file() and any((folder / name).glob("*")):
+        if (folder / "dataset.json").is_file() and any(not is_hidden(path.name) for path in (folder / name).glob("*")):
             return folder / name
     fix = "give a folder DatasetXXX_Name with dataset.json and labelsTr or labelsTs"
     raise UsageError(Finding(ResultCode.NO_DATASET, str(folder), "no raw data set of nnU-Net", fix))

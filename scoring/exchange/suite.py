@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from medpodium.challenges.naming.names import is_hidden
+from medpodium.challenges.rows import read_sheet
 from medpodium.findings import Finding, Severity, UsageError
 from medpodium.scoring.evidence.transfer import TransferCode, data_sets, size_bin
 from medpodium.scoring.exchange.importers import score_rows
-from medpodium.scoring.rows import ImportCode, number, read_rows, refuse
+from medpodium.scoring.rows import ImportCode, number, refuse
 
 
 def read_suite(
@@ -43,24 +45,26 @@ def read_suite(
     (scores, findings)
         Task ``suite``; a case per data set; groups modality, target_kind, channels, size_bin and train.
     """
-    columns, rows = read_rows(path)
+    sheet = read_sheet(path)
+    columns = sheet.columns
     chosen = dict(models or {name: name.removeprefix("dice_") for name in columns if name.startswith("dice_")})
-    lacking = [name for name in [dataset_column, *chosen] if name not in columns]
-    if lacking or not chosen:
-        text = f"no column {', '.join(lacking)}" if lacking else "no column starts with 'dice_'"
-        raise refuse(ImportCode.COLUMN_MISSING, path, text, f"columns: {', '.join(columns[:10])}")
+    if not chosen:
+        text, fix = "no column starts with 'dice_'", f"columns: {', '.join(columns[:10])}"
+        raise refuse(ImportCode.UNKNOWN_NAME, path, text, fix)
+    sheet.need(dataset_column, *chosen)
+    written = sheet.numbers(chosen)
     known = (data_sets() if facts is None else facts).set_index("dataset")
     findings: list[Finding] = []
     found: list[dict[str, object]] = []
     seen: set[str] = set()
-    for row in rows:
+    for row in sheet.rows:
         name = row[dataset_column].strip()
         if name in seen:
             raise refuse(ImportCode.ROW_TWICE, f"{path.name}: {name}", "the data set occurs twice", "keep one row")
         seen.add(name)
         groups = _groups_of(name, known, row, findings)
         for column, submission in chosen.items():
-            value = number(row[column], f"{path.name}: {name}, {column}", findings, low=0, high=1)
+            value = number(row[column], f"{path.name}: {name}, {column}", findings, low=0, high=1, numbers=written)
             found.append(
                 {"submission": submission, "case": name, "structure": "", "metric": "dice", "value": value, **groups}
             )
@@ -169,7 +173,8 @@ def own_dataset(folder: Path) -> tuple[dict[str, Any], list[str]]:
         "recipes": {"label-mean": {"steps": [{"mean": "case"}, {"mean": "structure"}, {"mean": "metric"}, "rank"]}},
         "ranking": {"segmentation": "label-mean"},
     }
-    stems = [file.name[: -len(ending)] for file in (folder / "labelsTr").glob("*" + ending)]
+    labels_there = [file.name for file in (folder / "labelsTr").glob("*" + ending) if not is_hidden(file.name)]
+    stems = [name[: -len(ending)] for name in labels_there]
     return challenge, fold_zero(stems)
 
 

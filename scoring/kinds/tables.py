@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medpodium.challenges.naming.hints import explain
+from medpodium.challenges.naming.names import is_hidden
+from medpodium.challenges.rows import read_sheet
 from medpodium.findings import Code, Finding, Severity, UsageError
-from medpodium.scoring.rows import read_rows
+from medpodium.scoring.kinds.protocol import Asked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +23,6 @@ class AnswerCode(Code):
     """What can be wrong with a table of answers."""
 
     NO_FILE = "answers-no-file"
-    NO_COLUMN = "answers-column-missing"
     CASE_TWICE = "answers-case-twice"
     SETTING = "answers-setting-unknown"
     MISSING_CASES = "prediction-missing"
@@ -68,7 +70,7 @@ def find_table(path: Path, name: str = "") -> Path:
         return path
     if name and (path / name).is_file():
         return path / name
-    found = sorted(path.glob("*.csv")) if path.is_dir() else []
+    found = sorted(file for file in path.glob("*.csv") if not is_hidden(file.name)) if path.is_dir() else []
     preferred = [file for file in found if file.stem.lower().endswith("_pred")]
     if len(preferred or found) == 1:
         return (preferred or found)[0]
@@ -101,17 +103,14 @@ def read_table(
         If it cannot be read or a column is missing.
     """
     path = find_table(place, name)
-    header, lines = read_rows(path)
-    lower = {column.lower(): column for column in header}
-    lacking = [column for column in (case_column, *columns) if column.lower() not in lower]
-    if lacking:
-        fix = f"columns are {', '.join((case_column, *columns))}"
-        raise UsageError(Finding(AnswerCode.NO_COLUMN, str(path), f"no column {lacking[0]!r}", fix))
+    sheet = read_sheet(path)
+    found, *own = sheet.need(case_column, *columns)
+    sheet.refuse_control_characters([found])
     rows: dict[str, dict[str, str]] = {}
     clash = set()
-    for line in lines:
-        case = line[lower[case_column.lower()]].strip()
-        cells = {**line, **{column: line.get(lower[column.lower()], "").strip() for column in columns}}
+    for line in sheet.rows:
+        case = line[found]
+        cells = {**line, **{column: line[there] for column, there in zip(columns, own, strict=True)}}
         if any(rows[case][column] != cells[column] for column in columns if case in rows):
             clash.add(case)
         rows.setdefault(case, cells)
@@ -138,11 +137,15 @@ def compare_cases(
         Cases that are asked for.
     """
     lacking = [case for case in cases if case not in answered]
+    extra = sorted(set(named) - set(cases) - (cases.others if isinstance(cases, Asked) else frozenset()))
+    hint = explain([case for case in lacking if case not in named], extra)
     if lacking:
         text = f"{len(lacking)} of {len(cases)} cases have no usable answer (first {lacking[0]})"
         fix = "give every case exactly one row; until then it counts as declared for missing predictions"
+        if hint is not None:
+            text, fix = f"{text}: the names of {hint.cause(len(cases))}", hint.fix
+            extra = [case for case in extra if case not in set(hint.pairs.values())]
         findings.append(Finding(AnswerCode.MISSING_CASES, where, text, fix))
-    extra = sorted(set(named) - set(cases))
     if extra:
         text = f"{len(extra)} unknown case(s) (first {extra[0]!r})"
         fix = "correct the names (the whole folder name is the case); these rows are not scored"

@@ -13,11 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from medpodium.challenges.naming.names import is_hidden
+from medpodium.challenges.naming.patterns import format_name
+from medpodium.challenges.rows import read_sheet
 from medpodium.challenges.schema import formats
 from medpodium.challenges.schema.definition import SegmentationTask
 from medpodium.findings import Finding, MedpodiumError, Severity, UsageError
 from medpodium.scoring.exchange.codes import PlatformCode
 from medpodium.scoring.exchange.files import place
+from medpodium.scoring.groups import refuse_reserved
 from medpodium.scoring.masks.reader import mask_extension, read_mask
 
 _SEG_SUFFIX = re.compile(r"[-_](seg|pred|prediction|dseg)$", re.IGNORECASE)
@@ -82,6 +86,8 @@ def bids(folder: Path, task: SegmentationTask) -> Imported:
     found = Imported()
     people = _participants(folder, found)
     for path in sorted(folder.rglob("*_dseg.nii*")):
+        if is_hidden(path.relative_to(folder).as_posix()):
+            continue
         match = _ENTITY.match(path.name)
         if match is None:
             text = "the name does not start with sub-LABEL_"
@@ -103,7 +109,8 @@ def _masks(folder: Path) -> list[Path]:
         return []
     inside = sorted(folder.iterdir())
     deep = [path for inner in inside if inner.is_dir() for path in sorted(inner.iterdir())]
-    return [path for path in (*inside, *deep) if path.is_file() and path.name.lower().endswith(formats.VOLUMES)]
+    shown = (path for path in (*inside, *deep) if not is_hidden(path.relative_to(folder).as_posix()))
+    return [path for path in shown if path.is_file() and path.name.lower().endswith(formats.VOLUMES)]
 
 
 def _participants(folder: Path, found: Imported) -> dict[str, dict[str, str]]:
@@ -121,14 +128,9 @@ def _participants(folder: Path, found: Imported) -> dict[str, dict[str, str]]:
 
 def _rows(path: Path, found: Imported) -> list[dict[str, str]]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            return [
-                {str(key).strip(): (value or "").strip() for key, value in row.items() if key}
-                for row in csv.DictReader(stream, delimiter="\t")
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        cause = str(error).split("\n")[0]
-        found.findings.append(Finding(PlatformCode.LAYOUT, str(path), cause, "give a readable TSV file"))
+        return read_sheet(path).rows
+    except UsageError as error:
+        found.findings += error.findings
         return []
 
 
@@ -190,7 +192,7 @@ def write(found: Imported, task: SegmentationTask, out: Path) -> list[str]:
     written = []
     for case, source in found.files.items():
         extension = mask_extension(source.name) or ""
-        target = out / pattern.format(case=case, extension=extension)
+        target = out / format_name(pattern, {"case": case, "extension": extension})
         mapping = found.labels.get(case)
         if mapping is None and target.name.lower().endswith(extension):
             place(source, target)
@@ -231,6 +233,7 @@ def _convert(source: Path, target: Path, mapping: Mapping[int, int] | None) -> N
 def write_cases(found: Imported, path: Path) -> None:
     """Write the table of cases and groups for ``score --cases``."""
     names = list(dict.fromkeys(name for groups in found.groups.values() for name in groups))
+    refuse_reserved(names, "participants.tsv")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")

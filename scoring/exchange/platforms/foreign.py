@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from medpodium.challenges.naming.names import is_hidden
 from medpodium.challenges.schema.definition import SegmentationTask
 from medpodium.findings import Finding, UsageError
 from medpodium.scoring import table
@@ -94,7 +95,7 @@ def challenger(paths: Sequence[Path], metric: str | None = None) -> pd.DataFrame
         note = files[0] / long_form.ABOUT
         about = _json(note, "give the CSV files themselves") if note.is_file() else {}
         listed = [files[0] / f"{name}.csv" for name in about.get("metrics", [])]
-        files = listed or sorted(files[0].glob("*.csv"))
+        files = listed or sorted(file for file in files[0].glob("*.csv") if not is_hidden(file.name))
     if metric is not None and len(files) != 1:
         raise _refuse(paths[0], "--metric names one metric, and there are several files", "leave it out")
     if not files:

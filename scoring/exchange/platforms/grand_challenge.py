@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from medpodium.challenges.naming.names import is_hidden
 from medpodium.challenges.schema import formats
 from medpodium.challenges.schema.task import TaskModel
 from medpodium.findings import Finding, MedpodiumError, UsageError
@@ -181,6 +182,7 @@ def output_file(folder: Path, job: Mapping[str, Any], slug: str | None = None) -
     if place.is_file() and not place.is_symlink():
         return place
     inside = sorted(place.iterdir()) if place.is_dir() and not place.is_symlink() else []
+    inside = [path for path in inside if not is_hidden(path.name)]
     files = [path for path in inside if path.name.lower().endswith(formats.VOLUMES)]
     files = files or [path for path in inside if path.name.lower().endswith(EXTENSIONS)]  # a picture may be a preview
     if len(files) != 1:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from medpodium.challenges.naming.names import is_hidden
 from medpodium.findings import Finding, UsageError
 from medpodium.scoring.exchange.codes import PlatformCode
 
@@ -81,7 +82,7 @@ def _refuse(archive: Path, cause: str, fix: str) -> UsageError:
 def inner_folder(folder: Path) -> Path:
     """Return the folder itself, or its only subfolder where all files lie inside one (as zip tools like to pack)."""
     while True:
-        entries = [path for path in folder.iterdir() if path.name not in ("__MACOSX", "metadata", ".DS_Store")]
+        entries = [path for path in folder.iterdir() if path.name != "metadata" and not is_hidden(path.name)]
         if len(entries) != 1 or not entries[0].is_dir() or entries[0].is_symlink():
             return folder
         folder = entries[0]
