@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,11 @@ Numbers = npt.NDArray[np.float64]
 Labels = npt.ArrayLike
 
 SUM_TOLERANCE = 1e-3
-"""Class probabilities of a case must sum to 1 within this; then they are divided by their sum."""
+"""Class probabilities of a case must sum to 1 within this, unless the task declares another tolerance."""
+CLIP = 1e-6
+"""Probabilities beyond 0 or 1 by no more than this are rounding (a softmax in float32) and are clipped."""
+EQUAL = 1e-12
+"""Sums of probabilities and thresholds that differ by no more than this are equal: rounding never decides."""
 
 
 class ClassificationCode(Code):
@@ -29,6 +34,7 @@ class ClassificationCode(Code):
     PROBABILITY_OUT_OF_RANGE = "probability-out-of-range"
     PROBABILITY_SUM = "probability-sum"
     PROBABILITY_COUNT = "probability-count"
+    CLASS_UNKNOWN = "answer-class-unknown"
 
 
 @dataclass(frozen=True)
@@ -50,9 +56,12 @@ class BinaryScores:
 
 
 def check_probabilities(
-    cases: Sequence[str], probabilities: npt.ArrayLike, classes: Sequence[str]
+    cases: Sequence[str], probabilities: npt.ArrayLike, classes: Sequence[str], tolerance: float = SUM_TOLERANCE
 ) -> tuple[Numbers, list[Finding]]:
-    """Check class probabilities and normalise the good ones.
+    """Check class probabilities and normalise those that do not sum to 1.
+
+    A row that sums to 1 within rounding - half a unit of its last decimal for every class, and at least 1e-6 for
+    float32 - stays as it is: dividing it by its sum would move a printed 0.5 to the other side of a threshold.
 
     Parameters
     ----------
@@ -62,11 +71,13 @@ def check_probabilities(
         Probability of each class.
     classes : sequence of str
         Name of each column.
+    tolerance : float
+        How far a row's sum may be from 1; a row beyond rounding is divided by its sum.
 
     Returns
     -------
     (normalised, findings) : tuple of ndarray of shape (cases, classes), list of Finding
-        Rows that sum to exactly 1, or all NaN where a finding says that the row cannot be used.
+        Probabilities, or all NaN where a finding says that the row cannot be used.
 
     Raises
     ------
@@ -85,9 +96,12 @@ def check_probabilities(
         return np.full((len(cases), len(classes)), np.nan), [finding]
     findings = []
     for row, case in enumerate(cases):
-        problem = _row_problem(case, values[row], classes)
+        values[row] = _clipped(values[row])
+        problem = _row_problem(case, values[row], classes, tolerance)
         if problem is None:
-            values[row] /= values[row].sum()
+            total = math.fsum(values[row].tolist())
+            if abs(total - 1.0) > _rounding(values[row]):
+                values[row] /= total
         else:
             findings.append(problem)
             values[row] = np.nan
@@ -106,7 +120,7 @@ def check_scores(cases: Sequence[str], probabilities: npt.ArrayLike, name: str) 
     name : str
         Name of the column, for messages.
     """
-    values = np.array(probabilities, dtype=np.float64)
+    values = _clipped(np.array(probabilities, dtype=np.float64))
     findings = []
     for row, case in enumerate(cases):
         problem = _value_problem(case, float(values[row]), name)
@@ -121,19 +135,46 @@ def _value_problem(case: str, value: float, name: str) -> Finding | None:
         cause, fix = f"the probability of {name} is missing or NaN", "give a number from 0 to 1 for every case"
         return Finding(ClassificationCode.PROBABILITY_NAN, case, cause, fix)
     if not 0.0 <= value <= 1.0:
-        cause, fix = f"the probability of {name} is {value:g}", "give probabilities from 0 to 1, not logits or percent"
+        cause, fix = f"the probability of {name} is {value!r}", "give probabilities from 0 to 1, not logits or percent"
         return Finding(ClassificationCode.PROBABILITY_OUT_OF_RANGE, case, cause, fix)
     return None
 
 
-def _row_problem(case: str, row: Numbers, classes: Sequence[str]) -> Finding | None:
+def _clipped(values: Numbers) -> Numbers:
+    """Return probabilities with those that rounding put beyond 0 or 1 put back."""
+    near = np.clip(values, 0.0, 1.0)
+    return np.where(np.abs(values - near) <= CLIP, near, values)
+
+
+def _rounding(row: Numbers) -> float:
+    """Return how far a row that was rounded for printing may be from its true sum."""
+    decimals = max(-int(Decimal(repr(float(value))).normalize().as_tuple().exponent) for value in row)
+    return max(CLIP, len(row) * 0.5 * 10.0**-decimals + EQUAL)
+
+
+def sum_of(probabilities: Numbers) -> float:
+    """Return the sum of some classes' probabilities, at most 1 and to twelve digits, so that equal sums are equal.
+
+    A single class keeps all its digits.
+    """
+    if len(probabilities) == 1:
+        return float(probabilities[0])
+    return min(float(f"{math.fsum(probabilities.tolist()):.12g}"), 1.0)
+
+
+def at_least(values: npt.ArrayLike, threshold: float) -> npt.NDArray[np.bool_]:
+    """Return which values reach a threshold; a difference of 1e-12 is none."""
+    return np.asarray(np.asarray(values, dtype=np.float64) >= threshold - EQUAL)
+
+
+def _row_problem(case: str, row: Numbers, classes: Sequence[str], tolerance: float) -> Finding | None:
     for name, value in zip(classes, row, strict=True):
         problem = _value_problem(case, float(value), name)
         if problem is not None:
             return problem
     total = math.fsum(row.tolist())
-    if abs(total - 1.0) > SUM_TOLERANCE:
-        cause = f"the probabilities sum to {total:.6g}, off 1 by more than {SUM_TOLERANCE:g}"
+    if abs(total - 1.0) > tolerance + EQUAL:
+        cause = f"the probabilities sum to {total:.6g}, off 1 by more than {tolerance:g}"
         return Finding(ClassificationCode.PROBABILITY_SUM, case, cause, "divide by their sum (softmax) before saving")
     return None
 
@@ -266,7 +307,7 @@ def binary_scores(reference: Labels, probability: npt.ArrayLike, threshold: floa
     """
     true = np.asarray(reference).astype(np.int64)
     area = auc(true, probability)
-    confusion = confusion_matrix(true, (np.asarray(probability, dtype=np.float64) >= threshold).astype(np.int64), 2)
+    confusion = confusion_matrix(true, at_least(probability, threshold).astype(np.int64), 2)
     specificity, sensitivity = (float(value) for value in recalls(confusion))
     values = {
         "accuracy": accuracy(confusion),

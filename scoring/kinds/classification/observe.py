@@ -19,6 +19,7 @@ from medpodium.findings import Code, Finding, UsageError
 from medpodium.scoring import observations as contract
 from medpodium.scoring import table
 from medpodium.scoring.kinds.classification import weighted
+from medpodium.scoring.kinds.classification.measures import at_least
 from medpodium.scoring.kinds.classification.probabilities import Answers, answered_by_class
 
 Floats = npt.NDArray[np.float64]
@@ -45,6 +46,8 @@ def observe(
 ) -> pd.DataFrame:
     """Return one row per submission and case for its class, and one per problem.
 
+    An answer that names the class itself has no confidence.
+
     Parameters
     ----------
     stages : mapping of str to str
@@ -64,13 +67,13 @@ def observe(
             rows.append((submission, case, "", stage, said, own.certainty.get(case, np.nan), status))
             for name, problem in task.problems.items():
                 value = own.problems.get(name, {}).get(case)
-                truth = "1" if stage in problem.positive else "0"
-                if value is None:
-                    rows.append((submission, case, name, truth, "", np.nan, table.MISSING))
-                else:
-                    rows.append(
-                        (submission, case, name, truth, "1" if value >= problem.threshold else "0", value, table.OK)
-                    )
+                side = own.sides.get(name, {}).get(case)
+                if value is not None:
+                    side = bool(at_least(value, problem.threshold))
+                truth, answer = _YES[stage in problem.positive], "" if side is None else _YES[side]
+                confidence = np.nan if value is None else value
+                status = table.MISSING if side is None else table.OK
+                rows.append((submission, case, name, truth, answer, confidence, status))
     columns = ["submission", "case", "structure", "truth", "answer", "confidence", "status"]
     return contract.complete(pd.DataFrame(rows, columns=columns), challenge, task_name, groups, findings)
 
@@ -89,6 +92,8 @@ class Observed:
         Number of the answered class, -1 for none.
     confidence : mapping of str to ndarray, shape (n_cases, n_submissions)
         Probability of the positive side per problem, NaN for none.
+    sides : mapping of str to ndarray of float, shape (n_cases, n_submissions)
+        Answered side per problem, 1 or 0; NaN for none.
     usable : ndarray of bool, shape (n_cases, n_submissions)
         Whether everything the task asks of a case was answered.
     pools : mapping of str to ndarray of int
@@ -100,6 +105,7 @@ class Observed:
     stage: weighted.Classes
     said: weighted.Classes
     confidence: Mapping[str, Floats]
+    sides: Mapping[str, Floats]
     usable: Bools
     pools: Mapping[str, Cases]
 
@@ -122,17 +128,21 @@ def arrange(task: ClassificationTask, observations: pd.DataFrame, submissions: S
         fix = f"score again; the classes are {', '.join(task.classes)}"
         raise UsageError(Finding(ObserveCode.UNKNOWN_CLASS, "observations", f"class {unknown[0]!r}", fix))
     said = _grid(own.assign(number=own["answer"].map(number)), "number", cases, submissions)
-    confidence = {
-        name: _grid(observations[observations["structure"] == name], "confidence", cases, submissions)
-        for name in task.problems
-    }
-    answered = [~np.isnan(values) for values in confidence.values()] or [~np.isnan(said)]
+    asked = {name: observations[observations["structure"] == name] for name in task.problems}
+    confidence = {name: _grid(rows, "confidence", cases, submissions) for name, rows in asked.items()}
+    sides = {}
+    for name, rows in asked.items():
+        named = _grid(rows.assign(side=rows["answer"].map({"1": 1.0, "0": 0.0})), "side", cases, submissions)
+        reached = at_least(confidence[name], task.problems[name].threshold)
+        sides[name] = np.where(np.isnan(confidence[name]), named, reached)
+    answered = [~np.isnan(values) for values in sides.values()] or [~np.isnan(said)]
     return Observed(
         cases,
         submissions,
         np.asarray(truth["truth"].map(number), dtype=np.int64),
         np.where(np.isnan(said), weighted.LEFT_OUT, said).astype(np.int64),
         confidence,
+        sides,
         np.logical_and.reduce(answered),
         _pools(task, truth),
     )
@@ -211,6 +221,15 @@ class PooledScore:
 
 ALL_CLASSES = ("accuracy", "balanced_accuracy", "quadratic_kappa")
 """Metrics of all classes at once; every other one needs a problem."""
+NEED_PROBABILITIES = ("auc",)
+"""Metrics that a class alone says nothing about."""
+_YES = {True: "1", False: "0"}
+
+
+def without_probabilities(observed: Observed, problem: str, members: Cases) -> Bools:
+    """Return who answered a problem by naming the class, in any case of a pool: shape (n_submissions,)."""
+    answered = ~np.isnan(observed.sides[problem][members])
+    return np.asarray((answered & np.isnan(observed.confidence[problem][members])).any(axis=0))
 
 
 def pooled_score(task: ClassificationTask, spec: MetricSpec, observed: Observed, members: Cases) -> PooledScore:
@@ -232,8 +251,12 @@ def pooled_score(task: ClassificationTask, spec: MetricSpec, observed: Observed,
         problem = task.problems[name]
         truth = np.isin(observed.stage[members], [task.classes.index(positive) for positive in problem.positive])
         score = _penalised(spec, truth, observed.confidence[name][members])
-        given = np.where(skipped, weighted.LEFT_OUT, score >= problem.threshold).astype(np.int64)
+        side = observed.sides[name][members]
+        answer = np.where(np.isnan(side), at_least(score, problem.threshold), side > 0)
+        given = np.where(skipped, weighted.LEFT_OUT, answer).astype(np.int64)
         score = np.where(skipped, np.nan, score)
+        if spec.kind in NEED_PROBABILITIES:
+            delivered = delivered & ~without_probabilities(observed, name, members)
         return PooledScore(spec.kind, truth.astype(np.int64), given, score, 2, delivered)
     stage, said = observed.stage[members], observed.said[members]
     number = len(task.classes)

@@ -14,24 +14,29 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from medpodium.challenges.rows import read_sheet
 from medpodium.challenges.schema.definition import Challenge, ClassificationTask
 from medpodium.challenges.schema.metrics.spec import MetricSpec
 from medpodium.findings import Code, Finding, Severity, UsageError
 from medpodium.scoring import table
-from medpodium.scoring.kinds.classification.observe import Observed, pooled_scores
+from medpodium.scoring.kinds.classification.observe import (
+    NEED_PROBABILITIES,
+    Observed,
+    pooled_scores,
+    without_probabilities,
+)
 from medpodium.scoring.kinds.classification.weighted import LEFT_OUT
-from medpodium.scoring.rows import read_rows
 
 
 class StagingCode(Code):
     """What can be wrong with classes and their predictions."""
 
-    NO_COLUMN = "class-column-missing"
     CLASS_UNKNOWN = "class-unknown"
     CASE_TWICE = "class-case-twice"
     NO_POOL = "pool-group-missing"
     ONE_CLASS = "score-undefined"
     CONSTANT = "answers-on-one-side"
+    NO_PROBABILITY = "probability-needed"
 
 
 def score_pools(
@@ -52,6 +57,19 @@ def score_pools(
         for (level, metric, own), value in zip(prepared, values, strict=True):
             where = f"{metric}, {task.pool_by} {level}" if task.pool_by else metric
             usable = observed.usable[observed.pools[level], column]
+            problem = task.problem_name(task.metrics[metric])
+            hard = (
+                own.kind in NEED_PROBABILITIES
+                and problem is not None
+                and bool(without_probabilities(observed, problem, observed.pools[level])[column])
+            )
+            if hard:
+                usable = np.zeros_like(usable)
+                text = f"{own.kind} needs probabilities, the table names classes only: it counts as missing"
+                fix = (
+                    f"give a probability per class: {', '.join(task.columns.get(name, name) for name in task.classes)}"
+                )
+                findings[submission].append(Finding(StagingCode.NO_PROBABILITY, where, text, fix))
             status = _status(task.metrics[metric], usable, float(value[column]))
             rows.append(
                 {
@@ -82,18 +100,14 @@ def _status(spec: MetricSpec, usable: npt.NDArray[np.bool_], value: float) -> st
 
 def read_classes(path: Path, task: ClassificationTask, challenge: Challenge) -> tuple[dict[str, str], pd.DataFrame]:
     """Read the reference classes; return them by case, and a table of the groups the same file gives."""
-    columns, rows = read_rows(path)
-    lower = {name.lower(): name for name in columns}
-    case_column = lower.get("case") or lower.get(task.case_column.lower())
-    class_column = lower.get(task.reference_column.lower())
-    if case_column is None or class_column is None:
-        wanted = task.case_column if case_column is None else task.reference_column
-        fix = f"give a table with the columns {task.case_column} and {task.reference_column}"
-        raise UsageError(Finding(StagingCode.NO_COLUMN, str(path), f"no column {wanted!r}", fix))
+    sheet = read_sheet(path)
+    case_column, class_column = sheet.find("case") or sheet.need(task.case_column)[0], sheet.find(task.reference_column)
+    if class_column is None:
+        sheet.need(case_column, task.reference_column)
+    sheet.refuse_control_characters([case_column])
     stages: dict[str, str] = {}
     problems: list[Finding] = []
-    for row in rows:
-        case, stage = row[case_column].strip(), row[class_column].strip()
+    for case, stage in zip(sheet.column(case_column), sheet.column(str(class_column)), strict=True):
         if stage not in task.classes:
             fix = f"use one of {', '.join(task.classes)}"
             problems.append(Finding(StagingCode.CLASS_UNKNOWN, f"{path.name}: {case}", f"class {stage!r}", fix))
@@ -103,15 +117,9 @@ def read_classes(path: Path, task: ClassificationTask, challenge: Challenge) -> 
         stages[case] = stage
     if problems:
         raise UsageError(*problems[:20])
-    names = {
-        name: lower[name.lower()]
-        for name in (*challenge.groups, "missing", "missing modality")
-        if name.lower() in lower
-    }
-    groups = pd.DataFrame(
-        {"case": list(stages), **{name: [row[column].strip() for row in rows] for name, column in names.items()}}
-    )
-    return stages, groups
+    wanted = ((name, sheet.find(name)) for name in (*challenge.groups, "missing", "missing modality"))
+    levels = {name: sheet.column(column) for name, column in wanted if column is not None}
+    return stages, pd.DataFrame({"case": list(stages), **levels})
 
 
 def need_pools(task: ClassificationTask, stages: Mapping[str, str], groups: Mapping[str, Mapping[str, str]]) -> None:
