@@ -118,7 +118,9 @@ class Board:
     metrics, groups, where : tuple of str
         ``COLUMN=METRIC``, ``COLUMN=GROUP`` and ``COLUMN=VALUE``.
     percent : bool
-        Whether values are in per cent.
+        Whether all fractions are in per cent.
+    percent_metrics : tuple of str
+        Metrics in per cent, where not all are.
     append : bool
         Whether to add to the score table that is there.
     """
@@ -130,6 +132,7 @@ class Board:
     groups: tuple[str, ...]
     where: tuple[str, ...]
     percent: bool
+    percent_metrics: tuple[str, ...]
     append: bool
 
 
@@ -147,7 +150,8 @@ class Board:
 )  # fmt: skip
 @click.option("--group", "groups", multiple=True, metavar="COLUMN=GROUP", help="Column of a group of cases (domain).")
 @click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Read only rows with this value.")
-@click.option("--percent", is_flag=True, help="The values are in per cent.")
+@click.option("--percent", is_flag=True, help="All fractions are in per cent (values in mm or s stay as they are).")
+@click.option("--percent-metric", "percent_metrics", multiple=True, help="Only this metric is in per cent; repeatable.")
 @click.option("--append", is_flag=True, help="Add to the score table at --out, for a challenge of several tasks.")
 @_OUT
 @console.json_option
@@ -170,6 +174,7 @@ def leaderboard(path: Path, out: Path, as_json: bool, board: Board) -> None:
         groups=_pairs(board.groups, "--group"),
         where=_pairs(board.where, "--where"),
         scale=0.01 if board.percent else 1.0,
+        percent=board.percent_metrics,
     )
     if board.append and out.exists():
         scores = table.normalise(pd.concat([table.read_scores(out), scores], ignore_index=True), str(out))

@@ -9,6 +9,7 @@ masks, so ``hd_percentile`` or ``nsd`` alone does not say what was computed. The
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, get_args
@@ -51,6 +52,8 @@ class MetricKind:
     blind_to : tuple of str
         Lazy predictions that the formula cannot tell from a perfect one: ``everything`` labels the whole image,
         ``next to nothing`` a voxel or so (for classes: everybody is ill, nobody is).
+    signed : bool
+        Whether values lie on both sides of the best one.
     """
 
     title: str
@@ -62,6 +65,7 @@ class MetricKind:
     formula: str
     computable: bool = False
     blind_to: tuple[Lazy, ...] = ()
+    signed: bool = False
 
 
 class EmptyPolicy(Model):
@@ -188,6 +192,18 @@ class MetricSpec(Model):
     def outcomes(self) -> list[Cell]:
         """Return every outcome this metric may need."""
         return [self.missing] if self.failed is None else [self.missing, self.failed]
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Least and greatest value that the formula can give; infinite where there is none."""
+        info = self.info
+        known = [value for value in (info.best, info.worst) if value is not None]
+        if len(known) == 2:
+            return min(known), max(known)
+        if not known or info.signed:
+            return -math.inf, math.inf
+        # with one bound, all values lie on its other side: distances, times and volumes from 0 upwards
+        return known[0], math.inf
 
     def worst_value(self, diagonal_mm: float) -> float | None:
         """Return the worst value, or ``None`` where the metric is unbounded and nothing was declared.

@@ -23,9 +23,15 @@ def _fraction(title: str, formula: str) -> MetricKind:
 
 
 def _amount(
-    title: str, unit: str, formula: str, *, computable: bool = True, blind_to: tuple[Lazy, ...] = ()
+    title: str,
+    unit: str,
+    formula: str,
+    *,
+    computable: bool = True,
+    blind_to: tuple[Lazy, ...] = (),
+    signed: bool = False,
 ) -> MetricKind:
-    return MetricKind(title, "structure", "lower", unit, 0.0, None, formula, computable, blind_to)
+    return MetricKind(title, "structure", "lower", unit, 0.0, None, formula, computable, blind_to, signed)
 
 
 def _hits(title: str, unit: str, formula: str, blind_to: tuple[Lazy, ...] = ()) -> MetricKind:
@@ -150,7 +156,12 @@ class VolumeMetric(StructureMetric):
 
     known: ClassVar[Mapping[str, MetricKind]] = {
         "relative_volume_difference": _amount(
-            "Relative volume difference (signed)", "", "(|P|-|R|) / |R|", computable=False, blind_to=_NOTHING
+            "Relative volume difference (signed)",
+            "",
+            "(|P|-|R|) / |R|",
+            computable=False,
+            blind_to=_NOTHING,
+            signed=True,
         ),
         "absolute_relative_volume_difference": _amount(
             "Relative volume difference (absolute)", "", "abs(|P|-|R|) / |R|", computable=False
