@@ -15,7 +15,7 @@ from medpodium.challenges.campaign.cases import Case, CaseCode, Manifest
 from medpodium.challenges.naming.names import is_hidden
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.containers.failures import printable
-from medpodium.findings import Finding, MedpodiumError, Severity
+from medpodium.findings import Finding, MedpodiumError, Severity, has_errors
 from medpodium.scoring.kinds.lookup import of
 
 _CHUNK = 1 << 20
@@ -109,8 +109,9 @@ def _case(case: Case, manifest: Manifest, labels: frozenset[int] | None) -> Iter
         except MedpodiumError as error:
             yield Finding(CaseCode.UNREADABLE, where, error.findings[0].cause, "repair the reference")
             continue
-        if grids and all(compare_geometry(grid, mask.geometry, where=where) for grid in grids):
-            cause = compare_geometry(grids[0], mask.geometry, where=where)[0].cause
+        if grids and all(has_errors(compare_geometry(grid, mask.geometry, where=where)) for grid in grids):
+            differences = compare_geometry(grids[0], mask.geometry, where=where)
+            cause = next(one.cause for one in differences if has_errors([one]))
             fix = "resample the reference to the image's grid, or correct its header"
             yield Finding(CaseCode.GEOMETRY, where, cause, fix)
         odd = sorted(set(_labels(mask.array)) - labels) if labels is not None else []

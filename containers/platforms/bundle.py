@@ -29,8 +29,9 @@ from medpodium.scoring.kinds.protocol import Given, References
 from medpodium.scoring.ranking.settled import Settled, settle_task
 
 LIBRARIES = ("numba", "numpy", "pandas", "psutil", "pydantic", "ruamel.yaml", "scipy")
-"""What the scorer imports beyond the standard library; ``isal`` and ``zstandard`` make it faster."""
-OPTIONAL_LIBRARIES = ("isal", "zstandard")
+"""What the scorer imports beyond the standard library; ``isal`` and ``zstandard`` make it faster, ``pillow`` reads
+PNG and TIFF."""
+OPTIONAL_LIBRARIES = ("isal", "pillow", "zstandard")
 _ROOMS = ("challenges", "scoring", "containers/platforms")
 _MODULES = ("findings.py", "containers/__init__.py")
 _SUBMISSION = "submission"

@@ -44,11 +44,11 @@ def write_nifti(path: Path, array: Any, geometry: Any) -> None:
     sz, sy, sx = geometry.spacing_zyx
     header = bytearray(352)
     struct.pack_into("<i", header, 0, 348)
-    struct.pack_into("<8h", header, 40, 3, x, y, z, 1, 1, 1, 1)
+    struct.pack_into("<8h", header, 40, 2 if geometry.planar else 3, x, y, z, 1, 1, 1, 1)
     struct.pack_into("<2h", header, 70, 2 if array.itemsize == 1 else 512, 8 * array.itemsize)
     struct.pack_into("<8f", header, 76, 1.0, sx, sy, sz, 0.0, 0.0, 0.0, 0.0)
     struct.pack_into("<3f", header, 108, 352.0, 1.0, 0.0)
-    header[123] = 2  # mm
+    header[123] = 2 if geometry.spaced else 0  # mm; a picture does not say
     struct.pack_into("<2h", header, 252, 0, 2 if geometry.oriented else 0)
     struct.pack_into("<12f", header, 280, *(float(value) for row in rows for value in row))
     header[344:348] = b"n+1\0"
@@ -90,8 +90,11 @@ def mask(request: dict[str, Any]) -> dict[str, Any]:
     limits = ReadLimits(max_file_bytes=request["max_bytes"], max_voxels=voxels, max_data_bytes=16 * voxels)
     _limit_memory(_BASE_MEMORY + 12 * voxels)
     found = read_mask(source, limits=limits)
-    write_nifti(target, found.array, found.geometry)
     differences = compare_geometry(like, found.geometry, where=source.name) if like is not None else []
+    grid = found.geometry
+    if like is not None and not grid.spaced and like.shape_zyx == grid.shape_zyx:
+        grid = like  # a picture of the input: what it cannot say is taken from there
+    write_nifti(target, found.array, grid)
     return {
         "ok": True,
         "geometry": found.geometry.as_dict(),

@@ -170,7 +170,7 @@ class _Reader:
         reference, geometry = self._mask(self._sources.references, self._task.files.reference, case, structure)
         folder = self._sources.predictions[submission]
         try:
-            prediction, other = self._mask(folder, self._task.files.prediction, case, structure)
+            prediction, other = self._mask(folder, self._task.files.prediction, case, structure, geometry)
         except MedpodiumError:
             # A missing or broken prediction is what the worst case often is: show what was missed.
             prediction, other = np.zeros_like(reference), geometry
@@ -183,7 +183,10 @@ class _Reader:
         spacing = lps_spacing(geometry)
         return draw_slice(image, reference, prediction, spacing, _WINDOWS.get(self._modality))
 
-    def _mask(self, folder: Path, pattern: str, case: str, structure: str) -> tuple[Volume, Geometry]:
+    def _mask(
+        self, folder: Path, pattern: str, case: str, structure: str, like: Geometry | None = None
+    ) -> tuple[Volume, Geometry]:
+        """Return a structure, turned for display, and its grid: the reference's where a picture or plane has none."""
         if "{structure}" in pattern:
             stem = self._task.structures[structure].file or structure
             paths = match_structure_files(folder, pattern, [case], [stem])[0].get(case, {})
@@ -197,7 +200,10 @@ class _Reader:
         mask = read_mask(path)
         labels = sorted(self._task.structures[structure].labels)
         binary = mask.array > 0 if "{structure}" in pattern else np.isin(mask.array, labels)
-        return to_lps(binary, mask.geometry), mask.geometry
+        grid = mask.geometry
+        if like is not None and binary.shape == like.shape_zyx and (like.planar or not grid.spaced):
+            grid = like
+        return to_lps(binary, grid), grid
 
     def _picture_of(self, case: str, shape: tuple[int, ...]) -> Volume | None:
         if self._sources.images is None:
@@ -219,18 +225,19 @@ def _read_image(folder: Path, task: SegmentationTask, case: str) -> Volume | Non
             if path.is_file():
                 try:
                     orient: Any = SimpleITK.DICOMOrient
-                    image = orient(SimpleITK.ReadImage(str(path)), "LPS")
+                    image: Any = SimpleITK.ReadImage(str(path))
+                    planar = image.GetDimension() == 2
+                    array: Volume = SimpleITK.GetArrayFromImage(image if planar else orient(image, "LPS"))
                 except RuntimeError:
                     return None
-                array: Volume = SimpleITK.GetArrayFromImage(image)
-                return array
+                return array[None] if planar else array
     return None
 
 
 def to_lps(array: Volume, geometry: Geometry) -> Volume:
     """Return an array (z, y, x) turned so that x runs to the patient's left, y to the back, z to the head.
 
-    Oblique grids are turned to the nearest axes; nothing is resampled.
+    Oblique grids are turned to the nearest axes; nothing is resampled. A plane is shown as it is stored.
     """
     order, flips = _turn(geometry)
     turned: Volume = np.flip(array.transpose(order), axis=tuple(axis for axis, flip in enumerate(flips) if flip))
@@ -246,6 +253,8 @@ def lps_spacing(geometry: Geometry) -> tuple[float, float, float]:
 
 def _turn(geometry: Geometry) -> tuple[list[int], list[bool]]:
     """Return, for the axes (z, y, x) wanted, which array axis to take and whether to reverse it."""
+    if geometry.planar:
+        return [0, 1, 2], [False, False, False]
     left = [0, 1, 2]
     order, flips = [0, 0, 0], [False, False, False]
     strength = np.abs(geometry.direction)

@@ -29,12 +29,26 @@ _MAGIC = {
 }
 _TYPES = {"1": "u1", "L": "u1", "P": "u1", "I;16": "u2", "I;16B": "u2", "I": "i4", "F": "f4"}
 _COLOURS = {2: "RGB", 4: "grey with transparency", 6: "RGBA"}
-_BROKEN = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, struct.error, zlib.error)
-"""What Pillow raises for damaged files, as its own tests list it."""
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    struct.error,
+    zlib.error,
+)
+"""What Pillow raises for damaged files, and what its numbers may lead to."""
 _AGAIN = "write or upload the file again; it is damaged or was cut off"
 _LABELS = "save the label map itself (one 8- or 16-bit grey value, or palette index, per pixel)"
 _LOSSY = {"jpeg", "tiff_jpeg", "webp", "jpeg2000"}
-_WHITE_IS_ZERO, _BITS, _PHOTOMETRIC, _ORIENTATION = 0, 258, 262, 274
+_WHITE_IS_ZERO, _BITS, _PHOTOMETRIC, _STRIPS, _ORIENTATION, _ROWS_PER_STRIP = 0, 258, 262, 273, 274, 278
+_TILE_WIDTH, _TILE_HEIGHT, _TILES = 322, 323, 324
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""First pixel and step along x and y of every pass of an interlaced PNG."""
+_PIECE = 1 << 16
 
 
 class Decoded(io.RawIOBase):
@@ -104,7 +118,7 @@ def read_picture_header(
         _check_labels(picture, start, path)
     dtype = np.dtype("<" + _TYPES.get(picture.mode, "u1"))
     geometry = Geometry(shape, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), np.eye(3), oriented=False, planar=True, spaced=False)
-    stream: Any = Decoded(lambda: _decode(picture, start, dtype, path))
+    stream: Any = Decoded(lambda: _decode(picture, file, start, dtype, path))
     return VolumeHeader(geometry, dtype), stream
 
 
@@ -134,7 +148,9 @@ def _check_labels(picture: Any, start: bytes, path: Path) -> None:
             MaskCode.ENCODING_UNSUPPORTED, path, cause, "save the pixels in the order in which they are meant"
         )
     try:
-        picture.seek(1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            picture.seek(1)
     except _BROKEN:  # EOFError is what Pillow says of the only page
         picture.seek(0)
         return
@@ -142,12 +158,13 @@ def _check_labels(picture: Any, start: bytes, path: Path) -> None:
     raise refusal(MaskCode.PAGES, path, cause, "save one page per case, or a volume as .nii.gz")
 
 
-def _decode(picture: Any, start: bytes, dtype: np.dtype[Any], path: Path) -> npt.NDArray[Any]:
+def _decode(picture: Any, file: BinaryIO, start: bytes, dtype: np.dtype[Any], path: Path) -> npt.NDArray[Any]:
     try:
-        picture.load()
-        stored = np.asarray(picture)
-    except MemoryError:
-        raise
+        _check_complete(picture, file, path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            picture.load()
+            stored = np.asarray(picture)
     except _BROKEN as error:
         cut = "truncated" in str(error) or isinstance(error, EOFError)
         code = MaskCode.DATA_TRUNCATED if cut else MaskCode.DATA_CORRUPT
@@ -159,3 +176,67 @@ def _decode(picture: Any, start: bytes, dtype: np.dtype[Any], path: Path) -> npt
         largest = 1 if picture.mode == "1" else 2**bits - 1
         stored = largest - stored.astype(np.uint8)  # Pillow gives what is shown, not what is stored
     return stored.astype(dtype)
+
+
+def _check_complete(picture: Any, file: BinaryIO, path: Path) -> None:
+    """Refuse a file that stores fewer rows than it promises: Pillow would give background for them, without a word."""
+    width, height = picture.size
+    if picture.format == "PNG":
+        place = file.tell()
+        _check_chunks(file, path)
+        file.seek(place)
+        return
+    tags = picture.tag_v2
+    if _TILES in tags:
+        promised = -(-width // tags[_TILE_WIDTH]) * -(-height // tags[_TILE_HEIGHT])
+        stored = len(tags[_TILES])
+    else:
+        promised = -(-height // min(tags.get(_ROWS_PER_STRIP, height), height))
+        stored = len(tags.get(_STRIPS, ()))
+    if stored < promised:
+        cause = f"holds {stored} of the {promised} strips or tiles that its size needs"
+        raise refusal(MaskCode.DATA_TRUNCATED, path, cause, _AGAIN)
+
+
+def _check_chunks(file: BinaryIO, path: Path) -> None:
+    """Follow the chunks of a PNG file: every checksum, and as many bytes of rows as the size needs."""
+    file.seek(8)
+    inflater = zlib.decompressobj()
+    width = height = bits = interlaced = count = 0
+    while True:
+        head = file.read(8)
+        size, kind = struct.unpack(">I4s", head) if len(head) == 8 else (0, b"")
+        if kind == b"IEND" or not kind:
+            break
+        checksum = zlib.crc32(kind)
+        while size > 0:
+            piece = file.read(min(size, _PIECE))
+            if not piece:
+                raise refusal(MaskCode.DATA_TRUNCATED, path, "the file ends inside its pixels", _AGAIN)
+            checksum = zlib.crc32(piece, checksum)
+            size -= len(piece)
+            if kind == b"IHDR":
+                width, height, bits, _, _, _, interlaced = struct.unpack(">IIBBBBB", piece[:13])
+            elif kind == b"IDAT":
+                count += _inflated(inflater, piece, path)
+        if file.read(4) != struct.pack(">I", checksum):
+            cause = f"the checksum of its part {kind.decode('latin-1')!r} is wrong"
+            raise refusal(MaskCode.DATA_CORRUPT, path, cause, _AGAIN)
+    passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
+    sizes = [(-(-(width - x) // dx), -(-(height - y) // dy)) for x, y, dx, dy in passes if width > x and height > y]
+    promised = sum(rows * (1 + -(-columns * bits // 8)) for columns, rows in sizes)
+    if count < promised or not inflater.eof:
+        cause = f"holds {count} of the {promised} bytes of rows that its size needs"
+        raise refusal(MaskCode.DATA_TRUNCATED, path, cause, _AGAIN)
+
+
+def _inflated(inflater: Any, piece: bytes, path: Path) -> int:
+    """Return how many bytes a piece of compressed rows expands to, a little at a time."""
+    count = 0
+    try:
+        while piece and not inflater.eof:
+            count += len(inflater.decompress(piece, _PIECE))
+            piece = inflater.unconsumed_tail
+    except zlib.error as error:
+        raise refusal(MaskCode.DATA_CORRUPT, path, f"the compressed rows are damaged ({error})", _AGAIN) from error
+    return count

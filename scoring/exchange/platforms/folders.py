@@ -218,11 +218,11 @@ def _convert(source: Path, target: Path, mapping: Mapping[int, int] | None) -> N
             table[old] = mapping.get(int(old), int(old))
         array = table[array]
         array = array.astype(np.uint8) if array.max() <= 255 else array
-    image: Any = SimpleITK.GetImageFromArray(array)
     # The header is taken from the file itself, so that it is not rounded on the way.
     reader: Any = SimpleITK.ImageFileReader()  # type: ignore[no-untyped-call]
     reader.SetFileName(str(source))
     reader.ReadImageInformation()
+    image: Any = SimpleITK.GetImageFromArray(array[0] if mask.geometry.planar else array)
     image.SetSpacing(reader.GetSpacing()[:3])
     image.SetOrigin(reader.GetOrigin()[:3])
     image.SetDirection(reader.GetDirection()[:9])
