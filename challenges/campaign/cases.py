@@ -46,7 +46,6 @@ class CaseCode(Code):
     GROUP_WITHOUT_CASE = "group-without-case"
     CHANGED = "case-changed"
     GEOMETRY = "case-geometry"
-    LABELS = "case-labels"
     UNREADABLE = "case-unreadable"
     DUPLICATE = "case-duplicate"
     PATIENT_OVERLAP = "leak-patient-overlap"

@@ -14,9 +14,9 @@ from typing import Any
 from medpodium.challenges.campaign.cases import Case, CaseCode, Manifest
 from medpodium.challenges.naming.names import is_hidden
 from medpodium.challenges.schema.definition import Challenge
+from medpodium.challenges.schema.kinds import KINDS
 from medpodium.containers.failures import printable
 from medpodium.findings import Finding, MedpodiumError, Severity, has_errors
-from medpodium.scoring.kinds.lookup import of
 
 _CHUNK = 1 << 20
 _THUMB = 16
@@ -49,11 +49,10 @@ def check(
     advance : callable
         Called after every case.
     """
-    findings = _names(manifest)
-    labels = _known_labels(challenge, container)
+    findings = [*_names(manifest), *_references(challenge, container, manifest)]
     prints: dict[str, Any] = {}
     for case in manifest.cases:
-        findings += _case(case, manifest, labels)
+        findings += _case(case, manifest)
         image = _image_path(manifest, case)
         if image is not None:
             prints[case.id] = _fingerprint(image)
@@ -64,16 +63,16 @@ def check(
     return findings
 
 
-def _known_labels(challenge: Challenge, container: str) -> frozenset[int] | None:
-    found: set[int] = set()
-    for task in challenge.tasks.values():
-        if task.container not in (None, container):
-            continue
-        labels = of(task).known_labels(task)
-        if labels is None:
-            return None
-        found |= labels
-    return frozenset(found) or None
+def _references(challenge: Challenge, container: str, manifest: Manifest) -> Iterator[Finding]:
+    """Check the references of every task that a container answers, as strictly as scoring does."""
+    import pandas as pd
+
+    from medpodium.scoring.kinds.references import check_references
+
+    cases = pd.DataFrame([{"case": case, **groups} for case, groups in manifest.groups().items()])
+    for name, task in challenge.tasks.items():
+        if manifest.references_dir and KINDS[task.kind].computed and task.container in (None, container):
+            yield from check_references(challenge, name, Path(manifest.references_dir), cases=cases)
 
 
 def _image_path(manifest: Manifest, case: Case) -> Path | None:
@@ -86,9 +85,9 @@ def _image_path(manifest: Manifest, case: Case) -> Path | None:
     return None
 
 
-def _case(case: Case, manifest: Manifest, labels: frozenset[int] | None) -> Iterator[Finding]:
+def _case(case: Case, manifest: Manifest) -> Iterator[Finding]:
     from medpodium.scoring.masks.geometry import compare_geometry
-    from medpodium.scoring.masks.reader import mask_extension, read_geometry, read_mask
+    from medpodium.scoring.masks.reader import mask_extension, read_geometry
 
     grids = []
     for file in case.inputs.values():
@@ -105,26 +104,14 @@ def _case(case: Case, manifest: Manifest, labels: frozenset[int] | None) -> Iter
         if mask_extension(path) is None:
             continue
         try:
-            mask = read_mask(path)
-        except MedpodiumError as error:
-            yield Finding(CaseCode.UNREADABLE, where, error.findings[0].cause, "repair the reference")
-            continue
-        if grids and all(has_errors(compare_geometry(grid, mask.geometry, where=where)) for grid in grids):
-            differences = compare_geometry(grids[0], mask.geometry, where=where)
+            own = read_geometry(path)
+        except MedpodiumError:
+            continue  # said with everything else about the references
+        if grids and all(has_errors(compare_geometry(grid, own, where=where)) for grid in grids):
+            differences = compare_geometry(grids[0], own, where=where)
             cause = next(one.cause for one in differences if has_errors([one]))
             fix = "resample the reference to the image's grid, or correct its header"
             yield Finding(CaseCode.GEOMETRY, where, cause, fix)
-        odd = sorted(set(_labels(mask.array)) - labels) if labels is not None else []
-        if odd:
-            text = f"has the label {odd[0]}, which no structure of the challenge has"
-            fix = "correct the reference, or declare the label under extra_labels"
-            yield Finding(CaseCode.LABELS, where, text, fix)
-
-
-def _labels(array: Any) -> list[int]:
-    import numpy as np
-
-    return [int(one) for one in np.unique(array)]
 
 
 def _header_texts(path: Path, where: str) -> Iterator[Finding]:

@@ -19,13 +19,14 @@ from medpodium.challenges import registry
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.kinds import KINDS
 from medpodium.challenges.sources import package_version, source_hash
-from medpodium.findings import Finding, UsageError
+from medpodium.findings import Finding, InfrastructureError, UsageError, has_errors
 from medpodium.scoring import table
 from medpodium.scoring.exchange.codes import PlatformCode
 from medpodium.scoring.exchange.files import place
 from medpodium.scoring.kinds.engine import Result, score_task
 from medpodium.scoring.kinds.lookup import of
-from medpodium.scoring.kinds.protocol import Given, References
+from medpodium.scoring.kinds.protocol import BrokenReferencesError, Given, References
+from medpodium.scoring.kinds.references import check_references
 from medpodium.scoring.ranking.settled import Settled, settle_task
 
 LIBRARIES = ("numba", "numpy", "pandas", "psutil", "pydantic", "ruamel.yaml", "scipy")
@@ -78,6 +79,8 @@ def write_truth(challenge: Challenge, task: str, references: Path, cases: Path |
     ------
     UsageError
         If there is nothing to score against, or the task is scored from imported tables.
+    BrokenReferencesError
+        If a reference cannot be scored against; with everything that is wrong with them.
     """
     from ruamel.yaml import YAML
 
@@ -96,6 +99,9 @@ def write_truth(challenge: Challenge, task: str, references: Path, cases: Path |
         fix = "complete the references, or correct --cases"
         cause = f"{len(lacking)} cases have no reference, first: {lacking[0]}"
         raise UsageError(Finding(PlatformCode.BUNDLE, str(references), cause, fix))
+    broken = [one for one in check_references(challenge, task, references, cases=known) if has_errors([one])]
+    if broken:
+        raise BrokenReferencesError(*broken)
     root = references if references.is_dir() else references.parent
     folder.mkdir(parents=True, exist_ok=True)
     writer: Any = YAML(typ="safe", pure=True)
@@ -186,7 +192,7 @@ def score(
         for case, why in (failures or {}).items()
     ]
     resources_frame = pd.DataFrame(rows).assign(value=float("nan")) if rows else None
-    return score_task(
+    result = score_task(
         bundle.challenge,
         bundle.task,
         bundle.references,
@@ -194,7 +200,11 @@ def score(
         cases=bundle.cases,
         resources=resources_frame,
         workers=workers,
+        references_checked=True,  # when the bundle was written
     )
+    if result.unscored:  # a platform shows one number, and nobody would see that a case is not in it
+        raise InfrastructureError(*result.unscored)
+    return result
 
 
 def write_program(folder: Path) -> None:

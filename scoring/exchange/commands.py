@@ -208,10 +208,15 @@ def biometry(reference: Path, predictions: tuple[str, ...], out: Path, as_json: 
 @console.json_option
 @console.guarded
 def dataset(folder: Path, out: Path, cases: Path | None, as_json: bool) -> None:
-    """Describe a data set in nnU-Net's raw layout as a challenge, scored as the transfer suite scores."""
+    """Describe a data set in nnU-Net's raw layout as a challenge, scored as the transfer suite scores.
+
+    Its label maps are read and checked as references are: what is wrong with them is listed (exit code 1).
+    """
     from ruamel.yaml import YAML
 
+    from medpodium.challenges import registry
     from medpodium.scoring.exchange.suite import own_dataset
+    from medpodium.scoring.kinds.references import check_references
 
     challenge, fold = own_dataset(folder)
     writer = YAML()
@@ -220,9 +225,18 @@ def dataset(folder: Path, out: Path, cases: Path | None, as_json: bool) -> None:
         writer.dump(challenge, file)
     if cases is not None:
         cases.write_text("\n".join(["case", *fold]) + "\n", encoding="utf-8", newline="\n")
-    if as_json:
-        console.print_json(
-            {"out": out, "structures": list(challenge["tasks"]["segmentation"]["structures"]), "fold0": fold}
+    with console.progress() as bar:
+        line = bar.add_task("checking label maps", total=None)
+        findings = check_references(
+            registry.load(out),
+            "segmentation",
+            folder / "labelsTr",
+            progress=lambda done, total: bar.update(line, completed=done, total=total),
         )
+    if as_json:
+        structures = list(challenge["tasks"]["segmentation"]["structures"])
+        console.print_json({"out": out, "structures": structures, "fold0": fold, "findings": findings})
     else:
+        console.print_findings(findings)
         console.out.print(f"wrote {out}: {len(fold)} cases in fold 0", markup=False)
+    console.finish(findings)

@@ -121,8 +121,12 @@ def _case_name(row: Mapping[str, Any]) -> str:
 
 
 def _key(text: str) -> str:
-    """Write ``(1, 2)``, ``[1,2]`` and ``1`` in one way."""
-    return ",".join(part.strip() for part in str(text).strip("()[] ").split(",") if part.strip())
+    """Write ``(2, 1)``, ``[1,2]`` and ``1`` in one way: a region is a set of labels, whatever their order.
+
+    nnU-Net keeps the order of ``dataset.json``, which need not be ascending.
+    """
+    parts = {part.strip(" ()[]'\"") for part in str(text).split(",")} - {""}
+    return ",".join(sorted(parts, key=lambda part: (not part.isdecimal(), int(part) if part.isdecimal() else 0, part)))
 
 
 def _structures(challenge: Challenge | None, task: str | None) -> tuple[str, dict[str, str]]:

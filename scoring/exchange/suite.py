@@ -129,7 +129,8 @@ def own_dataset(folder: Path) -> tuple[dict[str, Any], list[str]]:
     -------
     (challenge, cases)
         A challenge file as plain data (write it as YAML, then ``medpodium score`` as any other), and the cases of
-        fold 0. Labels and regions become structures; both masks empty is left out, one of them empty counts 0.
+        fold 0. Labels and regions become structures; both masks empty is left out, one of them empty counts 0. What has
+        the label ``ignore`` is left out of everything, as nnU-Net's evaluator does.
 
     Raises
     ------
@@ -165,7 +166,7 @@ def own_dataset(folder: Path) -> tuple[dict[str, Any], list[str]]:
                     "images": {str(label): f"{{case}}_{int(key):04d}{ending}" for key, label in channels.items()},
                 },
                 "structures": structures,
-                "extra_labels": ignore,
+                **({"ignore_labels": ignore} if ignore else {}),
                 "empty": {"both": "skip", "reference": 0.0, "prediction": 0.0},
                 "metrics": {"dice": {"kind": "dice"}},
             }

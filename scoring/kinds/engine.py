@@ -126,7 +126,9 @@ def score_task(
     asked = Asked(known.cases if wanted is None else wanted, known.others)
     place = _place(kind, scheduler, workers)
     if kind.heavy and not references_checked:
-        known = checked(kind, task, known, place, findings[""], skip_broken=skip_broken, progress=progress)
+        good = checked(kind, task, known, place, findings[""], skip_broken=skip_broken, progress=progress)
+        _tell_broken(known, good, findings[""])
+        known = good
     said = {
         submission: _read(kind, task, given, asked, findings[submission]) for submission, given in predictions.items()
     }
@@ -230,6 +232,14 @@ def _tell_unknown(known: References, wanted: list[str], where: str, found: list[
     if lost:
         cause = f"{len(lost)} of {len(wanted)} cases have no reference (first {lost[0]}) and are not scored"
         found.append(Finding(ScoreCode.REFERENCE_MISSING, where, cause, "complete the references, or correct --cases"))
+
+
+def _tell_broken(known: References, good: References, found: list[Finding]) -> None:
+    """Say how many cases are left out because their reference is broken."""
+    broken = len(known.cases) - len(good.cases)
+    if broken:
+        cause = f"{broken} of {len(known.cases)} cases are left out for everybody: their references are broken"
+        found.append(Finding(ScoreCode.REFERENCE_BROKEN, "references", cause, "mend them and score again"))
 
 
 def _read(kind: Kind, task: Any, given: Given, cases: list[str], found: list[Finding]) -> Predictions:

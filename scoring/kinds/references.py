@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from medpodium.findings import Finding, InfrastructureError, UsageError, has_errors
+from medpodium.findings import Finding, InfrastructureError, MedpodiumError, UsageError, has_errors
 from medpodium.scoring.kinds.caseflow import CaseJobs, check_job
+from medpodium.scoring.kinds.lookup import of
 from medpodium.scoring.kinds.protocol import (
     BrokenReferencesError,
     Kind,
@@ -22,7 +24,12 @@ from medpodium.scoring.kinds.protocol import (
     ScoreCode,
 )
 from medpodium.scoring.scheduling.pool import Done
-from medpodium.scoring.scheduling.scheduler import Needs, Scheduler
+from medpodium.scoring.scheduling.scheduler import LocalScheduler, Needs, Scheduler
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from medpodium.challenges.schema.definition import Challenge
 
 
 def checked(
@@ -67,11 +74,52 @@ def checked(
     broken = len(known.cases) - len(usable.cases)
     if (broken and not skip_broken) or not good or has_errors(whole):
         raise BrokenReferencesError(*findings, *found)
-    if broken:
-        cause = f"{broken} of {len(known.cases)} cases are left out for everybody: their references are broken"
-        found.append(Finding(ScoreCode.REFERENCE_BROKEN, "references", cause, "mend them and score again"))
     findings += found
     return usable
+
+
+def check_references(
+    challenge: Challenge,
+    task_name: str,
+    references: Path,
+    *,
+    cases: pd.DataFrame | None = None,
+    scheduler: Scheduler | None = None,
+    progress: Progress | None = None,
+) -> list[Finding]:
+    """Return everything that keeps anybody from being scored against these references, and what is odd about them.
+
+    Parameters
+    ----------
+    challenge, task_name
+        The rules.
+    references : Path
+        Folder of references, or the table of what is true.
+    cases : pandas.DataFrame, optional
+        Column ``case``: only these cases.
+    scheduler : Scheduler, optional
+        Where to read them; processes of this machine when left out.
+    progress : callable, optional
+        Told after every case.
+
+    Raises
+    ------
+    InfrastructureError
+        If the check itself failed.
+    """
+    findings: list[Finding] = []
+    try:
+        task, cases = with_case_columns(challenge.tasks[task_name], cases, "cases")
+        kind = of(task)
+        wanted = None if cases is None else [str(case) for case in cases["case"]]
+        known = kind.read_references(challenge, task, references, wanted, [])
+        if kind.heavy:
+            checked(kind, task, known, scheduler or LocalScheduler(), findings, skip_broken=True, progress=progress)
+    except InfrastructureError:
+        raise
+    except MedpodiumError as error:
+        return list(error.findings)
+    return findings
 
 
 def _run(

@@ -114,10 +114,10 @@ def test_broken_grid_labels_and_duplicates_are_found(tiny: Any, tmp_path: Path) 
     shutil.copy(images / "case1_0000.nii.gz", images / "case4_0000.nii.gz")
     loaded, manifest, _ = built(tiny, tmp_path)
     found = {str(one.code): one.where for one in integrity.check(loaded, "default", manifest)}
-    assert found.keys() == {"case-geometry", "case-labels", "case-unreadable", "case-duplicate"}
+    assert found.keys() == {"case-geometry", "reference-label-unknown", "mask-data-truncated", "case-duplicate"}
     assert "case1" in found["case-geometry"]
-    assert "case2" in found["case-labels"]
-    assert "case3" in found["case-unreadable"]
+    assert "case2" in found["reference-label-unknown"]
+    assert "case3" in found["mask-data-truncated"]
     assert "case4" in found["case-duplicate"]
 
 
@@ -147,7 +147,7 @@ def test_training_images_among_the_hidden_ones_are_found(tiny: Any, tmp_path: Pa
     training.mkdir()
     for number in (1, 2, 3):
         (images / f"case{number}_0000.nii.gz").write_bytes(tiny.nifti(scans[number - 1]))
-        (references / f"case{number}.nii.gz").write_bytes(tiny.nifti(np.zeros((24, 24, 24), np.uint8)))
+        (references / f"case{number}.nii.gz").write_bytes(tiny.nifti(np.full((24, 24, 24), number % 2 + 1, np.uint8)))
     (training / "other.nii.gz").write_bytes(tiny.nifti(scans[0], descrip=b"renamed"))
     near = (scans[1] * 0.9 + 20 + rng.normal(0, 5, scans[1].shape)).astype(np.float32)
     (training / "again.nii.gz").write_bytes(tiny.nifti(near))
