@@ -147,7 +147,8 @@ def test_training_images_among_the_hidden_ones_are_found(tiny: Any, tmp_path: Pa
     training.mkdir()
     for number in (1, 2, 3):
         (images / f"case{number}_0000.nii.gz").write_bytes(tiny.nifti(scans[number - 1]))
-        (references / f"case{number}.nii.gz").write_bytes(tiny.nifti(np.full((24, 24, 24), number % 2 + 1, np.uint8)))
+        truth = np.where(np.arange(24) < number, 1, 2) * np.ones((24, 24, 1))
+        (references / f"case{number}.nii.gz").write_bytes(tiny.nifti(truth.astype(np.uint8)))
     (training / "other.nii.gz").write_bytes(tiny.nifti(scans[0], descrip=b"renamed"))
     near = (scans[1] * 0.9 + 20 + rng.normal(0, 5, scans[1].shape)).astype(np.float32)
     (training / "again.nii.gz").write_bytes(tiny.nifti(near))

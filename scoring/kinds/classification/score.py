@@ -117,23 +117,10 @@ def read_classes(path: Path, task: ClassificationTask, challenge: Challenge) -> 
             problems.append(Finding(StagingCode.CASE_TWICE, f"{path.name}: {case}", "occurs twice", fix))
         stages[case] = stage
     if problems:
-<<<<<<< HEAD
-        raise UsageError(*problems[:20])
+        raise BrokenReferencesError(*problems)
     wanted = ((name, sheet.find(name)) for name in (*challenge.groups, "missing", "missing modality"))
     levels = {name: sheet.column(column) for name, column in wanted if column is not None}
     return stages, pd.DataFrame({"case": list(stages), **levels})
-=======
-        raise BrokenReferencesError(*problems)
-    names = {
-        name: lower[name.lower()]
-        for name in (*challenge.groups, "missing", "missing modality")
-        if name.lower() in lower
-    }
-    groups = pd.DataFrame(
-        {"case": list(stages), **{name: [row[column].strip() for row in rows] for name, column in names.items()}}
-    )
-    return stages, groups
->>>>>>> 049d42c (Replay public reports of references that contradict their challenge file)
 
 
 def need_pools(task: ClassificationTask, stages: Mapping[str, str], groups: Mapping[str, Mapping[str, str]]) -> None:
