@@ -42,6 +42,7 @@ class MaskCode(Code):
     PROBABILITY_MAP = "mask-probability-map"
     SINGLETON_DIMENSION = "mask-singleton-dimension"
     SCALING_INVALID = "mask-scaling-invalid"
+    SCALING_IGNORED = "mask-scaling-ignored"
     SCALING_APPLIED = "mask-scaling-applied"
     SPACING_INVALID = "mask-spacing-invalid"
     SPACING_MISSING = "mask-spacing-missing"
@@ -55,6 +56,7 @@ class MaskCode(Code):
     QFORM_SFORM_DISAGREE = "mask-qform-sform-disagree"
     ORIENTATION_ODD = "mask-orientation-odd"
     PIXDIM_SFORM_DISAGREE = "mask-pixdim-sform-disagree"
+    HEADER_ODD = "mask-header-odd"
     HEADER_EXTENSION = "mask-header-extension"
 
     # The voxels

@@ -12,7 +12,7 @@ import numpy as np
 
 from medpodium.findings import Finding
 from medpodium.scoring.masks.codes import MaskCode, refusal, warning
-from medpodium.scoring.masks.geometry import Geometry
+from medpodium.scoring.masks.geometry import RIGHT_ANGLE, Geometry
 from medpodium.scoring.masks.inflate import ReadLimits
 from medpodium.scoring.measures.overlap import voxel_ml
 
@@ -117,8 +117,11 @@ def check_spacing(path: Path, spacing_xyz: tuple[float, ...]) -> None:
         )
 
 
-def shear_findings(path: Path, geometry: Geometry) -> list[Finding]:
-    """Say that the axes are not at right angles, as after a scan with a tilted gantry, and what it costs."""
+def grid_findings(path: Path, geometry: Geometry) -> list[Finding]:
+    """Say that the axes are not at right angles, as after a scan with a tilted gantry, or that a plane is turned."""
+    if geometry.planar and np.abs(geometry.direction[2, :2]).max() > RIGHT_ANGLE:
+        cause = "the plane's axes leave the world's x, y plane, and SimpleITK then turns it there, or refuses the file"
+        return [warning(MaskCode.ORIENTATION_ODD, path, cause, "save it as a volume of one slice")]
     if not geometry.sheared:
         return []
     share = 100 * (1 - geometry.voxel_ml / voxel_ml(geometry.spacing_zyx))

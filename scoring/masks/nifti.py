@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from medpodium.findings import Finding, Severity
-from medpodium.scoring.masks.codes import MaskCode, finding, refusal
-from medpodium.scoring.masks.header import VolumeHeader, checked_shape, singleton_warning
+from medpodium.scoring.masks.codes import MaskCode, finding, refusal, warning
+from medpodium.scoring.masks.header import VolumeHeader, checked_shape, grid_findings, singleton_warning
 from medpodium.scoring.masks.inflate import ByteStream, ReadLimits
 from medpodium.scoring.masks.nifti_grid import GridFields, nifti_geometry
 
@@ -75,6 +75,9 @@ def read_nifti_header(stream: ByteStream, path: Path, limits: ReadLimits) -> Vol
 
     dtype = _stored_type(struct.unpack_from(order + "h", raw, layout.datatype)[0], order, path)
     findings: list[Finding] = []
+    if layout.size == 540:
+        cause, fix = "is NIfTI-2, which SimpleITK does not read", "save as NIfTI-1 where axes and labels fit"
+        findings.append(finding(MaskCode.HEADER_ODD, path, cause, fix, Severity.NOTE))
     shape_zyx, volumes = _shape(values(layout.dim), path, limits, findings)
     qform_code, sform_code = values(layout.codes)
     fields = GridFields(
@@ -83,6 +86,7 @@ def read_nifti_header(stream: ByteStream, path: Path, limits: ReadLimits) -> Vol
     )  # fmt: skip
     geometry = nifti_geometry(shape_zyx, fields, path, findings)
     geometry = replace(geometry, planar=values(layout.dim)[0] < 3)
+    findings += grid_findings(path, geometry)
     slope, intercept = _scaling(values(layout.scaling), path, findings)
     _skip_to_voxels(stream, values(layout.offset)[0], layout, path, limits, findings)
     return VolumeHeader(geometry, dtype, volumes, slope, intercept, tuple(findings))
@@ -169,6 +173,12 @@ def _shape(
 def _scaling(pair: tuple[float, ...], path: Path, findings: list[Finding]) -> tuple[float, float]:
     slope, intercept = pair
     if slope == 0 or math.isnan(slope):  # "no scaling" by the definition, and by what nibabel leaves behind
+        if intercept != 0 and not math.isnan(intercept):
+            cause = (
+                f"scl_inter {intercept:g} was ignored, as scl_slope {slope:g} says (nibabel, too; SimpleITK adds it)"
+            )
+            fix = "save labels without scaling (scl_slope 1, scl_inter 0)"
+            findings.append(warning(MaskCode.SCALING_IGNORED, path, cause, fix))
         return 1.0, 0.0
     if not (math.isfinite(slope) and math.isfinite(intercept)):
         raise refusal(

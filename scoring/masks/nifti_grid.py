@@ -17,7 +17,7 @@ import numpy.typing as npt
 from medpodium.findings import Finding, Severity
 from medpodium.scoring.masks.codes import MaskCode, finding, refusal, warning
 from medpodium.scoring.masks.geometry import FloatArray, Geometry, axis_lengths, geometry_from_affine, plain_length
-from medpodium.scoring.masks.header import check_spacing, shear_findings
+from medpodium.scoring.masks.header import check_spacing
 
 _UNIT_MM = {1: ("metres", 1e3), 3: ("micrometres", 1e-3)}
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -105,9 +105,7 @@ def nifti_geometry(
     x, y, z = (float(value) * unit for value in spacing)
     in_mm = _RAS_TO_LPS @ np.diag([unit, unit, unit, 1.0]) @ affine
     oriented = sform is not None or qform is not None
-    geometry = geometry_from_affine(shape_zyx, in_mm, oriented=oriented, spacing_xyz=(x, y, z))
-    findings += shear_findings(path, geometry)
-    return geometry
+    return geometry_from_affine(shape_zyx, in_mm, oriented=oriented, spacing_xyz=(x, y, z))
 
 
 def _unit(code: int, path: Path, findings: list[Finding]) -> float:

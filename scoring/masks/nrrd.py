@@ -16,7 +16,7 @@ import numpy as np
 from medpodium.findings import Finding
 from medpodium.scoring.masks.codes import MaskCode, refusal, warning
 from medpodium.scoring.masks.geometry import FloatArray, Geometry
-from medpodium.scoring.masks.header import VolumeHeader, check_spacing, checked_shape, shear_findings, singleton_warning
+from medpodium.scoring.masks.header import VolumeHeader, check_spacing, checked_shape, grid_findings, singleton_warning
 from medpodium.scoring.masks.inflate import ByteStream, ReadLimits
 from medpodium.scoring.masks.text_headers import grid_of, head_until, skip_to, spatial_sizes, unit_factor, whole_numbers
 
@@ -162,9 +162,10 @@ def _geometry(fields: _Fields, limits: ReadLimits, findings: list[Finding]) -> t
     if any(directions[axis] is not None for axis in axes[:3] if directions):
         geometry = _by_directions(fields, shape_zyx, [directions[axis] for axis in axes[:3]], findings)
     else:
-        geometry = _by_spacings(fields, shape_zyx, axes[:3], sizes, findings)
-    findings += shear_findings(path, geometry)
-    return replace(geometry, planar=len(axes) < 3), volumes
+        geometry = _by_spacings(fields, shape_zyx, axes[:3], count, findings)
+    geometry = replace(geometry, planar=len(axes) < 3)
+    findings += grid_findings(path, geometry)
+    return geometry, volumes
 
 
 def _spatial_axes(fields: _Fields, sizes: Sequence[int], directions: Sequence[tuple[float, ...] | None]) -> list[int]:
@@ -223,15 +224,9 @@ def _by_directions(
                 "save with space left-posterior-superior, as ITK does",
             )
         )
-    elif space.startswith("la"):
-        findings.append(
-            warning(
-                MaskCode.ORIENTATION_ODD,
-                path,
-                f"the space {space!r} is rare, and SimpleITK turns its x instead of its y into left-posterior-superior",
-                "save with space left-posterior-superior, as ITK does",
-            )
-        )
+    elif space.endswith(("-time", "t")) and factors.min() < 0:
+        cause = f"the space {space!r} has a time axis, and SimpleITK then leaves its x and y unturned"
+        findings.append(warning(MaskCode.ORIENTATION_ODD, path, cause, "save x, y, z in space left-posterior-superior"))
     units = [unit_factor(name, path, findings) for name in _QUOTED.findall(fields.named.get("spaceunits", ""))[:3]]
     scale = np.array([*units, *[1.0] * 3][:3])
     columns = np.zeros((3, 3))
@@ -260,26 +255,26 @@ def _by_spacings(
     fields: _Fields,
     shape_zyx: tuple[int, int, int],
     axes: Sequence[int],
-    sizes: Sequence[int],
+    count: int,
     findings: list[Finding],
 ) -> Geometry:
-    """Return the grid of a file without directions: its spacings, else the extent of its axes, else 1 mm."""
-    path, count = fields.path, len(sizes)
+    """Return the grid of a file without directions: its spacings, else 1 mm (no library takes axis mins and maxs)."""
+    path = fields.path
     steps = fields.per_axis("spacings", count) or [math.nan] * count
-    lows, highs = (fields.per_axis(name, count) or [math.nan] * count for name in ("axismins", "axismaxs"))
-    centers = (fields.named.get("centers") or fields.named.get("centerings") or "").lower().split()
     units = _QUOTED.findall(fields.named.get("units", ""))
-    spacing: list[float] = []
-    source = "spacings"
-    for axis in axes:
-        step = steps[axis]
-        if math.isnan(step):
-            between = sizes[axis] - (centers[axis : axis + 1] == ["node"])
-            step = (highs[axis] - lows[axis]) / between if between else math.nan
-            source = "axis mins and axis maxs (SimpleITK takes 1 mm)"
-        if math.isnan(step):
-            step, source = 1.0, "nothing, so that 1 mm was taken"
-        spacing.append(step * (unit_factor(units[axis], path, findings) if axis < len(units) and units[axis] else 1.0))
+    units = units if len(units) == count else [""] * count
+    spacing = [
+        1.0
+        if math.isnan(steps[axis])
+        else steps[axis] * (unit_factor(units[axis], path, findings) if units[axis] else 1.0)
+        for axis in axes
+    ]
+    unknown = any(math.isnan(steps[axis]) for axis in axes)
+    source = (
+        "is not stated for every axis, and was taken for 1 mm there, as by SimpleITK"
+        if unknown
+        else "is that of 'spacings'"
+    )
     x, y, z = (*spacing, 1.0, 1.0)[:3]
     check_spacing(path, (x, y, z))
     findings.append(
@@ -287,7 +282,7 @@ def _by_spacings(
             MaskCode.ORIENTATION_MISSING,
             path,
             f"the header states no orientation (space {fields.named.get('space', '')!r}, no space directions); "
-            f"the spacing comes from {source}",
+            f"the spacing {source}",
             "save with space left-posterior-superior, as ITK does",
         )
     )

@@ -22,7 +22,7 @@ from medpodium.scoring.masks.header import (
     VolumeHeader,
     check_spacing,
     checked_shape,
-    shear_findings,
+    grid_findings,
     singleton_warning,
 )
 from medpodium.scoring.masks.inflate import ByteStream, ReadLimits
@@ -244,8 +244,9 @@ def _geometry(
         )
     x, y, z = (float(value) for value in np.where(stretched, lengths, 1.0) * spacing)
     geometry = grid_of(path, shape_zyx, matrix.T * spacing, origin[:3].tolist(), spacing_xyz=(x, y, z))
-    findings += shear_findings(path, geometry)
-    return replace(geometry, planar=count == 2), volumes
+    geometry = replace(geometry, planar=count == 2)
+    findings += grid_findings(path, geometry)
+    return geometry, volumes
 
 
 def _unit(fields: Mapping[str, str], path: Path, findings: list[Finding]) -> float:
@@ -268,6 +269,9 @@ def _find_voxels(
     start = whole_numbers(fields, "HeaderSize", 1, path, "0")[0]
     if start:
         skip_to(stream, None if start == -1 and not zipped else start, header, path, limits, findings, "HeaderSize")
+    if zipped and "CompressedDataSize" not in fields:
+        cause = "voxels are compressed, and CompressedDataSize is absent, without which SimpleITK reads rubbish"
+        findings.append(warning(MaskCode.HEADER_ODD, path, cause, "save the mask again with a standard library"))
     return ByteStream(stream, path, "zlib") if zipped else stream
 
 
