@@ -96,20 +96,20 @@ def test_installed_used_installed_for_development_used_and_removed(
     def pip(*words: str | Path) -> str:
         return run(sys.executable, "-m", "pip", "--python", python, *words)
 
-    def use() -> None:
+    def use(bootstrap: int) -> None:
         teams = ("--predictions", "aurora=aurora", "--predictions", "borealis=borealis", "--workers", "1")
         verb = python.parent / "medpodium"
         run(verb, "score", "rules.yaml", "--references", "references", *teams, "--out", "scores.csv")
         run(verb, "rank", "--help")
-        run(verb, "rank", "rules.yaml", "scores.csv", "--bootstrap", "10", "--out", "board.csv")
+        run(verb, "rank", "rules.yaml", "scores.csv", "--bootstrap", str(bootstrap), "--out", "board.csv")
         assert (tmp_path / "data" / "board.csv").read_text().count("\n") == 3  # a heading and two teams
 
     install = ("install", "--no-deps", "--no-build-isolation", "--quiet")
     pip(*install, clone)
-    use()
+    use(bootstrap=10)
     pip(*install, "--editable", clone)
     assert [path.name for path in library.iterdir() if path.name == "medpodium"] == []
-    use()
+    use(bootstrap=0)  # the loops of scoring are enough to be compiled anew, for the clone
     assert not list(clone.rglob("*.nb[ic]"))
     assert list((tmp_path / "cache" / "medpodium" / "numba").rglob("*.nbi"))
     pip("uninstall", "--yes", "medpodium")
