@@ -191,6 +191,25 @@ def test_structure_files_of_one_reference_lie_on_one_grid(tmp_path: Path) -> Non
     assert "ref/c2/b.nii.gz" in done.output.replace("\n", "").replace(" ", "")
 
 
+# -- check says what score does --
+
+
+@pytest.mark.parametrize(
+    ("line", "spacing", "label"), [("unknown_labels: ignore", 1.0, 9), ("geometry: {check: shape}", 1.5, 1)]
+)
+def test_participants_are_told_what_scoring_does(tmp_path: Path, line: str, spacing: float, label: int) -> None:
+    """On version 0.1.0 ``check`` knew neither option, and called errors what was scored without a word."""
+    challenge(tmp_path, line)
+    labels = organs()
+    save(labels, tmp_path / "ref" / "c1.nii.gz")
+    labels[0, 0, 0] = label
+    save(labels, tmp_path / "team" / "c1.nii.gz", spacing)
+    done, scores = score(tmp_path, "team")
+    assert done.exit_code == 0, done.output
+    assert value(scores, structure="b") == (1.0, "ok")
+    assert check(tmp_path, "team") == set()
+
+
 # -- one file of several --
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,9 +16,12 @@ from medpodium.challenges import registry
 from medpodium.findings import UsageError
 from medpodium.scoring import table
 from medpodium.scoring.kinds import engine
+from medpodium.scoring.kinds.caseflow import score_job
 from medpodium.scoring.kinds.engine import score_task
 from medpodium.scoring.kinds.protocol import BrokenReferencesError
 from medpodium.scoring.scheduling import pool
+from medpodium.scoring.scheduling.pool import Done
+from medpodium.scoring.scheduling.scheduler import Needs, Scheduler
 
 DEFINITION = """
 schema: 1
@@ -192,6 +197,36 @@ def test_same_table_on_several_processes(campaign: Path, monkeypatch: pytest.Mon
     predictions = {team: campaign / team for team in ("perfect", "shifted")}
     one, two = (score_task(challenge, "seg", campaign / "ref", predictions, workers=count).scores for count in (1, 2))
     pd.testing.assert_frame_equal(one, two, check_exact=True)
+
+
+class Deadly(Scheduler):
+    """A place where some jobs take their process with them."""
+
+    def __init__(self, *deadly: str) -> None:
+        self._deadly = set(deadly)
+
+    def run(self, function: Any, jobs: Sequence[Any], needs: Needs | None = None) -> Iterator[Done[Any]]:
+        for index, job in enumerate(jobs):
+            if function is score_job and job.case == "c1" and self._deadly & {*job.predictions, "reference"}:
+                yield Done(index, None, pool.JobError("died", died=True))
+            else:
+                yield pool.run_here(function, index, job)
+
+
+def test_prediction_that_kills_its_process_costs_its_team_the_case(campaign: Path) -> None:
+    result = _score(campaign, ["perfect", "shifted"], scheduler=Deadly("shifted"))
+    assert result.unscored == ()
+    assert _value(result.scores, "perfect", "c1", "a", "dice") == (1.0, table.OK)
+    assert _value(result.scores, "shifted", "c1", "a", "dice") == (0.0, "failed:memory")
+    assert _value(result.scores, "shifted", "c3", "a", "dice") == (1.0, table.OK)
+    assert any("shifted" in finding.where and "c1" in finding.where for finding in result.findings["shifted"])
+
+
+def test_reference_that_kills_its_process_blames_nobody(campaign: Path) -> None:
+    result = _score(campaign, ["perfect", "shifted"], scheduler=Deadly("reference"))
+    assert [finding.where for finding in result.unscored] == ["c1"]
+    assert set(result.scores["case"]) == {"c2", "c3"}
+    assert _value(result.scores, "perfect", "c2", "a", "dice") == (1.0, table.OK)
 
 
 def test_one_file_per_structure_with_overlap(tmp_path: Path) -> None:
