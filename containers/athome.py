@@ -11,7 +11,7 @@ from medpodium.challenges.campaign import cases as case_files
 from medpodium.challenges.campaign import folder as campaigns
 from medpodium.challenges.campaign.folder import Campaign, Submission, check_team, container_name
 from medpodium.challenges.schema.definition import Challenge
-from medpodium.containers.intake import image
+from medpodium.containers.intake import image, integrity
 from medpodium.containers.run.runner import Options, Report, Runner, machine_findings
 from medpodium.containers.sandbox import engine
 from medpodium.findings import Finding, Severity, UsageError, has_errors
@@ -143,6 +143,8 @@ def check_image(
     verdict = Verdict(
         findings=[*findings, *engine.preflight(client), *machine_findings(protocol, options or Options())]
     )
+    broken = has_errors(found := list(integrity.references(challenge, container, manifest)))
+    verdict.findings += found  # before anything runs: whoever has to mend them should not have to wait for it
     with tempfile.TemporaryDirectory(prefix="medpodium-") as temporary:
         campaign = campaigns.create(keep or Path(temporary) / "campaign", challenge, manifest)
         try:
@@ -156,7 +158,7 @@ def check_image(
                 if keep is None:
                     image.untag(client, image.Pinned.from_dict(submission.detail["image"]))
             _tell(campaign, submission, verdict)
-            if references_dir is not None:
+            if references_dir is not None and not broken:
                 _score(campaign, verdict)
         finally:
             campaign.close()

@@ -8,6 +8,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ _THUMB = 16
 _NEAR = 0.995
 _DATE = re.compile(r"(?<!\d)(?:19|20)\d{2}[-_.]?(?:0[1-9]|1[0-2])[-_.]?(?:0[1-9]|[12]\d|3[01])(?!\d)")
 _PERSON = re.compile(r"(?i)patient|name|birth|dob|mrn|hospital|dr\.|\^")
+_NO_REFERENCES = {"no-cases", "answers-no-file"}
 _TEXT_FIELDS = ((148, 80, "descrip"), (228, 24, "aux_file"), (328, 16, "intent_name"), (14, 18, "db_name"))
 
 
@@ -49,7 +51,7 @@ def check(
     advance : callable
         Called after every case.
     """
-    findings = [*_names(manifest), *_references(challenge, container, manifest)]
+    findings = [*_names(manifest), *references(challenge, container, manifest)]
     prints: dict[str, Any] = {}
     for case in manifest.cases:
         findings += _case(case, manifest)
@@ -63,16 +65,24 @@ def check(
     return findings
 
 
-def _references(challenge: Challenge, container: str, manifest: Manifest) -> Iterator[Finding]:
-    """Check the references of every task that a container answers, as strictly as scoring does."""
+def references(challenge: Challenge, container: str, manifest: Manifest) -> Iterator[Finding]:
+    """Check the references of every task that a container answers, as strictly as scoring does.
+
+    A task without any reference is a warning where another one has some: not every task need be scored here.
+    """
     import pandas as pd
 
     from medpodium.scoring.kinds.references import check_references
 
     cases = pd.DataFrame([{"case": case, **groups} for case, groups in manifest.groups().items()])
+    found: dict[str, list[Finding]] = {}
     for name, task in challenge.tasks.items():
         if manifest.references_dir and KINDS[task.kind].computed and task.container in (None, container):
-            yield from check_references(challenge, name, Path(manifest.references_dir), cases=cases)
+            found[name] = check_references(challenge, name, Path(manifest.references_dir), cases=cases)
+    absent = {name for name, own in found.items() if own and {str(one.code) for one in own} <= _NO_REFERENCES}
+    for name, own in found.items():
+        softer = name in absent and absent != set(found)
+        yield from (replace(one, severity=Severity.WARNING) for one in own) if softer else own
 
 
 def _image_path(manifest: Manifest, case: Case) -> Path | None:

@@ -165,6 +165,7 @@ class _Reader:
         self._sources = sources
         self._modality = (task.challenge.modality or [""])[0]
         self._image: tuple[str, Volume | None] = ("", None)
+        self._ignored: Volume | None = None
 
     def picture(self, submission: str, structure: str, case: str) -> bytes:
         reference, geometry = self._mask(self._sources.references, self._task.files.reference, case, structure)
@@ -179,6 +180,8 @@ class _Reader:
             raise MedpodiumError(
                 Finding(GalleryCode.GRID, f"{submission}/{case}", cause, "resample it to the reference")
             )
+        if self._ignored is not None:
+            prediction = prediction & ~self._ignored  # what nobody looks at is drawn for nobody
         image = self._picture_of(case, reference.shape)
         spacing = lps_spacing(geometry)
         return draw_slice(image, reference, prediction, spacing, _WINDOWS.get(self._modality))
@@ -203,6 +206,9 @@ class _Reader:
         grid = mask.geometry
         if like is not None and binary.shape == like.shape_zyx and (like.planar or not grid.spaced):
             grid = like
+        if like is None:
+            ignored = np.isin(mask.array, self._task.ignore_labels) if self._task.ignore_labels else None
+            self._ignored = None if ignored is None else to_lps(ignored, grid)
         return to_lps(binary, grid), grid
 
     def _picture_of(self, case: str, shape: tuple[int, ...]) -> Volume | None:
