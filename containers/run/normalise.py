@@ -85,7 +85,7 @@ def mask(request: dict[str, Any]) -> dict[str, Any]:
         try:
             like = read_geometry(request["like"])
         except MedpodiumError:
-            like = None  # the input is no image read here (a picture, a DICOM folder); scoring compares the grids
+            like = None  # the input is no image read here (a JPEG, a DICOM folder); scoring compares the grids
     voxels = max(1 << 26, 4 * math.prod(like.shape_zyx)) if like is not None else 1 << 31
     limits = ReadLimits(max_file_bytes=request["max_bytes"], max_voxels=voxels, max_data_bytes=16 * voxels)
     _limit_memory(_BASE_MEMORY + 12 * voxels)

@@ -6,7 +6,10 @@ axis for. The truth is surface-distance's and MedPy's own answer to two-dimensio
 
 from __future__ import annotations
 
+import json
 import math
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -301,3 +304,23 @@ def test_nothing_is_wrong_with_a_task_of_pictures(tmp_path: Path) -> None:
     score(tmp_path, {"dice": {"kind": "dice"}, "nsd": {"kind": "nsd", "tolerance_mm": 2.0}}, "{case}.png")
     result = CliRunner().invoke(main, ["lint", str(tmp_path / "c.yaml")])
     assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("written", ["nifti", "png"])
+def test_a_collected_plane_stays_a_plane(tmp_path: Path, written: str) -> None:
+    """GaNDLF#166: rewriting a file of two axes with three makes it a slab. A picture gets the place of its input."""
+    mask = discs(4)[0]
+    nifti(tmp_path / "image.nii.gz", mask, (0.5, 0.25))
+    source = tmp_path / ("out.nii.gz" if written == "nifti" else "out.png")
+    nifti(source, mask, (0.5, 0.25)) if written == "nifti" else picture(source, mask)
+    request = {"source": str(source), "target": str(tmp_path / "kept.nii.gz"), "max_bytes": 1 << 20}
+    program = "import json, sys; from medpodium.containers.run import normalise; print(json.dumps(normalise.mask("
+    program += "json.loads(sys.argv[1]))))"  # in a process of its own, as it limits its memory
+    asked = json.dumps(request | {"like": str(tmp_path / "image.nii.gz")})
+    ran = subprocess.run([sys.executable, "-c", program, asked], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    kept = nibabel.load(tmp_path / "kept.nii.gz")
+    assert kept.shape == mask.T.shape
+    np.testing.assert_array_equal(np.asarray(kept.dataobj), mask.T)
+    assert kept.header.get_zooms() == (0.5, 0.25)
+    np.testing.assert_allclose(kept.affine, nibabel.load(tmp_path / "image.nii.gz").affine, atol=1e-6)
