@@ -22,6 +22,8 @@ from medpodium.scoring.masks.reader import Mask, MaskReader, open_mask
 from medpodium.scoring.measures.boxes import Box
 
 Binary = npt.NDArray[np.uint8]
+_WHITE = 255
+"""What marks a structure in a picture, by custom."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,7 +196,7 @@ def _read_cropped(reader: MaskReader, path: Path, findings: list[Finding]) -> St
                 "save 0 and 1, or give the label map as one file",
             )
         )
-    elif values != {1}:
+    elif values != {1} and not (values == {_WHITE} and not reader.geometry.spaced):
         findings.append(
             warning(
                 MaskCode.STRUCTURE_NOT_BINARY,

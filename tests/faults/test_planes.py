@@ -324,3 +324,20 @@ def test_a_collected_plane_stays_a_plane(tmp_path: Path, written: str) -> None:
     np.testing.assert_array_equal(np.asarray(kept.dataobj), mask.T)
     assert kept.header.get_zooms() == (0.5, 0.25)
     np.testing.assert_allclose(kept.affine, nibabel.load(tmp_path / "image.nii.gz").affine, atol=1e-6)
+
+
+def test_one_picture_per_structure_may_be_black_and_white(tmp_path: Path) -> None:
+    """GaNDLF#166: 0 and 255 are what a binary picture holds; cup and disc overlap."""
+    disc, moved = discs(4)
+    cup, other = discs(4, radius=8)
+    for place, masks in (("ref", (disc, cup)), ("a", (moved, other))):
+        for name, mask in zip(("disc", "cup"), masks, strict=True):
+            picture(tmp_path / place / f"one_{name}.png", mask * 255)
+    structures = {"disc": {"label": 1}, "cup": {"label": 2}}
+    result, _ = score(tmp_path, pattern="{case}_{structure}.png", structures=structures)
+    assert result.exit_code == 0, result.output
+    assert "not-binary" not in result.output
+    scores = pd.read_csv(tmp_path / "scores.csv").set_index(["structure", "metric"])["value"]
+    for name, pair in (("disc", (disc, moved)), ("cup", (cup, other))):
+        for metric, value in libraries(*pair, (1.0, 1.0)).items():
+            assert scores[name, metric] == pytest.approx(value, rel=1e-12), (name, metric)
