@@ -41,7 +41,7 @@ _PATIENT_SPACES = {  # factors that turn a world vector into LPS
 }
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _VECTOR = re.compile(r"none|\(([^()]*)\)", re.IGNORECASE)
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_QUOTED = re.compile(r'"([^"]*)"')
 _MOST_DIMENSIONS = 16  # Teem's NRRD_DIM_MAX
 _AXIS_KINDS = ("", "???", "none", "domain", "space", "time")  # every other kind is a range: a list, vector, colour, ...
 

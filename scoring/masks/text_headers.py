@@ -42,6 +42,7 @@ UNIT_MM = {
     **dict.fromkeys(("m", "meter", "meters", "metre", "metres"), 1e3),
     **dict.fromkeys(("in", "inch", "inches"), 25.4),
 }
+_LARGEST = 1 << 53  # up to here a float holds every whole number
 _MOST_DIMENSIONS = 10  # MetaIO's
 _DATA_LINE = re.compile(rb"^[ \t]*ElementDataFile[ \t]*=[ \t]*([^\r\n]*)\r?\n", re.MULTILINE)
 _FIRST_READ = 1 << 14
@@ -104,7 +105,7 @@ def whole_numbers(
 ) -> tuple[int, ...]:
     """Return a field's whole numbers; see :func:`numbers`."""
     values = numbers(fields, key, count, path, default)
-    if any(value != int(value) for value in values):
+    if any(value != int(value) or abs(value) > _LARGEST for value in values):
         raise refusal(
             MaskCode.SHAPE_INVALID, path, f"the header's {key!r} is {fields.get(key)!r}", "state whole numbers"
         )

@@ -64,6 +64,9 @@ BROKEN: dict[str, tuple[str, Callable[[], bytes], MaskCode, str]] = {
     "negative axis": (NII, lambda: nifti(dim=(3, 6, -5, 4)), MaskCode.SHAPE_INVALID, "-5"),
     "axis of nothing": (NII, lambda: nifti(dim=(3, 6, 0, 4)), MaskCode.SHAPE_INVALID, "(6, 0, 4)"),
     "9 dimensions": (NII, lambda: nifti(dim=(9, 6, 5, 4)), MaskCode.SHAPE_INVALID, "9"),
+    "nrrd of 10^4928 voxels": (
+        NRRD, lambda: nrrd(dimension="16", sizes=" ".join(["1e308"] * 16)), MaskCode.SHAPE_INVALID, "1e308"
+    ),
     "fractional nrrd size": (NRRD, lambda: nrrd(sizes="6 5 4.5"), MaskCode.SHAPE_INVALID, "4.5"),
     "nrrd sizes are words": (NRRD, lambda: nrrd(sizes="a b c"), MaskCode.HEADER_INVALID, "a b c"),
     "two spacings in mha": (MHA, lambda: meta(ElementSpacing="1 1"), MaskCode.HEADER_INVALID, "ElementSpacing"),
@@ -202,6 +205,9 @@ ODD: dict[str, tuple[str, Callable[[], bytes], MaskCode, str]] = {
     ),
     "sheared": (
         NII, lambda: nifti(rows=(1, 0.4, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0)), MaskCode.AFFINE_SHEARED, "right angles"
+    ),
+    "quotes without end": (
+        NRRD, lambda: nrrd(space_units="\"\\" * 200_000), MaskCode.UNITS_NOT_MM, "no unit known here"
     ),
     "lengths in metres": (NII, lambda: nifti(units=1), MaskCode.UNITS_NOT_MM, "metres"),
     "hidden header extension": (

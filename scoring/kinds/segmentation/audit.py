@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from medpodium.findings import MedpodiumError
 from medpodium.scoring import table
 from medpodium.scoring.kinds.segmentation.casefiles import matched_files
 from medpodium.scoring.kinds.segmentation.measures import CaseMeasures, Comparison, Volume
+from medpodium.scoring.kinds.segmentation.plane import as_measured
 from medpodium.scoring.kinds.segmentation.tasks import task_of
 from medpodium.scoring.kinds.segmentation.volumes import MaskFiles, read_volume
 from medpodium.scoring.masks.geometry import Geometry
@@ -94,6 +95,7 @@ def audit_segmentation(
             continue
         of_case = computed[computed["case"] == case]
         truth = _read(task, known[case], f"reference of {case}", tally)
+        truth = {reader: as_measured(task, volume, str(case)) for reader, volume in truth.items()}
         measures = {reader: CaseMeasures(volume, task) for reader, volume in truth.items()}
         for submission in dict.fromkeys(of_case["submission"]):
             part = of_case[of_case["submission"] == submission]
@@ -104,10 +106,9 @@ def audit_segmentation(
                 if reader not in measures or volume.geometry.shape_zyx != truth[reader].geometry.shape_zyx:
                     continue  # refused by the reader, or a score by policy
                 pair = measures[reader].against(volume)
-                grid = truth[reader].geometry
                 for structure, metric, value in zip(part["structure"], part["metric"], part["value"], strict=True):
                     if tally.libraries.get(metric):
-                        theirs = _recompute(task, metric, structure, grid, pair)
+                        theirs = _recompute(task, metric, structure, truth[reader], pair)
                         tally.note(metric, reader, float(value), theirs, f"{submission}/{case}/{structure}")
     return tally.rows()
 
@@ -166,7 +167,9 @@ def _read(task: SegmentationTask, files: MaskFiles, where: str, tally: _Tally) -
             except Exception as error:  # whatever a library raises for a file it does not take
                 tally.refuse(name, where if isinstance(files, Path) else f"{where}/{structure}", error)
         if len(readings) == len(paths):
-            found[name] = volume = _volume(readings)
+            volume = _volume(readings)
+            # A picture has no spacing, whatever resolution a library reads in it.
+            found[name] = replace(volume, geometry=replace(volume.geometry, spaced=ours.geometry.spaced))
             _compare(task, name, ours, volume, where, tally)
     return found
 
@@ -235,13 +238,13 @@ def _reading(voxels: npt.NDArray[Any], spacing_xyz: Spacing, direction: npt.NDAr
     return Reading(np.ascontiguousarray(whole, dtype=np.uint16), grid)
 
 
-def _recompute(task: SegmentationTask, metric: str, structure: str, grid: Geometry, pair: Comparison) -> float:
+def _recompute(task: SegmentationTask, metric: str, structure: str, truth: Volume, pair: Comparison) -> float:
     spec = task.metrics[metric]
     tolerance = task.tolerance_of(spec, structure)
     # The libraries are fed as nibabel would: axes x, y, z; in a plane x and y.
-    spacing: Spacing = grid.spacing_xyz[:2] if grid.planar else grid.spacing_xyz
+    spacing: Spacing = truth.geometry.spacing_xyz[:2] if truth.planar else truth.geometry.spacing_xyz
     reference, predicted = (
-        np.ascontiguousarray((mask[0] if grid.planar else mask).T > 0) for mask in pair.binaries(structure)
+        np.ascontiguousarray((mask[0] if truth.planar else mask).T > 0) for mask in pair.binaries(structure)
     )
     value = _OTHERS[_library(spec)](reference, predicted, spacing, spec, tolerance)
     return value if spec.decimals is None else round(value, spec.decimals)

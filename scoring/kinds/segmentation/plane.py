@@ -82,7 +82,8 @@ def as_measured(task: SegmentationTask, reference: Volume, where: str) -> Volume
     # A slice of 1 mm at right angles to the plane, whatever its file says: its volume is the pixel's area.
     normal = np.cross(grid.direction[:, 0], grid.direction[:, 1])
     direction = np.column_stack([grid.direction[:, :2], normal / np.linalg.norm(normal)])
-    plane = replace(grid, spacing_zyx=(1.0, sy, sx), direction=direction)
+    # From here on its grid is a plane's, so that the thickness of a prediction's slice is not compared with that 1 mm.
+    plane = replace(grid, spacing_zyx=(1.0, sy, sx), direction=direction, planar=True)
     return replace(reference, geometry=plane, planar=True)
 
 

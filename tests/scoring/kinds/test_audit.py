@@ -149,6 +149,23 @@ def test_a_fault_of_reading_shows(
     assert audited(tmp_path)["max_abs"].max() <= 1e-12
 
 
+def test_a_slice_declared_a_plane(tmp_path: Path) -> None:
+    """The libraries are given arrays of two axes then; how thick the slice is matters to nobody."""
+    text = CHALLENGE.replace("EXTENSION", ".nii").replace("      lesions: {kind: lesion_f1}\n", "")
+    (tmp_path / "c.yaml").write_text(text.replace("    files:", "    dimensions: 2\n    files:"), encoding="utf-8")
+    for name, shift in (("ref", 0), ("one", 2)):
+        (tmp_path / name).mkdir()
+        nifti(tmp_path / name / "a.nii", labels(shift)[12:13], np.diag([0.75, 0.5, 5, 1]))
+    out = tmp_path / "scores.csv"
+    arguments = ["score", str(tmp_path / "c.yaml"), "--references", str(tmp_path / "ref"), "--out", str(out)]
+    assert CliRunner().invoke(main, [*arguments, "--predictions", f"one={tmp_path / 'one'}"]).exit_code == 0
+    challenge = registry.load(str(tmp_path / "c.yaml"))
+    rows = audit.audit_segmentation(challenge, pd.read_csv(out), tmp_path / "ref", {"one": tmp_path / "one"})
+    table = pd.DataFrame(rows).set_index(["metric", "reader"])
+    assert table.loc[("border", "SimpleITK"), "compared"] == 3
+    assert table["max_abs"].max() <= 1e-12
+
+
 def test_one_file_per_structure_and_a_plane(tmp_path: Path) -> None:
     text = CHALLENGE.replace("{case}EXTENSION", "{case}/{structure}.nii").replace(
         "      lesions: {kind: lesion_f1}\n", ""
