@@ -120,7 +120,9 @@ def _present(path: Path, findings: list[Finding]) -> tuple[set[int], Geometry]:
 def _mark(plane: LabelArray, seen: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> None:
     rows = np.flatnonzero(plane.any(axis=1))  # most rows of most slices are background
     if rows.size:
-        seen[np.flatnonzero(np.bincount(plane[rows[0] : rows[-1] + 1].ravel()))] = True
+        within = plane[rows[0] : rows[-1] + 1]
+        columns = np.flatnonzero(within.any(axis=0))
+        seen[np.flatnonzero(np.bincount(within[:, columns[0] : columns[-1] + 1].ravel()))] = True
 
 
 def _lacking(job: CaseJob, where: str) -> list[Finding]:
