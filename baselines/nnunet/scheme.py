@@ -71,18 +71,19 @@ def make_scheme(task: SegmentationTask, *, regions: Regions = "auto", ignore: bo
     regions : {"auto", "always", "never"}
         Train unions as regions: where needed, always, or never.
     ignore : bool
-        Add the ignore label, for training data that are labelled in part.
+        Add the ignore label, for training data that are labelled in part; it is there anyway where the task has
+        ``ignore_labels``, which become it.
 
     Raises
     ------
     UsageError
         If the unions do not nest, so that a label map could not be read back from the regions.
     """
-    present = sorted(task.known_labels - {0})
+    present = sorted(task.known_labels - {0, *task.ignore_labels})
     values = {0: 0} | {old: new for new, old in enumerate(present, start=1)}
     own = {next(iter(item.labels)): name for name, item in task.structures.items() if item.label is not None}
     needed = any(label not in own and label not in task.extra_labels for label in present)
-    last = len(present) + 1 if ignore else None
+    last = len(present) + 1 if ignore or task.ignore_labels else None
     labels: dict[str, int | list[int]] = {"background": 0}
     order: tuple[int, ...] = ()
     if regions == "always" or (regions == "auto" and needed):
@@ -94,6 +95,7 @@ def make_scheme(task: SegmentationTask, *, regions: Regions = "auto", ignore: bo
         labels |= {own.get(old, f"label_{old}"): values[old] for old in present}
     if last is not None:
         labels["ignore"] = last
+        values |= dict.fromkeys(task.ignore_labels, last)
     return LabelScheme(labels, order, values, last)
 
 

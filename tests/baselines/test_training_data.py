@@ -247,3 +247,16 @@ def test_partial_table(tmp_path: Path) -> None:
     table.write_text("case,annotated\nc0,spleen\n")
     with pytest.raises(UsageError, match="no structure 'spleen'"):
         training_data.read_partial(table, LABELS)
+
+
+def test_ignored_regions_of_the_task_become_nnunets_ignore_label() -> None:
+    """Nothing is learned there, and the value is the highest one, as nnU-Net wants it."""
+    rules = {
+        "structures": {"a": {"label": 2}},
+        "ignore_labels": [1, 9],
+        "empty": {"both": 1, "reference": 0, "prediction": 0},
+    }
+    scheme = make_scheme(SegmentationTask.model_validate({**rules, "metrics": {"dice": {"kind": "dice"}}}))
+    assert scheme.labels == {"background": 0, "a": 1, "ignore": 2}
+    assert scheme.values == {0: 0, 1: 2, 2: 1, 9: 2}
+    assert not scheme.identical
