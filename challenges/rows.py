@@ -23,6 +23,7 @@ MAX_BYTES = 200_000_000
 _SEPARATORS = ",;\t|"
 _LOOK = 50
 """So many lines decide the separator."""
+_FORMULA = re.compile(r'=\(?"([^"]*)"\)?')
 _NUL = "\u2400"
 """csv before Python 3.11 stops at NUL, so it travels as the symbol for NUL."""
 BLANK = frozenset({"", "na", "n/a", "#n/a", "nan", "none", "null", "-"})
@@ -50,7 +51,7 @@ class Sheet:
     where : str
         File it comes from, for messages.
     columns : list of str
-        Names as written, without blanks around them; columns without a name are left out.
+        Names as written, without blanks around them; one may have none (the row names that programs write first).
     cells : list of list of str
         Per row, without blanks around them; as many as there are columns.
     lines : list of int
@@ -64,6 +65,11 @@ class Sheet:
     cells: list[list[str]]
     lines: list[int]
     separator: str
+
+    @property
+    def named(self) -> list[str]:
+        """The columns that have a name."""
+        return [name for name in self.columns if name]
 
     @property
     def rows(self) -> list[dict[str, str]]:
@@ -91,7 +97,7 @@ class Sheet:
         found = [self.find(name) for name in names]
         for name, column in zip(names, found, strict=True):
             if column is None:
-                fix = f"the columns needed are {', '.join(names)}; found {', '.join(self.columns[:12])}"
+                fix = f"the columns needed are {', '.join(names)}; found {', '.join(self.named[:12])}"
                 raise UsageError(Finding(RowsCode.COLUMN_MISSING, self.where, f"no column {name!r}", fix))
         return [column for column in found if column is not None]
 
@@ -245,8 +251,8 @@ def parse_sheet(text: str, where: str, *, rows: int = 1) -> Sheet:
     if len(lines) < 1 + rows:
         raise _error(RowsCode.NO_ROWS, where, f"{len(lines)} lines", "give a header and at least one row")
     header = [trimmed(name) for name in lines[0][1]]
-    named = [at for at, name in enumerate(header) if name]
-    columns = [header[at] for at in named]
+    kept = [at for at, name in enumerate(header) if name or any(at < len(row) and row[at] for _, row in lines[1:])]
+    columns = [header[at] for at in kept]
     twice = next((name for name in columns if columns.count(name) > 1), None)
     if twice is not None:
         raise _error(RowsCode.COLUMN_TWICE, where, f"column {twice!r} occurs twice", "remove or rename one of them")
@@ -256,7 +262,7 @@ def parse_sheet(text: str, where: str, *, rows: int = 1) -> Sheet:
             cause = f"{len(row)} cells where the header has {len(header)}"
             fix = "put cells with the separator in them (decimal commas, too) in quotes, or use another separator"
             raise _error(RowsCode.CELLS, f"{where}: row {number}", cause, fix)
-        cells.append([row[at] if at < len(row) else "" for at in named])
+        cells.append([row[at] if at < len(row) else "" for at in kept])
     return Sheet(where, columns, cells, [number for number, _ in lines[1:]], separator)
 
 
@@ -282,7 +288,8 @@ def _cell(cell: str) -> str:
     if not text.isascii():
         text = trimmed(text).replace(_NUL, "\0")
     # Excel's way of keeping a name that looks like a number: ="007"
-    return text[2:-1] if text.startswith('="') and text.endswith('"') else text
+    kept = _FORMULA.fullmatch(text) if text.startswith("=") else None
+    return kept[1] if kept else text
 
 
 def separator_of(text: str) -> str:

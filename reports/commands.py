@@ -60,6 +60,11 @@ def report(asked: Asked, out: Path, as_json: bool) -> None:
     HTML is one self-contained page; PDF, LaTeX, Markdown and Word have the same content. manifest.json records what
     it was made from; "medpodium verify DIR" recomputes its numbers.
     """
+    from medpodium.challenges import registry
+    from medpodium.challenges.campaign.folder import is_campaign
+
+    if not is_campaign(Path(asked.source)):
+        registry.load(asked.source)  # an unknown name is said before anything heavy is imported or read
     from medpodium.reports import write
 
     written = write.write_report(Request.of(asked), out)

@@ -68,7 +68,7 @@ def read_cases(path: Path) -> pd.DataFrame:
     (case_column,) = sheet.need("case")
     sheet.refuse_control_characters([case_column])
     names = sheet.column(case_column)
-    refuse_reserved([name for name in sheet.columns if name != case_column], str(path))
+    refuse_reserved([name for name in sheet.named if name != case_column], str(path))
     seen: set[str] = set()
     for name, line in zip(names, sheet.lines, strict=True):
         if not name or name in seen:
@@ -76,7 +76,7 @@ def read_cases(path: Path) -> pd.DataFrame:
             raise UsageError(Finding(GroupCode.CASE_TWICE, f"{path}: row {line}", cause, "keep one row per case"))
         seen.add(name)
     cases = pd.DataFrame(sheet.cells, columns=sheet.columns, dtype=object).rename(columns={case_column: "case"})
-    return cases[["case", *(name for name in cases.columns if name != "case")]]
+    return cases[["case", *(name for name in cases.columns if name not in ("case", ""))]]
 
 
 def refuse_reserved(names: Iterable[str], where: str) -> None:

@@ -125,7 +125,7 @@ def _from_text(path: Path) -> pd.DataFrame:
         own = " and ".join(repr(name) for name in sheet.columns if fixed.get(alike(name)) == twice)
         cause, fix = f"the columns {own} have the same name but for capitals", "remove or rename one of them"
         raise UsageError(Finding(TableCode.COLUMN_TWICE, str(path), cause, fix))
-    scores = pd.DataFrame(sheet.cells, columns=columns, dtype=object)
+    scores = pd.DataFrame(sheet.cells, columns=columns, dtype=object)[[name for name in columns if name]]
     values: list[str] = list(scores["value"]) if "value" in columns else []
     return normalise(scores, str(path), Numbers.of(values))
 

@@ -325,14 +325,14 @@ def read_groups(path: Path) -> dict[str, dict[str, str]]:
     sheet = read_sheet(path)
     key = next((name for name in sheet.columns if name.lower() in _CASE_COLUMNS), sheet.columns[0])
     sheet.refuse_control_characters([key])
-    _check_columns((name for name in sheet.columns if name != key), str(path))
+    _check_columns((name for name in sheet.named if name != key), str(path))
     found: dict[str, dict[str, str]] = {}
     for number, row in zip(sheet.lines, sheet.rows, strict=True):
         name = row.pop(key)
         if not name or name in found:
             text = f"case {name!r} is empty or named twice"
             raise UsageError(Finding(CaseCode.GROUPS_UNREADABLE, f"{path}:{number}", text, "one row per case"))
-        found[name] = row
+        found[name] = {column: level for column, level in row.items() if column}
     return found
 
 

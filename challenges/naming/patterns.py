@@ -21,7 +21,7 @@ from medpodium.challenges.naming.names import RESERVED, composed, is_hidden
 CASE = "case"
 STRUCTURE = "structure"
 EXTENSION = "extension"
-"""Stands for any ending of a mask file; never in a challenge file."""
+"""Stands for any ending of a mask file, at the end of a pattern."""
 _PIECES = re.compile(r"(\{[a-z][a-z0-9_]*\}|\*)")
 _LONGEST = 4096
 
@@ -248,11 +248,11 @@ def file_pattern_problems(reference: str, pattern: str, *, side: str) -> Iterato
         yield f"{pattern!r} has a '*', which would take any of several files", "name that part, for instance {series}"
     if is_hidden(pattern):
         yield f"{pattern!r} names a hidden file, and those belong to no case", "rename the files"
-    if re.search(r"\}\{", pattern):
+    if re.search(r"\}\{(?!extension\}$)", pattern):
         yield f"{pattern!r} has two placeholders without anything between them", "put a separator between them"
     own = placeholders(pattern)
-    if EXTENSION in own:
-        yield f"{pattern!r} has the placeholder {{extension}}", "write the ending, for instance .nii.gz"
+    if EXTENSION in own and not pattern.endswith("{extension}"):
+        yield f"{pattern!r} has {{extension}} inside the name", "put it at the end, or write the ending"
     taken = [name for name in case_parts(pattern) + own if name in RESERVED and name not in (CASE, STRUCTURE)]
     if taken:
         yield f"the placeholder {{{taken[0]}}} is named like a column of the score table", "choose another word"

@@ -34,7 +34,7 @@ def read_wide(path: Path, submission: str, metric: str, case_column: str = "name
     sheet = read_sheet(path)
     (case_column,) = sheet.need(case_column)
     findings: list[Finding] = []
-    structures = tuple(name for name in sheet.columns if name != case_column)
+    structures = tuple(name for name in sheet.named if name != case_column)
     written = sheet.numbers(structures)
     values = [
         [

@@ -177,7 +177,7 @@ def test_bad_tables_of_stages(tmp_path: Path) -> None:
     for text, message in (
         ("Case,stage\na,S1\na,S2\n", "case a occurs twice"),
         ("Case,stage\na,S9\n", "unknown stage 'S9'"),
-        ("Case,grade\na,S1\n", "a column is missing"),
+        ("Case,grade\na,S1\n", "no column 'stage'"),
     ):
         table.write_text(text)
         with pytest.raises(UsageError, match=message):

@@ -35,7 +35,7 @@ class Classification(Kind):
         table = find_table(place, task.files.reference)
         classes, groups = read_classes(table, task, challenge)
         chosen = classes if cases is None else {case: classes[case] for case in classes if case in set(cases)}
-        return References(list(chosen), chosen, groups, (table,))
+        return References(list(chosen), chosen, groups, (table,), frozenset(classes) - frozenset(chosen))
 
     def read_predictions(
         self, task: ClassificationTask, given: Given, cases: Sequence[str], findings: list[Finding]

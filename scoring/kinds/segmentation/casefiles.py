@@ -7,14 +7,15 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from medpodium.challenges.naming.patterns import (
+    EXTENSION,
     STRUCTURE,
     Cases,
     Values,
     cases_in,
     file_pattern_problems,
-    placeholders,
     say_readings,
 )
+from medpodium.challenges.schema import formats
 from medpodium.challenges.schema.definition import SegmentationTask
 from medpodium.findings import Code, Finding, UsageError
 from medpodium.scoring.kinds.segmentation.matching import match_files, match_structure_files
@@ -45,8 +46,8 @@ def discover_cases(folder: Path, task: SegmentationTask) -> Cases:
     names = []
     if folder.is_dir():
         names = [path.relative_to(folder).as_posix() for path in folder.glob(_glob(pattern))]
-    stems = {STRUCTURE: set(stored_structures(task).values())} if STRUCTURE in placeholders(pattern) else None
-    found = cases_in(pattern, names, stems)
+    known = {STRUCTURE: set(stored_structures(task).values()), EXTENSION: set(formats.VOLUMES)}
+    found = cases_in(pattern, names, known)
     if found.refused:
         raise UsageError(*(_refused(folder, name, readings) for name, readings in found.refused[:20]))
     if not found.values:

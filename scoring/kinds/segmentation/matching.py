@@ -224,7 +224,7 @@ def _expected(pattern: str, wanted: Mapping[str, Wanted], files: Sequence[str]) 
             for key, one in wanted.items()
         }
     keys = {(composed(one.case), one.structure): key for key, one in wanted.items()}
-    known = {STRUCTURE: {one.structure for one in wanted.values()}}
+    known = {STRUCTURE: {one.structure for one in wanted.values()}, EXTENSION: set(formats.VOLUMES)}
     found: dict[str, list[str]] = {key: [] for key in wanted}
     for name in files:
         for values in parse_name(pattern, composed(name), known):
@@ -258,10 +258,9 @@ def _of_others(
     if not others:
         return
     known = {composed(case) for case in others}
-    structures = {STRUCTURE: {one.structure for one in wanted.values()}}
-    readable = pattern.replace(f"{{{EXTENSION}}}", "{case}") if EXTENSION in placeholders(pattern) else pattern
+    values_of = {STRUCTURE: {one.structure for one in wanted.values()}, EXTENSION: set(formats.VOLUMES)}
     for name in names:
-        readings = parse_name(readable, composed(name), structures)
+        readings = parse_name(pattern, composed(name), values_of)
         if any(case_name(pattern, values) in known for values in readings):
             yield name
 
