@@ -111,14 +111,16 @@ def test_hidden_files_are_no_training_cases(tmp_path: Path) -> None:
 
 
 def test_hidden_files_are_no_hidden_cases(tmp_path: Path) -> None:
-    from medpodium.challenges import registry
-    from medpodium.challenges.campaign import cases
-
-    protocol = next(iter(registry.load("flare-pancancer/2023").containers.values()))
-    for name in ("c1_0000.nii.gz", "._c1_0000.nii.gz", "__MACOSX/c2_0000.nii.gz"):
+    for name in ("c1_0000.nii.gz", "._c1_0000.nii.gz", "__MACOSX/c2_0000.nii.gz", ".trash/c3_0000.nii.gz"):
         mask(tmp_path / "hidden" / name)
-    manifest, _ = cases.build(protocol, tmp_path / "hidden")
-    assert [case.id for case in manifest.cases] == ["c1"]
+    for name in ("c1.nii.gz", "._c1.nii.gz"):
+        mask(tmp_path / "ref" / name, label=14)
+    done = run("init", "flare-pancancer/2023", tmp_path / "campaign", "--cases", tmp_path / "hidden",
+               "--references", tmp_path / "ref")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    manifest = json.loads((tmp_path / "campaign" / "cases.json").read_text())
+    assert [case["id"] for case in manifest["cases"]] == ["c1"]
+    assert "._c1" not in done.output
 
 
 AFFIXES = [
