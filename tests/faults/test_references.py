@@ -315,6 +315,10 @@ def test_ignored_voxels_count_in_no_metric(tmp_path: Path) -> None:
     assert value(scores, metric="assd")[0] == pytest.approx(medpy.assd(said, true, spacing), abs=1e-9)
     assert value(scores, metric="fp")[0] == pytest.approx((said & ~true).sum() * 2.0 / 1000)
     assert value(scores, metric="f1")[0] == pytest.approx(2 / 3)  # one lesion found, one false one of a voxel
+    out = tmp_path / "again.csv"
+    words = ("--references", tmp_path / "ref", f"--predictions=team={tmp_path / 'team'}", "--out", out, "--audit")
+    audit = json.loads(run("score", tmp_path / "c.yaml", *words, "--json").stdout)["audit"]
+    assert max(row["max_abs"] for row in audit) < 1e-6
     assert check(tmp_path, "team") == set()
 
 
