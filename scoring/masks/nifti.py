@@ -81,6 +81,7 @@ def read_nifti_header(stream: ByteStream, path: Path, limits: ReadLimits) -> Vol
     shape_zyx, volumes = _shape(values(layout.dim), path, limits, findings)
     qform_code, sform_code = values(layout.codes)
     fields = GridFields(
+        values(layout.dim)[0],
         values(layout.pixdim), qform_code, sform_code, values(layout.quaternion), values(layout.rows),
         values(layout.units)[0], 2.0**-23 if layout.size == 348 else 2.0**-52,
     )  # fmt: skip

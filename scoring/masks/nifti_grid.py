@@ -40,6 +40,8 @@ class GridFields:
 
     Parameters
     ----------
+    axes : int
+        How many axes the file has; the third one of a plane means nothing.
     pixdim : tuple of float
         Eight numbers: qfac, then the spacing along the axes.
     qform_code, sform_code : int
@@ -54,6 +56,7 @@ class GridFields:
         Rounding of the stored numbers: 2**-23 or 2**-52.
     """
 
+    axes: int
     pixdim: tuple[float, ...]
     qform_code: int
     sform_code: int
@@ -75,6 +78,7 @@ def nifti_geometry(
     """
     unit = _unit(fields.units, path, findings)
     single = np.array(shape_zyx[::-1]) == 1
+    beyond = np.arange(3) >= fields.axes
     stated, usable = _stated_spacing(fields, single)
     sform = _sform(fields, single) if fields.sform_code > 0 else None
     fault = _quaternion_fault(fields) if fields.qform_code > 0 else None
@@ -89,7 +93,11 @@ def nifti_geometry(
     affine = sform if sform is not None else qform
     spacing = stated
     if sform is not None:
-        spacing = _agreed_spacing(sform, stated, usable, single, path, findings)
+        hollow = axis_lengths(np.reshape(fields.rows, (3, 4))) == 0
+        if (hollow & ~beyond).any():
+            cause = f"the sform {_numbers(fields.rows)} states no direction for an axis of one voxel; 1 mm was taken"
+            findings.append(warning(MaskCode.AFFINE_INVALID, path, cause, _COPY))
+        spacing = _agreed_spacing(sform, stated, usable & ~beyond, path, findings)
         if qform is not None:
             _place_findings(shape_zyx, sform, qform, axis_lengths(sform) / stated, path, findings)
     if affine is None:
@@ -155,9 +163,7 @@ def _pixdim_findings(
         cause = f"pixdim's spacing (x, y, z) = {shown} is not positive and finite; it was taken from the sform"
         findings.append(warning(MaskCode.SPACING_INVALID, path, cause, fix))
     elif min(fields.pixdim[1:4]) < 0:
-        cause = (
-            f"pixdim's spacing (x, y, z) = {shown} is negative; its sign was ignored (SimpleITK takes 1 mm, or fails)"
-        )
+        cause = f"pixdim's spacing (x, y, z) = {shown} is negative; the sign was ignored (SimpleITK mirrors the axis)"
         findings.append(warning(MaskCode.SPACING_INVALID, path, cause, fix))
     if fields.qform_code > 0 and sform is None and fields.pixdim[0] not in (-1.0, 0.0, 1.0):
         cause = f"qfac (pixdim[0]) is {fields.pixdim[0]:g}, neither 1 nor -1; its sign was used (nibabel takes 1)"
@@ -228,15 +234,15 @@ def _qform(fields: GridFields, stated: FloatArray) -> FloatArray:
 
 
 def _agreed_spacing(
-    sform: FloatArray, stated: FloatArray, usable: _Flags, single: _Flags, path: Path, findings: list[Finding]
+    sform: FloatArray, stated: FloatArray, usable: _Flags, path: Path, findings: list[Finding]
 ) -> FloatArray:
     """Return pixdim's spacing where the sform agrees but for rounding, else the sform's, saying so."""
     lengths = axis_lengths(sform)
     apart = np.where(usable, np.abs(lengths / np.where(usable, stated, 1.0) - 1), 0.0)
     agrees = usable & (np.abs(lengths - stated) <= SPACING_AGREEMENT * lengths)
     measured = np.array([plain_length(lengths[axis], sform[:3, axis]) for axis in range(3)])
-    axis = int(np.where(single, 0.0, apart).argmax())
-    if not (agrees | single | ~usable).all():
+    axis = int(apart.argmax())
+    if not (agrees | ~usable).all():
         findings.append(
             finding(
                 MaskCode.PIXDIM_SFORM_DISAGREE,

@@ -56,7 +56,10 @@ def _sheared(rng: Rng, turn: Matrix) -> Matrix:
 
 
 def _sizes(rng: Rng, dims: int) -> tuple[int, ...]:
-    return (*(int(size) for size in rng.integers(2, 7, min(dims, 3))), *(1,) * (dims - 3))
+    sizes = [int(size) for size in rng.integers(2, 7, min(dims, 3))]
+    if _likely(rng, 0.1):  # not the last one: SimpleITK calls that a plane, nibabel a volume
+        sizes[rng.integers(2)] = 1
+    return (*sizes, *(1,) * (dims - 3))
 
 
 def _dims(rng: Rng) -> int:
@@ -108,7 +111,7 @@ def nifti(rng: Rng) -> tuple[str, bytes]:
         quaternion = _pick(rng, quaternion * np.nan, np.array([0.9, 0.9, 0.1]), np.array([np.inf, 0, 0]))
     if _likely(rng, 0.06):
         pixdim[1 + rng.integers(3)] *= _pick(rng, -1, -1, 0, np.nan)
-    if _likely(rng, 0.03):
+    elif _likely(rng, 0.03):
         pixdim[0] = _pick(rng, -2, 2, 0.5, np.nan)
     units = int(_pick(rng, 2, 2, 2, 2, 2, 10, 0, 1, 3, 4 << 3))
     kind, code = _pick(

@@ -103,7 +103,7 @@ def by_nibabel(path: Path) -> Seen:
 
 def by_pynrrd(path: Path) -> Seen:
     voxels, header = pynrrd.read(str(path))
-    steps = header.get("spacings", np.ones(np.squeeze(voxels).ndim))
+    steps = header.get("spacings", np.ones(min(voxels.ndim, 3)))
     rows = header.get("space directions", np.diag([step for step in steps if np.isfinite(step)]))
     rows = np.array([row[:3] for row in rows if row is not None and np.isfinite(row).all() and any(row[:3])])
     count = len(rows)
@@ -138,6 +138,8 @@ def complaints(path: Path, others: Sequence[Seen | None]) -> list[str]:
     try:
         mine, findings = ours(path)
     except MaskError as error:
+        if error.findings[0].code is Code.SPACING_INVALID:
+            return []  # 0 or nan, which both libraries silently take for 1 mm
         alike = everyone and all(same_grid(read[0], other) for other in read)
         return [f"refused here, and read alike by all others: {error}"] if alike else []
     noted = {finding.code for finding in findings}
