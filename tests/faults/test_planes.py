@@ -134,7 +134,7 @@ def test_every_format_of_planes_gives_the_same(tmp_path: Path, suffix: str) -> N
             image = SimpleITK.GetImageFromArray(mask)
             image.SetSpacing(spacing)
             SimpleITK.WriteImage(image, str(path))
-    declared = {"geometry": {"spacing_mm": list(spacing)}} if suffix in (".png", ".tif") else {"dimensions": 2}
+    declared = {"geometry": {"spacing_mm": list(spacing)}} if suffix in (".png", ".tif") else {}
     result, scores = score(tmp_path, pattern="{case}" + suffix, **declared)
     assert scores is not None, result.output
     for name, value in libraries(reference, prediction, spacing).items():
@@ -196,7 +196,7 @@ def test_a_prediction_only_needs_the_pixels_of_the_plane(tmp_path: Path, deliver
         image.SetSpacing((0.5, 0.5))
         image.SetDirection((-1, 0, 0, -1))  # nibabel's RAS is LPS with both axes reversed
         SimpleITK.WriteImage(image, str(tmp_path / "a/one.mha"))
-    result, scores = score(tmp_path, prediction=pattern, dimensions=2)
+    result, scores = score(tmp_path, prediction=pattern)
     assert scores is not None, result.output
     assert scores["hd95"] == 3.0
     assert ("only its shape was compared" in result.output.replace("\n", " ")) == (delivered == "png")
@@ -209,7 +209,7 @@ def test_a_plane_of_another_grid_is_refused(tmp_path: Path, wrong: str) -> None:
     nifti(tmp_path / "a/one.nii.gz", prediction if wrong == "spacing" else prediction[:-1], (1.0, 1.5), slices=True)
     if wrong == "shape":
         nifti(tmp_path / "a/one.nii.gz", prediction[:-1])
-    result, scores = score(tmp_path, dimensions=2)
+    result, scores = score(tmp_path)
     assert scores is not None
     assert f"{wrong}-differs" in result.output
     assert scores["dice"] == 0
