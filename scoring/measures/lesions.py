@@ -22,6 +22,8 @@ Counts = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.float64]
 
 _RANK = {6: 1, 18: 2, 26: 3}
+_DENSE = 1 << 22
+"""Largest table of gains of one group of lesions, in cells (32 MB), unless an eighth of it is filled."""
 
 
 class OverlapRule(str, Enum):
@@ -208,21 +210,32 @@ def _components(
         return np.zeros(mask.shape, dtype=np.int32), np.zeros(0, dtype=np.int64)
     structure = ndimage.generate_binary_structure(3, _RANK[connectivity])
     components, count = ndimage.label(mask != 0, structure=structure, output=np.int32)
-    sizes = np.bincount(components.ravel(), minlength=count + 1)[1:].astype(np.int64)
+    sizes = np.zeros(count + 1, dtype=np.int64)
+    for slab in components:  # slice by slice: bincount widens what it is given to eight bytes per voxel
+        found = np.bincount(slab.ravel())
+        sizes[: found.size] += found
+    sizes = sizes[1:]
     keep = sizes >= smallest_voxels * (1 - 1e-9)  # a component of exactly the minimal volume stays
     if keep.all():
         return components, sizes
     renumbered = np.zeros(count + 1, dtype=np.int32)
     renumbered[1:][keep] = np.arange(1, int(keep.sum()) + 1)
-    return renumbered[components], sizes[keep]
+    for slab in components:
+        slab[...] = renumbered[slab]
+    return components, sizes[keep]
 
 
 def _shared(ref: npt.NDArray[np.int32], pred: npt.NDArray[np.int32], pred_count: int) -> tuple[Counts, Counts, Counts]:
     """Return (reference index, prediction index, shared voxels) of every pair that meets; indices from 0."""
-    both = (ref > 0) & (pred > 0)
-    joint = (ref[both].astype(np.int64) - 1) * max(pred_count, 1) + (pred[both] - 1)
-    pairs, shared = np.unique(joint, return_counts=True)
-    return pairs // max(pred_count, 1), pairs % max(pred_count, 1), shared.astype(np.int64)
+    found: list[tuple[Counts, Counts]] = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
+    for own, other in zip(ref, pred, strict=True):
+        both = (own > 0) & (other > 0)
+        joint = (own[both].astype(np.int64) - 1) * max(pred_count, 1) + (other[both] - 1)
+        found.append(np.unique(joint, return_counts=True))
+    pairs, place = np.unique(np.concatenate([joint for joint, _ in found]), return_inverse=True)
+    shared = np.zeros(pairs.size, np.int64)
+    np.add.at(shared, place, np.concatenate([count for _, count in found]))
+    return pairs // max(pred_count, 1), pairs % max(pred_count, 1), shared
 
 
 def _count_many(rows: Counts, columns: Counts, shared: Counts, ref_sizes: Counts, pred_sizes: Counts) -> LesionCounts:
@@ -267,12 +280,48 @@ def _best(rows: Counts, columns: Counts, score: Numbers) -> list[int]:
         if members.size == 1:
             pairs.append(int(members[0]))
             continue
-        own_rows, at_row = np.unique(rows[members], return_inverse=True)
-        own_columns, at_column = np.unique(columns[members], return_inverse=True)
+        pairs += [int(pair) for pair in _assigned(members, rows[members], columns[members], score[members])]
+    return sorted(pairs)
+
+
+def _assigned(members: Counts, rows: Counts, columns: Counts, score: Numbers) -> Counts:
+    """Return those of the pairs of one group whose sum of scores is the largest, each lesion once.
+
+    Small groups have a full table of gains. A web that joins thousands of lesions with a hundred thousand specks would
+    fill gigabytes with zeros: there the pairs that meet are the edges of a sparse graph. Both are exact.
+    """
+    own_rows, at_row = np.unique(rows, return_inverse=True)
+    own_columns, at_column = np.unique(columns, return_inverse=True)
+    if own_rows.size * own_columns.size <= max(_DENSE, 8 * members.size):
         gain = np.zeros((own_rows.size, own_columns.size))
-        gain[at_row, at_column] = score[members]
+        gain[at_row, at_column] = score
         index = np.full(gain.shape, -1)
         index[at_row, at_column] = members
         chosen = index[optimize.linear_sum_assignment(gain, maximize=True)]
-        pairs += [int(pair) for pair in chosen if pair >= 0]
-    return sorted(pairs)
+        return np.asarray(chosen[chosen >= 0])
+    keep = _worth_a_look(at_row, at_column, score) & _worth_a_look(at_column, at_row, score)
+    members, at_row, at_column, score = members[keep], at_row[keep], at_column[keep], score[keep]
+    if own_rows.size > own_columns.size:
+        at_row, at_column = at_column, at_row
+    height, width = int(at_row.max()) + 1, int(at_column.max()) + 1
+    # A partner of its own, worth nothing, for every row: nobody has to be matched. One is added to every gain, as a
+    # sparse graph takes zeros for no edge; every row is in the matching once, so the best one stays the best.
+    alone = np.arange(height)
+    edges = (np.concatenate([at_row, alone]), np.concatenate([at_column, width + alone]))
+    weights = np.concatenate([score + 1.0, np.ones(height)])
+    graph = sparse.csr_array((weights, edges), shape=(height, width + height))
+    taken = np.full(height, -1)
+    matched_rows, matched = sparse.csgraph.min_weight_full_bipartite_matching(graph, maximize=True)
+    taken[matched_rows] = matched
+    return np.asarray(members[taken[at_row] == at_column])
+
+
+def _worth_a_look(at_row: Counts, at_column: Counts, score: Numbers) -> npt.NDArray[np.bool_]:
+    """Leave out, of the columns that meet one row only, all but the best of each row: the others are never chosen."""
+    single = np.bincount(at_column)[at_column] == 1
+    order = np.lexsort((at_column, -score, at_row))
+    order = order[single[order]]
+    first = np.flatnonzero(np.diff(at_row[order], prepend=-1))
+    keep = ~single
+    keep[order[first]] = True
+    return np.asarray(keep)

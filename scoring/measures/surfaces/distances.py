@@ -6,6 +6,7 @@ up per distinct distance, so that every metric is a walk over a short histogram 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Literal
@@ -17,6 +18,9 @@ from medpodium.scoring.measures.surfaces import areas, nearest
 from medpodium.scoring.measures.surfaces.outline import Codes, Floats, Ints, Kind, Points, Spacing, Surfaces
 
 AxisOrder = Literal["xyz", "zyx"]
+
+_QUERIES = 1 << 21
+"""Points of a surface whose distances are searched at once: more than an organ has, few enough for any machine."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,12 @@ class SurfaceDistances:
         )
 
     def _directed(self, points: Points, codes: Codes, targets: Points) -> Directed:
+        """Sum up the distances of a surface, so many points at a time that memory stays small."""
+        starts = range(0, len(points), _QUERIES)
+        parts = [self._part(points[at : at + _QUERIES], codes[at : at + _QUERIES], targets) for at in starts]
+        return parts[0] if len(parts) == 1 else _together(parts)
+
+    def _part(self, points: Points, codes: Codes, targets: Points) -> Directed:
         weights = areas.weights_of(self.kind, self.spacing_zyx, self.planar)
         reach = _reach(self.spacing_zyx, self.axis_order, self.planar)
         rank_weights, rank_counts, far = nearest.near_distances(
@@ -126,11 +136,15 @@ class SurfaceDistances:
         shifts = nearest.tile_shifts(len(targets), self.spacing_zyx)
         offsets = nearest.far_offsets(points[far], targets, shifts, spacing)
         values = in_millimetres(offsets, self.spacing_zyx, self.axis_order)
-        values, place = np.unique(np.concatenate([near.values, values]), return_inverse=True)
-        every_weight = np.concatenate([near.weights, weights[codes[far]]])
-        every_count = np.concatenate([near.counts, np.ones(far.size, np.int64)])
-        counts = np.bincount(place, every_count).astype(np.int64)
-        return Directed(values, np.bincount(place, every_weight).astype(np.float64), counts)
+        return _together([near, Directed(values, weights[codes[far]], np.ones(far.size, np.int64))])
+
+
+def _together(parts: Sequence[Directed]) -> Directed:
+    """Add up histograms; the values of a part may repeat and come in any order."""
+    values, place = np.unique(np.concatenate([part.values for part in parts]), return_inverse=True)
+    counts = np.bincount(place, np.concatenate([part.counts for part in parts])).astype(np.int64)
+    weights = np.bincount(place, np.concatenate([part.weights for part in parts])).astype(np.float64)
+    return Directed(values, weights, counts)
 
 
 def distances(

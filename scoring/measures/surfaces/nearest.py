@@ -23,6 +23,9 @@ from numba.extending import intrinsic
 
 from medpodium.scoring.measures.compiled import kernel, part
 
+_MOST_TILES = 1 << 20
+"""Places for tiles, occupied or not; more only where there are more points."""
+
 REACH = 32
 """The near search sees offsets ``|dx| < REACH`` in a row (half a machine word)."""
 
@@ -79,11 +82,11 @@ def near_distances(queries, weights, codes, targets, row_steps, row_squares, x_s
 
     Parameters
     ----------
-    queries : ndarray of int16, shape (n, 3)
+    queries : ndarray of int16 or int32, shape (n, 3)
     weights : ndarray of float64, shape (256,)
         Weight of a query by its code (surfel area in mm², or 1).
     codes : ndarray of uint8, shape (n,)
-    targets : ndarray of int16, shape (m, 3), m > 0
+    targets : ndarray of int16 or int32, shape (m, 3), m > 0
     row_steps : ndarray of int32, shape (k, 2)
         Row offsets ``(dz, dy)`` in ascending order of distance, the first ``(0, 0)``.
     row_squares : ndarray of float64, shape (k,)
@@ -176,10 +179,15 @@ def tile_shifts(n_targets: int, spacing_zyx: tuple[float, float, float]) -> npt.
 def _tiles(points, shifts):  # type: ignore[no-untyped-def]
     """Sort points into tiles of ``2 ** shifts`` voxels; return them with tile offsets and tight bounding boxes."""
     box = bounds(points)
-    n_z = ((box[1, 0] - box[0, 0]) >> shifts[0]) + 1
-    n_y = ((box[1, 1] - box[0, 1]) >> shifts[1]) + 1
-    n_x = ((box[1, 2] - box[0, 2]) >> shifts[2]) + 1
     n = points.shape[0]
+    shifts = shifts.copy()
+    while True:
+        n_z = ((box[1, 0] - box[0, 0]) >> shifts[0]) + 1
+        n_y = ((box[1, 1] - box[0, 1]) >> shifts[1]) + 1
+        n_x = ((box[1, 2] - box[0, 2]) >> shifts[2]) + 1
+        if n_z * n_y * n_x <= max(_MOST_TILES, n):
+            break
+        shifts += 1  # a few points far apart: small tiles would be as many as the volume has voxels
     tile_of = np.empty(n, np.int64)
     sizes = np.zeros(n_z * n_y * n_x + 1, np.int64)
     for i in range(n):
@@ -197,7 +205,7 @@ def _tiles(points, shifts):  # type: ignore[no-untyped-def]
             sizes[tile] = offsets[n_tiles]
             n_tiles += 1
     offsets[n_tiles] = n
-    ordered = np.empty((n, 3), np.int16)
+    ordered = np.empty((n, 3), points.dtype)
     for i in range(n):
         k = sizes[tile_of[i]]
         sizes[tile_of[i]] += 1
@@ -235,9 +243,9 @@ def far_offsets(queries, targets, shifts, spacing):  # type: ignore[no-untyped-d
 
     Parameters
     ----------
-    queries : ndarray of int16, shape (n, 3)
+    queries : ndarray of int16 or int32, shape (n, 3)
         Fast when neighbours follow each other, as in scan order.
-    targets : ndarray of int16, shape (m, 3), m > 0
+    targets : ndarray of int16 or int32, shape (m, 3), m > 0
     shifts : ndarray of int64, shape (3,)
         Tile size, log2 of voxels; any size is correct, see :func:`tile_shifts` for a fast one.
     spacing : ndarray of float64, shape (3,)

@@ -24,12 +24,14 @@ Volume: TypeAlias = "npt.NDArray[np.uint8] | npt.NDArray[np.uint16]"
 Kind = Literal["surfel-area", "border-voxel"]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-Points = npt.NDArray[np.int16]
+Points: TypeAlias = "npt.NDArray[np.int16] | npt.NDArray[np.int32]"
 Codes = npt.NDArray[np.uint8]
 Spacing = tuple[float, float, float]
 
+_GROUPED = 1 << 24
+"""Up to so many points are copied into the order of their structures; noise in a large image has ten times as many."""
 _LONGEST = np.iinfo(np.int16).max - 1
-"""Points are stored as int16: NIfTI-1 allows no longer axis, and half the memory is half the time."""
+"""Points are stored as int16 up to here: NIfTI-1 allows no longer axis, and half the memory is half the time."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Surfaces:
     ----------
     kind
         Which definition of a surface.
-    points : ndarray of int16, shape (n, 3)
+    points : ndarray of int16 or int32, shape (n, 3)
         ``(z, y, x)`` of voxel corners (``surfel-area``) or voxels (``border-voxel``), structure after structure.
     codes : ndarray of uint8, shape (n,)
         Neighbour codes of surfels; 0 for border voxels.
@@ -50,6 +52,9 @@ class Surfaces:
         Voxel size in mm.
     planar
         Whether these are contours in a plane: every ``z`` is 0.
+    owners : ndarray of int16, shape (n,), optional
+        Structure number of each point, from 1, where points are in scan order: a copy in the order of the structures
+        would be too large. ``offsets`` are 0 then.
     """
 
     kind: Kind
@@ -58,11 +63,15 @@ class Surfaces:
     offsets: Ints
     spacing_zyx: Spacing
     planar: bool = False
+    owners: npt.NDArray[np.int16] | None = None
 
     def of(self, structure: int) -> tuple[Points, Codes]:
         """Return the points and codes of one structure (numbered from 0)."""
         part = slice(self.offsets[structure], self.offsets[structure + 1])
-        return self.points[part], self.codes[part]
+        if self.owners is None:
+            return self.points[part], self.codes[part]
+        own = self.owners == structure + 1
+        return (self.points, self.codes) if own.all() else (self.points[own], self.codes[own])
 
 
 def find_surfaces(
@@ -106,10 +115,13 @@ def find_surfaces(
         rows = kernels.row_extents(volume)
     if z_ranges is None:
         z_ranges = np.tile(np.array([0, volume.shape[0]], np.int64), (n_structures, 1))
+    like = np.empty((0, 3), np.int16 if max(volume.shape) <= _LONGEST else np.int32)
     search: Any = tracing.surface_elements if kind == "surfel-area" else tracing.border_voxels
-    found = search(volume, rows, np.atleast_2d(layers), z_ranges[:, 0].copy(), z_ranges[:, 1].copy(), planar)
-    points, codes, offsets = tracing.group_by_owner(found[0], found[1], found[2], n_structures)
+    found = search(volume, rows, np.atleast_2d(layers), z_ranges[:, 0].copy(), z_ranges[:, 1].copy(), planar, like)
     sz, sy, sx = (float(s) for s in spacing_zyx)
+    if len(found[2]) > _GROUPED:
+        return Surfaces(kind, found[0], found[1], np.zeros(n_structures + 1, np.int64), (sz, sy, sx), planar, found[2])
+    points, codes, offsets = tracing.group_by_owner(found[0], found[1], found[2], n_structures)
     return Surfaces(kind, points, codes, offsets, (sz, sy, sx), planar)
 
 
@@ -119,12 +131,10 @@ def frozen(volume: Volume) -> Volume:
     Raises
     ------
     ValueError
-        If the volume is not a three-dimensional array of uint8 or uint16, or longer than 32,766 voxels somewhere.
+        If the volume is not a three-dimensional array of uint8 or uint16.
     """
     if volume.ndim != 3 or volume.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"expected a 3-D volume of uint8 or uint16, got {volume.ndim}-D {volume.dtype}")
-    if max(volume.shape) > _LONGEST:
-        raise ValueError(f"no axis may be longer than {_LONGEST} voxels, got {volume.shape}")
     view: Any = np.ascontiguousarray(volume).view()
     view.flags.writeable = False
     read_only: Volume = view

@@ -44,34 +44,6 @@ def _is_cut(z, nz, z_start, z_stop):  # type: ignore[no-untyped-def]
 
 
 @part
-def _first_room(start, stop):  # type: ignore[no-untyped-def]
-    """Return output arrays that nearly always suffice; memory never written to is never taken from the machine."""
-    size = 1024
-    for z in range(start.shape[0]):
-        for y in range(start.shape[1]):
-            size += stop[z, y] - start[z, y]
-    return np.empty((size, 3), np.int16), np.empty(size, np.uint8), np.empty(size, np.int16)
-
-
-@part
-def _room(points, codes, owners, n, more):  # type: ignore[no-untyped-def]
-    """Return the three output arrays, grown when ``more`` further entries may not fit."""
-    if n + more <= codes.size:
-        return points, codes, owners
-    size = 2 * (n + more)
-    new_points = np.empty((size, 3), np.int16)
-    new_codes = np.empty(size, np.uint8)
-    new_owners = np.empty(size, np.int16)
-    for i in range(n):
-        new_points[i, 0] = points[i, 0]
-        new_points[i, 1] = points[i, 1]
-        new_points[i, 2] = points[i, 2]
-        new_codes[i] = codes[i]
-        new_owners[i] = owners[i]
-    return new_points, new_codes, new_owners
-
-
-@part
 def _extent_around(start, stop, z, y, nx):  # type: ignore[no-untyped-def]
     """Return the joint extent of the rows ``(z-1, y-1), (z-1, y), (z, y-1), (z, y)``; ``(nx, 0)`` if all empty."""
     lo = nx
@@ -82,6 +54,40 @@ def _extent_around(start, stop, z, y, nx):  # type: ignore[no-untyped-def]
                 lo = min(lo, start[rz, ry])
                 hi = max(hi, stop[rz, ry])
     return lo, hi
+
+
+@part
+def _first_room(start, stop, more, like):  # type: ignore[no-untyped-def]
+    """Return output arrays that suffice for a point at every corner, and for ``more`` besides.
+
+    Only corners shared by several structures can make them grow. What is never written to takes no memory.
+    """
+    size = 1024 + more
+    nx = 1 << 62
+    for z in range(start.shape[0] + 1):
+        for y in range(start.shape[1] + 1):
+            lo, hi = _extent_around(start, stop, z, y, nx)
+            if hi > 0:
+                size += hi - lo + 1
+    return np.empty((size, 3), like.dtype), np.empty(size, np.uint8), np.empty(size, np.int16)
+
+
+@part
+def _room(points, codes, owners, n, more):  # type: ignore[no-untyped-def]
+    """Return the three output arrays, grown when ``more`` further entries may not fit."""
+    if n + more <= codes.size:
+        return points, codes, owners
+    size = 2 * (n + more)
+    new_points = np.empty((size, 3), points.dtype)
+    new_codes = np.empty(size, np.uint8)
+    new_owners = np.empty(size, np.int16)
+    for i in range(n):
+        new_points[i, 0] = points[i, 0]
+        new_points[i, 1] = points[i, 1]
+        new_points[i, 2] = points[i, 2]
+        new_codes[i] = codes[i]
+        new_owners[i] = owners[i]
+    return new_points, new_codes, new_owners
 
 
 @part
@@ -135,7 +141,7 @@ def _put(points, codes, owners, n, z, y, x, code, owner):  # type: ignore[no-unt
 
 
 @kernel
-def surface_elements(volume, rows, layers, z_start, z_stop, planar):  # type: ignore[no-untyped-def]
+def surface_elements(volume, rows, layers, z_start, z_stop, planar, like):  # type: ignore[no-untyped-def]
     """Find the surface elements (surfels) of every structure.
 
     A surfel sits at a corner shared by eight voxels that are not all inside or all outside the structure. Corner
@@ -157,10 +163,12 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar):  # type: ig
         Slices each structure is limited to.
     planar : bool
         Whether the volume is a plane, shape (1, ny, nx).
+    like : ndarray of int16 or int32
+        Points are of its type.
 
     Returns
     -------
-    points : ndarray of int16, shape (n, 3)
+    points : ndarray of int16 or int32, shape (n, 3)
         Corners as ``(z, y, x)``, in scan order.
     codes : ndarray of uint8, shape (n,)
     owners : ndarray of int16, shape (n,)
@@ -179,7 +187,7 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar):  # type: ig
     low = layers.copy()
     high = layers.copy()
     eight = np.zeros(8, np.int32)
-    points, codes, owners = _first_room(start, stop)
+    points, codes, owners = _first_room(start, stop, 8 * layers.shape[0] * (nx + 1), like)
     n = 0
     for z in range(1 if planar else nz + 1):
         cut = False
@@ -236,7 +244,7 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar):  # type: ig
 
 
 @kernel
-def border_voxels(volume, rows, layers, z_start, z_stop, planar):  # type: ignore[no-untyped-def]
+def border_voxels(volume, rows, layers, z_start, z_stop, planar, like):  # type: ignore[no-untyped-def]
     """Find the border voxels of every structure: those with one of six neighbours outside it.
 
     The border is what ``mask ^ binary_erosion(mask)`` with the 6-neighbourhood gives (MedPy, MONAI); voxels beyond
@@ -249,7 +257,7 @@ def border_voxels(volume, rows, layers, z_start, z_stop, planar):  # type: ignor
 
     Returns
     -------
-    points : ndarray of int16, shape (n, 3)
+    points : ndarray of int16 or int32, shape (n, 3)
         Voxels as ``(z, y, x)``, in scan order.
     codes : ndarray of uint8, shape (n,)
         All 0, so that surfels and border voxels share one layout.
@@ -267,7 +275,7 @@ def border_voxels(volume, rows, layers, z_start, z_stop, planar):  # type: ignor
     here = layers.copy()
     below = layers.copy()
     above = layers.copy()
-    points, codes, owners = _first_room(start, stop)
+    points, codes, owners = _first_room(start, stop, layers.shape[0] * nx, like)
     n = 0
     for z in range(nz):
         cut = False
@@ -327,7 +335,7 @@ def group_by_owner(points, codes, owners, n_structures):  # type: ignore[no-unty
 
     Returns
     -------
-    points : ndarray of int16, shape (n, 3)
+    points : ndarray of int16 or int32, shape (n, 3)
     codes : ndarray of uint8, shape (n,)
     offsets : ndarray of int64, shape (n_structures + 1,)
         Structure ``i`` (from 0) has the points ``offsets[i]:offsets[i + 1]``.
@@ -339,7 +347,7 @@ def group_by_owner(points, codes, owners, n_structures):  # type: ignore[no-unty
     for s in range(n_structures):
         offsets[s + 1] += offsets[s]
     place = offsets[:-1].copy()
-    sorted_points = np.empty((n, 3), np.int16)
+    sorted_points = np.empty((n, 3), points.dtype)
     sorted_codes = np.empty(n, np.uint8)
     for i in range(n):
         s = owners[i] - 1
