@@ -140,6 +140,7 @@ def named_folders(values: tuple[str, ...], option: str) -> dict[str, Path]:
         name, equals, path = value.partition("=")
         if not equals or not name.strip() or not path:
             raise click.BadParameter(f"{value!r} is not TEAM=PATH", param_hint=option)
+        name = name.strip()
         if name in found:
             raise click.BadParameter(f"team {name!r} is given twice", param_hint=option)
         found[name] = Path(path)

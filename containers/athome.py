@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from medpodium.challenges.campaign import cases as case_files
 from medpodium.challenges.campaign import folder as campaigns
-from medpodium.challenges.campaign.folder import Campaign, Submission, check_team, container_name
+from medpodium.challenges.campaign.folder import Campaign, CampaignCode, Submission, check_team, container_name
+from medpodium.challenges.naming.names import clashes
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.containers.intake import image, integrity
 from medpodium.containers.run.runner import Options, Report, Runner, machine_findings
@@ -78,6 +79,11 @@ def submit(
         If the image is refused.
     """
     team = check_team(team)
+    others_there = dict.fromkeys(one.team for one in campaign.submissions())
+    for one, other in clashes([*others_there, team]):
+        if other == team:
+            text, fix = f"team name {team!r} differs from {one!r} only in capitals", f"write {one!r}, or another name"
+            raise UsageError(Finding(CampaignCode.TEAM_NAME, "--team", text, fix))
     container = container_name(campaign.challenge, task)
     protocol = campaign.protocol(container)
     pinned, found = image.take(client, source, protocol, team)

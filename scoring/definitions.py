@@ -30,6 +30,8 @@ Known = Mapping[str, scored.Facts]
 """What stands behind a digest."""
 SUFFIX = ".definition.json"
 _MOST = 4
+_ROUNDING = 1e-6
+"""Values beyond their bounds by no more than this are rounded."""
 
 
 class DefinitionCode(Code):
@@ -37,6 +39,7 @@ class DefinitionCode(Code):
 
     OTHER = "scores-of-other-rules"
     UNKNOWN = "scores-of-unknown-rules"
+    OUT_OF_BOUNDS = "score-out-of-bounds"
 
 
 def mark(scores: pd.DataFrame, challenge: Challenge, task: str) -> pd.DataFrame:
@@ -81,8 +84,12 @@ def check(
     Raises
     ------
     UsageError
-        If scores were computed by other rules and that is not accepted; one finding per metric.
+        If scores were computed by other rules and that is not accepted, or if a computed value is outside the bounds
+        that the metric's formula has (a Dice of 45.67): one finding per metric.
     """
+    outside = _outside(challenge, scores)
+    if outside:
+        raise UsageError(*outside)
     keys = ["task", "metric", *([table.DEFINITION] if table.DEFINITION in scores.columns else [])]
     counts = scores.groupby(keys, sort=False).size().reset_index(name="rows")
     severity = Severity.WARNING if accept else Severity.ERROR
@@ -166,3 +173,21 @@ def read_beside(path: str | Path) -> Known:
     if not isinstance(found, dict):
         return {}
     return {key: facts for key, facts in found.items() if isinstance(facts, dict) and scored.digest(facts) == key}
+
+
+def _outside(challenge: Challenge, scores: pd.DataFrame) -> list[Finding]:
+    """Return a finding for every metric with computed values that its formula cannot give; penalties may be any."""
+    found = []
+    for (task, metric), rows in scores[scores["status"] == table.OK].groupby(["task", "metric"], sort=False):
+        own = challenge.tasks.get(str(task))
+        if own is None or str(metric) not in own.metrics:
+            continue
+        low, high = own.metrics[str(metric)].bounds
+        wrong = rows[(rows["value"] < low - _ROUNDING) | (rows["value"] > high + _ROUNDING)]
+        if len(wrong):
+            row = wrong.iloc[0]
+            where = f"{row['submission']}, {row['case'] or 'all cases'}, {metric}"
+            cause = f"{row['value']:g} is not within {low:g} and {high:g} ({len(wrong)} such values)"
+            fix = "correct the table" + (", or divide per cent by 100" if high == 1.0 else "")
+            found.append(Finding(DefinitionCode.OUT_OF_BOUNDS, where, cause, fix))
+    return found

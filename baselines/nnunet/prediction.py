@@ -164,7 +164,7 @@ def to_challenge(task: SegmentationTask, record: Mapping[str, Any], produced: Pa
     """
     import SimpleITK
 
-    from medpodium.challenges.naming.patterns import format_name
+    from medpodium.challenges.naming.patterns import format_name, placeholders
 
     image = SimpleITK.ReadImage(str(produced))
     values = {int(new): int(old) for new, old in record["values"].items()}
@@ -172,6 +172,9 @@ def to_challenge(task: SegmentationTask, record: Mapping[str, Any], produced: Pa
     table[list(values)] = list(values.values())
     voxels = table[SimpleITK.GetArrayFromImage(image)]
     pattern = task.files.prediction
+    if not set(placeholders(pattern)) <= {"case", "structure"}:
+        cause, fix = f"the names of predictions have several parts ({pattern})", "let the challenge ask for {case}"
+        raise refuse(BaselineCode.NO_CASES, "files.prediction", cause, fix)
     masks = {"": voxels}
     if "{structure}" in pattern:
         masks = {

@@ -268,7 +268,7 @@ def test_tables_of_cases_come_in_any_dialect(folder: Path) -> None:
 def test_a_control_character_in_a_case_is_refused_whatever_pandas_does(tmp_path: Path, name: str) -> None:
     """pandas 2 cuts a cell at NUL, pandas 3 keeps it: pandas#19886."""
     rules(tmp_path, SEGMENTATION)
-    table = f"submission,case,metric,value\nA,{name},dice,0.5\nB,{name},dice,0.6\n"
+    table = f"submission,task,case,metric,value\nA,values,{name},dice,0.5\nB,values,{name},dice,0.6\n"
     (tmp_path / "scores.csv").write_bytes(table.encode())
     done = run("rank", tmp_path / "rules.yaml", tmp_path / "scores.csv")
     assert done.exit_code == 2, done.output
@@ -308,6 +308,16 @@ def test_a_published_typo_gains_no_place(tmp_path: Path, value: str) -> None:
     assert scores is None
     assert value in done.output
     assert "A, dice" in said(done)
+
+
+def test_a_score_table_with_such_a_value_is_not_ranked(tmp_path: Path) -> None:
+    rules(tmp_path, SEGMENTATION)
+    rows = "A,values,1,dice,45.67\nB,values,1,dice,0.9\nA,values,2,dice,0.5\nB,values,2,dice,0.4\n"
+    (tmp_path / "scores.csv").write_text("submission,task,case,metric,value\n" + rows)
+    done = run("rank", tmp_path / "rules.yaml", tmp_path / "scores.csv", "--out", tmp_path / "board.csv")
+    assert done.exit_code == 2, done.output
+    assert "45.67" in done.output
+    assert not (tmp_path / "board.csv").exists()
 
 
 def test_per_cent_is_taken_where_it_is_asked_for(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from medpodium.challenges.naming.names import is_hidden
-from medpodium.challenges.naming.patterns import format_name
+from medpodium.challenges.naming.patterns import CASE, EXTENSION, format_name, placeholders
 from medpodium.challenges.rows import read_sheet
 from medpodium.challenges.schema import formats
 from medpodium.challenges.schema.definition import SegmentationTask
@@ -185,6 +185,9 @@ def write(found: Imported, task: SegmentationTask, out: Path) -> list[str]:
     if "{structure}" in pattern:
         cause = f"the challenge wants one file per structure ({pattern})"
         raise UsageError(Finding(PlatformCode.LAYOUT, "predictions", cause, "import label maps into label-map tasks"))
+    if not set(placeholders(pattern)) <= {CASE, EXTENSION}:
+        cause, fix = f"the names of predictions have several parts ({pattern})", "let the challenge ask for {case}"
+        raise UsageError(Finding(PlatformCode.LAYOUT, "predictions", cause, fix))
     if not found.files:
         raise UsageError(
             *(found.findings or [Finding(PlatformCode.LAYOUT, "predictions", "no prediction found", "check the path")])
