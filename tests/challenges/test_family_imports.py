@@ -182,8 +182,8 @@ ANSWERS = "Case,Subtask1_prob_S4,Subtask2_prob_S1\n1-A,1,0\n"
 @pytest.mark.parametrize(
     ("stages", "answers", "code", "said"),
     [
-        (STAGES.replace("S2", "S9"), ANSWERS, 2, "class 'S9'"),
-        (STAGES.replace("2-A", "1-A"), ANSWERS, 2, "occurs twice"),
+        (STAGES.replace("S2", "S9"), ANSWERS, 1, "class 'S9'"),
+        (STAGES.replace("2-A", "1-A"), ANSWERS, 1, "occurs twice"),
         (STAGES.replace("stage", "grade"), ANSWERS, 2, "no column 'stage'"),
         (STAGES.replace("center", "town"), ANSWERS, 2, "have no domain"),
         (STAGES, "Case,P4,P1\n1-A,1,0\n", 1, "no column 'Subtask1_prob_S4'"),
