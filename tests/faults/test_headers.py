@@ -210,6 +210,21 @@ def test_an_oblique_millimetre_is_a_millimetre(tmp_path: Path) -> None:
     pd.testing.assert_series_equal(scores, score(tmp_path / "meta", ".mha")[0], rtol=1e-14)
 
 
+def test_the_audit_reads_the_files_anew(tmp_path: Path) -> None:
+    """Given the scorer's own spacing, as it was, no library could see that the spacing was wrong."""
+    reference, prediction = ball((16, 16, 20), 6), ball((16, 16, 20), 6, shift_x=2)
+    write(tmp_path, ".nii", lambda mask: nifti(mask, turned(31)), reference, prediction)
+    score(tmp_path, ".nii")
+    arguments = ["score", str(tmp_path / "c.yaml"), "--references", str(tmp_path / "ref"), "--audit", "--json"]
+    arguments += ["--predictions", f"one={tmp_path / 'one'}", "--out", str(tmp_path / "scores.csv")]
+    text = CliRunner().invoke(main, arguments).stdout
+    rows = {(row["metric"], row.get("reader")): row for row in json.loads(text[text.index("{") :])["audit"]}
+    for reader in ("SimpleITK", "nibabel"):
+        assert rows["(spacing, mm)", reader]["compared"] == 6
+        assert rows["(spacing, mm)", reader]["max_abs"] == 0
+        assert rows["nsd1", reader]["max_abs"] <= 1e-12
+
+
 def test_float32_rows_of_nrrd_are_a_millimetre(tmp_path: Path) -> None:
     """The same grid as NRRD, whose spacing is nothing but the length of its rows."""
     reference, prediction = ball((32, 32, 36), 12), ball((32, 32, 36), 12, shift_x=2)
