@@ -123,16 +123,16 @@ _UNPACKERS = ("zstandard", "igzip_lib", "isal")
 
 def _gunzip(file: IO[bytes]) -> IO[bytes]:
     """Open gzip for reading; an image is read whole twice, and isal takes a fraction of the time."""
-    opened: Any
+    opener: Any
     try:
         from isal import igzip
 
-        opened = igzip.IGzipFile(fileobj=file)
+        opener = igzip.IGzipFile
     except ImportError:  # no wheel for this machine
         import gzip
 
-        opened = gzip.GzipFile(fileobj=file)
-    return cast("IO[bytes]", opened)
+        opener = gzip.GzipFile
+    return cast("IO[bytes]", opener(fileobj=file))
 
 
 @contextmanager
