@@ -149,13 +149,14 @@ class Numbers:
     @classmethod
     def of(cls, cells: Iterable[str]) -> Numbers:
         """Return how these cells are to be read."""
-        comma = point = False
+        comma = False
         for cell in cells:
             if "." in cell:
-                point = point or _POINT.fullmatch(cell) is not None
+                if _POINT.fullmatch(cell) is not None:
+                    return cls(False)
             elif "," in cell:
                 comma = comma or (_COMMA.fullmatch(cell) is not None and _THOUSANDS.fullmatch(cell) is None)
-        return cls(comma and not point)
+        return cls(comma)
 
     def parse(self, text: str) -> float:
         """Return a number, NaN for a blank cell, infinity where a cell says so.
@@ -165,6 +166,11 @@ class Numbers:
         ValueError
             With the reason: no number, or one that can be read in two ways (``1,234``).
         """
+        if text.isascii() and text[-1:].isdigit() and "," not in text and "_" not in text:
+            try:
+                return float(text)
+            except ValueError:
+                pass  # the reason is found below
         bare = trimmed(text).replace("\u2212", "-")
         if bare.lower() in BLANK:
             return math.nan
@@ -262,18 +268,19 @@ def parse_sheet(text: str, where: str, *, rows: int = 1) -> Sheet:
             cause = f"{len(row)} cells where the header has {len(header)}"
             fix = "put cells with the separator in them (decimal commas, too) in quotes, or use another separator"
             raise _error(RowsCode.CELLS, f"{where}: row {number}", cause, fix)
-        cells.append([row[at] if at < len(row) else "" for at in kept])
+        whole = len(kept) == len(header) == len(row)
+        cells.append(row if whole else [row[at] if at < len(row) else "" for at in kept])
     return Sheet(where, columns, cells, [number for number, _ in lines[1:]], separator)
 
 
 def _lines(text: str, separator: str, where: str) -> list[tuple[int, list[str]]]:
     """Return the rows that hold anything, with their numbers; cells without blanks around them."""
+    found = []
     try:
-        found = [
-            (number, [_cell(cell) for cell in row])
-            for number, row in enumerate(_reader(text, separator), start=1)
-            if any(cell.strip() for cell in row)
-        ]
+        for number, row in enumerate(_reader(text, separator), start=1):
+            cells = [cell if cell.isalnum() and cell.isascii() else _cell(cell) for cell in row]
+            if any(cells):
+                found.append((number, cells))
     except csv.Error as error:
         raise _error(RowsCode.UNREADABLE, where, str(error), "give a well-formed table") from None
     return found
