@@ -188,7 +188,7 @@ def lesion_counts(
     iou = shared / unions
     dice = 2.0 * shared / (ref_sizes[rows] + pred_sizes[columns])
     score = dice if rule.overlap is OverlapRule.DICE else iou
-    hit = score >= (0.0 if rule.overlap is OverlapRule.ANY else rule.threshold)
+    hit = score >= (0.0 if rule.overlap is OverlapRule.ANY else rule.threshold * (1 - 1e-9))
     rows, columns, shared, iou, score = rows[hit], columns[hit], shared[hit], iou[hit], score[hit]
     if rule.matching is Matching.MANY:
         return _count_many(rows, columns, shared, ref_sizes, pred_sizes)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from medpodium.challenges.schema.steps import Common, Direction, Quantile, Rank, Reduce, Select, Step, Test, Threshold
 from medpodium.scoring.ranking.axes import MISSING, OK, RankingCode, ScoreArray, near, problem
-from medpodium.scoring.ranking.ranks import rank_after_last, rank_columns, rank_worst, tie_within
+from medpodium.scoring.ranking.ranks import no_more_than, rank_after_last, rank_columns, rank_worst, tie_within
 from medpodium.scoring.ranking.reduce import CaseReducer, reduce_plain
 
 Floats = npt.NDArray[np.float64]
@@ -107,11 +107,12 @@ def _threshold(array: ScoreArray, step: Threshold) -> ScoreArray:
         view = np.moveaxis(values, axis, -1)
         keys = view[..., position] * sign
         if step.good_enough is not None:
-            keys = np.maximum(keys, step.good_enough * sign)
+            enough = step.good_enough * sign
+            keys = np.where(no_more_than(keys, np.asarray(enough), 0.0), enough, keys)
         else:
             first = int(array.resampled)
             best = np.where(np.isnan(keys), np.inf, keys).min(axis=first, keepdims=True)
-            keys = np.where(keys - best <= (step.tolerance or 0.0), best, keys)
+            keys = np.where(no_more_than(keys, best, step.tolerance or 0.0), best, keys)
         view[..., position] = np.where(np.isnan(view[..., position]), np.nan, keys * sign)
     return replace(array, values=values)
 

@@ -9,6 +9,16 @@ from medpodium.challenges.schema.steps import Ties
 
 Floats = npt.NDArray[np.float64]
 
+_SAME = 1e-9
+_LAST_BITS = 8 * np.finfo(float).eps
+
+
+def no_more_than(keys: Floats, best: Floats, tolerance: float) -> npt.NDArray[np.bool_]:
+    """Return which keys are no more than a tolerance above another: 0.8 is 0.1 above 0.7 whatever the last bits say."""
+    spill = _LAST_BITS * np.maximum(np.abs(keys), np.abs(best))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(keys - best <= tolerance * (1 + _SAME) + spill)
+
 
 def tie_within(keys: Floats, tolerance: float) -> Floats:
     """Make keys equal that lie within a tolerance of the best of their group.
@@ -28,7 +38,7 @@ def tie_within(keys: Floats, tolerance: float) -> Floats:
     opener = ordered[..., 0].copy()
     for index in range(1, ordered.shape[-1]):
         current = ordered[..., index]
-        opener = np.where(current - opener <= tolerance, opener, current)
+        opener = np.where(no_more_than(current, opener, tolerance), opener, current)
         ordered[..., index] = opener
     result = np.empty_like(moved)
     np.put_along_axis(result, order, ordered, axis=-1)

@@ -32,6 +32,7 @@ from medpodium.scoring.kinds.segmentation.tasks import task_of
 from medpodium.scoring.kinds.segmentation.volumes import MaskFiles, read_volume
 from medpodium.scoring.masks.geometry import Geometry
 from medpodium.scoring.masks.inflate import OWN_FILES
+from medpodium.scoring.measures.surfaces.metrics import reached, tolerant
 
 Binary = npt.NDArray[np.bool_]
 Spacing = tuple[float, ...]
@@ -276,9 +277,9 @@ def _surface_distance(
 
     found = surface_distance.compute_surface_distances(reference, prediction, spacing)
     if spec.kind == "nsd":
-        return float(surface_distance.compute_surface_dice_at_tolerance(found, tolerance))
+        return float(surface_distance.compute_surface_dice_at_tolerance(found, tolerant(tolerance or 0.0)))
     if isinstance(spec, PercentileMetric):
-        return float(surface_distance.compute_robust_hausdorff(found, spec.percentile))
+        return float(surface_distance.compute_robust_hausdorff(found, reached(spec.percentile)))
     if spec.kind == "hd":
         return float(surface_distance.compute_robust_hausdorff(found, 100))
     first, second = surface_distance.compute_average_surface_distance(found)

@@ -24,6 +24,7 @@ from medpodium.scoring.kinds.segmentation.volumes import (
     read_reference,
     unknown_labels,
 )
+from medpodium.scoring.measures.surfaces.metrics import SAME
 from medpodium.scoring.policy import Score, absent_score, empty_score, rounded
 
 Cell = tuple[str, str, Score]
@@ -140,7 +141,8 @@ def _finished(spec: StructureMetric, score: Score, computed: Mapping[tuple[str, 
     """Apply the gate (on unrounded values) and the declared rounding."""
     if score.status == table.OK and spec.gate is not None:
         gating = computed.get((spec.gate.metric, structure), math.nan)
-        if gating < spec.gate.below:
+        below = spec.gate.below
+        if gating < below and not math.isclose(gating, below, rel_tol=SAME):
             score = Score(spec.gate.value, table.PENALISED)
     return Score(rounded(score.value, spec), score.status)
 

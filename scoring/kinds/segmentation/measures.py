@@ -292,12 +292,13 @@ class Comparison:
         if isinstance(spec, PercentileMetric):
             area = spec.definition_id == "directed-max-area-weighted"
             distances = pair.surfels(index) if area else pair.borders(index)
-            return _PERCENTILES[spec.definition_id](distances, spec.percentile)
+            percent = surface.reached(spec.percentile) if area else spec.percentile
+            return _PERCENTILES[spec.definition_id](distances, percent)
         distances = pair.surfels(index) if spec.definition_id == "surfel-area" else pair.borders(index)
         if spec.kind == "nsd":
             if tolerance_mm is None:
                 raise ValueError(f"structure {structure!r} has no NSD tolerance")
-            return surface.nsd(distances, tolerance_mm)
+            return surface.nsd(distances, surface.tolerant(tolerance_mm))
         return _DISTANCES[spec.kind](distances)
 
     def binaries(self, structure: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:

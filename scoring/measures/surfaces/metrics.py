@@ -25,6 +25,24 @@ _STEP_ROUNDING = 1e-9
 """Cumulative weights nearer than this to a quantile are decided in the reference's own order of operations."""
 
 
+SAME = 1e-9
+"""Relative difference below which two numbers are one where a score hangs on which is larger."""
+
+
+def tolerant(tolerance_mm: float) -> float:
+    """Return the tolerance to count with: a distance of exactly the tolerance is within it, in whatever unit.
+
+    Three voxels of 0.1 mm are 0.30000000000000004 mm and not within 0.3 mm, three of 1 mm are within 3 mm: libraries
+    leave that to the last bit. The functions here decide as those do, for the number they are given.
+    """
+    return tolerance_mm * (1 + SAME)
+
+
+def reached(percent: float) -> float:
+    """Return the percentile to look up where a distance is reached in steps: a share that is just reached counts."""
+    return percent if percent >= 100 else percent * (1 - 4 * SAME)
+
+
 def nsd(pair: SurfaceDistances, tolerance_mm: float) -> float:
     """Return the normalised surface distance: the share of both surfaces within a tolerance of the other.
 
