@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-VOLUMES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
-"""Endings of label maps that say how large a voxel is and where it lies; ``{extension}`` stands for these."""
+DICOM = (".dcm",)
+"""Ending of DICOM segmentations (SEG), which need the extra ``dicom``."""
+VOLUMES = (".nii.gz", ".nii", ".mha", ".mhd", ".seg.nrrd", ".nrrd", *DICOM)
+"""Endings of label maps that say how large a voxel is and where it lies; ``{extension}`` stands for these.
+
+Longer ones come first: ``liver_1.seg.nrrd`` is the segmentation of ``liver_1``.
+"""
 PICTURES = (".png", ".tif", ".tiff")
 """Endings of label maps in a plane that say neither."""
 MASKS = (*VOLUMES, *PICTURES)

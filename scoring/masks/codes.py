@@ -25,6 +25,7 @@ class MaskCode(Code):
     # The format
     FORMAT_UNKNOWN = "mask-format-unknown"
     FORMAT_MISMATCH = "mask-format-mismatch"
+    EXTRA_MISSING = "mask-format-needs-extra"
     HEADER_TRUNCATED = "mask-header-truncated"
     HEADER_INVALID = "mask-header-invalid"
     HEADER_TOO_LARGE = "mask-header-too-large"
@@ -73,6 +74,12 @@ class MaskCode(Code):
     LABEL_WRAPS = "mask-label-wraps"
     STRUCTURE_NOT_BINARY = "mask-structure-not-binary"
     STRUCTURES_OVERLAP = "mask-structures-overlap"
+
+    # Segments that a file names
+    SEGMENTS_NAMED = "mask-segments-named"
+    SEGMENT_MATCHED = "mask-segment-matched-loosely"
+    SEGMENT_MISSING = "mask-segment-missing"
+    PLACED = "mask-placed-on-grid"
 
     # Two grids
     SHAPE_DIFFERS = "geometry-shape-differs"

@@ -48,6 +48,9 @@ class Geometry:
         Whether the file has two axes: a plane, stored here as one slice. A volume with a single slice is none.
     spaced : bool
         Whether the file states a spacing; a picture (PNG, TIFF) does not, and its pixels are 1 apart.
+    sparse : bool
+        Whether the file may leave out what is empty, and orders its axes as the images it was drawn on (segmentations
+        of 3D Slicer and DICOM), so that only where its voxels lie can be compared with another grid.
     """
 
     shape_zyx: tuple[int, int, int]
@@ -57,6 +60,7 @@ class Geometry:
     oriented: bool = True
     planar: bool = False
     spaced: bool = True
+    sparse: bool = False
 
     @property
     def spacing_xyz(self) -> tuple[float, float, float]:

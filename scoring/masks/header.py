@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,31 @@ from medpodium.scoring.masks.codes import MaskCode, refusal, warning
 from medpodium.scoring.masks.geometry import RIGHT_ANGLE, Geometry
 from medpodium.scoring.masks.inflate import ReadLimits
 from medpodium.scoring.measures.overlap import voxel_ml
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A segment that a file names.
+
+    Parameters
+    ----------
+    name : str
+        As users see it.
+    layer, label : int
+        The volume of the file that holds it, and its value there.
+    meanings : tuple of str
+        What codes say that it is (DICOM), from the most to the least precise.
+    """
+
+    name: str
+    layer: int
+    label: int
+    meanings: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Layer and label."""
+        return self.layer, self.label
 
 
 @dataclass(frozen=True)
@@ -33,8 +57,10 @@ class VolumeHeader:
         Stored value times slope plus intercept is the value.
     findings : tuple of Finding
         What is odd but usable.
-    metadata : mapping of str to str
-        Free key/value pairs of the header (the ``:=`` lines of a NRRD file), as 3D Slicer's names of segments.
+    segments : tuple of Segment, optional
+        What the file names; ``None`` for a plain label map.
+    layers : int
+        How many values follow each other for every voxel: one per layer of segments.
     """
 
     geometry: Geometry
@@ -43,7 +69,19 @@ class VolumeHeader:
     slope: float = 1.0
     intercept: float = 0.0
     findings: tuple[Finding, ...] = ()
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    segments: tuple[Segment, ...] | None = None
+    layers: int = 1
+
+    @property
+    def layered(self) -> bool:
+        """Whether segments lie in several volumes, so that they may overlap."""
+        return self.segments is not None and self.layers * self.volumes > 1
+
+    @property
+    def stored_bytes(self) -> int:
+        """Size of all voxels that are read: of one volume, or of all layers."""
+        volumes = self.layers * (self.volumes if self.segments is not None else 1)
+        return self.voxels * volumes * self.dtype.itemsize
 
     @property
     def voxels(self) -> int:
@@ -88,7 +126,7 @@ def check_data_size(path: Path, header: VolumeHeader, possible: int, file_bytes:
     file_bytes : int
         Size of the file, for the message.
     """
-    promised = header.voxels * header.dtype.itemsize
+    promised = header.stored_bytes
     if promised > limits.max_data_bytes:
         raise refusal(
             MaskCode.SHAPE_TOO_LARGE,

@@ -132,7 +132,8 @@ def _voxel_refusal(
     fix: str,
 ) -> MaskError:
     index = int(bad.argmax())
-    z, y, x = (int(i) for i in np.unravel_index(first_voxel + index, header.geometry.shape_zyx))
+    voxel = (first_voxel + index) // header.layers % header.voxels
+    z, y, x = (int(i) for i in np.unravel_index(voxel, header.geometry.shape_zyx))
     return refusal(code, path, f"voxel (x, y, z) = ({x}, {y}, {z}) has value {values[index].item():g}", fix)
 
 

@@ -18,6 +18,7 @@ from medpodium.scoring.masks.codes import MaskCode, refusal, warning
 from medpodium.scoring.masks.geometry import FloatArray, Geometry
 from medpodium.scoring.masks.header import VolumeHeader, check_spacing, checked_shape, grid_findings, singleton_warning
 from medpodium.scoring.masks.inflate import ByteStream, ReadLimits
+from medpodium.scoring.masks.segments import slicer
 from medpodium.scoring.masks.text_headers import grid_of, head_until, skip_to, spatial_sizes, unit_factor, whole_numbers
 
 _TYPES = {
@@ -102,8 +103,14 @@ def read_nrrd_header(stream: ByteStream, path: Path, limits: ReadLimits) -> tupl
         raise refusal(MaskCode.TYPE_UNSUPPORTED, path, f"type {kind!r} is not read here", "save as unsigned char")
     order = ">" if fields.named.get("endian", "little").lower() == "big" else "<"
     findings: list[Finding] = []
-    geometry, volumes = _geometry(fields, limits, findings)
-    header = VolumeHeader(geometry, np.dtype(order + _TYPES[kind]), volumes, metadata=fields.free)
+    geometry, volumes, layers = _geometry(fields, limits, findings)
+    segments = None
+    if slicer.names_segments(fields.free):
+        segments = slicer.segments_of(fields.free, layers * volumes, path)
+        geometry = replace(geometry, sparse=True)
+    header = VolumeHeader(
+        geometry, np.dtype(order + _TYPES[kind]), volumes, segments=segments, layers=layers
+    )
     voxels = _find_voxels(fields, header, stream, limits, findings)
     return replace(header, findings=tuple(findings)), voxels
 
@@ -142,7 +149,8 @@ def _find_voxels(
     return voxels
 
 
-def _geometry(fields: _Fields, limits: ReadLimits, findings: list[Finding]) -> tuple[Geometry, int]:
+def _geometry(fields: _Fields, limits: ReadLimits, findings: list[Finding]) -> tuple[Geometry, int, int]:
+    """Return the grid, how many volumes follow each other, and how many values each voxel has (layers of segments)."""
     path = fields.path
     count = whole_numbers(fields.named, "dimension", 1, path)[0]
     if not 1 <= count <= _MOST_DIMENSIONS:
@@ -154,9 +162,9 @@ def _geometry(fields: _Fields, limits: ReadLimits, findings: list[Finding]) -> t
     if directions and len(directions) != count:
         raise fields.refuse("spacedirections", f"{count} vectors")
     axes = _spatial_axes(fields, sizes, directions)
-    _refuse_layers(fields, sizes, axes)
+    layers = _layers(fields, sizes, axes)
     (x, y, z), volumes = spatial_sizes(path, tuple(sizes[axis] for axis in axes), [])
-    if count > 3 and volumes == 1:
+    if count > 3 and volumes * layers == 1 and not slicer.names_segments(fields.free):
         findings.append(singleton_warning(path, sizes, min(len(axes), 3)))
     shape_zyx = checked_shape(path, (x, y, z), limits)
     if any(directions[axis] is not None for axis in axes[:3] if directions):
@@ -165,7 +173,7 @@ def _geometry(fields: _Fields, limits: ReadLimits, findings: list[Finding]) -> t
         geometry = _by_spacings(fields, shape_zyx, axes[:3], count, findings)
     geometry = replace(geometry, planar=len(axes) < 3)
     findings += grid_findings(path, geometry)
-    return geometry, volumes
+    return geometry, volumes, layers
 
 
 def _spatial_axes(fields: _Fields, sizes: Sequence[int], directions: Sequence[tuple[float, ...] | None]) -> list[int]:
@@ -187,11 +195,15 @@ def _is_time(direction: tuple[float, ...]) -> bool:
     return any(direction[3:]) and not any(direction[:3])
 
 
-def _refuse_layers(fields: _Fields, sizes: tuple[int, ...], axes: Sequence[int]) -> None:
-    """Refuse several values per voxel: an axis before or among x, y, z along which no voxels lie."""
+def _layers(fields: _Fields, sizes: tuple[int, ...], axes: Sequence[int]) -> int:
+    """Return how many values a voxel has: an axis before or among x, y, z along which no voxels lie.
+
+    Several are refused, unless they are layers of a segmentation: the first axis, and no further one beside x, y, z.
+    """
     values = math.prod(size for axis, size in enumerate(sizes) if axis not in axes)
-    if values == 1:
-        return
+    layered = slicer.names_segments(fields.free) and values == sizes[0] and 0 not in axes and len(axes) <= 3
+    if values == 1 or layered:
+        return values
     kinds = fields.named.get("kinds", "").lower()
     code = MaskCode.TYPE_COLOUR if "color" in kinds or "colour" in kinds else MaskCode.FOUR_DIMENSIONAL
     raise refusal(

@@ -6,7 +6,7 @@ transposed or copied on the way. A file is never trusted: see :mod:`medpodium.sc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,12 +19,13 @@ from medpodium.challenges.schema import formats
 from medpodium.findings import Finding, Severity
 from medpodium.scoring.masks.codes import MaskCode, MaskError, finding, printable, refusal, warning
 from medpodium.scoring.masks.geometry import Geometry, compare_shape
-from medpodium.scoring.masks.header import VolumeHeader, check_data_size
+from medpodium.scoring.masks.header import Segment, VolumeHeader, check_data_size
 from medpodium.scoring.masks.inflate import DEFAULT_LIMITS, ByteStream, ReadLimits, open_regular
 from medpodium.scoring.masks.labels import LabelArray, is_plain, stack_refusal, to_whole_numbers
 from medpodium.scoring.masks.nifti import read_nifti_header
 from medpodium.scoring.masks.nrrd import read_nrrd_header
 from medpodium.scoring.masks.pictures import read_picture_header
+from medpodium.scoring.masks.segments.dicom import Planes, read_dicom_header
 from medpodium.scoring.masks.text_headers import read_metaimage_header
 
 EXTENSIONS = formats.MASKS
@@ -59,7 +60,8 @@ def read_mask(path: str | Path, *, limits: ReadLimits = DEFAULT_LIMITS, like: Ge
     Parameters
     ----------
     path : str or Path
-        A ``.nii``, ``.nii.gz``, ``.mha``, ``.mhd`` (embedded data) or ``.nrrd`` file.
+        A ``.nii``, ``.nii.gz``, ``.mha``, ``.mhd`` (embedded data) or ``.nrrd`` file. One that names its segments is
+        refused, because a name counts more than a number: see :func:`medpodium.scoring.masks.named.read_labelled`.
     limits : ReadLimits
         How much is read at most.
     like : Geometry, optional
@@ -121,6 +123,10 @@ def open_mask(
             header, pixels = read_picture_header(file, extension, path, limits, labels_only=labels_only)
             yield MaskReader(header, ByteStream(pixels, path, "raw"), path)
             return
+        if extension in formats.DICOM:
+            header, frames = read_dicom_header(file, path, limits)
+            yield MaskReader(header, ByteStream(file, path, "raw"), path, frames)
+            return
         header, stream = _read_header(file, extension, path, limits)
         reader = MaskReader(header, stream, path)
         if labels_only:
@@ -143,7 +149,7 @@ def _read_header(file: BinaryIO, extension: str, path: Path, limits: ReadLimits)
     if extension in (".nii", ".nii.gz"):
         header = read_nifti_header(stream, path, limits)
     else:
-        header, stream = (read_nrrd_header if extension == ".nrrd" else read_metaimage_header)(stream, path, limits)
+        header, stream = (read_nrrd_header if extension.endswith(".nrrd") else read_metaimage_header)(stream, path, limits)
     if zipped != (extension == ".nii.gz"):
         found = warning(
             MaskCode.FORMAT_MISMATCH,
@@ -161,7 +167,8 @@ class MaskReader:
     Its voxels are a stream: call :meth:`read` or :meth:`slabs`, once.
     """
 
-    def __init__(self, header: VolumeHeader, stream: ByteStream, path: Path) -> None:
+    def __init__(self, header: VolumeHeader, stream: ByteStream, path: Path, frames: Planes | None = None) -> None:
+        self._frames = frames
         self._header = header
         self._stream = stream
         self._path = path
@@ -173,9 +180,9 @@ class MaskReader:
         return self._header.geometry
 
     @property
-    def metadata(self) -> Mapping[str, str]:
-        """Free key/value pairs of the header (NRRD), for instance 3D Slicer's names of segments."""
-        return self._header.metadata
+    def segments(self) -> tuple[Segment, ...] | None:
+        """The segments that the file names (3D Slicer's, DICOM's); ``None`` for a plain label map."""
+        return self._header.segments
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -188,8 +195,9 @@ class MaskReader:
         Raises
         ------
         MaskError
-            When the voxels are damaged, missing, more than declared, or not labels.
+            When the voxels are damaged, missing, more than declared, or not labels, or belong to named segments.
         """
+        self._refuse_named()
         array = self._labels(np.empty(self._header.voxels, dtype=np.uint8))
         self._stream.expect_end(self._header.voxels * self._header.dtype.itemsize)
         return Mask(array.reshape(self.geometry.shape_zyx), self.geometry, self.findings)
@@ -212,12 +220,41 @@ class MaskReader:
         MaskError
             As :meth:`read`, when the bad voxel is reached; what was yielded before is then not to be used.
         """
+        self._refuse_named()
         depth, height, width = self.geometry.shape_zyx
         buffer = np.empty(min(slices, depth) * height * width, dtype=np.uint8)
         for first in range(0, depth, slices):
             count = min(slices, depth - first)
             yield first, self._labels(buffer[: count * height * width]).reshape(count, height, width)
         self._stream.expect_end(self._header.voxels * self._header.dtype.itemsize)
+
+    def planes(self) -> Iterator[tuple[int, int, LabelArray]]:
+        """Read the voxels of a file that names segments, a slice of a layer at a time.
+
+        Slices without any voxel may be left out, and may come in any order.
+
+        Yields
+        ------
+        (layer, z, plane) : tuple of int, int, ndarray of shape (y, x)
+            The array is overwritten by the next one.
+
+        Raises
+        ------
+        MaskError
+            As :meth:`read`.
+        """
+        if self._frames is not None:
+            yield from self._frames()
+            return
+        depth, height, width = self.geometry.shape_zyx
+        header = self._header
+        buffer = np.empty(height * width * header.layers, dtype=np.uint8)
+        for volume in range(header.volumes):
+            for z in range(depth):
+                stored = self._labels(buffer).reshape(height, width, header.layers)
+                for layer in range(header.layers):
+                    yield max(volume, layer), z, stored[..., layer]
+        self._stream.expect_end(header.stored_bytes)
 
     def refuse_unlike(self, like: Geometry | None) -> None:
         """Refuse another shape than that of a grid, before any voxel is read."""
@@ -227,12 +264,22 @@ class MaskReader:
 
     def refuse_if_stack(self) -> None:
         """Refuse a 4-D file, saying what it looks like from its first voxels."""
-        if self._header.volumes == 1:
+        if self._header.volumes == 1 or self._header.segments is not None:
             return
         stored = np.zeros(_STACK_PEEK_BYTES // self._header.dtype.itemsize, dtype=self._header.dtype)
         stored = stored[: self._header.voxels * self._header.volumes]
         read = self._stream.readinto(stored.view(np.uint8).data)
         raise stack_refusal(stored[: read // self._header.dtype.itemsize], self._header, self._path)
+
+    def _refuse_named(self) -> None:
+        """Refuse to take numbers for what has names."""
+        if self._header.segments is not None:
+            raise refusal(
+                MaskCode.SEGMENTS_NAMED,
+                self._path,
+                f"names {len(self._header.segments)} segments, and a plain label map is wanted here",
+                "save the mask as .nii.gz",
+            )
 
     def _labels(self, target: npt.NDArray[np.uint8]) -> LabelArray:
         """Read ``target.size`` voxels into it; return it, or its wider copy when a label exceeds 255."""
@@ -256,7 +303,7 @@ class MaskReader:
         count = self._stream.readinto(target.data)
         self._done += count
         if count < target.size:
-            expected = self._header.voxels * self._header.dtype.itemsize
+            expected = self._header.stored_bytes
             raise refusal(
                 MaskCode.DATA_TRUNCATED,
                 self._path,

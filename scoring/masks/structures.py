@@ -172,21 +172,43 @@ def _in_full(expected: Geometry, own: Geometry, where: str) -> list[Finding]:
     return compare_geometry(expected, own, where=where)
 
 
+class Cropper:
+    """Collects the slices of one structure, in any order, and keeps of each only what is not empty."""
+
+    def __init__(self) -> None:
+        self._slices: dict[int, tuple[int, int, Binary]] = {}
+
+    def add(self, z: int, plane: npt.NDArray[np.bool_]) -> None:
+        """Add a slice, shape (y, x)."""
+        rows = np.flatnonzero(plane.any(axis=1))
+        if not rows.size:
+            return
+        band = plane[rows[0] : rows[-1] + 1]
+        columns = np.flatnonzero(band.any(axis=0))
+        y, x = int(rows[0]), int(columns[0])
+        self._slices[z] = (y, x, band[:, x : columns[-1] + 1].astype(np.uint8))
+
+    def structure(self) -> Structure:
+        """Return what was collected, cropped to its box."""
+        if not self._slices:
+            return Structure((slice(0, 0),) * 3, np.zeros((0, 0, 0), dtype=np.uint8))
+        corners = [(y, x, y + part.shape[0], x + part.shape[1]) for y, x, part in self._slices.values()]
+        (y0, x0, _, _), (_, _, y1, x1) = np.min(corners, axis=0).tolist(), np.max(corners, axis=0).tolist()
+        z0, z1 = min(self._slices), max(self._slices) + 1
+        array = np.zeros((z1 - z0, y1 - y0, x1 - x0), dtype=np.uint8)
+        for z, (y, x, part) in self._slices.items():
+            array[z - z0, y - y0 : y - y0 + part.shape[0], x - x0 : x - x0 + part.shape[1]] = part
+        return Structure((slice(z0, z1), slice(y0, y1), slice(x0, x1)), array)
+
+
 def _read_cropped(reader: MaskReader, path: Path, findings: list[Finding]) -> Structure:
     """Keep only the slices that hold something, then crop them."""
-    kept: list[Binary] = []
-    first = 0
+    kept = Cropper()
     values: set[int] = set()
     for z, slab in reader.slabs(1):
         if slab.any():
-            if not kept:
-                first = z
-            gap = z - first - len(kept)
-            kept.extend(np.zeros(slab.shape[1:], dtype=np.uint8) for _ in range(gap))
-            kept.append((slab[0] > 0).view(np.uint8))
+            kept.add(z, slab[0] > 0)
             values |= {int(slab[slab > 0].min()), int(slab.max())}
-    if not kept:
-        return Structure((slice(0, 0),) * 3, np.zeros((0, 0, 0), dtype=np.uint8))
     if len(values) > 1:
         findings.append(
             finding(
@@ -196,7 +218,7 @@ def _read_cropped(reader: MaskReader, path: Path, findings: list[Finding]) -> St
                 "save 0 and 1, or give the label map as one file",
             )
         )
-    elif values != {1} and not (values == {_WHITE} and not reader.geometry.spaced):
+    elif values and values != {1} and not (values == {_WHITE} and not reader.geometry.spaced):
         findings.append(
             warning(
                 MaskCode.STRUCTURE_NOT_BINARY,
@@ -205,10 +227,7 @@ def _read_cropped(reader: MaskReader, path: Path, findings: list[Finding]) -> St
                 "save 0 and 1; it was read as 1",
             )
         )
-    stack = np.stack(kept)
-    rows, columns = np.flatnonzero(stack.any(axis=(0, 2))), np.flatnonzero(stack.any(axis=(0, 1)))
-    y, x = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
-    return Structure((slice(first, first + len(kept)), y, x), np.ascontiguousarray(stack[:, y, x]))
+    return kept.structure()
 
 
 def _shared_voxels(one: Structure, other: Structure) -> int:

@@ -301,7 +301,7 @@ def skip_to(
     """
     gap = -1 if start is None else start - stream.position
     if start is None:
-        reached = stream.skip_to_last(header.voxels * header.volumes * header.dtype.itemsize)
+        reached = stream.skip_to_last(header.voxels * header.volumes * header.layers * header.dtype.itemsize)
     else:
         reached = 0 <= gap <= limits.max_extension_bytes and stream.skip(gap) == gap
     if not reached:

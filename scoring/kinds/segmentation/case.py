@@ -23,8 +23,10 @@ from medpodium.scoring.kinds.segmentation.volumes import (
     read_prediction,
     read_reference,
     unknown_labels,
+    unknown_segments,
 )
 from medpodium.scoring.measures.surfaces.metrics import SAME
+from medpodium.scoring.masks.segments.dicom import DicomMissingError
 from medpodium.scoring.policy import Score, absent_score, empty_score, rounded
 
 Cell = tuple[str, str, Score]
@@ -74,6 +76,8 @@ def _score(
         return list(_absent(job.task, measures, failure))
     try:
         return _score_prediction(job, measures, files, found)
+    except DicomMissingError:
+        raise  # nothing that a team could help
     except MedpodiumError as error:
         found += error.findings
         return list(_absent(job.task, measures, _reason(next(iter(error.findings)).code)))
@@ -101,8 +105,9 @@ def _score_prediction(job: CaseJob, measures: CaseMeasures, files: MaskFiles, fo
     task: SegmentationTask = job.task
     scored = task.scored_structures(job.case)
     prediction = read_prediction(files, task, measures.reference.geometry, found)
+    measures = measures.on(prediction.geometry)
     pair = measures.against(prediction)
-    worst_throughout = _check_labels(task, pair, place_of(files), found)
+    worst_throughout = _check_labels(task, pair, prediction.strangers, place_of(files), found)
     computed: dict[tuple[str, str], float] = {}
     scores, absent = [], []
     for metric, spec, structure in _cells(task):
@@ -147,12 +152,16 @@ def _finished(spec: StructureMetric, score: Score, computed: Mapping[tuple[str, 
     return Score(rounded(score.value, spec), score.status)
 
 
-def _check_labels(task: SegmentationTask, pair: Comparison, where: str, found: list[Finding]) -> bool:
+def _check_labels(
+    task: SegmentationTask, pair: Comparison, strangers: str, where: str, found: list[Finding]
+) -> bool:
     """Refuse labels outside the schema, or say that they make every score the worst."""
-    unknown = [] if task.unknown_labels == "ignore" else pair.unknown_labels()
-    if not unknown:
+    if task.unknown_labels == "ignore":
         return False
-    finding = unknown_labels(task, unknown, where)
+    unknown = pair.unknown_labels()
+    if not unknown and not strangers:
+        return False
+    finding = unknown_segments(task, strangers, where) if strangers else unknown_labels(task, unknown, where)
     if task.unknown_labels == "fail":
         raise UnusableError(finding)
     found.append(finding)

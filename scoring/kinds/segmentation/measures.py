@@ -13,7 +13,8 @@ import numpy.typing as npt
 from medpodium.challenges.schema.definition import SegmentationTask
 from medpodium.challenges.schema.metrics.structure import LesionMetric, LesionRule, PercentileMetric, StructureMetric
 from medpodium.findings import Finding
-from medpodium.scoring.masks.geometry import Geometry
+from medpodium.scoring.masks.geometry import DEFAULT_TOLERANCE, Geometry
+from medpodium.scoring.masks.segments.placing import Placement, placement
 from medpodium.scoring.measures import overlap
 from medpodium.scoring.measures.pair import Crop, PairMeasures, ReferenceCase
 from medpodium.scoring.measures.surfaces import distances, outline
@@ -96,6 +97,10 @@ class Volume:
         Stored structures whose own file is not usable, and why; blank where there is no such file.
     planar : bool
         Whether it is measured in the plane (:mod:`medpodium.scoring.kinds.segmentation.plane`).
+    beside : mapping of int to ndarray of uint8, shape (z, y, x)
+        Where structures overlap: voxels of labels that no structure has and that count (``ignore_labels``), as 0/1.
+    strangers : str
+        Segments that are no structure, in words; blank where there is none (:mod:`medpodium.scoring.masks.named`).
     """
 
     labels: outline.Volume | None
@@ -104,6 +109,15 @@ class Volume:
     single: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
     unusable: Mapping[str, str] = field(default_factory=dict)
     planar: bool = False
+    beside: Mapping[int, npt.NDArray[np.uint8]] = field(default_factory=dict)
+    strangers: str = ""
+
+    def onto(self, place: Placement, grid: Geometry) -> Volume:
+        """Return the volume on another grid that holds all of its voxels."""
+        labels = None if self.labels is None else place.put(self.labels, grid)
+        single = {name: place.put(array, grid) for name, array in self.single.items()}
+        beside = {label: place.put(array, grid) for label, array in self.beside.items()}
+        return replace(self, labels=labels, single=single, beside=beside, geometry=grid)
 
     def lost(self, task: SegmentationTask, structure: str) -> str | None:
         """Return why a structure, or a part of a union, is not there: blank for no file, ``None`` if it is."""
@@ -112,8 +126,14 @@ class Volume:
         return max(reasons, default=None)
 
     def marked(self, labels: Collection[int]) -> npt.NDArray[np.bool_] | None:
-        """Return where a label map has one of these labels, shape (z, y, x); ``None`` where it has none of them."""
-        if self.labels is None or not labels:
+        """Return where a volume has one of these labels, shape (z, y, x); ``None`` where it has none of them.
+
+        Where structures overlap only labels that no structure has are asked.
+        """
+        if self.labels is None:
+            regions = [array > 0 for label, array in self.beside.items() if label in labels]
+            return np.logical_or.reduce(regions) if regions else None
+        if not labels:
             return None
         lookup = np.zeros(np.iinfo(self.labels.dtype).max + 1, dtype=np.bool_)
         lookup[[label for label in labels if label < lookup.size]] = True
@@ -177,11 +197,14 @@ class CaseMeasures:
     """
 
     def __init__(self, reference: Volume, task: SegmentationTask) -> None:
+        self._given = reference
         self.ignored = reference.marked(task.ignore_labels)
         self.reference = reference = reference.without(self.ignored)
         self.task = task
         self.names = list(task.structures)
         crops = [_CROPS[item.crop] for item in task.structures.values()]
+        self._diagonal: float | None = None
+        self._elsewhere: tuple[Geometry, CaseMeasures] | None = None
         self._together: ReferenceCase | None = None
         self._apart: dict[str, ReferenceCase] = {}
         if reference.labels is not None:
@@ -198,9 +221,31 @@ class CaseMeasures:
         grid, planar = self.reference.geometry, self.reference.planar
         return ReferenceCase(array, grid.spacing_zyx, labels, crops=crops, volume_ml=grid.voxel_ml, planar=planar)
 
+    def on(self, grid: Geometry) -> CaseMeasures:
+        """Return the same on a larger grid, that of a prediction where the reference's file leaves out empty slices.
+
+        Raises
+        ------
+        ValueError
+            If the reference does not lie on it.
+        """
+        own = self._given.geometry
+        if grid.shape_zyx == own.shape_zyx:
+            return self
+        if self._elsewhere is None or self._elsewhere[0] != grid:
+            place = placement(grid, own, DEFAULT_TOLERANCE)
+            if place is None or not place.inside(grid):
+                raise ValueError("the reference does not lie on this grid")
+            moved = CaseMeasures(self._given.onto(place, grid), self.task)
+            moved._diagonal = self.diagonal_mm
+            self._elsewhere = (grid, moved)
+        return self._elsewhere[1]
+
     @property
     def diagonal_mm(self) -> float:
         """Physical diagonal of the reference's image, or plane: the length of the voxel counts times the spacing."""
+        if self._diagonal is not None:
+            return self._diagonal
         grid = self.reference.geometry
         sides = np.multiply(grid.shape_zyx, grid.spacing_zyx)
         return float(np.linalg.norm(sides[1:] if self.reference.planar else sides))
@@ -261,10 +306,10 @@ class Comparison:
 
     def unknown_labels(self) -> list[int]:
         """Return the labels of the prediction that belong to no structure, background aside."""
-        if self._prediction.labels is None or self._case.reference.labels is None:
+        if self._prediction.labels is None:
             return []
         pair, _ = next(iter(self._pairs.values()))
-        if not pair.confusion[:, -1].any():
+        if self._case.reference.labels is not None and not pair.confusion[:, -1].any():
             return []
         return [label for label in self._prediction.counts() if label not in self._case.task.known_labels]
 

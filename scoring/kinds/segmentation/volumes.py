@@ -8,14 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from medpodium.challenges.schema.definition import SegmentationTask
 from medpodium.findings import Finding, MedpodiumError, has_errors
 from medpodium.scoring.kinds.segmentation.measures import Volume
 from medpodium.scoring.kinds.segmentation.plane import as_measured
-from medpodium.scoring.masks.codes import MaskCode, MaskError
+from medpodium.scoring.kinds.segmentation.segments import named_volume
+from medpodium.scoring.masks.codes import MaskCode, MaskError, finding
 from medpodium.scoring.masks.geometry import Geometry, GeometryTolerance, compare_geometry, compare_shape
 from medpodium.scoring.masks.inflate import DEFAULT_LIMITS, OWN_FILES, ReadLimits
-from medpodium.scoring.masks.reader import read_mask
+from medpodium.scoring.masks.named import read_segments
+from medpodium.scoring.masks.reader import MaskReader, open_mask
+from medpodium.scoring.masks.segments.placing import Placement, around, placement
 from medpodium.scoring.masks.structures import Compare, StructureSet, read_structures
 
 MaskFiles = Path | Mapping[str, Path]
@@ -57,7 +62,8 @@ def read_volume(
     limits : ReadLimits
         How much is read at most.
     like : Geometry, optional
-        Files of another shape are refused before their voxels are read.
+        Files of another shape are refused before their voxels are read, unless they name segments (or the reference
+        does): then their voxels are put where they lie on this grid, or on the smallest one that holds both.
     compare : callable, optional
         How the grids of files per structure are compared (with ``like``, or with the first one).
 
@@ -68,8 +74,7 @@ def read_volume(
         ``unusable``.
     """
     if isinstance(files, Path):
-        mask = read_mask(files, limits=limits, like=like)
-        return Volume(mask.array, mask.geometry, mask.findings)
+        return _read_map(files, task, limits, like)[0]
     found = read_structures(files, limits=limits, like=like, compare=compare)
     unusable = dict.fromkeys(set(stored_structures(task)) - set(files), "") | found.unusable
     if found.overlaps():
@@ -78,6 +83,53 @@ def read_volume(
     labels = {name: next(iter(task.structures[name].labels)) for name in found.structures}
     mask = found.label_map(labels)
     return Volume(mask.array, mask.geometry, mask.findings, unusable=unusable)
+
+
+def _read_map(path: Path, task: SegmentationTask, limits: ReadLimits, like: Geometry | None) -> tuple[Volume, bool]:
+    """Read a file that holds all structures, and say whether its voxels were put on the grid asked for."""
+    with open_mask(path, limits=limits) as reader:
+        placed = None
+        if like is not None and (like.sparse or reader.geometry.sparse):
+            placed = _place(task, like, reader, path)
+        else:
+            reader.refuse_unlike(like)
+        if reader.segments is not None:
+            volume = named_volume(read_segments(reader), task, path, like)
+        else:
+            mask = reader.read()
+            volume = Volume(mask.array, mask.geometry, mask.findings)
+    return (volume, False) if placed is None else (volume.onto(*placed), True)
+
+
+def _place(
+    task: SegmentationTask, like: Geometry, reader: MaskReader, path: Path
+) -> tuple[Placement, Geometry] | None:
+    """Return where the voxels of a file lie, and on which grid; ``None`` where it has to be compared as it is.
+
+    Raises
+    ------
+    MaskError
+        If they do not lie on the grid voxel by voxel, or some lie outside of it and it is a whole image's.
+    """
+    own = reader.geometry
+    if reader.segments is not None and own.shape_zyx == (1, 1, 1):
+        return None  # nothing is in it
+    place = placement(like, own, _tolerance(task))
+    if place is None:
+        if own.shape_zyx == like.shape_zyx:
+            return None
+        if task.geometry.check == "shape":
+            raise MaskError(*compare_shape(like, own, str(path)))
+        raise MaskError(*compare_geometry(like, own, _tolerance(task), str(path)))
+    if place.inside(like):
+        return place, like
+    grid = around(like, place) if like.sparse else None
+    if grid is None:
+        (x, y, z), (i, j, k) = place.start, np.add(place.start, place.size) - 1
+        cause = f"holds the voxels ({x}, {y}, {z}) to ({i}, {j}, {k}) of the reference's grid, which has {like.shape_xyz}"
+        fix = "save the segmentation on the input image's grid"
+        raise MaskError(finding(MaskCode.SHAPE_DIFFERS, path, cause, fix))
+    return place, grid
 
 
 def read_reference(files: MaskFiles, task: SegmentationTask) -> Volume:
@@ -134,11 +186,14 @@ def read_prediction(
     def compare(one: Geometry, other: Geometry, where: str) -> list[Finding]:
         return compare_grids(task, one, other, where)
 
-    volume = read_volume(files, task, limits, reference, compare)
     if not isinstance(files, Path):
+        volume = read_volume(files, task, limits, reference, compare)
         found += volume.findings  # every file was compared on its own
         return volume
+    volume, placed = _read_map(files, task, limits, reference)
     found += volume.findings
+    if placed:
+        return volume
     differences = compare(reference, volume.geometry, str(files))
     errors = [item for item in differences if has_errors([item])]
     found += [item for item in differences if item not in errors]
@@ -161,6 +216,12 @@ def unknown_labels(task: SegmentationTask, labels: list[int], where: str) -> Fin
     return Finding(
         MaskCode.LABEL_UNKNOWN, where, f"label {shown} is not in the schema", f"use only the labels {allowed}"
     )
+
+
+def unknown_segments(task: SegmentationTask, strangers: str, where: str) -> Finding:
+    """Return the finding of a prediction with segments that are no structures."""
+    cause = f"has {strangers}, which no structure of the challenge is"
+    return finding(MaskCode.LABEL_UNKNOWN, where, cause, f"name segments {', '.join(task.structures)}")
 
 
 def place_of(files: MaskFiles) -> str:
