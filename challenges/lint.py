@@ -18,7 +18,7 @@ __all__ = ["LintCode", "lint", "lint_source"]
 
 _DIMENSIONS = ("submission", "case", "structure", "metric")
 _WARNINGS = {LintCode.RECIPE_UNUSED, LintCode.REWARD_DECLARED, LintCode.LAZY_WINS}
-_OUTPUT_ENDINGS = {"mask": formats.MASKS, "table": formats.TABLES}
+_OUTPUT_ENDINGS = {"mask": tuple(one for one in formats.MASKS if one not in formats.NAMED), "table": formats.TABLES}
 
 
 def lint_source(source: registry.Source) -> list[Finding]:

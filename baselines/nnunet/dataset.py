@@ -253,6 +253,8 @@ def _write_label(
 ) -> None:
     import SimpleITK
 
+    from medpodium.scoring.masks.named import names_segments
+
     target = folder / "labelsTr" / f"{case.name}{ending}"
     voxels = _read_map(task, case, written)
     present = set(np.flatnonzero(np.bincount(voxels.ravel())).tolist())
@@ -270,7 +272,13 @@ def _write_label(
         known = set(annotated)
     incomplete = scheme.ignore is not None and known != set(task.structures)
     source = case.labels.get("")
-    if source is not None and scheme.identical and not incomplete and ending_of(source) == ending:
+    if (
+        source is not None
+        and scheme.identical
+        and not incomplete
+        and ending_of(source) == ending
+        and not names_segments(source)
+    ):
         place(source, target)
         written.linked += 1
         return
@@ -287,10 +295,11 @@ def _write_label(
 
 def _read_map(task: SegmentationTask, case: TrainingCase, written: Written) -> Voxels:
     """Read a case's label map, or merge its files per structure in the order of the task."""
+    from medpodium.scoring.kinds.segmentation.volumes import read_volume
     from medpodium.scoring.masks.reader import read_mask
 
     if "" in case.labels:
-        return read_mask(case.labels[""].resolve()).array.astype(np.uint16)
+        return read_volume(case.labels[""].resolve(), task).painted(task).astype(np.uint16)
     merged: Voxels | None = None
     shared = 0
     for name, item in task.structures.items():

@@ -11,6 +11,8 @@ VOLUMES = (".nii.gz", ".nii", ".mha", ".mhd", ".seg.nrrd", ".nrrd", *DICOM)
 
 Longer ones come first: ``liver_1.seg.nrrd`` is the segmentation of ``liver_1``.
 """
+NAMED = (".seg.nrrd", *DICOM)
+"""Endings of files whose segments have names: no collected output, which is a label map."""
 PICTURES = (".png", ".tif", ".tiff")
 """Endings of label maps in a plane that say neither."""
 MASKS = (*VOLUMES, *PICTURES)

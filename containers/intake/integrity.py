@@ -14,6 +14,7 @@ from typing import Any
 
 from medpodium.challenges.campaign.cases import Case, CaseCode, Manifest
 from medpodium.challenges.naming.names import is_hidden
+from medpodium.challenges.schema import formats
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.kinds import KINDS
 from medpodium.containers.failures import printable
@@ -90,7 +91,7 @@ def _image_path(manifest: Manifest, case: Case) -> Path | None:
 
     for file in case.inputs.values():
         path = Path(manifest.cases_dir) / file.path
-        if mask_extension(path) is not None:
+        if mask_extension(path) not in (None, *formats.DICOM):
             return path
     return None
 
@@ -98,12 +99,13 @@ def _image_path(manifest: Manifest, case: Case) -> Path | None:
 def _case(case: Case, manifest: Manifest) -> Iterator[Finding]:
     from medpodium.scoring.masks.geometry import compare_geometry
     from medpodium.scoring.masks.reader import mask_extension, read_geometry
+    from medpodium.scoring.masks.segments.placing import inside
 
     grids = []
     for file in case.inputs.values():
         path = Path(manifest.cases_dir) / file.path
-        if mask_extension(path) is None:
-            continue
+        if mask_extension(path) in (None, *formats.DICOM):
+            continue  # a slice of a series says nothing about the volume
         try:
             grids.append(read_geometry(path))
         except MedpodiumError as error:
@@ -117,6 +119,8 @@ def _case(case: Case, manifest: Manifest) -> Iterator[Finding]:
             own = read_geometry(path)
         except MedpodiumError:
             continue  # said with everything else about the references
+        if own.sparse and any(inside(grid, own) for grid in grids):
+            continue
         if grids and all(has_errors(compare_geometry(grid, own, where=where)) for grid in grids):
             differences = compare_geometry(grids[0], own, where=where)
             cause = next(one.cause for one in differences if has_errors([one]))

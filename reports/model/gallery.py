@@ -24,8 +24,9 @@ from medpodium.reports.model.document import Picture, Pictures, Section
 from medpodium.reports.model.results import Panel, TaskResults, slug
 from medpodium.scoring.kinds.segmentation.matching import match_files, match_structure_files
 from medpodium.scoring.kinds.segmentation.tasks import tasks_of
+from medpodium.scoring.kinds.segmentation.volumes import read_volume
 from medpodium.scoring.masks.geometry import Geometry
-from medpodium.scoring.masks.reader import read_mask
+from medpodium.scoring.masks.segments.placing import inside, put
 
 MOST = 240
 """Pictures a gallery holds; beyond it, the median and then the best cases are left out, and the text says so."""
@@ -168,20 +169,26 @@ class _Reader:
         self._ignored: Volume | None = None
 
     def picture(self, submission: str, structure: str, case: str) -> bytes:
-        reference, geometry = self._mask(self._sources.references, self._task.files.reference, case, structure)
+        whole, grid = self._mask(self._sources.references, self._task.files.reference, case, structure)
         folder = self._sources.predictions[submission]
         try:
-            prediction, other = self._mask(folder, self._task.files.prediction, case, structure, geometry)
+            own, other = self._mask(folder, self._task.files.prediction, case, structure, grid)
         except MedpodiumError:
             # A missing or broken prediction is what the worst case often is: show what was missed.
-            prediction, other = np.zeros_like(reference), geometry
+            own, other = np.zeros_like(whole), grid
+        geometry = grid
+        if grid.sparse and inside(other, grid):
+            whole, geometry = put(whole, grid, other), other
+            self._ignored = None if self._ignored is None else put(self._ignored, grid, other)
+        reference, prediction = to_lps(whole, geometry), to_lps(own, other)
         if prediction.shape != reference.shape or not np.allclose(other.direction, geometry.direction, atol=1e-2):
             cause = f"shape {other.shape_zyx} or direction differs from the reference's {geometry.shape_zyx}"
             raise MedpodiumError(
                 Finding(GalleryCode.GRID, f"{submission}/{case}", cause, "resample it to the reference")
             )
         if self._ignored is not None:
-            prediction = prediction & ~self._ignored  # what nobody looks at is drawn for nobody
+            # What nobody looks at is drawn for nobody
+            prediction = prediction & ~to_lps(self._ignored, geometry)
         image = self._picture_of(case, reference.shape)
         spacing = lps_spacing(geometry)
         return draw_slice(image, reference, prediction, spacing, _WINDOWS.get(self._modality))
@@ -189,7 +196,7 @@ class _Reader:
     def _mask(
         self, folder: Path, pattern: str, case: str, structure: str, like: Geometry | None = None
     ) -> tuple[Volume, Geometry]:
-        """Return a structure, turned for display, and its grid: the reference's where a picture or plane has none."""
+        """Return a structure, and its grid: the reference's where a picture or plane has none."""
         if "{structure}" in pattern:
             stem = self._task.structures[structure].file or structure
             paths = match_structure_files(folder, pattern, [case], [stem])[0].get(case, {})
@@ -200,16 +207,18 @@ class _Reader:
             raise MedpodiumError(
                 Finding(GalleryCode.NO_FILE, str(folder), f"no file for case {case}", "check the folder")
             )
-        mask = read_mask(path)
-        labels = sorted(self._task.structures[structure].labels)
-        binary = mask.array > 0 if "{structure}" in pattern else np.isin(mask.array, labels)
-        grid = mask.geometry
+        if "{structure}" in pattern:
+            found = read_volume({structure: path}, self._task)
+        else:
+            found = read_volume(path, self._task)
+            if like is not None and (like.sparse or found.geometry.sparse):
+                found = read_volume(path, self._task, like=like)
+        binary, grid = found.binary(self._task, structure) > 0, found.geometry
         if like is not None and binary.shape == like.shape_zyx and (like.planar or not grid.spaced):
             grid = like
         if like is None:
-            ignored = np.isin(mask.array, self._task.ignore_labels) if self._task.ignore_labels else None
-            self._ignored = None if ignored is None else to_lps(ignored, grid)
-        return to_lps(binary, grid), grid
+            self._ignored = found.marked(self._task.ignore_labels)
+        return binary, grid
 
     def _picture_of(self, case: str, shape: tuple[int, ...]) -> Volume | None:
         if self._sources.images is None:

@@ -95,9 +95,7 @@ def read_segments(reader: MaskReader) -> SegmentFile:
     return SegmentFile((*named, *nameless), parts, reader.geometry, reader.findings)
 
 
-def match_segments(
-    segments: Collection[Segment], wanted: Mapping[str, Collection[str]], where: str | Path
-) -> Matching:
+def match_segments(segments: Collection[Segment], wanted: Mapping[str, Collection[str]], where: str | Path) -> Matching:
     """Find the segments of each structure by their names.
 
     A name counts as it is written, then without regard to capitals, Unicode forms, and whether words are separated by
@@ -186,6 +184,32 @@ def read_labelled(
         lost = warning(MaskCode.LABEL_UNKNOWN, path, cause, f"name segments {_listed(list(labels))}")
         return Mask(mask.array, mask.geometry, (*mask.findings, lost))
     return mask
+
+
+def names_segments(path: str | Path) -> bool:
+    """Return whether a mask file names its segments.
+
+    Raises
+    ------
+    MaskError
+        When its header cannot be used.
+    """
+    with open_mask(path) as reader:
+        return reader.segments is not None
+
+
+def holds_nothing(path: str | Path) -> bool:
+    """Return whether a mask file has no voxel that is not background.
+
+    Raises
+    ------
+    MaskError
+        When the file cannot be used.
+    """
+    with open_mask(path) as reader:
+        if reader.segments is None:
+            return not reader.read().array.any()
+        return not any(plane.any() for _, _, plane in reader.planes())
 
 
 def all_names(

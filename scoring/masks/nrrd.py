@@ -108,9 +108,7 @@ def read_nrrd_header(stream: ByteStream, path: Path, limits: ReadLimits) -> tupl
     if slicer.names_segments(fields.free):
         segments = slicer.segments_of(fields.free, layers * volumes, path)
         geometry = replace(geometry, sparse=True)
-    header = VolumeHeader(
-        geometry, np.dtype(order + _TYPES[kind]), volumes, segments=segments, layers=layers
-    )
+    header = VolumeHeader(geometry, np.dtype(order + _TYPES[kind]), volumes, segments=segments, layers=layers)
     voxels = _find_voxels(fields, header, stream, limits, findings)
     return replace(header, findings=tuple(findings)), voxels
 

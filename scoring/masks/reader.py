@@ -149,7 +149,9 @@ def _read_header(file: BinaryIO, extension: str, path: Path, limits: ReadLimits)
     if extension in (".nii", ".nii.gz"):
         header = read_nifti_header(stream, path, limits)
     else:
-        header, stream = (read_nrrd_header if extension.endswith(".nrrd") else read_metaimage_header)(stream, path, limits)
+        header, stream = (read_nrrd_header if extension.endswith(".nrrd") else read_metaimage_header)(
+            stream, path, limits
+        )
     if zipped != (extension == ".nii.gz"):
         found = warning(
             MaskCode.FORMAT_MISMATCH,

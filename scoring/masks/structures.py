@@ -205,6 +205,8 @@ def _read_cropped(reader: MaskReader, path: Path, findings: list[Finding]) -> St
     """Keep only the slices that hold something, then crop them."""
     kept = Cropper()
     values: set[int] = set()
+    if reader.segments is not None:  # the file's name says the structure, whatever its only segment is called
+        return _only_segment(reader, path, findings)
     for z, slab in reader.slabs(1):
         if slab.any():
             kept.add(z, slab[0] > 0)
@@ -227,6 +229,20 @@ def _read_cropped(reader: MaskReader, path: Path, findings: list[Finding]) -> St
                 "save 0 and 1; it was read as 1",
             )
         )
+    return kept.structure()
+
+
+def _only_segment(reader: MaskReader, path: Path, findings: list[Finding]) -> Structure:
+    kept = Cropper()
+    places: set[tuple[int, int]] = set()
+    for layer, z, plane in reader.planes():
+        if plane.any():
+            kept.add(z, plane > 0)
+            places |= {(layer, int(plane[plane > 0].min())), (layer, int(plane.max()))}
+    if len(places) > 1:
+        cause = f"holds several of its {len(reader.segments or ())} segments, a file per structure holds one"
+        fix = "save each segment to its own file, or give all of them as one file per case"
+        findings.append(finding(MaskCode.STRUCTURE_NOT_BINARY, path, cause, fix))
     return kept.structure()
 
 

@@ -148,7 +148,7 @@ def test_pattern_that_no_reader_knows_is_an_error(tmp_path: Path, side: str, nam
     result = segmentation(tmp_path, files=f'{{{side}: "{name}"}}')
     assert result.exit_code == 1, result.output
     assert f"seg.files.{side}" in result.output
-    assert ".nii.gz, .nii, .mha, .mhd, .nrrd" in result.output
+    assert all(ending in result.output for ending in (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd"))
 
 
 def test_table_that_no_reader_knows_is_an_error(tmp_path: Path) -> None:

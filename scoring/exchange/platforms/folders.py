@@ -22,6 +22,8 @@ from medpodium.findings import Finding, MedpodiumError, Severity, UsageError
 from medpodium.scoring.exchange.codes import PlatformCode
 from medpodium.scoring.exchange.files import place
 from medpodium.scoring.groups import refuse_reserved
+from medpodium.scoring.kinds.segmentation.volumes import read_volume
+from medpodium.scoring.masks.named import names_segments
 from medpodium.scoring.masks.reader import mask_extension, read_mask
 
 _SEG_SUFFIX = re.compile(r"[-_](seg|pred|prediction|dseg)$", re.IGNORECASE)
@@ -201,7 +203,7 @@ def write(found: Imported, task: SegmentationTask, out: Path) -> list[str]:
             place(source, target)
         else:
             try:
-                _convert(source, target, mapping)
+                _convert(source, target, mapping, task)
             except MedpodiumError as error:
                 found.findings += error.findings
                 continue
@@ -209,10 +211,13 @@ def write(found: Imported, task: SegmentationTask, out: Path) -> list[str]:
     return written
 
 
-def _convert(source: Path, target: Path, mapping: Mapping[int, int] | None) -> None:
+def _convert(source: Path, target: Path, mapping: Mapping[int, int] | None, task: SegmentationTask) -> None:
     import numpy as np
     import SimpleITK
 
+    if names_segments(source):
+        _convert_named(source, target, task)
+        return
     mask = read_mask(source)
     array = mask.array
     if mapping is not None:
@@ -229,6 +234,30 @@ def _convert(source: Path, target: Path, mapping: Mapping[int, int] | None) -> N
     image.SetSpacing(reader.GetSpacing()[:3])
     image.SetOrigin(reader.GetOrigin()[:3])
     image.SetDirection(reader.GetDirection()[:9])
+    target.parent.mkdir(parents=True, exist_ok=True)
+    SimpleITK.WriteImage(image, str(target), useCompression=True)
+
+
+def _convert_named(source: Path, target: Path, task: SegmentationTask) -> None:
+    """Write a label map of a file whose segments have names.
+
+    Raises
+    ------
+    MedpodiumError
+        If its segments overlap, or one is no structure.
+    """
+    import SimpleITK
+
+    volume = read_volume(source, task)
+    if volume.labels is None or volume.strangers:
+        cause = f"has {volume.strangers}, which no structure is" if volume.strangers else "has segments that overlap"
+        fix = f"score it as it is, with 'prediction: \"{{case}}{mask_extension(source)}\"'"
+        raise MedpodiumError(Finding(PlatformCode.LAYOUT, str(source), cause, fix))
+    grid = volume.geometry
+    image: Any = SimpleITK.GetImageFromArray(volume.labels)
+    image.SetSpacing(grid.spacing_xyz)
+    image.SetOrigin(grid.origin_xyz)
+    image.SetDirection(grid.direction.ravel().tolist())
     target.parent.mkdir(parents=True, exist_ok=True)
     SimpleITK.WriteImage(image, str(target), useCompression=True)
 

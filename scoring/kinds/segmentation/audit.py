@@ -32,6 +32,7 @@ from medpodium.scoring.kinds.segmentation.tasks import task_of
 from medpodium.scoring.kinds.segmentation.volumes import MaskFiles, read_volume
 from medpodium.scoring.masks.geometry import Geometry
 from medpodium.scoring.masks.inflate import OWN_FILES
+from medpodium.scoring.masks.named import names_segments
 from medpodium.scoring.measures.surfaces.metrics import reached, tolerant
 
 Binary = npt.NDArray[np.bool_]
@@ -207,6 +208,8 @@ def _compare(task: SegmentationTask, reader: str, ours: Volume, theirs: Volume, 
 def _by_simpleitk(path: Path) -> Reading:
     import SimpleITK
 
+    if names_segments(path):
+        raise ValueError("segments have names, and SimpleITK reads numbers")
     image: Any = SimpleITK.ReadImage(str(path))
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise ValueError(f"{image.GetNumberOfComponentsPerPixel()} values per voxel")

@@ -25,8 +25,8 @@ from medpodium.scoring.kinds.segmentation.volumes import (
     unknown_labels,
     unknown_segments,
 )
-from medpodium.scoring.measures.surfaces.metrics import SAME
 from medpodium.scoring.masks.segments.dicom import DicomMissingError
+from medpodium.scoring.measures.surfaces.metrics import SAME
 from medpodium.scoring.policy import Score, absent_score, empty_score, rounded
 
 Cell = tuple[str, str, Score]
@@ -152,9 +152,7 @@ def _finished(spec: StructureMetric, score: Score, computed: Mapping[tuple[str, 
     return Score(rounded(score.value, spec), score.status)
 
 
-def _check_labels(
-    task: SegmentationTask, pair: Comparison, strangers: str, where: str, found: list[Finding]
-) -> bool:
+def _check_labels(task: SegmentationTask, pair: Comparison, strangers: str, where: str, found: list[Finding]) -> bool:
     """Refuse labels outside the schema, or say that they make every score the worst."""
     if task.unknown_labels == "ignore":
         return False

@@ -6,6 +6,7 @@ Everything wrong is collected, nothing stops at the first problem: a participant
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from medpodium.challenges.schema.definition import SegmentationTask
@@ -29,11 +30,13 @@ from medpodium.scoring.kinds.segmentation.volumes import (
     read_prediction,
     read_reference,
     read_volume,
+    unknown_segments,
 )
 from medpodium.scoring.masks.codes import MaskCode, finding, warning
 from medpodium.scoring.masks.geometry import DEFAULT_TOLERANCE, Geometry, GeometryTolerance, compare_geometry
 from medpodium.scoring.masks.labels import LabelArray
 from medpodium.scoring.masks.reader import Mask, read_geometry
+from medpodium.scoring.masks.segments.placing import placement
 from medpodium.scoring.measures.boxes import foreground_box
 
 _SEVERITIES = {"fail": Severity.ERROR, "worst": Severity.ERROR, "ignore": Severity.WARNING}
@@ -72,6 +75,13 @@ def check_case(job: CaseJob) -> list[Finding]:
         prediction = _other_grid(task, files, reference.geometry)
     if prediction is None:
         return findings
+    if prediction.strangers:
+        wrong = unknown_segments(task, prediction.strangers, where)
+        findings.append(replace(wrong, severity=_SEVERITIES[task.unknown_labels]))
+    if reference.geometry.sparse:
+        place = placement(prediction.geometry, reference.geometry, DEFAULT_TOLERANCE)
+        if place is not None and place.inside(prediction.geometry):
+            reference = reference.onto(place, prediction.geometry)
     if reference.geometry.shape_zyx == prediction.geometry.shape_zyx:
         ignored = reference.marked(task.ignore_labels)
         reference, prediction = reference.without(ignored), prediction.without(ignored)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medpodium.challenges.naming.patterns import Cases
+from medpodium.challenges.schema import formats
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask
 from medpodium.findings import Finding, MedpodiumError, UsageError
 from medpodium.scoring.kinds.protocol import (
@@ -29,8 +30,10 @@ from medpodium.scoring.kinds.segmentation.matching import find_repeated
 from medpodium.scoring.kinds.segmentation.memory import budget
 from medpodium.scoring.kinds.segmentation.plane import tell_planes
 from medpodium.scoring.kinds.segmentation.references import check_reference, tell_empty
+from medpodium.scoring.kinds.segmentation.volumes import MaskFiles
 from medpodium.scoring.masks.inflate import OWN_FILES
-from medpodium.scoring.masks.reader import open_mask
+from medpodium.scoring.masks.reader import open_mask, read_geometry
+from medpodium.scoring.masks.segments.dicom import require_dicom
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,6 +61,7 @@ class Segmentation(Kind):
         if not found:
             fix = f"the pattern is {task.files.reference!r}; give the folder that holds the references"
             raise UsageError(Finding(ScoreCode.NO_CASES, str(place), "no reference to score against", fix))
+        _need_dicom(path for one in files.values() for path in paths_in(one))
         return References(found, files, _groups(known, found), others=frozenset(others))
 
     def check_reference(self, job: CaseJob) -> ReferenceCheck:
@@ -86,7 +90,9 @@ class Segmentation(Kind):
             cause = "the folder of predictions does not exist"
             raise UsageError(Finding(ScoreCode.PREDICTION_MISSING, str(given), cause, "check the path"))
         others = cases.others if isinstance(cases, Asked) else ()
-        return Predictions(matched_files(task, given, cases, reference=False, others=others, findings=findings))
+        files = matched_files(task, given, cases, reference=False, others=others, findings=findings)
+        _need_dicom(path for one in files.values() for path in paths_in(one))
+        return Predictions(files)
 
     def score_case(self, job: CaseJob) -> CaseScores:
         """Read, compare grids, measure and apply the policies."""
@@ -118,9 +124,26 @@ class Segmentation(Kind):
         try:
             with open_mask(path, limits=OWN_FILES) as reader:
                 voxels = math.prod(reader.geometry.shape_zyx)
+                if reader.geometry.sparse:  # the other slices come with the predictions
+                    voxels = max([voxels, *(_voxels(files) for files in job.predictions.values())])
         except MedpodiumError:
             voxels = 0
         return budget(voxels)
+
+
+def _voxels(files: MaskFiles | None) -> int:
+    """Return the number of voxels that a prediction's header promises; 0 where none can be read."""
+    try:
+        return math.prod(read_geometry(files).shape_zyx) if isinstance(files, Path) else 0
+    except MedpodiumError:
+        return 0
+
+
+def _need_dicom(paths: Iterable[Path]) -> None:
+    """Refuse DICOM files before anything is scored where nothing reads them here; no team is to blame for that."""
+    for path in paths:
+        if path.name.lower().endswith(formats.DICOM):
+            require_dicom(path)
 
 
 def _groups(known: Cases, cases: Sequence[str]) -> pd.DataFrame | None:

@@ -31,7 +31,7 @@ from medpodium.challenges.schema import formats
 from medpodium.findings import Finding, MedpodiumError
 from medpodium.scoring.masks.codes import MaskCode, finding, printable, warning
 from medpodium.scoring.masks.inflate import DEFAULT_LIMITS, ReadLimits
-from medpodium.scoring.masks.reader import read_mask
+from medpodium.scoring.masks.named import holds_nothing
 
 MAX_ENTRIES = 200_000
 MAX_DEPTH = 8
@@ -167,7 +167,7 @@ def find_repeated(paths: Mapping[str, Path]) -> list[Finding]:
 def _empty(path: Path) -> bool:
     """Return whether a mask holds no label; a file that cannot be read is not known to be empty."""
     try:
-        return not read_mask(path).array.any()
+        return holds_nothing(path)
     except MedpodiumError:
         return False
 

@@ -11,11 +11,14 @@ import numpy as np
 from medpodium.challenges.schema.definition import SegmentationTask
 from medpodium.findings import Code, Finding, MedpodiumError, Severity
 from medpodium.scoring.kinds.protocol import CaseJob, ReferenceCheck, ScoreCode
+from medpodium.scoring.kinds.segmentation.measures import Volume
 from medpodium.scoring.kinds.segmentation.plane import extent_of, is_planar
+from medpodium.scoring.kinds.segmentation.segments import named_volume
 from medpodium.scoring.kinds.segmentation.volumes import asked_structures, place_of, read_structure_files
 from medpodium.scoring.masks.geometry import Geometry
 from medpodium.scoring.masks.inflate import OWN_FILES
 from medpodium.scoring.masks.labels import LabelArray
+from medpodium.scoring.masks.named import read_segments
 from medpodium.scoring.masks.reader import open_mask
 
 _SHOWN = 8
@@ -35,7 +38,7 @@ def check_reference(job: CaseJob) -> ReferenceCheck:
     findings: list[Finding] = []
     try:
         if isinstance(job.reference, Path):
-            present, grid = _present(job.reference, findings)
+            present, grid = _present(task, job.reference, findings)
             findings += wrong_labels(task, present, str(job.reference))
         else:
             found = read_structure_files(job.reference, task)
@@ -106,15 +109,47 @@ def tell_empty(task: SegmentationTask, checks: Mapping[str, ReferenceCheck], whe
     return findings
 
 
-def _present(path: Path, findings: list[Finding]) -> tuple[set[int], Geometry]:
+def _present(task: SegmentationTask, path: Path, findings: list[Finding]) -> tuple[set[int], Geometry]:
     """Return the labels of a label map and its grid, slice by slice, so that a large volume takes no memory."""
     seen = np.zeros(65536, dtype=np.bool_)
     with open_mask(path, limits=OWN_FILES) as reader:
+        if reader.segments is not None:
+            return _named(task, named_volume(read_segments(reader), task, path), str(path), findings)
         for _, slab in reader.slabs():
             _mark(slab[0], seen)
         findings += reader.findings
     seen[0] = True
     return {int(label) for label in np.flatnonzero(seen)}, reader.geometry
+
+
+def _named(task: SegmentationTask, found: Volume, where: str, findings: list[Finding]) -> tuple[set[int], Geometry]:
+    """Return the labels of the structures that a file with named segments holds, and report the other segments."""
+    findings += found.findings
+    present = {0}
+    for name, item in task.structures.items():
+        if found.binary(task, name).any():
+            present |= item.labels
+    if found.strangers:
+        findings.append(wrong_segments(task, found.strangers, len(present) > 1, where))
+    return present, found.geometry
+
+
+def wrong_segments(task: SegmentationTask, strangers: str, holds_others: bool, where: str) -> Finding:
+    """Return the finding of a reference with segments that are no structures: an error, as an unknown label is.
+
+    Parameters
+    ----------
+    strangers : str
+        The segments, in words.
+    holds_others : bool
+        Whether it holds a structure, too.
+    """
+    harmless = task.unknown_labels == "ignore" and holds_others
+    cause = f"the reference has {strangers}, which no structure of the challenge is"
+    cause += ", and counts as background there (unknown_labels: ignore)" if harmless else ""
+    fix = f"name segments {', '.join(task.structures)}"
+    severity = Severity.WARNING if harmless else Severity.ERROR
+    return Finding(ReferenceCode.LABEL_UNKNOWN, where, cause, fix, severity)
 
 
 def _mark(plane: LabelArray, seen: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> None:

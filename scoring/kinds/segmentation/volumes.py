@@ -19,7 +19,7 @@ from medpodium.scoring.masks.codes import MaskCode, MaskError, finding
 from medpodium.scoring.masks.geometry import Geometry, GeometryTolerance, compare_geometry, compare_shape
 from medpodium.scoring.masks.inflate import DEFAULT_LIMITS, OWN_FILES, ReadLimits
 from medpodium.scoring.masks.named import read_segments
-from medpodium.scoring.masks.reader import MaskReader, open_mask
+from medpodium.scoring.masks.reader import open_mask
 from medpodium.scoring.masks.segments.placing import Placement, around, placement
 from medpodium.scoring.masks.structures import Compare, StructureSet, read_structures
 
@@ -75,6 +75,10 @@ def read_volume(
     """
     if isinstance(files, Path):
         return _read_map(files, task, limits, like)[0]
+    if like is not None and like.sparse:
+        volume = read_volume(files, task, limits, compare=compare)
+        placed = _place(task, like, volume.geometry, place_of(files))
+        return volume if placed is None else volume.onto(*placed)
     found = read_structures(files, limits=limits, like=like, compare=compare)
     unusable = dict.fromkeys(set(stored_structures(task)) - set(files), "") | found.unusable
     if found.overlaps():
@@ -90,7 +94,8 @@ def _read_map(path: Path, task: SegmentationTask, limits: ReadLimits, like: Geom
     with open_mask(path, limits=limits) as reader:
         placed = None
         if like is not None and (like.sparse or reader.geometry.sparse):
-            placed = _place(task, like, reader, path)
+            nothing = reader.segments is not None and reader.geometry.shape_zyx == (1, 1, 1)
+            placed = None if nothing else _place(task, like, reader.geometry, str(path))
         else:
             reader.refuse_unlike(like)
         if reader.segments is not None:
@@ -101,9 +106,7 @@ def _read_map(path: Path, task: SegmentationTask, limits: ReadLimits, like: Geom
     return (volume, False) if placed is None else (volume.onto(*placed), True)
 
 
-def _place(
-    task: SegmentationTask, like: Geometry, reader: MaskReader, path: Path
-) -> tuple[Placement, Geometry] | None:
+def _place(task: SegmentationTask, like: Geometry, own: Geometry, where: str) -> tuple[Placement, Geometry] | None:
     """Return where the voxels of a file lie, and on which grid; ``None`` where it has to be compared as it is.
 
     Raises
@@ -111,25 +114,24 @@ def _place(
     MaskError
         If they do not lie on the grid voxel by voxel, or some lie outside of it and it is a whole image's.
     """
-    own = reader.geometry
-    if reader.segments is not None and own.shape_zyx == (1, 1, 1):
-        return None  # nothing is in it
     place = placement(like, own, _tolerance(task))
     if place is None:
         if own.shape_zyx == like.shape_zyx:
             return None
         if task.geometry.check == "shape":
-            raise MaskError(*compare_shape(like, own, str(path)))
-        raise MaskError(*compare_geometry(like, own, _tolerance(task), str(path)))
+            raise MaskError(*compare_shape(like, own, where))
+        raise MaskError(*compare_geometry(like, own, _tolerance(task), where))
     if place.inside(like):
         return place, like
-    grid = around(like, place) if like.sparse else None
-    if grid is None:
+    both = around(like, place) if like.sparse else None
+    if both is None:
         (x, y, z), (i, j, k) = place.start, np.add(place.start, place.size) - 1
-        cause = f"holds the voxels ({x}, {y}, {z}) to ({i}, {j}, {k}) of the reference's grid, which has {like.shape_xyz}"
+        cause = (
+            f"holds the voxels ({x}, {y}, {z}) to ({i}, {j}, {k}) of the reference's grid, which has {like.shape_xyz}"
+        )
         fix = "save the segmentation on the input image's grid"
-        raise MaskError(finding(MaskCode.SHAPE_DIFFERS, path, cause, fix))
-    return place, grid
+        raise MaskError(finding(MaskCode.SHAPE_DIFFERS, where, cause, fix))
+    return both
 
 
 def read_reference(files: MaskFiles, task: SegmentationTask) -> Volume:

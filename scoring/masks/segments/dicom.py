@@ -122,7 +122,7 @@ def read_dicom_header(file: BinaryIO, path: Path, limits: ReadLimits) -> tuple[V
             MaskCode.FORMAT_MISMATCH, path, "the content is not DICOM", "give the file the extension of its true format"
         )
     require_dicom(path)
-    buffered = io.BufferedReader(_Borrowed(file, limits.max_extension_bytes), 1 << 16)
+    buffered: io.BufferedReader[Any] = io.BufferedReader(_Borrowed(file, limits.max_extension_bytes), 1 << 16)
     buffered.seek(132)
     try:
         dataset, implicit = _parse(buffered, path)
@@ -179,7 +179,7 @@ def _exactly(file: BinaryIO, size: int, path: Path) -> npt.NDArray[np.uint8]:
     return np.frombuffer(stored, np.uint8)
 
 
-def _parse(file: io.BufferedReader, path: Path) -> tuple[Any, bool]:
+def _parse(file: io.BufferedReader[Any], path: Path) -> tuple[Any, bool]:
     """Return everything before the voxels, and whether its types are implicit; nothing is decompressed for it."""
     from pydicom.filereader import read_dataset
 
@@ -270,7 +270,10 @@ def _grid(dataset: Any, path: Path, limits: ReadLimits) -> tuple[Frames, Geometr
         raise refusal(MaskCode.HEADER_INVALID, path, cause, "save one point in time per file")
     shape = checked_shape(path, (columns, rows, max(slices) + 1), limits)
     affine = np.eye(4)
-    affine[:3, 0], affine[:3, 1] = np.multiply(orientation[:3], between_columns), np.multiply(orientation[3:], between_rows)
+    affine[:3, 0], affine[:3, 1] = (
+        np.multiply(orientation[:3], between_columns),
+        np.multiply(orientation[3:], between_rows),
+    )
     affine[:3, 2] = np.cross(orientation[:3], orientation[3:]) * spacing
     low, high = (positions[slices.index(z)] for z in (0, max(slices)))
     if np.dot(np.subtract(high, low), affine[:3, 2]) < 0:
@@ -300,8 +303,8 @@ def _floats(values: Any, count: int) -> tuple[float, ...]:
 def _orientation(item: Any) -> tuple[float, ...]:
     found = _floats(item.ImageOrientationPatient, 6)
     rows, columns = np.array(found[:3]), np.array(found[3:])
-    lengths = abs(np.linalg.norm(rows) - 1), abs(np.linalg.norm(columns) - 1)
-    if max(*lengths, abs(float(rows @ columns))) > _SQUARE:
+    wrong = (np.linalg.norm(rows) - 1, np.linalg.norm(columns) - 1, rows @ columns)
+    if np.abs(wrong).max() > _SQUARE:
         raise ValueError(f"ImageOrientationPatient {list(found)} is no pair of unit vectors at right angles")
     return found
 
@@ -328,7 +331,7 @@ def _guessed(
     Slices that touch each other explain most files: the thickness, if all gaps are multiples of it.
     """
     normal = np.cross(orientation[:3], orientation[3:])
-    gaps = np.diff(np.unique(np.round(np.array(positions) @ normal, 4)))
+    gaps: npt.NDArray[np.float64] = np.diff(np.unique(np.round(np.array(positions) @ normal, 4)))
     if thickness is not None and (np.abs(gaps / thickness - np.rint(gaps / thickness)) < _UNEVEN).all():
         source, hint = f"the slice thickness, {thickness:g} mm, was taken", thickness
     elif gaps.size:
@@ -372,7 +375,7 @@ def _check_numbers(layers: tuple[int, ...], segments: tuple[Segment, ...], path:
         raise refusal(MaskCode.HEADER_INVALID, path, cause, _AGAIN)
 
 
-def _find_pixels(file: io.BufferedReader, implicit: bool, frames: Frames, path: Path) -> int:
+def _find_pixels(file: io.BufferedReader[Any], implicit: bool, frames: Frames, path: Path) -> int:
     """Return where the voxels start, after checking that the file says that they are all there."""
     head = file.read(8 if implicit else 12)
     size = int.from_bytes(head[-4:], "little")

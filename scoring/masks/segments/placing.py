@@ -8,14 +8,14 @@ counterpart, or the grids are different ones.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from medpodium.scoring.masks.geometry import Geometry, GeometryTolerance
+from medpodium.scoring.masks.geometry import DEFAULT_TOLERANCE, Geometry, GeometryTolerance
 
-_Voxels = TypeVar("_Voxels", bound=np.generic)
+_Voxels = TypeVar("_Voxels", bound=npt.NDArray[Any])
 _DRIFT = 1e-4
 """Share of the distance between two corners by which rounded spacings may move one of them."""
 MOST_VOXELS = 1 << 28
@@ -53,16 +53,14 @@ class Placement:
         """Whether axes are in another order or direction."""
         return self.order != (0, 1, 2) or any(self.reverse)
 
-    def put(self, array: npt.NDArray[_Voxels], grid: Geometry) -> npt.NDArray[_Voxels]:
+    def put(self, array: _Voxels, grid: Geometry) -> _Voxels:
         """Return an array of the own grid, shape (z, y, x), as one of the other grid, zero where there is nothing."""
         turned = array.transpose([2 - axis for axis in reversed(self.order)])
-        turned = np.flip(turned, [2 - axis for axis, flipped in enumerate(self.reverse) if flipped])
-        placed = np.zeros(grid.shape_zyx, dtype=array.dtype)
-        box = tuple(
-            slice(first, first + size) for first, size in zip(reversed(self.start), turned.shape, strict=True)
-        )
+        turned = np.flip(turned, tuple(2 - axis for axis, flipped in enumerate(self.reverse) if flipped))
+        placed: Any = np.zeros(grid.shape_zyx, dtype=array.dtype)
+        box = tuple(slice(first, first + size) for first, size in zip(reversed(self.start), turned.shape, strict=True))
         placed[box] = turned
-        return placed
+        return cast("_Voxels", placed)
 
 
 def placement(grid: Geometry, own: Geometry, tolerance: GeometryTolerance) -> Placement | None:
@@ -97,8 +95,31 @@ def placement(grid: Geometry, own: Geometry, tolerance: GeometryTolerance) -> Pl
     return Placement(_three(order), tuple(bool(one) for one in reverse), _three(start), _three(size))  # type: ignore[arg-type]
 
 
-def around(grid: Geometry, place: Placement) -> Geometry | None:
-    """Return the smallest grid that holds a grid and what is placed in it; ``None`` where that would be too large."""
+def inside(grid: Geometry, own: Geometry) -> bool:
+    """Return whether all voxels of a grid are voxels of another one, by the usual tolerance."""
+    place = placement(grid, own, DEFAULT_TOLERANCE)
+    return place is not None and place.inside(grid)
+
+
+def put(array: _Voxels, own: Geometry, grid: Geometry) -> _Voxels:
+    """Return an array (z, y, x) of a grid as one of another grid that holds it.
+
+    Raises
+    ------
+    ValueError
+        If that one does not hold it.
+    """
+    place = placement(grid, own, DEFAULT_TOLERANCE)
+    if place is None or not place.inside(grid):
+        raise ValueError("the grid does not lie in the other one")
+    return place.put(array, grid)
+
+
+def around(grid: Geometry, place: Placement) -> tuple[Placement, Geometry] | None:
+    """Return the smallest grid that holds a grid and what is placed in it, and the place there.
+
+    ``None`` where it would be too large.
+    """
     low = np.minimum(0, place.start)
     high = np.maximum(grid.shape_xyz, np.add(place.start, place.size))
     size = _three(high - low)
@@ -106,7 +127,8 @@ def around(grid: Geometry, place: Placement) -> Geometry | None:
     if np.prod(size, dtype=float) > max(MOST_VOXELS, 4 * both):
         return None
     x, y, z = (float(value) for value in (grid.affine_lps @ [*low, 1.0])[:3])
-    return replace(grid, shape_zyx=(size[2], size[1], size[0]), origin_xyz=(x, y, z))
+    larger = replace(grid, shape_zyx=(size[2], size[1], size[0]), origin_xyz=(x, y, z))
+    return replace(place, start=_three(place.start - low)), larger
 
 
 def _reorders(matrix: npt.NDArray[np.float64]) -> bool:

@@ -1,8 +1,8 @@
 """3D Slicer's segmentations (``.seg.nrrd``): which segments a NRRD header names, and where their voxels are.
 
 By Slicer's description of the format (developer guide, "Segmentation labelmap file format"): ``SegmentN_Name`` is what
-users see, ``SegmentN_Layer`` the volume that holds the segment, and ``SegmentN_LabelValue`` its value there. Overlapping
-segments lie in several layers. Files of Slicer before 4.11 have neither: each segment is a layer of its own, marked 1.
+users see, ``SegmentN_Layer`` the volume that holds the segment, and ``SegmentN_LabelValue`` its value there.
+Overlapping segments lie in several layers. Older files have neither: each segment is a layer of its own, marked 1.
 """
 
 from __future__ import annotations
