@@ -17,8 +17,8 @@ from click.testing import CliRunner
 
 from medpodium.challenges import registry
 from medpodium.cli import main
-from medpodium.scoring.kinds.segmentation import audit, volumes
-from medpodium.scoring.masks.reader import Mask, read_mask
+from medpodium.scoring.kinds.segmentation import audit
+from medpodium.scoring.masks.reader import Mask, MaskReader
 
 CHALLENGE = """
 schema: 1
@@ -122,13 +122,16 @@ def test_what_a_reader_refuses_is_listed(tmp_path: Path) -> None:
     assert rows.loc[("nsd", "nibabel"), "max_abs"] <= 1e-12
 
 
-def broken_spacing(path: Path, **how: Any) -> Mask:
-    mask = read_mask(path, **how)
+_read = MaskReader.read
+
+
+def broken_spacing(reader: MaskReader) -> Mask:
+    mask = _read(reader)
     return Mask(mask.array, replace(mask.geometry, spacing_zyx=(1.0, 1.0, 1.0)), mask.findings)
 
 
-def shifted_labels(path: Path, **how: Any) -> Mask:
-    mask = read_mask(path, **how)
+def shifted_labels(reader: MaskReader) -> Mask:
+    mask = _read(reader)
     return Mask(np.where(mask.array == 2, np.uint8(1), mask.array), mask.geometry, mask.findings)
 
 
@@ -138,7 +141,7 @@ def test_a_fault_of_reading_shows(
 ) -> None:
     """With a reader that is broken on purpose, scores agree with themselves, and not with who reads the files anew."""
     fill(tmp_path, nifti, ".nii.gz", oblique() @ np.diag([0.8, 0.8, 2.5, 1]))
-    monkeypatch.setattr(volumes, "read_mask", fault)
+    monkeypatch.setattr(MaskReader, "read", fault)
     rows = audited(tmp_path)
     for reader in ("SimpleITK", "nibabel"):
         for what in READING:
