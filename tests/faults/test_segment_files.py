@@ -65,7 +65,11 @@ def score(
         "name": "segments",
         "title": "Segments",
         "tasks": {"seg": own | task},
-        "recipes": {"mean": {"steps": [{"mean": ["case", "structure", "metric"]}, "rank"]}},
+        "recipes": {
+            "mean": {
+                "steps": [{"mean": ["case", "structure"]}, {"rank": {"within": "metric"}}, {"mean": "metric"}, "rank"]
+            }
+        },
         "ranking": {"seg": "mean"},
     }
     with (folder / "c.yaml").open("w") as file:
