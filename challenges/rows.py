@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import codecs
 import csv
+import gzip
 import io
 import math
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,7 +197,7 @@ def read_sheet(path: Path, *, rows: int = 1) -> Sheet:
     Parameters
     ----------
     path : Path
-        At most 200 MB; UTF-8 or, as spreadsheets write it, UTF-16.
+        At most 200 MB; UTF-8 or, as spreadsheets write it, UTF-16; compressed with gzip or not.
     rows : int
         How many rows there have to be besides the header.
 
@@ -209,9 +211,24 @@ def read_sheet(path: Path, *, rows: int = 1) -> Sheet:
         if size > MAX_BYTES:
             raise _error(RowsCode.UNREADABLE, str(path), f"{size} bytes", "give a table below 200 MB")
         content = path.read_bytes()
+        if content.startswith(b"\x1f\x8b"):
+            content = _unpacked(content, path)
     except OSError as error:
         raise _error(RowsCode.UNREADABLE, str(path), error.strerror or str(error), "give a readable table") from None
     return parse_sheet(decode(content, str(path)), str(path), rows=rows)
+
+
+def _unpacked(content: bytes, path: Path) -> bytes:
+    """Return what a gzip file holds; however small it is, no more than the limit comes out of it."""
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+            text = file.read(MAX_BYTES + 1)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise _error(RowsCode.UNREADABLE, str(path), f"damaged gzip: {error}", "compress the table again") from None
+    if len(text) > MAX_BYTES:
+        cause = f"unpacks to more than {MAX_BYTES} bytes"
+        raise _error(RowsCode.UNREADABLE, str(path), cause, "give a table below 200 MB")
+    return text
 
 
 def decode(content: bytes, where: str) -> str:
