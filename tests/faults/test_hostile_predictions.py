@@ -175,3 +175,22 @@ def test_sparse_and_dense_assignments_are_equally_good(seed: int, monkeypatch: p
     best = table[optimize.linear_sum_assignment(table, maximize=True)].sum()
     assert table[rows[chosen], columns[chosen]].sum() == pytest.approx(best, abs=1e-12)
     assert len(set(rows[chosen])) == len(set(columns[chosen])) == len(chosen)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_noise_is_measured_as_everything_else(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Surfaces that fill their box take another way to the same distances: those of scipy's distance transform."""
+    from medpodium.scoring.measures.pair import measure_pair
+    from medpodium.scoring.measures.surfaces import distances as ways
+
+    monkeypatch.setattr(ways, "_QUERIES", 50)
+    rng = np.random.default_rng(seed)
+    spacing = tuple(rng.choice([0.3, 0.7, 1.0, 2.5], 3).tolist())
+    reference, prediction = (np.zeros((9, 40, 70), np.uint8) for _ in range(2))
+    reference[2:4, 5 : 8 + seed, 3:9] = 1
+    prediction[rng.random(prediction.shape) < 0.5] = 1
+    pair = measure_pair(reference, prediction, spacing, [frozenset({1})]).borders(0)
+    found = np.repeat(pair.from_prediction.values, pair.from_prediction.counts)
+    borders = [border(mask) for mask in (reference, prediction)]
+    expected = np.sort(ndimage.distance_transform_edt(~borders[0], sampling=spacing)[borders[1]])
+    np.testing.assert_allclose(found, expected, rtol=1e-12)

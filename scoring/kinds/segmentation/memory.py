@@ -10,13 +10,13 @@ from medpodium.scoring.kinds.segmentation.volumes import MaskFiles, place_of
 from medpodium.scoring.masks.geometry import Geometry
 from medpodium.scoring.scheduling.pool import memory_limit
 
-_PEAK_BYTES_PER_VOXEL = 14
-"""Two masks, and either a surface point at every corner or the number of its component for every voxel of both."""
+_PEAK_BYTES_PER_VOXEL = 20
+"""Two masks and, for noise, a surface point at every corner and the nearest one of the other mask."""
 _BASE_BYTES = 400_000_000
 
 
 def budget(voxels: int) -> int:
-    """Return the memory in bytes that scoring a case may take: 400 MB and 14 bytes per voxel of the reference."""
+    """Return the memory in bytes that scoring a case may take: 400 MB and 20 bytes per voxel of the reference."""
     return _BASE_BYTES + _PEAK_BYTES_PER_VOXEL * voxels
 
 

@@ -19,6 +19,8 @@ from medpodium.scoring.measures.surfaces.outline import Codes, Floats, Ints, Kin
 
 AxisOrder = Literal["xyz", "zyx"]
 
+_FILLED = 16
+"""A surface fills its box where every sixteenth corner of it is a point."""
 _QUERIES = 1 << 21
 """Points of a surface whose distances are searched at once: more than an organ has, few enough for any machine."""
 
@@ -118,8 +120,26 @@ class SurfaceDistances:
     def _directed(self, points: Points, codes: Codes, targets: Points) -> Directed:
         """Sum up the distances of a surface, so many points at a time that memory stays small."""
         starts = range(0, len(points), _QUERIES)
+        if len(points) > _QUERIES:
+            origin, shape = _joint_box(points, targets)
+            if len(points) * _FILLED > shape.prod():
+                return self._everywhere(points, codes, targets, origin, shape)
         parts = [self._part(points[at : at + _QUERIES], codes[at : at + _QUERIES], targets) for at in starts]
         return parts[0] if len(parts) == 1 else _together(parts)
+
+    def _everywhere(self, points: Points, codes: Codes, targets: Points, origin: Ints, shape: Ints) -> Directed:
+        """Sum up the distances of a surface that nearly fills its box."""
+        from medpodium.scoring.measures.surfaces import dense
+
+        weights = areas.weights_of(self.kind, self.spacing_zyx, self.planar)
+        known = dense.nearest_everywhere(targets, origin, shape, np.array(self.spacing_zyx))
+        parts = []
+        for at in range(0, len(points), _QUERIES):
+            offsets = dense.looked_up(points[at : at + _QUERIES], origin, *known)
+            values = in_millimetres(offsets, self.spacing_zyx, self.axis_order)
+            own = weights[codes[at : at + _QUERIES]]
+            parts.append(_together([Directed(values, own, np.ones(len(own), np.int64))]))
+        return _together(parts)
 
     def _part(self, points: Points, codes: Codes, targets: Points) -> Directed:
         weights = areas.weights_of(self.kind, self.spacing_zyx, self.planar)
@@ -137,6 +157,13 @@ class SurfaceDistances:
         offsets = nearest.far_offsets(points[far], targets, shifts, spacing)
         values = in_millimetres(offsets, self.spacing_zyx, self.axis_order)
         return _together([near, Directed(values, weights[codes[far]], np.ones(far.size, np.int64))])
+
+
+def _joint_box(points: Points, targets: Points) -> tuple[Ints, Ints]:
+    """Return the first corner and the shape of the smallest box that holds both."""
+    low = np.minimum(points.min(axis=0), targets.min(axis=0)).astype(np.int64)
+    high = np.maximum(points.max(axis=0), targets.max(axis=0)).astype(np.int64)
+    return low, high - low + 1
 
 
 def _together(parts: Sequence[Directed]) -> Directed:
