@@ -15,7 +15,7 @@ from medpodium.scoring.measures.compiled import kernel, part
 
 @part
 def _envelope(heights, valid, step, places, starts, winners):  # type: ignore[no-untyped-def]
-    """Find the lowest parabola ``heights[j] + (step * (i - j)) ** 2`` at every position ``i`` of a line; -1 for none."""
+    """Find the lowest parabola ``heights[j] + (step * (i - j)) ** 2`` at every place ``i`` of a line; -1 for none."""
     n = heights.size
     k = -1
     for j in range(n):
