@@ -106,7 +106,7 @@ def test_submission_that_takes_too_much_memory_fails_by_name(folder: Path, monke
 
 
 def test_machine_too_small_for_a_case_blames_nobody(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The memory that a case of this size is given (400 MB and 14 bytes per voxel) could not be had at all."""
+    """The memory that a case of this size is given (400 MB and 20 bytes per voxel) could not be had at all."""
     from medpodium.scoring.kinds.segmentation import memory
 
     fail(monkeypatch, MemoryError, 500)
