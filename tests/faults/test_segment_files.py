@@ -6,6 +6,7 @@ structures as NIfTI: one file each where they overlap, else one label map.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping
@@ -274,3 +275,19 @@ def test_slices_that_the_reference_leaves_out_count(shift: int, tmp_path: Path) 
         found.append(numbers(score(place, *patterns)[1], "no scores"))
     assert found[0]["liver", "fp"] > 0
     assert found[1] == pytest.approx(found[0], rel=1e-12)
+
+
+def test_a_library_that_is_missing_is_nobodys_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra ``dicom`` nothing is scored, and one line says what to install."""
+    structures, affine = files.apart(files.blobs(5, list(LABELS))), files.grid()
+    patterns = [
+        write(tmp_path / "ref", "labels", structures, affine),
+        write(tmp_path / "a", "dicom", structures, affine),
+    ]
+    find = importlib.util.find_spec
+    dicom = importlib.import_module("medpodium.scoring.masks.segments.dicom")
+    monkeypatch.setattr(dicom, "find_spec", lambda name: None if name == "highdicom" else find(name))
+    result, scores = score(tmp_path, *patterns)
+    assert result.exit_code == 3, result.output
+    assert 'pip install "medpodium[dicom]"' in result.output
+    assert scores is None

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from medpodium.findings import ExitCode, Finding
+from medpodium.findings import Finding, InfrastructureError
 from medpodium.scoring.masks.codes import MaskCode, MaskError, finding, refusal, warning
 from medpodium.scoring.masks.geometry import Geometry, geometry_from_affine
 from medpodium.scoring.masks.header import Segment, VolumeHeader, check_spacing, checked_shape
@@ -41,10 +41,8 @@ _AGAIN = "write or upload the file again; it is damaged or was cut off"
 _EXPORT = "export it as a DICOM SEG of type BINARY or LABELMAP, uncompressed, or save the mask as .nii.gz"
 
 
-class DicomMissingError(MaskError):
+class DicomMissingError(InfrastructureError, MaskError):
     """The extra ``dicom`` is not installed, which is not the file's fault."""
-
-    exit_code = ExitCode.INFRASTRUCTURE
 
 
 def require_dicom(where: Path) -> None:

@@ -306,3 +306,19 @@ def test_reading_other_formats_needs_no_dicom_library() -> None:
 
     code = "import sys, medpodium.scoring.kinds.segmentation.kind; sys.exit('pydicom' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_gallery_draws_both_on_one_grid(drawn: dict[str, Any], tmp_path: Path) -> None:
+    """A reference without its empty slices, and a prediction beyond them."""
+    from types import SimpleNamespace
+
+    from medpodium.reports.model.gallery import Sources, _Reader
+
+    patterns = {"reference": "{case}.dcm", "prediction": "{case}.seg.nrrd"}
+    rules = task(files=patterns)
+    files.write_dicom(tmp_path / "ref/p1.dcm", drawn, files.grid())
+    moved = {name: np.roll(mask, 3, axis=0) for name, mask in drawn.items()}
+    files.write_slicer(tmp_path / "a/p1.seg.nrrd", moved, files.grid(), layers=True, cropped=True)
+    asked: Any = SimpleNamespace(task=rules, challenge=SimpleNamespace(modality=None))
+    reader = _Reader(asked, Sources(tmp_path / "ref", {"a": tmp_path / "a"}))
+    assert reader.picture("a", "liver", "p1").startswith(b"\x89PNG")
