@@ -226,7 +226,7 @@ def _encapsulate(seg: Any) -> None:
         (_set("SOPClassUID", "1.2.840.10008.5.1.4.1.1.2"), "CT Image Storage"),
         (_set("SegmentationType", "FRACTIONAL"), "threshold"),
         (_set("NumberOfFrames", 100_000_000), "promises 100000000 frames"),
-        (_set("PixelData", b"\0" * 8), "of the"),
+        (_set("PixelData", b"\0" * 8), "holds 8 of the"),
         (_set("PerFrameFunctionalGroupsSequence", []), "describes 0 of its"),
         (_without("PixelData"), "no voxels"),
         (_without("Rows"), "DICOM header cannot be used"),
