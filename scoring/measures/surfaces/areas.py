@@ -9,8 +9,9 @@ everything: the table below gives the absolute components of the normals, in eig
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import permutations, product
+from operator import add
 
 import numpy as np
 import numpy.typing as npt
@@ -65,7 +66,8 @@ def surfel_areas(spacing_zyx: tuple[float, float, float]) -> npt.NDArray[np.floa
     """
     sz, sy, sx = spacing_zyx
     faces = np.array([sy * sx, sz * sx, sz * sy]) / 8
-    areas = np.array([sum(float(np.linalg.norm(n * faces)) for n in normals) for normals in _normals()])
+    # one by one: the built-in sum compensates since Python 3.12, and a score must not depend on the interpreter
+    areas = np.array([reduce(add, (float(np.linalg.norm(n * faces)) for n in own), 0.0) for own in _normals()])
     areas.flags.writeable = False
     return areas
 
