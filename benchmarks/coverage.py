@@ -1,152 +1,272 @@
-"""Coverage of rank confidence sets and of percentile intervals, by simulation.
+"""Coverage of rank sets and of intervals, by simulation: two tables that docs/statistics.md shows.
 
-Run ``python benchmarks/coverage.py`` (some minutes), or with ``--simulations 200`` for a rough look. Every setting
-draws data sets from a known truth, and counts how often the sets contain all true ranks, each true rank, and how
-often the percentile intervals of the mean contain the true mean: the plain one, known to be too narrow for few cases
-(Efron and Tibshirani 1993, chapter 13), and the one widened for few cases that the evidence reports. Intervals of
-skewed scores stay somewhat too narrow in any case, and the table shows by how much.
+``python benchmarks/coverage.py`` prints them (some minutes per core; ``--simulations 100`` for a rough look),
+``--write docs/statistics.md`` puts them between its two marker comments. Every setting draws data sets from a known
+truth, builds the rank sets exactly as ``medpodium rank`` does, and counts how often they hold all true ranks, or each
+true rank. Beside them stands what the construction of R's csranks says to the same data (Mogstad, Romano, Shaikh and
+Wilhelm 2024 with normal errors and fixed standard errors), so that both its coverage and its width can be compared.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import multiprocessing
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from coverage_settings import SETTINGS, Setting, draw, truth
 
-from medpodium.scoring.evidence.bootstrap import stream, tally
-from medpodium.scoring.evidence.confidence import case_mean_pairs, percentile_interval, rank_sets
+from medpodium.scoring.evidence.bootstrap import bootstrap, one_blas_thread, stream
+from medpodium.scoring.evidence.confidence import bca_interval, percentile_interval
+from medpodium.scoring.evidence.sets.construct import Draw, build, guaranteed
+from medpodium.scoring.evidence.sets.ranks import RankSets
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 LEVEL = 0.95
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A truth to draw from: true means per submission, and the noise of a case."""
-
-    name: str
-    means: tuple[float, ...]
-    cases: int
-    noise: Callable[[np.random.Generator, tuple[int, int]], Floats]
-    round_to: int | None = None
-
-
-def _normal(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
-    return rng.normal(0.0, 0.1, shape)
-
-
-def _heavy(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
-    return 0.06 * rng.standard_t(3, shape)
-
-
-def _skewed(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
-    return 0.1 * (rng.lognormal(0.0, 1.0, shape) - np.exp(0.5))
-
-
-def _failures(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
-    """Mostly small errors, now and then a missed structure (score lower by 0.8), centred."""
-    return rng.normal(0.0, 0.03, shape) - 0.8 * (rng.random(shape) < 0.1) + 0.08
-
-
-SETTINGS = (
-    Setting("all tied", (0.8,) * 6, 50, _normal),
-    Setting("ties in pairs", (0.9, 0.9, 0.8, 0.8, 0.7, 0.7), 60, _normal),
-    Setting("near-ties", (0.82, 0.815, 0.81, 0.805, 0.80, 0.70), 60, _normal),
-    Setting("heavy tails (t, 3 degrees)", (0.9, 0.88, 0.86, 0.84, 0.82, 0.8), 60, _heavy),
-    Setting("skewed (log-normal)", (0.9, 0.88, 0.86, 0.84, 0.82, 0.8), 60, _skewed),
-    Setting("failures in a tenth of the cases", (0.85, 0.85, 0.83, 0.8, 0.8, 0.7), 80, _failures),
-    Setting("few cases (10)", (0.9, 0.9, 0.85, 0.8, 0.75), 10, _normal),
-    Setting("few heavy-tailed cases (12)", (0.9, 0.9, 0.85, 0.85, 0.75), 12, _heavy),
-    Setting("few discrete cases (8)", (0.9, 0.9, 0.8, 0.8), 8, _normal, round_to=1),
-    Setting("large field (15), near-ties", tuple(0.9 - 0.01 * i for i in range(15)), 40, _normal),
-)
+MARKERS = ("<!-- coverage: made by benchmarks/coverage.py -->", "<!-- coverage: end -->")
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """Shares of simulations in which the truth was covered."""
+    """What one setting gave.
 
-    setting: str
-    simultaneous: float
-    marginal: float
-    plain: float
-    widened: float
+    Parameters
+    ----------
+    built : str
+        Construction of the sets.
+    holds : bool
+        Whether the product prints them as 95 %.
+    together, least : float
+        Share of data sets in which all true ranks were in their simultaneous sets; smallest share over submissions in
+        which its true rank was in its marginal set.
+    width : float
+        Mean number of ranks in a simultaneous set.
+    rival, rival_width : float
+        Coverage and width of the parametric construction (NaN: not computed).
+    error : float
+        Monte-Carlo standard error of a share of 0.95.
+    """
+
+    setting: Setting
+    built: str
+    holds: bool
+    together: float
+    least: float
+    width: float
+    rival: float
+    rival_width: float
     error: float
-    mean_width: float
-
-
-def true_ranks(means: tuple[float, ...]) -> tuple[Floats, Floats]:
-    """Return the best and the worst rank a submission's true mean allows (they differ in ties)."""
-    truth = np.asarray(means)
-    better = (truth[None, :] > truth[:, None]).sum(axis=1)
-    worse = (truth[None, :] < truth[:, None]).sum(axis=1)
-    return 1.0 + better, len(truth) - worse.astype(np.float64)
-
-
-def draw(setting: Setting, rng: np.random.Generator) -> Floats:
-    """Draw one data set, shape (n_cases, n_submissions); cases share a difficulty, as segmentations do."""
-    shape = (setting.cases, len(setting.means))
-    values = np.asarray(setting.means) + setting.noise(rng, shape) + rng.normal(0.0, 0.1, (setting.cases, 1))
-    if setting.round_to is None:
-        return values
-    # random rounding keeps the mean: discrete scores with the same truth
-    scale = 10.0**setting.round_to
-    floor = np.floor(values * scale)
-    return (floor + (rng.random(shape) < values * scale - floor)) / scale
 
 
 def simulate(setting: Setting, simulations: int, n_resamples: int, seed: int) -> Coverage:
-    """Return how often sets and intervals cover the truth."""
-    best, worst = true_ranks(setting.means)
-    number = len(setting.means)
-    together = np.zeros(simulations, dtype=bool)
+    """Draw data sets and count how often their rank sets hold."""
+    best, worst = truth(setting)
+    number = len(best)
+    together, rival = np.zeros(simulations, dtype=bool), np.zeros(simulations, dtype=bool)
     each = np.zeros((simulations, number), dtype=bool)
-    inside = np.zeros((2, simulations, number), dtype=bool)
-    width = 0.0
-    for index in range(simulations):
-        rng = stream(seed, f"coverage/{setting.name}", index)
-        values = draw(setting, rng)
-        pairs = case_mean_pairs(values, n_resamples, seed + index, setting.name)
-        sets = rank_sets(pairs, number, setting.cases, "case-mean", LEVEL)
-        together[index] = bool(((sets.simultaneous[0] <= best) & (sets.simultaneous[1] >= worst)).all())
-        each[index] = (sets.marginal[0] <= best) & (sets.marginal[1] >= worst)
-        width += float((sets.simultaneous[1] - sets.simultaneous[0] + 1).mean())
-        counts = tally(rng.integers(0, setting.cases, (n_resamples, setting.cases)), setting.cases)
-        draws = counts @ values / setting.cases
-        for row, units in enumerate((None, setting.cases)):
-            low, high = percentile_interval(draws, LEVEL, n_units=units)
-            inside[row, index] = (low <= np.asarray(setting.means)) & (high >= np.asarray(setting.means))
+    widths = np.full((2, simulations), np.nan)
+    built, holds = "", True
+    with one_blas_thread():
+        for index in range(simulations):
+            rng = stream(seed, f"coverage/{setting.name}/{number}x{setting.cases}", index)
+            sets, values = _sets(setting, rng, n_resamples, seed + index)
+            built, holds = sets.construction, sets.guaranteed
+            together[index] = _covers(sets.simultaneous, best, worst).all()
+            each[index] = _covers(sets.marginal, best, worst)
+            widths[0, index] = _width(sets.simultaneous)
+            if setting.plain:
+                parametric = parametric_sets(values, n_resamples, rng)
+                rival[index] = _covers(parametric, best, worst).all()
+                widths[1, index] = _width(parametric)
     error = float(np.sqrt(LEVEL * (1 - LEVEL) / simulations))
-    return Coverage(
-        setting.name,
-        float(together.mean()),
-        float(each.mean(axis=0).min()),
-        float(inside[0].mean()),
-        float(inside[1].mean()),
-        error,
-        width / simulations,
+    own, other = widths.mean(axis=1).tolist()
+    share = float(rival.mean()) if setting.plain else np.nan
+    least = float(each.mean(axis=0).min())
+    return Coverage(setting, built, holds, float(together.mean()), least, own, share, other, error)
+
+
+def _sets(setting: Setting, rng: np.random.Generator, n_resamples: int, seed: int) -> tuple[RankSets, Floats]:
+    prepared, units = draw(setting, rng)
+    own = Draw(n_resamples, seed, setting.name)
+    values = prepared.array.values[:, :, 0, 0].T if prepared.array.values.ndim == 4 else prepared.array.values.T
+    sets = guaranteed(prepared, units, own)
+    if sets is None:
+        sets = build(prepared, units, bootstrap(prepared, n_resamples, seed=seed), own)
+    return sets, values
+
+
+def _covers(sets: Floats, best: Floats, worst: Floats) -> Bools:
+    return (sets[0] <= best) & (sets[1] >= worst)
+
+
+def _width(sets: Floats) -> float:
+    return float((sets[1] - sets[0] + 1).mean())
+
+
+def parametric_sets(values: Floats, n_resamples: int, rng: np.random.Generator) -> Floats:
+    """Return simultaneous rank sets as R's csranks builds them: normal errors, fixed standard errors, step-down.
+
+    Parameters
+    ----------
+    values : ndarray of float, shape (n_cases, n_submissions)
+
+    Returns
+    -------
+    ndarray of float, shape (2, n_submissions)
+    """
+    cases, number = values.shape
+    first, second = np.triu_indices(number, 1)
+    centred = (values - values.mean(axis=0)) / np.sqrt(cases * (cases - 1))
+    gaps = centred[:, first] - centred[:, second]
+    error = np.sqrt((gaps**2).sum(axis=0))
+    difference = values.mean(axis=0)[first] - values.mean(axis=0)[second]
+    known = error > 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # standard normal weights of the centred cases have exactly the estimated covariance
+        t = np.where(known, np.abs(rng.normal(size=(n_resamples, cases)) @ gaps) / error, 0.0)
+        observed = np.where(known, np.abs(difference) / error, 0.0)
+    rejected = np.zeros(len(first), dtype=bool)
+    while not rejected.all():
+        more = ~rejected & (observed > np.quantile(t[:, ~rejected].max(axis=1), LEVEL, method="higher"))
+        if not more.any():
+            break
+        rejected |= more
+    better = np.zeros((number, number), dtype=bool)
+    better[first, second], better[second, first] = rejected & (difference > 0), rejected & (difference < 0)
+    return np.array([1.0 + better.sum(axis=0), number - better.sum(axis=1).astype(np.float64)])
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Coverage of intervals of one statistic of one distribution: percentile, widened percentile, BCa."""
+
+    statistic: str
+    noise: str
+    cases: int
+    plain: float
+    widened: float
+    bca: float
+
+
+DISTRIBUTIONS = ("normal", "log-normal", "a tenth failed")
+INTERVALS = tuple(
+    (statistic, noise, cases)
+    for statistic in ("mean", "median")
+    for noise in DISTRIBUTIONS
+    for cases in (8, 20, 50, 100)
+)
+
+
+def intervals(what: tuple[str, str, int], simulations: int, n_resamples: int, seed: int) -> Intervals:
+    """Count how often intervals of one statistic cover the truth."""
+    statistic, noise, cases = what
+    rng = stream(seed, f"intervals/{statistic}/{noise}", cases)
+    values, centre = _sample(noise, statistic, (cases, simulations), rng)
+    summary = np.mean if statistic == "mean" else np.median
+    inside = np.zeros((3, simulations), dtype=bool)
+    for index in range(simulations):
+        own = values[:, index]
+        resampled = summary(own[rng.integers(0, cases, (n_resamples, cases))], axis=1)[:, None]
+        left = summary(np.broadcast_to(own, (cases, cases))[~np.eye(cases, dtype=bool)].reshape(cases, -1), axis=1)
+        found = (
+            percentile_interval(resampled, LEVEL),
+            percentile_interval(resampled, LEVEL, n_units=cases),
+            bca_interval(np.array([summary(own)]), resampled, left[:, None], LEVEL),
+        )
+        inside[:, index] = [low[0] <= centre <= high[0] for low, high in found]
+    return Intervals(statistic, noise, cases, *inside.mean(axis=1).tolist())
+
+
+def _sample(noise: str, statistic: str, shape: tuple[int, int], rng: np.random.Generator) -> tuple[Floats, float]:
+    """Return values and their true mean or median."""
+    if noise == "normal":
+        return rng.normal(size=shape), 0.0
+    if noise == "log-normal":
+        return rng.lognormal(size=shape), float(np.exp(0.5)) if statistic == "mean" else 1.0
+    values = rng.normal(0.0, 0.03, shape) - 0.8 * (rng.random(shape) < 0.1)
+    # the median of the mixture: 0.9 of the mass lies around 0
+    return values, -0.08 if statistic == "mean" else 0.03 * -0.1397102989
+
+
+def _row(found: Coverage) -> str:
+    setting = found.setting
+    rival = "| |" if np.isnan(found.rival) else f"{found.rival:.3f} | {found.rival_width:.2f} |"
+    return (
+        f"| {setting.name} | {len(setting.means)} x {setting.cases} | {found.built} | "
+        f"{'95 %' if found.holds else 'none'} | {found.together:.3f} | {found.least:.3f} | {found.width:.2f} | {rival}"
     )
+
+
+def tables(rank_sets: Sequence[Coverage], found: Sequence[Intervals], simulations: int, n_resamples: int) -> str:
+    """Return both tables as Markdown."""
+    plain = [one for one in rank_sets if not np.isnan(one.rival)]
+    trusted = [one.width / one.rival_width for one in plain if one.rival >= LEVEL - 2 * one.error]
+    lines = [
+        f"{simulations:,} data sets per setting, {n_resamples} resamples each; nominal level {LEVEL}, Monte-Carlo "
+        f"standard error {rank_sets[0].error:.4f}. Over the settings of plain means in which csranks' construction "
+        f"holds, the sets are {np.median(trusted):.2f} times as wide as its ones (median; {min(trusted):.2f} to "
+        f"{max(trusted):.2f})." if trusted else "",
+        "",
+        "| setting | teams x cases | built from | printed as | all ranks | least covered rank | mean width | "
+        "csranks: all ranks | mean width |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(_row(one) for one in rank_sets),
+        "",
+        "| interval of | scores | cases | percentile | widened | BCa |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {one.statistic} | {one.noise} | {one.cases} | {one.plain:.3f} | {one.widened:.3f} | {one.bca:.3f} |"
+            for one in found
+        ),
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def between_markers(text: str, inside: str) -> str:
+    """Return a text with other content between its two marker comments."""
+    before, _, rest = text.partition(MARKERS[0])
+    _, _, after = rest.partition(MARKERS[1])
+    return f"{before}{MARKERS[0]}\n{inside}\n{MARKERS[1]}{after}"
+
+
+def _one(job: tuple[Setting | tuple[str, str, int], int, int, int]) -> Coverage | Intervals:
+    what, simulations, n_resamples, seed = job
+    if isinstance(what, Setting):
+        return simulate(what, simulations, n_resamples, seed)
+    return intervals(what, simulations, n_resamples, seed)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulations", type=int, default=1000)
-    parser.add_argument("--resamples", type=int, default=500)
+    parser.add_argument("--resamples", type=int, default=400)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--only", default="", help="settings whose name contains this")
+    parser.add_argument("--write", type=Path, help="page with the two marker comments")
     chosen = parser.parse_args()
-    print(f"nominal level {LEVEL}, {chosen.simulations} simulations, {chosen.resamples} resamples each")
-    print(
-        f"{'setting':34} {'cases':>5} {'all ranks':>9} {'worst rank':>10} {'plain':>7} {'widened':>7} {'set size':>8}"
+    settings = [setting for setting in SETTINGS if chosen.only in setting.name]
+    jobs = [(what, chosen.simulations, chosen.resamples, chosen.seed) for what in (*settings, *INTERVALS)]
+    if chosen.only:
+        jobs = jobs[: len(settings)]
+    found: list[Coverage | Intervals] = []
+    with multiprocessing.Pool(chosen.workers) as pool:
+        for one in pool.imap(_one, jobs):
+            found.append(one)
+            print(_row(one) if isinstance(one, Coverage) else one, flush=True)
+    text = tables(
+        [one for one in found if isinstance(one, Coverage)],
+        [one for one in found if isinstance(one, Intervals)],
+        chosen.simulations,
+        chosen.resamples,
     )
-    for setting in SETTINGS:
-        found = simulate(setting, chosen.simulations, chosen.resamples, chosen.seed)
-        print(
-            f"{found.setting:34} {setting.cases:5d} {found.simultaneous:9.3f} {found.marginal:10.3f} "
-            f"{found.plain:7.3f} {found.widened:7.3f} {found.mean_width:8.2f}"
-        )
+    print(text)
+    if chosen.write is not None:
+        chosen.write.write_text(between_markers(chosen.write.read_text("utf-8"), text), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -256,7 +256,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _print(board: pd.DataFrame) -> None:
-    columns = ["rank", "submission", "value", "group", "rank_low", "rank_high", "set_low", "set_high"]
+    columns = ["rank", "submission", "value", "letters", "rank_low", "rank_high", "set_low", "set_high", "guarantee"]
     for task, rows in board.groupby("task", sort=False):
         own = [name for name in columns if not rows[name].isna().all()]
         values = rows[own].astype(object).values.tolist()

@@ -10,6 +10,7 @@ from medpodium.reports.figures import beyond, stability
 from medpodium.reports.model import text
 from medpodium.reports.model.document import Block, Column, Figure, Paragraph, Plot, Section, Table
 from medpodium.reports.model.results import CASE_MEAN, Panel, TaskResults, slug
+from medpodium.reports.model.tables import guarantee
 
 PER_PAGE = 20
 """Submissions per figure of stacked frequencies."""
@@ -122,12 +123,17 @@ def _sets(task: TaskResults) -> list[Block]:
         return []
     sets = board.set_index("submission")[["rank", "set_low", "set_high"]].astype(float)
     order = [name for name in task.order if not sets.loc[name].isna().any()]
+    held = guarantee(board)
+    caption = f"Ranks that the data cannot rule out at the {held} level, for all submissions at once; dot: rank."
+    if not held:
+        caption = "Ranks that the resamples leave open, without a guarantee for this recipe; dot: rank."
+    title = "Rank confidence sets" if held else "Rank sets without a guarantee"
     return [
         Figure(
             f"sets-{slug(task.name)}-figure",
-            "Rank confidence sets",
-            "Ranks that the data cannot rule out at the 95 % level, for all submissions at once; dot: rank.",
-            f"Rank confidence sets of {len(order)} submissions.",
+            title,
+            caption,
+            f"{title} of {len(order)} submissions.",
             Plot(beyond.confidence_sets, {"sets": sets, "order": order, "look": task.look}),
             sets.reset_index(),
         )

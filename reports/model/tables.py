@@ -15,8 +15,8 @@ from medpodium.scoring import table as score_table
 from medpodium.scoring.ranking.axes import OK
 
 _INTERNAL = (
-    "rank", "submission", "task", "recipe", "better", "group", "rank_low", "rank_high", "set_low", "set_high", "first",
-    "n_cases", "missing", "penalised", "skipped",
+    "rank", "submission", "task", "recipe", "better", "letters", "rank_low", "rank_high", "set_low", "set_high",
+    "guarantee", "first", "n_cases", "missing", "penalised", "skipped",
 )  # fmt: skip
 _STEP_COLUMNS = 4
 """A recipe step with more result columns than this is in the downloads only."""
@@ -31,21 +31,24 @@ def leaderboard(task: TaskResults) -> Table:
     for name in steps[:1]:  # the ranked value stands beside the name, what it came from after the evidence
         columns.append(_step_column(board, name))
         series.append(_plain(board[name].astype(float)))
+    holds = guarantee(board)
     for low, high, title, note in (
         (
             "set_low",
             "set_high",
-            "Rank confidence set",
-            "ranks the data cannot rule out (95 %, all submissions at once)",
+            "Rank confidence set" if holds else "Rank set (no guarantee)",
+            f"ranks the data cannot rule out ({holds}, all submissions at once)"
+            if holds
+            else "ranks that the resamples leave open; nothing guarantees such sets for this recipe",
         ),
         ("rank_low", "rank_high", "Bootstrap ranks", "middle 95 % of the resampled ranks"),
     ):
         if low in board:
             columns.append(Column(title, "interval", 1, note=note))
             series.append(list(zip(board[low].astype(float), board[high].astype(float), strict=True)))
-    if "group" in board and board["group"].nunique() > 1:
-        columns.append(Column("Group", "integer", note="submissions of one group are not told apart from its best"))
-        series.append(_plain(board["group"]))
+    if "letters" in board and board["letters"].nunique() > 1:
+        columns.append(Column("Letters", note="submissions that share a letter cannot be told apart"))
+        series.append([str(own) for own in board["letters"]])
     if "first" in board:
         columns.append(Column("First in", "percent", 0, note="share of resamples with rank 1"))
         series.append(_plain(board["first"]))
@@ -64,6 +67,12 @@ def leaderboard(task: TaskResults) -> Table:
         role="leaderboard",
         extent=float(len(board)),
     )
+
+
+def guarantee(board: pd.DataFrame) -> str:
+    """Return how often rank sets like those of a leaderboard hold (``95 %``); empty where nothing guarantees them."""
+    said = set(board["guarantee"].dropna()) if "guarantee" in board else set()
+    return str(said.pop()) if len(said) == 1 and "none" not in said else ""
 
 
 def _step_column(board: pd.DataFrame, name: str) -> Column:

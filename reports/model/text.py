@@ -12,6 +12,7 @@ from medpodium.challenges.schema.metrics.spec import EmptyPolicy, MetricSpec, Ou
 from medpodium.challenges.schema.steps import Common, Quantile, Rank, Recipe, Reduce, Select, Step, Test, Threshold
 from medpodium.findings import MedpodiumError
 from medpodium.reports.model.results import CASE_MEAN, Panel, Results, TaskResults
+from medpodium.reports.model.tables import guarantee
 from medpodium.scoring.ranking.recipe import rank_array
 
 _TIES = {
@@ -174,7 +175,6 @@ def methods_paragraphs(results: Results, task: TaskResults) -> list[str]:
 def statistics_sentences(results: Results, task: TaskResults) -> list[str]:
     """Return what was computed beyond the ranking; only what is really there is named."""
     said = []
-    level = f"{100 * float(task.facts['level']):g} %"
     resamples = int(task.facts["bootstrap"])
     if resamples:
         said.append(
@@ -184,14 +184,7 @@ def statistics_sentences(results: Results, task: TaskResults) -> list[str]:
             "and each repetition "
             "was compared with the ranking on all cases by Kendall's tau-b."
         )
-    construction = task.table("confidence_sets").get("construction", pd.Series(dtype=str)).unique()
-    if len(construction):
-        how = "case contributions" if construction[0] == "case-mean" else "the resampled values"
-        said.append(
-            f"Rank confidence sets hold for all submissions at once at level {level}; they come from "
-            "simultaneous intervals "
-            f"for all pairwise differences, based on {how} (Mogstad, Romano, Shaikh and Wilhelm 2024)."
-        )
+    said += _sets(task)
     said += _tests(task)
     if len(task.table("friedman")):
         said.append(
@@ -199,6 +192,34 @@ def statistics_sentences(results: Results, task: TaskResults) -> list[str]:
             f"submissions{_as_declared(task)}."
         )
     return [" ".join(said)] if said else []
+
+
+_BUILT = {
+    "means": "simultaneous intervals for all pairwise differences of means",
+    "bounds": "simultaneous intervals for all pairwise differences of the means that the recipe ranks first, and from "
+    "what these leave open in its later steps",
+    "quantiles": "simultaneous bounds of every submission's quantile by order statistics",
+    "pooled": "simultaneous intervals for all pairwise differences of jackknife pseudo-values",
+}
+
+
+def _sets(task: TaskResults) -> list[str]:
+    """Say how the rank sets were built, and whether they hold."""
+    sets = task.table("confidence_sets")
+    if not len(sets) or "guarantee" not in sets:
+        return []
+    held, construction = guarantee(sets), str(sets["construction"].iloc[0])
+    if not held:
+        return [
+            "The rank sets describe how far the resamples spread; for this recipe no method guarantees how often such "
+            "sets hold."
+        ]
+    source = "" if construction == "quantiles" else " (Mogstad, Romano, Shaikh and Wilhelm 2024)"
+    return [
+        f"Rank confidence sets hold for all submissions at once at level {held}; they come from "
+        f"{_BUILT[construction]}{source}. Submissions that share a letter cannot be told apart, which does not "
+        "make them equal."
+    ]
 
 
 def _tests(task: TaskResults) -> list[str]:
@@ -312,7 +333,9 @@ def headline(task: TaskResults) -> str:
     rivals = [
         str(name) for name in board.loc[(board["set_low"] <= 1) & (board["submission"] != first[0]), "submission"]
     ]
-    level = f"{100 * float(task.facts['level']):g} %"
+    level = guarantee(board)
+    if not level:
+        return f"{sentence}; for this recipe nothing guarantees which ranks the data rule out."
     high = float(board.loc[board["submission"] == first[0], "set_high"].iloc[0])
     if not rivals and high <= 1:
         return f"{sentence}, and the data rule out every other submission as first (confidence level {level})."
@@ -331,8 +354,9 @@ def place_words(task: TaskResults, submission: str) -> str:
     parts = []
     if "set_low" in row.index and not pd.isna(row["set_low"]):
         low, high = float(row["set_low"]), float(row["set_high"])
-        level = f"{100 * float(task.facts['level']):g} %"
-        parts.append(f"{level} rank confidence set: {low:g}" + (f" to {high:g}" if high > low else ""))
+        level = guarantee(task.leaderboard)
+        kind = f"{level} rank confidence set" if level else "rank set without guarantee"
+        parts.append(f"{kind}: {low:g}" + (f" to {high:g}" if high > low else ""))
     if "first" in row.index and not pd.isna(row["first"]):
         parts.append(f"first in {percent(float(row['first']))} of resamples")
     return "; ".join(parts)

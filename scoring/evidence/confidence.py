@@ -1,28 +1,18 @@
-"""Intervals for what a recipe computes, and sets of ranks that the data cannot exclude.
-
-Rank confidence sets follow Mogstad, Romano, Shaikh and Wilhelm (Review of Economic Studies 91, 2024): a
-submission's rank lies between one plus the number of submissions that are surely better and the field size minus
-the number that are surely worse, where "surely" means that the studentised difference exceeds a bootstrap
-critical value of the largest one, with Romano and Wolf's step-down.
-"""
+"""Intervals for what a recipe computes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from medpodium.challenges.schema.steps import Direction, Reduce, Step
-from medpodium.scoring.evidence.bootstrap import CHUNK, chunks, stream, tally
+from medpodium.challenges.schema.steps import Direction
+from medpodium.scoring.evidence.bootstrap import CHUNK
 from medpodium.scoring.ranking.recipe import Prepared, Run
 
 Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Construction = Literal["case-mean", "resampled"]
 
 
 def percentile_interval(resampled: Floats, level: float = 0.95, *, n_units: int | None = None) -> tuple[Floats, Floats]:
@@ -113,174 +103,9 @@ def units_of(prepared: Prepared, cluster: str | None = None) -> list[npt.NDArray
     return [np.array(members, dtype=np.intp) for _, members in sorted(names.items())]
 
 
-def is_case_mean(steps: Sequence[Step]) -> bool:
-    """Return whether a recipe averages over cases and does nothing rank-like after that."""
-    first = next(index for index, step in enumerate(steps) if "case" in getattr(step, "over", ()))
-    return all(isinstance(step, Reduce) and step.step in ("mean", "sum") for step in steps[first:-1])
-
-
-@dataclass(frozen=True)
-class RankSets:
-    """Confidence sets for the ranks of all submissions.
-
-    Parameters
-    ----------
-    marginal, simultaneous : ndarray of float, shape (2, n_submissions)
-        Smallest and largest rank that cannot be excluded; marginal sets cover each submission's rank at the
-        level, simultaneous ones all ranks together.
-    difference : ndarray of float, shape (n_submissions, n_submissions)
-        Row minus column, positive where the row is better.
-    margin : ndarray of float, same shape
-        Half width of the simultaneous interval of the difference.
-    separated : ndarray of bool, same shape
-        The row is surely better than the column (simultaneously, with step-down).
-    construction : {"case-mean", "resampled"}
-        Whether the differences are means over cases, or whatever the recipe gives.
-    """
-
-    marginal: Floats
-    simultaneous: Floats
-    difference: Floats
-    margin: Floats
-    separated: Bools
-    construction: Construction
-
-
-@dataclass(frozen=True)
-class _Pairs:
-    """Studentised differences of all pairs: observed, resampled and how certain a constant difference is."""
-
-    difference: Floats
-    error: Floats
-    observed: Floats
-    resampled: Floats
-
-
-def _studentise(difference: Floats, centred: Floats, error: Floats, errors: Floats) -> _Pairs:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        observed = np.where(error > 0, np.abs(difference) / error, 0.0)
-        resampled = np.where(errors > 0, np.abs(centred) / errors, np.where(np.abs(centred) > 0, np.inf, 0.0))
-    resampled[:, error == 0] = 0.0  # a pair without spread says nothing about the others
-    return _Pairs(difference, error, observed, np.nan_to_num(resampled, nan=0.0, posinf=np.inf))
-
-
-def case_mean_pairs(contributions: Floats, n_resamples: int, seed: int, purpose: str) -> _Pairs:
-    """Studentise differences of means over units, every resample by its own standard error.
-
-    Parameters
-    ----------
-    contributions : ndarray of float, shape (n_units, n_submissions)
-        Higher is better; the mean over units is what is ranked.
-    """
-    n, number = contributions.shape
-    first, second = np.triu_indices(number, 1)
-    gaps = contributions[:, first] - contributions[:, second]
-    difference = gaps.mean(axis=0)
-    scale = np.abs(contributions).max(initial=0.0)
-    gaps = gaps - difference
-    noise = 1e-12 * max(scale, 1e-300)
-    gaps[:, np.abs(gaps).max(axis=0) <= noise] = 0.0
-    error = gaps.std(axis=0, ddof=1) / np.sqrt(n)
-    centred, errors = [], []
-    for chunk, size in chunks(n_resamples):
-        picks = stream(seed, f"sets/{purpose}", chunk).integers(0, n, size=(size, n))
-        counts = tally(picks, n)
-        mean = counts @ gaps / n
-        variance = np.maximum(counts @ gaps**2 / n - mean**2, 0.0) / (n - 1)
-        variance[variance <= (1e-9 * error) ** 2] = 0.0
-        centred.append(mean)
-        errors.append(np.sqrt(variance))
-    return _studentise(difference, np.concatenate(centred), error, np.concatenate(errors))
-
-
-def resampled_pairs(value: Floats, values: Floats) -> _Pairs:
-    """Studentise differences of any statistic by the spread of its resamples (higher is better)."""
-    first, second = np.triu_indices(len(value), 1)
-    difference = value[first] - value[second]
-    centred = values[:, first] - values[:, second] - difference
-    known = ~np.isnan(centred).any(axis=1)
-    centred = centred[known] if known.any() else np.zeros((1, len(difference)))
-    error = np.sqrt((centred**2).mean(axis=0))
-    return _studentise(difference, centred, error, np.broadcast_to(error, centred.shape))
-
-
-def _critical(resampled: Floats, level: float) -> float:
-    """Return the order statistic of the largest deviation whose level is at least the wanted one."""
-    if resampled.shape[1] == 0:
-        return 0.0
-    largest = np.sort(resampled.max(axis=1))
-    position = int(np.ceil((len(largest) + 1) * level)) - 1
-    return float(largest[position]) if position < len(largest) else np.inf
-
-
-def _reject(pairs: _Pairs, chosen: Bools, level: float, n_units: int) -> tuple[Bools, float]:
-    """Step down: drop what is rejected, find the critical value of the rest, reject again."""
-    family = max(int(chosen.sum()), 1)
-    # no spread at all: the normal theory is silent, so the sign of n equal differences has to convince
-    constant = chosen & (pairs.error == 0) & (pairs.difference != 0) & (family * 2.0 ** (1 - n_units) <= 1 - level)
-    rejected = constant.copy()
-    first = np.inf
-    for step in range(len(chosen) + 1):
-        open_pairs = chosen & ~rejected & (pairs.error > 0)
-        critical = _critical(pairs.resampled[:, open_pairs], level)
-        first = critical if step == 0 else first
-        more = open_pairs & (pairs.observed > critical)
-        if not more.any():
-            break
-        rejected |= more
-    return rejected, first
-
-
-def rank_sets(
-    pairs: _Pairs, n_submissions: int, n_units: int, construction: Construction, level: float = 0.95
-) -> RankSets:
-    """Turn studentised differences into confidence sets for ranks."""
-    first, second = np.triu_indices(n_submissions, 1)
-    every = np.ones(len(first), dtype=bool)
-    rejected, critical = _reject(pairs, every, level, n_units)
-    simultaneous = _bounds(pairs, rejected, n_submissions)
-    marginal = np.empty((2, n_submissions))
-    for own in range(n_submissions):
-        mine = (first == own) | (second == own)
-        marginal[:, own] = _bounds(pairs, _reject(pairs, mine, level, n_units)[0], n_submissions)[:, own]
-    difference, margin = np.zeros((2, n_submissions, n_submissions))
-    difference[first, second], difference[second, first] = pairs.difference, -pairs.difference
-    with np.errstate(invalid="ignore"):
-        margin[first, second] = margin[second, first] = np.where(pairs.error > 0, critical * pairs.error, 0.0)
-    separated = np.zeros((n_submissions, n_submissions), dtype=bool)
-    separated[first, second] = rejected & (pairs.difference > 0)
-    separated[second, first] = rejected & (pairs.difference < 0)
-    return RankSets(marginal, simultaneous, difference, margin, separated, construction)
-
-
-def _bounds(pairs: _Pairs, rejected: Bools, number: int) -> Floats:
-    first, second = np.triu_indices(number, 1)
-    better = np.zeros((number, number), dtype=bool)
-    better[first, second] = rejected & (pairs.difference > 0)
-    better[second, first] = rejected & (pairs.difference < 0)
-    return np.array([1.0 + better.sum(axis=0), number - better.sum(axis=1).astype(np.float64)])
-
-
 def oriented(values: Floats, better: Direction) -> Floats:
     """Turn values so that higher is better."""
     return values if better == "higher" else -values
-
-
-def tied_groups(ranks: Floats, separated: Bools) -> npt.NDArray[np.int64]:
-    """Return numbers of groups of submissions that cannot be told apart from the best of their group.
-
-    Going down the ranking, a submission joins the open group unless the group's first one is surely better;
-    then it opens the next group. Submissions without a rank get 0.
-    """
-    groups = np.zeros(len(ranks), dtype=np.int64)
-    leader, number = -1, 0
-    for index in np.argsort(ranks, kind="stable"):
-        if np.isnan(ranks[index]):
-            continue
-        if leader < 0 or separated[leader, index]:
-            leader, number = int(index), number + 1
-        groups[index] = number
-    return groups
 
 
 def pseudo_values(full: Floats, left_out: Floats) -> Floats:

@@ -48,6 +48,8 @@ class RankingCode(Code):
     POOLED_UNDEFINED = "ranking-pooled-undefined"
     NOT_POSSIBLE = "ranking-not-possible"
     LOST_IN_RESAMPLE = "ranking-lost-in-resample"
+    NO_GUARANTEE = "ranking-sets-without-guarantee"
+    TOO_FEW_CASES = "ranking-too-few-cases"
     GROUP_CONFLICT = "ranking-group-conflict"
 
 

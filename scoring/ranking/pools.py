@@ -57,6 +57,8 @@ class Pool:
     compute : callable
         Integer case weights, shape (n_resamples, n_cases), to values, shape (n_resamples, n_cells); NaN where a value
         is not defined. Must be possible to pickle: resamples may be ranked elsewhere.
+    smallest_class : int, optional
+        Number of cases of the smallest class behind any value that compares cases of different classes (AUC).
     """
 
     cases: tuple[str, ...]
@@ -64,6 +66,7 @@ class Pool:
     cells: tuple[Cell, ...]
     members: Mapping[str, Positions] = field(repr=False)
     compute: Callable[[Floats], Floats] = field(repr=False)
+    smallest_class: int | None = None
 
     def values(self, weights: Floats) -> Floats:
         """Return every cell under every row of weights, shape (n_resamples, n_cells).

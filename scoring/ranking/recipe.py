@@ -175,13 +175,7 @@ class Prepared:
 
         The data as they are when left out.
         """
-        cells = None if self.pooled is None else self.pooled.full
-        if counts is None:
-            array = self._collapse(np.ones((1, len(self._array.cases))))
-        elif self.pooled is None:
-            array = self._collapse(np.asarray(counts, dtype=np.float64))
-        else:
-            array, cells = self._resampled(self.pooled, np.asarray(counts, dtype=np.float64))
+        array, cells = self._without_cases(counts)
         columns = dict(_columns(array, self._steps[self._first]))
         for step in self._steps[self._first + 1 : -1]:
             array = apply_step(array, step)
@@ -189,6 +183,36 @@ class Prepared:
                 columns[name if name not in columns else f"{name}#{len(columns)}"] = column
         last = apply_step(array, self._steps[-1])
         return Run(last.values, array.values, columns, array.better[0], cells)
+
+    @property
+    def collapsing(self) -> Reduce | Quantile | Test:
+        """The step that collapses the cases."""
+        return self._step
+
+    @property
+    def later(self) -> tuple[Step, ...]:
+        """The steps after the one that collapses the cases."""
+        return self._steps[self._first + 1 :]
+
+    @property
+    def before(self) -> ScoreArray:
+        """The array whose cases collapse, with every step before that done."""
+        return self._array
+
+    def stage(self, steps: int, counts: Floats | None = None) -> ScoreArray:
+        """Return the array when that many steps after the collapse of the cases are done, under ``counts``."""
+        array, _ = self._without_cases(counts)
+        for step in self.later[:steps]:
+            array = apply_step(array, step)
+        return array
+
+    def _without_cases(self, counts: Floats | None) -> tuple[ScoreArray, Floats | None]:
+        cells = None if self.pooled is None else self.pooled.full
+        if counts is None:
+            return self._collapse(np.ones((1, len(self._array.cases)))), cells
+        if self.pooled is None:
+            return self._collapse(np.asarray(counts, dtype=np.float64)), cells
+        return self._resampled(self.pooled, np.asarray(counts, dtype=np.float64))
 
     def _resampled(self, pooled: PooledCells, counts: Floats) -> tuple[ScoreArray, Floats]:
         """Collapse the cases with the pooled values of every resample."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,21 +13,18 @@ from medpodium.challenges.schema.steps import Step
 from medpodium.findings import Finding, MedpodiumError, Severity
 from medpodium.scoring.evidence.bootstrap import Bootstrap, Scheme, bootstrap, one_blas_thread
 from medpodium.scoring.evidence.confidence import (
-    RankSets,
     bca_interval,
-    case_mean_pairs,
-    is_case_mean,
     leave_out,
     oriented,
     percentile_interval,
-    pseudo_values,
-    rank_sets,
-    resampled_pairs,
-    tied_groups,
     units_of,
 )
 from medpodium.scoring.evidence.multiverse import Universe, multiverse
 from medpodium.scoring.evidence.sensitivity import leave_one_out, subsampling
+from medpodium.scoring.evidence.sets.construct import Draw, build
+from medpodium.scoring.evidence.sets.letters import letters
+from medpodium.scoring.evidence.sets.ranks import RankSets
+from medpodium.scoring.evidence.sets.reach import sets_findings
 from medpodium.scoring.evidence.stability import rank_counts, rank_summary, tau_summary
 from medpodium.scoring.evidence.tables.blocks import block_tables, consensus_tables
 from medpodium.scoring.evidence.tables.columns import TABLES
@@ -264,7 +260,8 @@ def _add_bootstrap(
         bca_low, bca_high = bca_interval(originals[column], resampled, jackknife)
         rows = {"submission": names, "column": column, "value": originals[column], "low": low, "high": high}
         evidence.add("aggregates.csv", pd.DataFrame({**rows, "bca_low": bca_low, "bca_high": bca_high}), task=task)
-    sets = _rank_sets(prepared, plan, draws, left_out.values, len(units), options)
+    sets = build(prepared, units, draws, Draw(options.n_resamples, options.seed, task))
+    evidence.findings += sets_findings(sets, len(units), task)
     _add_sets(evidence, ranking, draws, sets, len(units))
     return sets
 
@@ -285,19 +282,6 @@ def lost_in_resamples(draws: Bootstrap, task: str) -> list[Finding]:
     ]
 
 
-def _rank_sets(
-    prepared: Prepared, plan: TaskPlan, draws: Bootstrap, left_out: Any, n_units: int, options: Options
-) -> RankSets:
-    value = oriented(draws.full.values[0], draws.better)
-    simple = is_case_mean(plan.steps) and options.scheme.stratify is None and not any(prepared.array.pooled)
-    if simple and not np.isnan(left_out).any() and not np.isnan(value).any():
-        contributions = pseudo_values(value, oriented(left_out, draws.better))
-        pairs = case_mean_pairs(contributions, options.n_resamples, options.seed, plan.task)
-        return rank_sets(pairs, len(value), n_units, "case-mean")
-    pairs = resampled_pairs(value, oriented(draws.values, draws.better))
-    return rank_sets(pairs, len(value), n_units, "resampled")
-
-
 def _add_sets(evidence: Evidence, ranking: Ranking, draws: Bootstrap, sets: RankSets, n_units: int) -> None:
     task, names = ranking.task, draws.submissions
     evidence.add(
@@ -312,6 +296,7 @@ def _add_sets(evidence: Evidence, ranking: Ranking, draws: Bootstrap, sets: Rank
                 "simultaneous_low": sets.simultaneous[0],
                 "simultaneous_high": sets.simultaneous[1],
                 "construction": sets.construction,
+                "guarantee": sets.guarantee,
             }
         ),
     )
@@ -322,11 +307,10 @@ def _add_sets(evidence: Evidence, ranking: Ranking, draws: Bootstrap, sets: Rank
             if one == two:
                 continue
             low, high = percentile_interval((values[:, one] - values[:, two])[:, None], n_units=n_units)
-            gap, margin = float(sets.difference[one, two]), float(sets.margin[one, two])
-            rows.append(
-                (task, name, versus, gap, low[0], high[0], gap - margin, gap + margin, bool(sets.separated[one, two]))
-            )
-    evidence.add("differences.csv", pd.DataFrame(rows, columns=list(TABLES["differences.csv"])))
+            gap, lowest, highest = sets.difference[one, two], sets.lead[one, two], -sets.lead[two, one]
+            rows.append((task, name, versus, gap, low[0], high[0], lowest, highest, bool(sets.separated[one, two])))
+    differences = pd.DataFrame(rows, columns=list(TABLES["differences.csv"]))
+    evidence.add("differences.csv", differences.replace([np.inf, -np.inf], np.nan))
 
 
 def _case_numbers(settled: Settled, prepared: Prepared) -> npt.NDArray[np.float64]:
@@ -361,11 +345,12 @@ def _leaderboard(
     if draws is not None and sets is not None:
         summary = rank_summary(draws.ranks)
         frame = frame.assign(
-            group=tied_groups(ranking.ranks, sets.separated),
+            letters=letters(ranking.ranks, sets.separated),
             rank_low=summary["q025"],
             rank_high=summary["q975"],
             set_low=sets.simultaneous[0],
             set_high=sets.simultaneous[1],
+            guarantee=sets.guarantee,
             first=summary["first"],
         )
     frame = pd.concat([frame, pd.DataFrame(dict(ranking.columns))], axis=1)

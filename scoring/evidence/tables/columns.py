@@ -15,10 +15,11 @@ PAIR = ("task", "metric", "structure", "submission", "versus")
 
 TABLES: dict[str, tuple[str, ...]] = {
     # Best first. After the fixed columns comes one per step of the recipe (mean_case:liver:dice, ...).
-    # rank_low..rank_high: 95 % of the bootstrap ranks; set_low..set_high: simultaneous 95 % confidence set;
-    # group: submissions of one number cannot be told apart from the best of the group; first: share of
-    # resamples with rank 1; n_cases: cases that count, or observed ones behind pooled values; missing, penalised,
-    # skipped: scores of the submission with such a status (failed and absent ones are missing).
+    # rank_low..rank_high: 95 % of the bootstrap ranks; set_low..set_high: simultaneous rank set, and guarantee how
+    # often such sets hold ("95 %", or "none" where they only describe the resamples); letters: submissions that
+    # share one cannot be told apart, those that share none can; first: share of resamples with rank 1; n_cases: cases
+    # that count, or observed ones behind pooled values; missing, penalised, skipped: scores of the submission with
+    # such a status (failed and absent ones are missing).
     "leaderboard.csv": (
         "task",
         "recipe",
@@ -26,11 +27,12 @@ TABLES: dict[str, tuple[str, ...]] = {
         "submission",
         "value",
         "better",
-        "group",
+        "letters",
         "rank_low",
         "rank_high",
         "set_low",
         "set_high",
+        "guarantee",
         "first",
         "n_cases",
         "missing",
@@ -68,7 +70,8 @@ TABLES: dict[str, tuple[str, ...]] = {
     "case_rank_counts.csv": ("task", "metric", "structure", "submission", "rank", "n"),
     # Ranking under challengeR's seven methods, every metric by itself (ties: min), on n_cases cases.
     "method_comparison.csv": ("task", "metric", "structure", "method", "submission", "n_cases", "value", "rank"),
-    # Ranks that cannot be excluded at level 0.95; construction is "case-mean" or "resampled".
+    # Ranks that cannot be excluded. construction: means, bounds, quantiles, pooled or resampled
+    # (medpodium.scoring.evidence.sets.construct); guarantee: "95 %", or "none" for a description of the resamples.
     "confidence_sets.csv": (
         "task",
         "submission",
@@ -78,9 +81,11 @@ TABLES: dict[str, tuple[str, ...]] = {
         "simultaneous_low",
         "simultaneous_high",
         "construction",
+        "guarantee",
     ),
     # Differences of what the recipe ranks; positive: submission is better. Percentile interval of the
-    # difference and simultaneous interval over all pairs; separated: the latter excludes zero.
+    # difference; simultaneous bounds over all pairs, blank where there is none (few cases differ); separated:
+    # submission is surely better, all pairs together.
     "differences.csv": (
         "task",
         "submission",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,4 +67,11 @@ def make_pool(challenge: Challenge, task_name: str, observations: pd.DataFrame) 
         cells=tuple(cells),
         members=members,
         compute=_Compute(tuple((members[label], tuple(scores)) for label, scores in parts.items())),
+        smallest_class=_smallest([score for scores in parts.values() for score in scores]),
     )
+
+
+def _smallest(scores: Sequence[PooledScore]) -> int | None:
+    """Return the size of the smallest class behind an AUC; nothing where none is computed."""
+    sizes = [int(np.bincount(score.truth, minlength=2).min()) for score in scores if score.kind == "auc"]
+    return min(sizes, default=None)
