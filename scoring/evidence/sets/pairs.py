@@ -26,6 +26,9 @@ FEWEST = 10
 """Pairs with fewer units that differ are thin."""
 UNSTABLE = 2.5
 """A pair whose own critical value is so many times Student's rests on single units, and is thin, too."""
+RESERVE = 15.0
+"""Regular pairs use the share n / (n + RESERVE) of their level, n units: what few units do not show of skewed
+differences, the bootstrap cannot know either (``benchmarks/coverage.py`` shows what this is worth)."""
 BLOCK = 4096
 """Pairs that are resampled at a time, which bounds memory."""
 
@@ -48,6 +51,8 @@ class Pairs:
         Tested by the bootstrap; the others by their exact p-value.
     p, least : ndarray of float, shape (m,)
         Exact p-value, and the smallest one that so many differing units can have.
+    n_units : float
+        Number of units.
     """
 
     first: Ints
@@ -60,6 +65,7 @@ class Pairs:
     regular: Bools
     p: Floats
     least: Floats
+    n_units: float = np.inf
 
 
 def all_pairs(number: int, columns: int = 1) -> tuple[Ints, Ints, Ints]:
@@ -119,12 +125,12 @@ def _compare(cube: Floats, pairs: tuple[Ints, Ints, Ints], draws: list[Floats]) 
     with np.errstate(divide="ignore", invalid="ignore"):
         observed = np.where(regular, np.abs(difference) / error, 0.0)
     p, smallest = np.ones(len(first)), np.ones(len(first))
-    # thin pairs with many differences rest on single ones: no test is made, they stay together
-    testable = np.flatnonzero(~regular & ((differing <= MOST) | same))
+    # pairs that rest on single ones of many differences are not tested: they stay together
+    testable = np.flatnonzero(sparse | same)
     smallest[testable] = least(differing[testable])
     for index in testable[smallest[testable] <= 0.05]:
         p[index] = smallest[index] if same[index] else sign_flip(gaps[:, index])
-    return Pairs(first, second, column, difference, error, observed, resampled, regular, p, smallest)
+    return Pairs(first, second, column, difference, error, observed, resampled, regular, p, smallest, float(n))
 
 
 def _studentised(centred: Floats, error: Floats, draws: list[Floats]) -> Singles:
@@ -142,7 +148,8 @@ def _studentised(centred: Floats, error: Floats, draws: list[Floats]) -> Singles
 def _join(parts: list[Pairs]) -> Pairs:
     names = ("first", "second", "column", "difference", "error", "observed", "regular", "p", "least")
     joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    return Pairs(resampled=np.concatenate([part.resampled for part in parts], axis=1), **joined)
+    resampled = np.concatenate([part.resampled for part in parts], axis=1)
+    return Pairs(resampled=resampled, n_units=parts[0].n_units, **joined)
 
 
 def spread_pairs(value: Floats, values: Floats) -> Pairs:
@@ -202,7 +209,8 @@ def reject(pairs: Pairs, level: float) -> tuple[Bools, float]:
     chance = 1 - level
     number = family(pairs, chance)
     rejected = ~pairs.regular & (pairs.p <= chance / number)
-    share = chance * int(pairs.regular.sum()) / number
+    kept = 1 / (1 + RESERVE / pairs.n_units)
+    share = kept * chance * int(pairs.regular.sum()) / number
     first, step = np.inf, 0
     while True:
         open_pairs = pairs.regular & ~rejected
