@@ -209,7 +209,8 @@ def _rank_chunk(drawn: _Drawn, job: tuple[int, int]) -> tuple[Run, Floats] | Med
         if drawn.given is not None:
             counts = tally(drawn.given[number * CHUNK : number * CHUNK + size], len(drawn.prepared.array.cases))
         else:
-            counts = drawn.sampler.draw(stream(drawn.seed, f"bootstrap/{drawn.task}", number), size)
+            # a whole chunk, whatever is used of it: strata are drawn one after the other, so a shorter draw is another
+            counts = drawn.sampler.draw(stream(drawn.seed, f"bootstrap/{drawn.task}", number), CHUNK)[:size]
         with one_blas_thread():
             run = drawn.prepared.run(counts)
         return run, kendall_with(drawn.full_ranks, run.ranks)

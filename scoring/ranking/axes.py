@@ -49,6 +49,7 @@ class RankingCode(Code):
     NOT_POSSIBLE = "ranking-not-possible"
     LOST_IN_RESAMPLE = "ranking-lost-in-resample"
     NO_GUARANTEE = "ranking-sets-without-guarantee"
+    SEVERAL_OPTIMA = "ranking-several-optima"
     TOO_FEW_CASES = "ranking-too-few-cases"
     GROUP_CONFLICT = "ranking-group-conflict"
 

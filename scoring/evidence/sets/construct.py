@@ -30,6 +30,8 @@ from medpodium.scoring.ranking.recipe import Prepared
 
 Floats = npt.NDArray[np.float64]
 Units = Sequence[npt.NDArray[np.intp]]
+LEAST = 1000
+"""Resamples of the pairs, however few the recipe gets: a small share of the level needs far order statistics."""
 SMALLEST_CLASS = 15
 """An AUC with fewer cases of one class rests on them alone: its sets hold too rarely (``benchmarks/coverage.py``)."""
 

@@ -2,9 +2,9 @@
 
 Pairs are of two kinds. *Regular* ones are tested together by the bootstrap of the largest studentised difference, every
 resample studentised by its own standard error, with Romano and Wolf's step-down (Econometrica 73, 2005). *Thin* ones,
-which few units tell apart, are tested one by one by all flips of the signs of their differences
-(:mod:`medpodium.scoring.evidence.sets.exact`): a resample may hold nothing of what makes them differ, and one such pair
-would widen the interval of every other one. The level is shared by the number of pairs (union bound).
+which few units tell apart or of which single units are all that matters, are tested one by one by flips of the signs of
+their differences (:mod:`medpodium.scoring.evidence.sets.exact`): a resample may hold nothing of what makes them differ,
+and one such pair would widen the interval of every other one. The level is shared by the number of pairs (union bound).
 """
 
 from __future__ import annotations
@@ -125,11 +125,10 @@ def _compare(cube: Floats, pairs: tuple[Ints, Ints, Ints], draws: list[Floats]) 
     with np.errstate(divide="ignore", invalid="ignore"):
         observed = np.where(regular, np.abs(difference) / error, 0.0)
     p, smallest = np.ones(len(first)), np.ones(len(first))
-    # pairs that rest on single ones of many differences are not tested: they stay together
-    testable = np.flatnonzero(sparse | same)
-    smallest[testable] = least(differing[testable])
-    for index in testable[smallest[testable] <= 0.05]:
-        p[index] = smallest[index] if same[index] else sign_flip(gaps[:, index])
+    thin = np.flatnonzero(~regular)
+    smallest[thin] = least(differing[thin])
+    for index in thin[smallest[thin] <= 0.05]:
+        p[index] = sign_flip(gaps[:, index])
     return Pairs(first, second, column, difference, error, observed, resampled, regular, p, smallest, float(n))
 
 

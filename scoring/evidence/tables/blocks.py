@@ -153,6 +153,7 @@ def consensus_tables(rankings: Mapping[str, Mapping[str, float]]) -> Iterator[tu
     if len(names) <= MAX_LINEAR:
         exact = kemeny(rankings, "weak" if len(names) <= MAX_WEAK else "linear", listed=1)
         own: dict[str, Any] = {"method": "kemeny", "submission": names, "score": float(exact.distance)}
+        own["optima"] = exact.n_optima
         yield "consensus.csv", pd.DataFrame({**own, "rank": exact.optima[0]}).sort_values(["rank", "submission"])
     ranks = {task: np.array([own[name] for name in names]) for task, own in rankings.items()}
     yield "rank_dissimilarities.csv", compare(ranks).rename(columns={"first": "task_1", "second": "task_2"})

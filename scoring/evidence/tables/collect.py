@@ -21,7 +21,7 @@ from medpodium.scoring.evidence.confidence import (
 )
 from medpodium.scoring.evidence.multiverse import Universe, multiverse
 from medpodium.scoring.evidence.sensitivity import leave_one_out, subsampling
-from medpodium.scoring.evidence.sets.construct import Draw, build
+from medpodium.scoring.evidence.sets.construct import LEAST, Draw, build
 from medpodium.scoring.evidence.sets.letters import letters
 from medpodium.scoring.evidence.sets.ranks import RankSets
 from medpodium.scoring.evidence.sets.reach import sets_findings
@@ -221,6 +221,11 @@ def collect_consensus(evidence: Evidence) -> None:
     try:
         for name, rows in consensus_tables(rankings):
             evidence.add(name, rows)
+            if "optima" in rows and (optima := int(rows["optima"].iloc[0])) > 1:
+                cause = f"{optima} rankings are equally near to those of the tasks; consensus.csv shows one of them"
+                fix = "use another consensus, or report that the order is open"
+                found = Finding(RankingCode.SEVERAL_OPTIMA, "consensus: kemeny", cause, fix, Severity.NOTE)
+                evidence.findings.append(found)
     except MedpodiumError as error:
         evidence.findings += [_softer(finding) for finding in error.findings]
 
@@ -260,7 +265,7 @@ def _add_bootstrap(
         bca_low, bca_high = bca_interval(originals[column], resampled, jackknife)
         rows = {"submission": names, "column": column, "value": originals[column], "low": low, "high": high}
         evidence.add("aggregates.csv", pd.DataFrame({**rows, "bca_low": bca_low, "bca_high": bca_high}), task=task)
-    sets = build(prepared, units, draws, Draw(options.n_resamples, options.seed, task))
+    sets = build(prepared, units, draws, Draw(max(options.n_resamples, LEAST), options.seed, task))
     evidence.findings += sets_findings(sets, len(units), task)
     _add_sets(evidence, ranking, draws, sets, len(units))
     return sets

@@ -160,8 +160,8 @@ TABLES: dict[str, tuple[str, ...]] = {
         "critical_difference",
     ),
     "nemenyi.csv": (*PAIR, "n_cases", "mean_rank", "versus_mean_rank", "p_value"),
-    # method: euclidean, borda, copeland, kemeny.
-    "consensus.csv": ("method", "submission", "score", "rank"),
+    # method: euclidean, borda, copeland, kemeny; optima: how many rankings are as near as the one shown (Kemeny only).
+    "consensus.csv": ("method", "submission", "score", "rank", "optima"),
     "rank_dissimilarities.csv": (
         "task_1",
         "task_2",

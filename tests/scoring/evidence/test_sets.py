@@ -304,3 +304,19 @@ def test_reach_is_that_of_the_test_itself() -> None:
         clear = PairedTests(np.column_stack([np.arange(1.0, n + 1), np.zeros(n)]), higher_better=True)
         assert smallest_p(n) == pytest.approx(clear.p_values(np.ones((1, n)))[0][0, 1])
     assert within_reach(10) == 16
+
+
+def test_many_differences_get_a_bound_that_is_never_too_small() -> None:
+    for won, lost in ((20, 10), (24, 2), (40, 0)):
+        differences = np.concatenate([np.ones(won), -np.ones(lost)])
+        exact = stats.binomtest(won, won + lost).pvalue
+        assert exact <= sign_flip(differences) <= max(1.0, 400 * exact)
+    assert least(np.array([40]))[0] == pytest.approx(sign_flip(np.ones(40)))
+
+
+def test_an_outlier_does_not_hide_what_every_case_shows() -> None:
+    values = np.column_stack([np.full(100, 0.9), np.full(100, 0.5)]) + RNG.normal(0, 1e-4, (100, 2))
+    values[3, 1] -= 0.5
+    assert _means(values).separated[0, 1]
+    values = values[:14]
+    assert _means(values).separated[0, 1]
