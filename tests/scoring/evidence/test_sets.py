@@ -36,7 +36,7 @@ def _array(values: Floats, **groups: tuple[str, ...]) -> ScoreArray:
     labels = {
         "submission": tuple(f"s{index:02d}" for index in range(values.shape[0])),
         "case": tuple(f"c{index:03d}" for index in range(values.shape[1])),
-        "structure": tuple("abcdefg"[: values.shape[2]]),
+        "structure": tuple("abcdefghijklmnopqrst"[: values.shape[2]]),
         "metric": tuple("xyz"[: values.shape[3]]),
     }
     number = values.shape[3]
