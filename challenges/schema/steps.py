@@ -61,6 +61,10 @@ Direction: TypeAlias = Literal["higher", "lower"]
 """Which values are better."""
 
 
+DECIMAL = 1e-12
+"""Tolerance of a ``rank`` step for decimal scores: rounded by the challenge, or imported."""
+
+
 def _names(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 

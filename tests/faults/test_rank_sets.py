@@ -37,7 +37,7 @@ TASK = """\
     structures: {{a: {{label: 1}}, b: {{label: 2}}}}
     empty: {{both: skip, reference: worst, prediction: worst}}
     metrics:
-      dice: {{kind: dice, missing: worst}}
+      dice: {{kind: {dice}, missing: worst}}
       nsd: {{kind: nsd, tolerance_mm: 1, missing: worst}}
 """
 MEAN = "[{mean: [case, structure, metric]}, rank]"
@@ -61,12 +61,14 @@ def _table(values: Floats, task: str = "organs", groups: dict[str, list[str]] | 
     return pd.DataFrame(rows)
 
 
-def _rank(folder: Path, steps: str, scores: pd.DataFrame, *options: object) -> tuple[pd.DataFrame, str]:
-    """Return the leaderboard by submission, and what was printed."""
+def _rank(
+    folder: Path, steps: str, scores: pd.DataFrame, *options: object, dice: str = "dice"
+) -> tuple[pd.DataFrame, str]:
+    """Return the leaderboard by submission, and what was printed; ``dice`` is written as the metric's kind."""
     folder.mkdir(parents=True, exist_ok=True)
     tasks = sorted(set(scores["task"]))
     text = CHALLENGE.format(
-        tasks="".join(TASK.format(name=name) for name in tasks),
+        tasks="".join(TASK.format(name=name, dice=dice) for name in tasks),
         steps=steps,
         ranking=", ".join(f"{name}: own" for name in tasks),
     )
@@ -207,3 +209,14 @@ def test_kemeny_says_how_many_orders_are_as_good(tmp_path: Path) -> None:
     assert set(own["optima"]) == {costs.count(min(costs))}
     assert costs.count(min(costs)) > 1
     assert any("equally near" in finding["cause"] for finding in json.loads(said)["findings"])
+
+
+def test_decimal_scores_tie_as_decimals_do(tmp_path: Path) -> None:
+    """(.1 + .7) / 2 is .4, but not in binary numbers; where a challenge rounds its scores that must not decide."""
+    values = np.array([[0.1, 0.4], [0.7, 0.4]])
+    assert len(set(values.mean(axis=0))) == 2
+    steps = "[{select: {metric: dice}}, {mean: [case, structure, metric]}, rank]"
+    exact, _ = _rank(tmp_path / "exact", steps, _table(values), "--bootstrap", 0)
+    rounded, _ = _rank(tmp_path / "rounded", steps, _table(values), "--bootstrap", 0, dice="dice, decimals: 1")
+    assert exact["rank"].tolist() == [2, 1]
+    assert rounded["rank"].tolist() == [1, 1]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from medpodium.challenges.schema.steps import Quantile, Rank, Reduce, Select, Step, Test, Threshold, Ties
+from medpodium.challenges.schema.steps import DECIMAL, Quantile, Rank, Reduce, Select, Step, Test, Threshold, Ties
 from medpodium.scoring.ranking.apply import apply_step
 from medpodium.scoring.ranking.axes import OK, ScoreArray
 
@@ -122,8 +122,8 @@ def _reduced(bounds: Bounds, step: Step) -> Bounds:
 
 
 def _ranked(bounds: Bounds, step: Rank) -> Bounds:
-    better = bounds.better if step.tolerance == 0 else bounds.lead > step.tolerance + ROUNDING
-    better = closed(better) if step.tolerance == 0 else better
+    strict = step.tolerance <= DECIMAL
+    better = closed(bounds.better) if strict else bounds.lead > step.tolerance + ROUNDING
     low, high = rank_bounds(better, step.ties)
     array = _apply(bounds, low, step)
     array = replace(array, values=low)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from medpodium.challenges.schema.steps import Quantile, Rank, Reduce, Select, Step
+from medpodium.challenges.schema.steps import DECIMAL, Quantile, Rank, Reduce, Select, Step
 from medpodium.scoring.evidence.bootstrap import CHUNK, Bootstrap
 from medpodium.scoring.evidence.confidence import oriented, pseudo_values
 from medpodium.scoring.evidence.sets.bounds import Bounds, monotone, through
@@ -110,7 +110,8 @@ def _enough(prepared: Prepared) -> bool:
 
 
 def _tolerance(step: Step) -> float:
-    return step.tolerance if isinstance(step, Rank) else 0.0
+    """Return the tolerance of a rank step; what makes decimal numbers tie concerns no difference of true values."""
+    return step.tolerance if isinstance(step, Rank) and step.tolerance > DECIMAL else 0.0
 
 
 def _linear(steps: Sequence[Step]) -> int:

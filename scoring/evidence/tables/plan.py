@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from medpodium.challenges.schema.steps import Adjustment, Direction, Step, Ties
+from medpodium.challenges.schema.steps import DECIMAL, Adjustment, Direction, Rank, Step, Ties
 from medpodium.findings import Finding, Severity, UsageError
 from medpodium.scoring.evidence.multiverse import Universe, universes
 from medpodium.scoring.evidence.tables.collect import TaskPlan
@@ -42,9 +42,25 @@ def plan_task(
     if recipe is not None and chosen.tasks is not None and task not in chosen.tasks:
         name, chosen = challenge.recipe_for(task, None)
     rules = rules_of(challenge.tasks[task].metrics)
-    recipes: dict[str, Sequence[Step]] = {key: own.steps for key, own in challenge.recipes.items()}
+    metrics = challenge.tasks[task].metrics.values()
+    rounded = any(spec.decimals is not None or spec.info.scope == "imported" for spec in metrics)
+    recipes: dict[str, Sequence[Step]] = {
+        key: decimal_ties(own.steps) if rounded else own.steps for key, own in challenge.recipes.items()
+    }
     pool = None if observations is None else of(challenge.tasks[task]).pool(challenge, task, observations)
-    return TaskPlan(task, name, chosen.steps, rules, recipes, _choices(challenge, task, name), pool)
+    return TaskPlan(task, name, recipes[name], rules, recipes, _choices(challenge, task, name), pool)
+
+
+def decimal_ties(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """Let every rank step tie values that differ by no more than rounding does.
+
+    The mean of .1 and .7 is that of .4 and .4, but not in binary numbers. Where scores are decimal numbers (rounded by
+    the challenge, or imported), such a difference says nothing about the submissions.
+    """
+    return tuple(
+        step.model_copy(update={"tolerance": DECIMAL}) if isinstance(step, Rank) and step.tolerance == 0 else step
+        for step in steps
+    )
 
 
 def _choices(challenge: Challenge, task: str, recipe: str) -> list[Universe]:
