@@ -91,9 +91,11 @@ def mean_pairs(contributions: Floats, n_resamples: int, seed: int, purpose: str)
     parts = []
     first, second, column = all_pairs(*cube.shape[1:])
     draws = [_draw(stream(seed, f"sets/{purpose}", chunk), size, len(cube)) for chunk, size in chunks(n_resamples)]
+    centred = np.nan_to_num(cube - cube.mean(axis=0)).reshape(len(cube), -1)
+    shifts = [counts @ centred / len(cube) for counts in draws]  # of every mean, so pairs need only subtract
     for start in range(0, len(first), BLOCK):
         part = slice(start, start + BLOCK)
-        parts.append(_compare(cube, (first[part], second[part], column[part]), draws))
+        parts.append(_compare(cube, (first[part], second[part], column[part]), draws, shifts))
     return parts[0] if len(parts) == 1 else _join(parts)
 
 
@@ -101,7 +103,7 @@ def _draw(rng: np.random.Generator, size: int, n: int) -> Floats:
     return tally(rng.integers(0, n, size=(size, n)), n)
 
 
-def _compare(cube: Floats, pairs: tuple[Ints, Ints, Ints], draws: list[Floats]) -> Pairs:
+def _compare(cube: Floats, pairs: tuple[Ints, Ints, Ints], draws: list[Floats], shifts: list[Floats]) -> Pairs:
     n = len(cube)
     first, second, column = pairs
     gaps = cube[:, first, column] - cube[:, second, column]
@@ -118,9 +120,10 @@ def _compare(cube: Floats, pairs: tuple[Ints, Ints, Ints], draws: list[Floats]) 
     regular = ~sparse & (error > 0)
     resampled: Singles = np.zeros((sum(len(counts) for counts in draws), len(first)), dtype=np.float32)
     if regular.any():
-        resampled[:, regular] = _studentised(centred[:, regular], error[regular], draws)
-        own = np.quantile(resampled[:, regular], 0.95, axis=0, method="higher")
-        regular[regular] = own <= UNSTABLE * special.stdtrit(n - 1, 0.975)
+        own = cube.shape[2] * first[regular] + column[regular], cube.shape[2] * second[regular] + column[regular]
+        resampled[:, regular] = _studentised(centred[:, regular], error[regular], shifts, own, draws)
+        large = np.quantile(resampled[:, regular], 0.95, axis=0, method="higher")
+        regular[regular] = large <= UNSTABLE * special.stdtrit(n - 1, 0.975)
         resampled[:, ~regular] = 0.0
     with np.errstate(divide="ignore", invalid="ignore"):
         observed = np.where(regular, np.abs(difference) / error, 0.0)
@@ -132,10 +135,12 @@ def _compare(cube: Floats, pairs: tuple[Ints, Ints, Ints], draws: list[Floats]) 
     return Pairs(first, second, column, difference, error, observed, resampled, regular, p, smallest, float(n))
 
 
-def _studentised(centred: Floats, error: Floats, draws: list[Floats]) -> Singles:
+def _studentised(
+    centred: Floats, error: Floats, shifts: list[Floats], own: tuple[Ints, Ints], draws: list[Floats]
+) -> Singles:
     n, squares, rows = len(centred), centred**2, []
-    for counts in draws:
-        mean = counts @ centred / n
+    for counts, shift in zip(draws, shifts, strict=True):
+        mean = shift[:, own[0]] - shift[:, own[1]]
         variance = np.maximum(counts @ squares / n - mean**2, 0.0) / (n - 1)
         variance[variance <= (1e-9 * error) ** 2] = 0.0
         with np.errstate(divide="ignore", invalid="ignore"):
