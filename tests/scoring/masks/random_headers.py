@@ -290,7 +290,8 @@ def nrrd(rng: Rng) -> tuple[str, bytes]:
     elif encoding == "raw" and _likely(rng, 0.05):
         stored += bytes(3)
     lines = [f"{key}: {value}" for key, value in fields]
-    lines += ["Segment0_Name:=liver: left lobe", "# a comment"] if _likely(rng, 0.4) else []
+    # pairs of any kind; those that name segments make a file of another kind, which test_segments.py reads
+    lines += ["Organ0_Name:=liver: left lobe", "# a comment"] if _likely(rng, 0.4) else []
     content = ("NRRD000" + _pick(rng, "4", "5") + "\n" + "\n".join(lines) + "\n\n").encode() + stored
     if _likely(rng, 0.03):
         content = gzip.compress(content)
