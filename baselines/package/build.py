@@ -111,7 +111,7 @@ def package(
             if target.exists() and any(target.iterdir()):
                 raise refuse(BaselineCode.PACKAGE, target, "the folder is not empty", "choose a new folder")
         target.mkdir(parents=True, exist_ok=True)
-        _weights(model, chosen, settings, target)
+        settings |= {"folds": list(chosen), "mirror_axes": _weights(model, chosen, target)}
         _program(challenge, notes, protocol, settings, base, target)
         _readable(target)
         if not build:
@@ -183,20 +183,27 @@ def _outputs(task: SegmentationTask, protocol: ContainerProtocol) -> list[dict[s
     return found
 
 
-def _weights(model: Path, folds: Sequence[str], settings: dict[str, Any], target: Path) -> None:
-    """Copy plans and weights; the optimizer's state stays behind, which more than halves the size."""
+def _weights(model: Path, folds: Sequence[str], target: Path) -> list[int] | None:
+    """Copy plans and weights; the optimizer's state stays behind, which more than halves the size.
+
+    Returns
+    -------
+    list of int, optional
+        The axes along which predictions are mirrored, as the last fold's training allows; ``None`` for none.
+    """
     import torch
 
     (target / "model").mkdir()
     for name in ("plans.json", "dataset.json"):
         shutil.copyfile(model / name, target / "model" / name)
-    settings["folds"] = list(folds)
+    mirrored: list[int] | None = None
     for fold in folds:
         path = model / f"fold_{fold}" / "checkpoint_final.pth"
         content = torch.load(path, map_location="cpu", weights_only=False)  # written by our own training
         axes = content.get("inference_allowed_mirroring_axes")
-        settings["mirror_axes"] = list(axes) if axes else None
+        mirrored = list(axes) if axes else None
         torch.save(content["network_weights"], target / "model" / f"fold_{fold}.pth")
+    return mirrored
 
 
 def _program(

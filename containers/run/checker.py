@@ -8,9 +8,9 @@ import select
 import subprocess
 import sys
 import time
-from typing import Any, cast
 
 from medpodium.containers.failures import EngineCode, RunCode, finding, infrastructure
+from medpodium.containers.run.question import Answer, Question, refused
 
 _CHECK_SECONDS = 120.0
 
@@ -22,22 +22,20 @@ class Checker:
         self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
 
-    def ask(self, request: dict[str, Any], where: str) -> dict[str, Any]:
+    def ask(self, question: Question, where: str) -> Answer:
         """Return the answer about one file; a crash or a hang of the checker is a failure of that file."""
         process = self._running(where)
         assert process.stdin is not None  # noqa: S101 - opened as a pipe
         try:
-            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.write(question.line())
             process.stdin.flush()
             line = self._line(process)
         except (OSError, ValueError):
             line = b""
         if line.endswith(b"\n"):
-            return cast("dict[str, Any]", json.loads(line))
+            return Answer(**json.loads(line))
         self.close()
-        cause = "the checker ran out of time or memory on this file"
-        one = finding(RunCode.CHECK_FAILED, where, cause)
-        return {"ok": False, "code": str(one.code), "cause": one.cause, "fix": one.fix}
+        return refused(finding(RunCode.CHECK_FAILED, where, "the checker ran out of time or memory on this file"))
 
     def _running(self, where: str) -> subprocess.Popen[bytes]:
         if self._process is None:

@@ -19,6 +19,7 @@ from medpodium.challenges.naming.patterns import format_name, parse_name, placeh
 from medpodium.challenges.schema.protocol import ContainerProtocol, OutputFile, parse_bytes, parse_count
 from medpodium.containers.failures import RunCode, finding, printable
 from medpodium.containers.run.checker import Checker
+from medpodium.containers.run.question import Question
 from medpodium.containers.sandbox.stage import Stage
 from medpodium.findings import Code, Finding, Severity
 
@@ -246,14 +247,13 @@ def _copy(
             raw.rename(target)
         else:
             names = {seen: real for real, seen in stage.names.items()}
-            request = {"kind": rule.kind, "source": str(raw), "target": str(target), "max_bytes": limit}
-            answer = checker.ask(request | {"like": like, "names": names}, where)
-            if not answer["ok"]:
+            answer = checker.ask(Question(rule.kind, str(raw), str(target), limit, like, names), where)
+            if answer.refusal is not None:
                 # A partly written target must not pass for a prediction.
                 target.unlink(missing_ok=True)
-                cause = printable(str(answer["cause"]).replace(str(raw), where).replace(raw.name, where))
-                return Finding(cast("Code", answer["code"]), where, cause, answer["fix"])
-            for one in [*answer.get("geometry_findings", []), *answer.get("notes", [])]:
+                cause = printable(answer.refusal["cause"].replace(str(raw), where).replace(raw.name, where))
+                return Finding(cast("Code", answer.refusal["code"]), where, cause, answer.refusal["fix"])
+            for one in answer.notes:
                 level = Severity.NOTE if one["severity"] == "note" else Severity.WARNING
                 cause = printable(one["cause"].replace(raw.name, where))
                 found.note(Finding(cast("Code", one["code"]), where, cause, one["fix"], level))

@@ -4,7 +4,7 @@ A label map is read with every check of :mod:`medpodium.scoring.masks.reader` an
 nothing else. Header texts, extensions, trailing bytes and unused fields - places to hide data in - are gone
 afterwards. Tables get the real case names back.
 
-Run as a module this is the checker: requests and answers are lines of JSON.
+Run as a module this is the checker: questions and answers are lines of JSON.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import Any
 
 from medpodium.challenges.rows import decode, separator_of
 from medpodium.containers.failures import FIXES, RunCode
-from medpodium.findings import MedpodiumError
+from medpodium.containers.run.question import Answer, Question, noted, refused
+from medpodium.findings import Finding, MedpodiumError
 
 _TEXT_BYTES = 16 << 20
 _BASE_MEMORY = 2 << 30
@@ -73,21 +74,21 @@ def _gzip() -> Any:
     return zlib.compressobj(1, zlib.DEFLATED, 31)
 
 
-def mask(request: dict[str, Any]) -> dict[str, Any]:
+def mask(question: Question) -> Answer:
     """Check a label map, compare its grid with the input's, and rewrite it."""
     from medpodium.scoring.masks.geometry import compare_geometry
     from medpodium.scoring.masks.inflate import ReadLimits
     from medpodium.scoring.masks.reader import read_geometry, read_mask
 
-    source, target = Path(request["source"]), Path(request["target"])
+    source, target = Path(question.source), Path(question.target)
     like = None
-    if request.get("like"):
+    if question.like:
         try:
-            like = read_geometry(request["like"])
+            like = read_geometry(Path(question.like))
         except MedpodiumError:
             like = None  # the input is no image read here (a JPEG, a DICOM folder); scoring compares the grids
     voxels = max(1 << 26, 4 * math.prod(like.shape_zyx)) if like is not None else 1 << 31
-    limits = ReadLimits(max_file_bytes=request["max_bytes"], max_voxels=voxels, max_data_bytes=16 * voxels)
+    limits = ReadLimits(max_file_bytes=question.max_bytes, max_voxels=voxels, max_data_bytes=16 * voxels)
     _limit_memory(_BASE_MEMORY + 12 * voxels)
     found = read_mask(source, limits=limits)
     differences = compare_geometry(like, found.geometry, where=source.name) if like is not None else []
@@ -95,35 +96,29 @@ def mask(request: dict[str, Any]) -> dict[str, Any]:
     if like is not None and not grid.spaced and like.shape_zyx == grid.shape_zyx:
         grid = like  # a picture of the input: what it cannot say is taken from there
     write_nifti(target, found.array, grid)
-    return {
-        "ok": True,
-        "geometry": found.geometry.as_dict(),
-        "notes": [one.as_dict() for one in found.findings],
-        "geometry_findings": [one.as_dict() for one in differences],
-    }
+    return noted(*differences, *found.findings)
 
 
-def table(request: dict[str, Any]) -> dict[str, Any]:
+def table(question: Question) -> Answer:
     """Check a CSV or TSV and give its cells the real case names back."""
-    text = _text(Path(request["source"]), request["max_bytes"])
-    names: dict[str, str] = request["names"]
+    text = _text(Path(question.source), question.max_bytes)
+    names = question.names
     separator = separator_of(text)
     rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
     out = io.StringIO()
     csv.writer(out, delimiter=separator, lineterminator="\n").writerows(
         [[names.get(cell.strip(), cell) for cell in row] for row in rows]
     )
-    Path(request["target"]).write_text(out.getvalue(), encoding="utf-8", newline="\n")
-    return {"ok": True, "rows": len(rows)}
+    Path(question.target).write_text(out.getvalue(), encoding="utf-8", newline="\n")
+    return noted()
 
 
-def document(request: dict[str, Any]) -> dict[str, Any]:
+def document(question: Question) -> Answer:
     """Check a JSON document (no NaN, no infinity) and write it anew."""
-    data = json.loads(_text(Path(request["source"]), request["max_bytes"]), parse_constant=_no_constant)
-    names: dict[str, str] = request["names"]
-    text = json.dumps(_renamed(data, names), indent=1, allow_nan=False, ensure_ascii=False)
-    Path(request["target"]).write_text(text, encoding="utf-8", newline="\n")
-    return {"ok": True}
+    data = json.loads(_text(Path(question.source), question.max_bytes), parse_constant=_no_constant)
+    text = json.dumps(_renamed(data, question.names), indent=1, allow_nan=False, ensure_ascii=False)
+    Path(question.target).write_text(text, encoding="utf-8", newline="\n")
+    return noted()
 
 
 def _no_constant(word: str) -> float:
@@ -162,31 +157,30 @@ def _limit_memory(limit: int) -> None:
 _KINDS = {"mask": mask, "table": table, "json": document}
 
 
-def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """Do one request; every failure of the file is an answer, not an exception."""
+def answer(question: Question) -> Answer:
+    """Answer one question; every failure of the file is an answer, not an exception."""
     try:
-        return _KINDS[request["kind"]](request)
+        return _KINDS[question.kind](question)
     except MedpodiumError as error:
-        first = error.findings[0]
-        return {"ok": False, "code": str(first.code), "cause": first.cause, "fix": first.fix}
+        return refused(error.findings[0])
     except MemoryError:
-        return _refused(RunCode.EXPANDED, "needs more memory than a label map of the input's shape")
+        return _refused(question, RunCode.EXPANDED, "needs more memory than a label map of the input's shape")
     except RecursionError:
-        return _refused(RunCode.FORMAT, "is nested too deep")
+        return _refused(question, RunCode.FORMAT, "is nested too deep")
     except (ValueError, csv.Error, UnicodeError, OSError) as error:
-        return _refused(RunCode.FORMAT, str(error))
+        return _refused(question, RunCode.FORMAT, str(error))
 
 
-def _refused(code: RunCode, cause: str) -> dict[str, Any]:
-    return {"ok": False, "code": str(code), "cause": cause, "fix": FIXES[code]}
+def _refused(question: Question, code: RunCode, cause: str) -> Answer:
+    return refused(Finding(code, question.source, cause, FIXES[code]))
 
 
 def main() -> None:
-    """Answer requests until standard input ends."""
+    """Answer questions until standard input ends."""
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     for line in sys.stdin:
-        sys.stdout.write(json.dumps(answer(json.loads(line))) + "\n")
+        sys.stdout.write(answer(Question(**json.loads(line))).line().decode())
         sys.stdout.flush()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -70,16 +70,25 @@ def _quantiles(resampled: Floats, low: Floats, high: Floats) -> tuple[Floats, Fl
     return lows, highs
 
 
-def leave_out(prepared: Prepared, units: Sequence[npt.NDArray[np.intp]]) -> Run:
-    """Rank with each unit (a set of case positions) left out in turn; one row per unit."""
-    number = len(prepared.array.cases)
-    runs = []
+def left_out_counts(number: int, units: Sequence[npt.NDArray[np.intp]]) -> Iterator[Floats]:
+    """Yield how often each of ``number`` cases counts with each unit (a set of case positions) left out in turn.
+
+    Yields
+    ------
+    ndarray of float, shape (at most CHUNK, number)
+        One row per unit.
+    """
     for start in range(0, len(units), CHUNK):
         part = units[start : start + CHUNK]
         counts = np.ones((len(part), number))
         for row, cases in enumerate(part):
             counts[row, cases] = 0.0
-        runs.append(prepared.run(counts))
+        yield counts
+
+
+def leave_out(prepared: Prepared, units: Sequence[npt.NDArray[np.intp]]) -> Run:
+    """Rank with each unit (a set of case positions) left out in turn; one row per unit."""
+    runs = [prepared.run(counts) for counts in left_out_counts(len(prepared.array.cases), units)]
     shared = [name for name in runs[0].columns if all(name in run.columns for run in runs)]
     columns = {name: np.concatenate([run.columns[name] for run in runs]) for name in shared}
     return Run(

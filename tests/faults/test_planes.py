@@ -313,12 +313,12 @@ def test_a_collected_plane_stays_a_plane(tmp_path: Path, written: str) -> None:
     nifti(tmp_path / "image.nii.gz", mask, (0.5, 0.25))
     source = tmp_path / ("out.nii.gz" if written == "nifti" else "out.png")
     nifti(source, mask, (0.5, 0.25)) if written == "nifti" else picture(source, mask)
-    request = {"source": str(source), "target": str(tmp_path / "kept.nii.gz"), "max_bytes": 1 << 20}
-    program = "import json, sys; from medpodium.containers.run import normalise; print(json.dumps(normalise.mask("
-    program += "json.loads(sys.argv[1]))))"  # in a process of its own, as it limits its memory
-    asked = json.dumps(request | {"like": str(tmp_path / "image.nii.gz")})
-    ran = subprocess.run([sys.executable, "-c", program, asked], capture_output=True, text=True, check=False)
+    asked = {"kind": "mask", "source": str(source), "target": str(tmp_path / "kept.nii.gz"), "max_bytes": 1 << 20}
+    command = [sys.executable, "-m", "medpodium.containers.run.normalise"]
+    said = json.dumps(asked | {"like": str(tmp_path / "image.nii.gz")}) + "\n"
+    ran = subprocess.run(command, input=said, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout.splitlines()[1])["refusal"] is None, ran.stdout
     kept = nibabel.load(tmp_path / "kept.nii.gz")
     assert kept.shape == mask.T.shape
     np.testing.assert_array_equal(np.asarray(kept.dataobj), mask.T)

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from medpodium.challenges.schema.steps import DECIMAL, Quantile, Rank, Reduce, Select, Step
-from medpodium.scoring.evidence.bootstrap import CHUNK, Bootstrap
-from medpodium.scoring.evidence.confidence import oriented, pseudo_values
+from medpodium.scoring.evidence.bootstrap import Bootstrap
+from medpodium.scoring.evidence.confidence import left_out_counts, oriented, pseudo_values
 from medpodium.scoring.evidence.sets.bounds import Bounds, monotone, through
 from medpodium.scoring.evidence.sets.pairs import mean_pairs, spread_pairs
 from medpodium.scoring.evidence.sets.quantiles import order_bounds
@@ -132,14 +132,9 @@ def _contributions(prepared: Prepared, units: Units, steps: int) -> tuple[ScoreA
     contributions : ndarray of float, shape (n_units, n_submissions, n_columns)
         Jackknife pseudo-values, higher is better; NaN where a unit alone carries the value.
     """
-    number = len(prepared.array.cases)
     full = prepared.stage(steps)
     parts = []
-    for start in range(0, len(units), CHUNK):
-        part = units[start : start + CHUNK]
-        counts = np.ones((len(part), number))
-        for row, cases in enumerate(part):
-            counts[row, cases] = 0.0
+    for counts in left_out_counts(len(prepared.array.cases), units):
         left = prepared.stage(steps, counts)
         parts.append(np.where(left.state == OK, -left.keys(), np.nan))
     whole = np.where(full.state == OK, -full.keys(), np.nan)[0]
