@@ -112,6 +112,25 @@ def differences(expected: dict[str, float], found: dict[str, float], limit: floa
     ]
 
 
+def paint(rng: np.random.Generator, labels: npt.NDArray[np.uint8], kind: str, widest: float) -> None:
+    """Paint noise, blobs (blurred by up to ``widest``), boxes to the border, one label or single elements."""
+    shape = labels.shape
+    if kind == "noise":
+        labels[:] = rng.choice(4, size=shape, p=[0.4, 0.3, 0.2, 0.1])
+    elif kind == "blobs":
+        field = ndimage.gaussian_filter(rng.normal(size=shape), rng.uniform(0.5, widest))
+        labels[:] = np.digitize(field, np.quantile(field, [0.5, 0.7, 0.9]))
+    elif kind == "boxes":
+        for _ in range(4):
+            ends = [np.sort(rng.integers(0, n + 1, 2)) for n in shape]
+            labels[tuple(slice(a, b) for a, b in ends)] = rng.integers(1, 4)
+    elif kind == "full":
+        labels[:] = rng.integers(1, 4)
+    elif kind == "elements":
+        for label in (1, 2):
+            labels[tuple(rng.integers(0, n) for n in shape)] = label
+
+
 @pytest.fixture(scope="session")
 def peers() -> SimpleNamespace:
     """Return the functions of this file: what others say, what we say, and how the two differ."""
@@ -122,4 +141,5 @@ def peers() -> SimpleNamespace:
         by_nnunet=by_nnunet,
         ours=ours,
         differences=differences,
+        paint=paint,
     )

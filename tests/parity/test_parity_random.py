@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import numpy as np
 import numpy.typing as npt
 import pytest
-from scipy import ndimage
 
 from medpodium.scoring.measures.pair import ReferenceCase
 
@@ -19,31 +18,21 @@ SPACINGS = [
 ]  # fmt: skip
 
 
-def random_labels(rng: np.random.Generator, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+def random_labels(
+    peers: SimpleNamespace, rng: np.random.Generator, shape: tuple[int, int, int]
+) -> npt.NDArray[np.uint8]:
     """Draw a label map: noise, blobs, boxes to the border, full, single voxels, thin planes or nothing."""
     labels = np.zeros(shape, np.uint8)
     kind = rng.choice(
-        ["noise", "blobs", "boxes", "full", "voxels", "plane", "empty"], p=[0.2, 0.3, 0.2, 0.05, 0.1, 0.1, 0.05]
+        ["noise", "blobs", "boxes", "full", "elements", "plane", "empty"], p=[0.2, 0.3, 0.2, 0.05, 0.1, 0.1, 0.05]
     )
-    if kind == "noise":
-        labels[:] = rng.choice(4, size=shape, p=[0.4, 0.3, 0.2, 0.1])
-    elif kind == "blobs":
-        field = ndimage.gaussian_filter(rng.normal(size=shape), rng.uniform(0.5, 2))
-        labels[:] = np.digitize(field, np.quantile(field, [0.5, 0.7, 0.9]))
-    elif kind == "boxes":
-        for _ in range(4):
-            ends = [np.sort(rng.integers(0, n + 1, 2)) for n in shape]
-            labels[tuple(slice(a, b) for a, b in ends)] = rng.integers(1, 4)
-    elif kind == "full":
-        labels[:] = rng.integers(1, 4)
-    elif kind == "voxels":
-        for label in (1, 2):
-            labels[tuple(rng.integers(0, n) for n in shape)] = label
-    elif kind == "plane":
+    if kind == "plane":
         axis = int(rng.integers(0, 3))
         place: list[slice | int] = [slice(None)] * 3
         place[axis] = int(rng.integers(0, shape[axis]))
         labels[tuple(place)] = rng.integers(1, 3)
+    else:
+        peers.paint(rng, labels, kind, 2)
     return labels
 
 
@@ -63,8 +52,8 @@ def test_random_masks_score_as_in_the_reference_libraries(batch: int, peers: Sim
         shape = tuple(int(n) for n in rng.integers(1, 13, 3))
         if rng.random() < 0.03:
             shape = (shape[0], shape[1], int(rng.integers(60, 150)))  # long rows: several words, far distances
-        reference = random_labels(rng, shape)
-        prediction = random_labels(rng, shape)
+        reference = random_labels(peers, rng, shape)
+        prediction = random_labels(peers, rng, shape)
         if rng.random() < 0.4:  # like a real prediction: mostly right
             prediction = np.where(rng.random(shape) < 0.9, reference, prediction).astype(np.uint8)
         spacing = SPACINGS[int(rng.integers(0, len(SPACINGS)))]

@@ -76,6 +76,16 @@ def audited(folder: Path, extension: str = ".nii.gz") -> pd.DataFrame:
     return pd.DataFrame(json.loads(text[text.index("{") :])["audit"]).set_index(["metric", "reader"]).sort_index()
 
 
+def scored_and_audited(folder: Path) -> pd.DataFrame:
+    """Audit the scores of a folder whose challenge file is written already."""
+    out = folder / "scores.csv"
+    arguments = ["score", str(folder / "c.yaml"), "--references", str(folder / "ref"), "--out", str(out)]
+    assert CliRunner().invoke(main, [*arguments, "--predictions", f"one={folder / 'one'}"]).exit_code == 0
+    challenge = registry.load(str(folder / "c.yaml"))
+    rows = audit.audit_segmentation(challenge, pd.read_csv(out), folder / "ref", {"one": folder / "one"})
+    return pd.DataFrame(rows).set_index(["metric", "reader"])
+
+
 def fill(folder: Path, write: Callable[..., None], extension: str, affine: np.ndarray[Any, Any]) -> None:
     for name, shift in (("ref", 0), ("one", 2)):
         (folder / name).mkdir(parents=True)
@@ -159,12 +169,7 @@ def test_a_slice_declared_a_plane(tmp_path: Path) -> None:
     for name, shift in (("ref", 0), ("one", 2)):
         (tmp_path / name).mkdir()
         nifti(tmp_path / name / "a.nii", labels(shift)[12:13], np.diag([0.75, 0.5, 5, 1]))
-    out = tmp_path / "scores.csv"
-    arguments = ["score", str(tmp_path / "c.yaml"), "--references", str(tmp_path / "ref"), "--out", str(out)]
-    assert CliRunner().invoke(main, [*arguments, "--predictions", f"one={tmp_path / 'one'}"]).exit_code == 0
-    challenge = registry.load(str(tmp_path / "c.yaml"))
-    rows = audit.audit_segmentation(challenge, pd.read_csv(out), tmp_path / "ref", {"one": tmp_path / "one"})
-    table = pd.DataFrame(rows).set_index(["metric", "reader"])
+    table = scored_and_audited(tmp_path)
     assert table.loc[("border", "SimpleITK"), "compared"] == 3
     assert table["max_abs"].max() <= 1e-12
 
@@ -178,11 +183,6 @@ def test_one_file_per_structure_and_a_plane(tmp_path: Path) -> None:
         (tmp_path / name / "a").mkdir(parents=True)
         for structure, inside in (("organ", labels(shift) > 0), ("core", labels(shift) > 1)):
             nifti(tmp_path / name / "a" / f"{structure}.nii", inside[12].astype(np.uint8), np.diag([0.7, 0.7, 1, 1]))
-    out = tmp_path / "scores.csv"
-    arguments = ["score", str(tmp_path / "c.yaml"), "--references", str(tmp_path / "ref"), "--out", str(out)]
-    assert CliRunner().invoke(main, [*arguments, "--predictions", f"one={tmp_path / 'one'}"]).exit_code == 0
-    challenge = registry.load(str(tmp_path / "c.yaml"))
-    rows = audit.audit_segmentation(challenge, pd.read_csv(out), tmp_path / "ref", {"one": tmp_path / "one"})
-    table = pd.DataFrame(rows).set_index(["metric", "reader"])
+    table = scored_and_audited(tmp_path)
     assert table.loc[("nsd", "nibabel"), "compared"] == 3
     assert table["max_abs"].max() <= 1e-6  # pixdim's float32 0.7
