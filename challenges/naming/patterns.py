@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from pathlib import PurePosixPath
 
 from medpodium.challenges.naming.names import RESERVED, composed, is_hidden
@@ -24,6 +25,8 @@ EXTENSION = "extension"
 """Stands for any ending of a mask file, at the end of a pattern."""
 _PIECES = re.compile(r"(\{[a-z][a-z0-9_]*\}|\*)")
 _LONGEST = 4096
+_READINGS = 4096
+"""No more readings of one name are listed: names come from containers, too, and may be made to have millions."""
 
 Values = dict[str, str]
 """What the placeholders of a pattern stand for."""
@@ -106,13 +109,20 @@ def parse_name(pattern: str, name: str, known: Mapping[str, Collection[str]] | N
     Returns
     -------
     list of dict of str to str
-        Empty where the name does not fit; several where it is ambiguous (``p1_2_liver`` for ``{case}_{structure}``).
+        Empty where the name does not fit; several where it is ambiguous (``p1_2_liver`` for ``{case}_{structure}``),
+        at most 4,096.
     """
     if len(name) > _LONGEST or pattern_regex(pattern).fullmatch(name) is None:
         return []
     pieces = _pieces(pattern)
 
+    seen: set[tuple[int, int, tuple[str, ...]]] = set()  # a '*' leads to the same place in many ways
+
     def walk(index: int, at: int, values: Values) -> Iterator[Values]:
+        state = (index, at, tuple(values.values()))
+        if state in seen:
+            return
+        seen.add(state)
         if index == len(pieces):
             if at == len(name):
                 yield values
@@ -135,11 +145,7 @@ def parse_name(pattern: str, name: str, known: Mapping[str, Collection[str]] | N
             elif known is None or own not in known or name[at:end] in known[own]:
                 yield from walk(index + 1, end, {**values, own: name[at:end]})
 
-    found: list[Values] = []
-    for values in walk(0, 0, {}):
-        if values not in found:
-            found.append(values)
-    return found
+    return list(islice(walk(0, 0, {}), _READINGS))
 
 
 @dataclass
