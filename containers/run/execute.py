@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
+import os
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from medpodium.containers.failures import EngineCode, Retry, RunCode, finding, i
 from medpodium.containers.sandbox import monitor
 from medpodium.containers.sandbox.engine import errors, remove
 from medpodium.containers.sandbox.gpu import NO_GPU, Gpus
-from medpodium.containers.sandbox.profile import LABEL, Sandbox
+from medpodium.containers.sandbox.profile import LABEL, Bind, Sandbox
 from medpodium.findings import Finding, Severity
 
 _SAMPLE_SECONDS = 0.05
@@ -132,7 +133,7 @@ def execute(
             with errors(where):
                 container.start()
         except Retry as error:
-            problem = _start_problem(error, where)
+            problem = _start_problem(error, where, box.binds)
             if problem is None:
                 raise
             return Ended(127, problem, time.monotonic() - began, 0.0, 0.0, monitor.Curve(), b"", log_cut=False)
@@ -242,7 +243,7 @@ _BAD_TREE = ("not a directory", "ordinary directory", "error mounting", "creatin
 _MACHINE = ("no space left", "cannot allocate memory", "nvidia", "resource temporarily unavailable", "cgroup")
 
 
-def _start_problem(error: Retry, where: str) -> Finding | None:
+def _start_problem(error: Retry, where: str, binds: Sequence[Bind]) -> Finding | None:
     """Tell an image that cannot start from an engine that cannot start images."""
     cause = str(error.__cause__ or error)
     low = cause.lower()
@@ -251,14 +252,21 @@ def _start_problem(error: Retry, where: str) -> Finding | None:
     runtime = any(text in low for text in ("oci runtime create failed", "runc", "crun"))
     if not runtime or any(text in low for text in _MACHINE):
         return None
-    # Teams read causes: where the organizer keeps things is none of their business.
-    short = re.sub(r"/\S*/work/[^\s\":]+", "(staged)", cause.rpartition("failed: ")[2])[:300]
+    short = _without_sources(cause.rpartition("failed: ")[2], binds)[:300]
     if any(text in low for text in _BAD_TREE):
         return finding(RunCode.CANNOT_START, where, short)
     inside = any(text in low for text in ("exec:", "unable to start container process", "chdir to cwd", "mkdir"))
     if inside and (any(text in low for text in _NO_COMMAND) or "read-only file system" in low):
         return finding(RunCode.NO_COMMAND, where, short)
     return None
+
+
+def _without_sources(cause: str, binds: Sequence[Bind]) -> str:
+    """Hide where the organizer keeps things: teams read causes."""
+    sources = {path for bind in binds for path in (bind.source, os.path.realpath(bind.source))}
+    for source in sorted(sources, key=len, reverse=True):
+        cause = cause.replace(source, "(staged)")
+    return cause
 
 
 def _exit_problem(
