@@ -11,8 +11,8 @@ import numpy.typing as npt
 from scipy import special
 
 from medpodium.challenges.schema.steps import parse_steps
-from medpodium.scoring.evidence.confidence import units_of
-from medpodium.scoring.evidence.sets.construct import Units
+from medpodium.scoring.evidence.sets.construct import Members
+from medpodium.scoring.evidence.units import Scheme, units_of
 from medpodium.scoring.kinds.classification import weighted
 from medpodium.scoring.ranking.assemble import POOLED
 from medpodium.scoring.ranking.axes import ABSENT, OK, ScoreArray
@@ -214,15 +214,16 @@ def _limits() -> list[Setting]:
 SETTINGS: tuple[Setting, ...] = (*_means(), *_drawn(), *_others(), *_pooled(), *_described(), *_limits())
 
 
-def draw(setting: Setting, rng: np.random.Generator) -> tuple[Prepared, Units]:
+def draw(setting: Setting, rng: np.random.Generator) -> tuple[Prepared, Members]:
     """Draw one data set: the recipe ready to run, and what is independent."""
     if setting.pooled:
         array, pool = _answers(setting, rng)
         prepared = Prepared(array, parse_steps(setting.recipe), pool=pool)
-        return prepared, units_of(prepared)
+        return prepared, units_of(prepared.array).members
     array = _scores(setting, rng)
     prepared = Prepared(array, parse_steps(setting.recipe))
-    return prepared, units_of(prepared, "patient" if setting.cluster > 1 else None)
+    scheme = Scheme(cluster="patient") if setting.cluster > 1 else Scheme()
+    return prepared, units_of(prepared.array, scheme).members
 
 
 def truth(setting: Setting) -> tuple[Floats, Floats]:

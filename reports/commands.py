@@ -33,6 +33,12 @@ from medpodium.reports.request import Asked, Request
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of every resampling.")
 @click.option("--recipe", help="Another recipe of the challenge file than the official one.")
 @click.option(
+    "--cluster",
+    metavar="GROUP",
+    help="Group whose levels are the independent units (patient by default), or none: every case is one.",
+)
+@click.option("--stratify", metavar="GROUP", help="Draw from every level of a group as many units as it has.")
+@click.option(
     "--figures",
     default="main",
     show_default=True,

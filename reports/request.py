@@ -23,6 +23,8 @@ class Asked:
     bootstrap: int = 1000
     seed: int = 0
     recipe: str | None = None
+    cluster: str | None = None
+    stratify: str | None = None
     figures: str = "main"
     site: Path | None = None
     images: Path | None = None
@@ -55,6 +57,8 @@ class Request:
     bootstrap: int = 1000
     seed: int = 0
     recipe: str | None = None
+    cluster: str | None = None
+    stratify: str | None = None
     figures: str = "main"
     site: Path | None = None
     images: Path | None = None
@@ -92,13 +96,17 @@ class Request:
         checked = {"formats": tuple(dict.fromkeys(wanted)), "predictions": folders}
         return cls(**{**vars(asked), **checked})
 
+    def _texts(self) -> list[tuple[str, str | None]]:
+        groups = [("--cluster", self.cluster), ("--stratify", self.stratify)]
+        return [("--recipe", self.recipe), *groups, ("--title", self.title)]
+
     def command(self) -> str:
         """Return the command that writes these numbers again; files by name, as paths differ between machines."""
         source = Path(self.source).name if Path(self.source).exists() else self.source
         words = ["medpodium", "report", source, *([self.scores.name] if self.scores is not None else [])]
         words += ["--formats", ",".join(self.formats), "--bootstrap", str(self.bootstrap), "--seed", str(self.seed)]
         words += ["--figures", self.figures]
-        for option, value in (("--recipe", self.recipe), ("--title", self.title)):
+        for option, value in self._texts():
             words += [option, value] if value is not None else []
         words += ["--anonymous"] if self.anonymous else []
         words += ["--show-images"] if self.show_images else []

@@ -20,6 +20,7 @@ from medpodium.reports import manifest
 from medpodium.reports.formats.spreadsheet import raw_text, to_csv
 from medpodium.reports.model import gather, sections
 from medpodium.reports.model.results import ReportCode
+from medpodium.scoring.evidence.units import NONE
 from medpodium.scoring.observations import observations_path, read_observations
 from medpodium.scoring.table import normalise, read_scores
 
@@ -83,6 +84,8 @@ def verify(folder: Path, scores: Path | None = None) -> Outcome:
         recipe=settings["recipe"],
         anonymous=bool(settings["anonymous"]) and scores is not None,
         observations=observed,
+        cluster=settings.get("cluster", NONE),  # versions that do not say it took every case as independent
+        stratify=settings.get("stratify"),
     )
     document = sections.assemble(results, every=settings.get("figures") == "all")
     fresh = {item.id: item.frame() for item in document.tables()} | {item.id: item.data for item in document.figures()}

@@ -172,6 +172,8 @@ def write_report(request: Request, out: Path) -> Written:
         resources=inputs.resources,
         curves=inputs.curves,
         observations=inputs.observations,
+        cluster=request.cluster,
+        stratify=request.stratify,
     )
     galleries, findings = _galleries(request, inputs, results)
     document = sections.assemble(results, request.title, galleries, every=request.figures == "all")
@@ -184,7 +186,8 @@ def write_report(request: Request, out: Path) -> Written:
     settings = {
         "formats": list(request.formats), "title": request.title, "anonymous": request.anonymous,
         "bootstrap": request.bootstrap, "seed": request.seed, "recipe": request.recipe, "figures": request.figures,
-        "show_images": request.show_images, "command": request.command(),
+        "cluster": request.cluster, "stratify": request.stratify, "show_images": request.show_images,
+        "command": request.command(),
     }  # fmt: skip
     write_manifest(out, results.challenge, files, settings=settings, inputs=inputs.provenance)
     shown = [out / name for name in (*files, "manifest.json") if "/" not in name and name != "definition.json"]

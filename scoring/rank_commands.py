@@ -12,11 +12,15 @@ from medpodium import console
 from medpodium.scoring.scheduling.options import Where, elsewhere, scheduler_options
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
+    from medpodium.challenges.schema.definition import Group
     from medpodium.challenges.schema.steps import Adjustment, Ties
     from medpodium.findings import Finding
     from medpodium.scoring.evidence.tables.collect import Evidence, Options, TaskPlan
+    from medpodium.scoring.evidence.units import Scheme
     from medpodium.scoring.ranking.challenger import Method, NaTreatment
     from medpodium.scoring.scheduling.scheduler import Scheduler
 
@@ -29,6 +33,7 @@ _METHODS = (
     "test-then-rank",
 )
 _ACCEPT = "Rank scores that were computed by other rules than the challenge's."
+_CLUSTER = "Group whose levels are the independent units (patient by default), or none: every case is one."
 _ADJUST = ("none", "holm", "hochberg", "hommel", "bonferroni", "BH", "BY")
 
 
@@ -71,7 +76,7 @@ class Drawing:
     bootstrap, seed, workers : int
         Number of resamples, seed, and threads.
     stratify, cluster : str, optional
-        Groups of cases.
+        Groups of cases; ``none`` as cluster takes every case as independent.
     compat : {"challenger"}, optional
         Whose bootstrap.
     scheduler, slurm
@@ -87,9 +92,8 @@ class Drawing:
     scheduler: str | None
     slurm: Path | None
 
-    def options(self, scheduler: Scheduler | None) -> Options:
+    def options(self, scheme: Scheme, scheduler: Scheduler | None) -> Options:
         """Return the same as the evidence takes it."""
-        from medpodium.scoring.evidence.bootstrap import Scheme
         from medpodium.scoring.evidence.tables.collect import Options
 
         return Options(
@@ -97,14 +101,22 @@ class Drawing:
             seed=self.seed,
             workers=self.workers,
             compat=self.compat == "challenger",
-            scheme=Scheme(self.stratify, self.cluster),
+            scheme=scheme,
             scheduler=scheduler,
         )
 
     def about(self) -> dict[str, object]:
         """Return what a reader of the evidence has to know."""
-        names = ("bootstrap", "seed", "stratify", "cluster", "compat")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in ("bootstrap", "seed", "compat")}
+
+    def scheme(self, frame: pd.DataFrame, observed: pd.DataFrame | None, groups: Mapping[str, Group]) -> Scheme:
+        """Return how the cases of some scores are arranged."""
+        from medpodium.scoring import observations, table
+        from medpodium.scoring.evidence.units import choose
+
+        columns = table.group_columns(frame) + ([] if observed is None else observations.group_columns(observed))
+        compat = self.compat == "challenger"
+        return choose(columns, groups, stratify=self.stratify, cluster=self.cluster, compat=compat)
 
 
 @dataclass(frozen=True)
@@ -129,7 +141,7 @@ class Told:
 @click.option("--recipe", help="Rank by this recipe of the challenge instead of the declared one.")
 @click.option("--task", help="Rank only this task.")
 @click.option("--stratify", metavar="GROUP", help="Draw from every level of a group as many cases as it has.")
-@click.option("--cluster", metavar="GROUP", help="Draw whole levels of a group (patient, centre) instead of cases.")
+@click.option("--cluster", metavar="GROUP", help=_CLUSTER)
 @click.option("--compat", type=click.Choice(["challenger"]), help="Bootstrap as challengeR does, defects included.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Threads.")
 @click.option("--challenger", type=click.Path(path_type=Path), help="challengeR's CSV: task, case, algorithm, value.")
@@ -205,19 +217,22 @@ def _rank_challenge(reference: str, path: Path, chosen: Chosen, drawing: Drawing
     evidence = Evidence(findings=findings)
     observed = observations.read_beside(path)
     plans = [plan_task(challenge, task, chosen.recipe, observed) for task in tasks]
-    _collect(evidence, frame, plans, drawing, full=told.evidence is not None)
+    scheme = drawing.scheme(frame, observed, challenge.groups)
+    _collect(evidence, frame, plans, drawing, scheme, full=told.evidence is not None)
     if not evidence.rankings:
         raise MedpodiumError(*evidence.findings)
     about = {"challenge": challenge.name, "edition": challenge.edition, "definition": challenge.digest}
     _finish(evidence, about, drawing, told)
 
 
-def _collect(evidence: Evidence, frame: pd.DataFrame, plans: list[TaskPlan], drawing: Drawing, full: bool) -> None:
+def _collect(
+    evidence: Evidence, frame: pd.DataFrame, plans: list[TaskPlan], drawing: Drawing, scheme: Scheme, full: bool
+) -> None:
     from medpodium.findings import MedpodiumError
     from medpodium.scoring.evidence.tables.collect import collect_consensus, collect_task
 
     with console.progress() as bar, elsewhere(Where(drawing.scheduler, drawing.slurm)) as place:
-        chosen = drawing.options(place)
+        chosen = drawing.options(scheme, place)
         total = len(plans) * chosen.n_resamples
         handle = bar.add_task("resampling", total=total or None)
         for plan in plans:
@@ -239,7 +254,7 @@ def _finish(evidence: Evidence, challenge: dict[str, str], drawing: Drawing, tol
         _write(told.out, to_csv(board))
         files.append(told.out)
     if told.evidence is not None:
-        about |= drawing.about()
+        about |= drawing.about() | {"units": {task: units.about() for task, units in evidence.units.items()}}
         files += write_evidence(evidence, told.evidence, about)
     if told.as_json:
         rows = board.to_dict("records")
@@ -283,7 +298,8 @@ def _rank_challenger(path: Path, long: LongTable, drawing: Drawing, told: Told) 
     if told.evidence is not None:
         evidence = Evidence()
         plans = [plan_long(task, **chosen) for task in results]
-        _collect(evidence, score_table(frame), plans, drawing, full=True)
+        scores = score_table(frame)
+        _collect(evidence, scores, plans, drawing, drawing.scheme(scores, None, {}), full=True)
         about = {**chosen, "bootstrap": drawing.bootstrap, "seed": drawing.seed, "compat": drawing.compat}
         files += write_evidence(evidence, told.evidence, about)
         findings = list(dict.fromkeys([*findings, *evidence.findings]))

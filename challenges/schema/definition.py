@@ -117,6 +117,9 @@ class Group(Model):
         Value of this group to the values of ``derived_from``.
     minimum_size : int
         Groups with fewer cases are reported as too small.
+    cluster : bool, optional
+        Cases of one level are not independent: levels, not cases, are drawn, tested and counted. When left out, only a
+        group called ``patient`` is a cluster.
     """
 
     title: str | None = None
@@ -124,6 +127,7 @@ class Group(Model):
     derived_from: str | None = None
     map: dict[str, list[str]] | None = None
     minimum_size: int = Field(default=1, ge=1)
+    cluster: bool | None = None
 
     @model_validator(mode="after")
     def _map_needs_source(self) -> Group:
@@ -221,6 +225,9 @@ class Challenge(Model):
         taken = reserved_columns(groups)
         if taken:
             raise ValueError(f"group {taken[0]!r} is named like a column of the score table; choose another name")
+        clusters = [name for name, group in groups.items() if group.cluster]
+        if len(clusters) > 1:
+            raise ValueError(f"groups {clusters[0]!r} and {clusters[1]!r} are both the cluster; declare the larger one")
         return groups
 
     @field_validator("tasks", mode="wrap")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.findings import Finding, Severity
-from medpodium.reports.model.results import Results, TaskResults, anonymise, ranked_tasks
-from medpodium.scoring import definitions
+from medpodium.reports.model.results import Results, TaskResults, ranked_tasks
+from medpodium.scoring import definitions, table
 from medpodium.scoring.evidence.tables import blocks as evidence_blocks
 from medpodium.scoring.evidence.tables.collect import Evidence, Options, collect_consensus, collect_task, rank_task
 from medpodium.scoring.evidence.tables.columns import TABLES
 from medpodium.scoring.evidence.tables.plan import plan_task, unsuitable
+from medpodium.scoring.evidence.units import Units, choose
+from medpodium.scoring.observations import group_columns
 from medpodium.scoring.ranking.settled import Settled
 
 LEVEL = 0.95
@@ -31,6 +33,8 @@ def gather(
     resources: pd.DataFrame | None = None,
     curves: pd.DataFrame | None = None,
     observations: pd.DataFrame | None = None,
+    cluster: str | None = None,
+    stratify: str | None = None,
     workers: int = 1,
 ) -> Results:
     """Rank every task that has scores and compute its evidence.
@@ -51,6 +55,8 @@ def gather(
         Resource table of a campaign, and its memory curves (``submission, case, seconds, megabytes``).
     observations : pandas.DataFrame, optional
         What pooled metrics were computed from (:mod:`medpodium.scoring.observations`).
+    cluster, stratify : str, optional
+        Groups of cases (:func:`medpodium.scoring.evidence.units.choose`).
 
     Returns
     -------
@@ -70,12 +76,16 @@ def gather(
     # whoever asked for the report has decided whether scores of other rules are taken; here they are only told
     findings = [*definitions.check(challenge, scores, accept=True), *unsuitable(challenge, scores)]
     evidence = Evidence(findings=findings)
-    options = Options(n_resamples=bootstrap, seed=seed, workers=workers)
+    columns = table.group_columns(scores) + ([] if observations is None else group_columns(observations))
+    scheme = choose(columns, challenge.groups, stratify=stratify, cluster=cluster)
+    options = Options(n_resamples=bootstrap, seed=seed, workers=workers, scheme=scheme)
     for task in tasks:
         collect_task(evidence, scores, plan_task(challenge, task, recipe, observations), options, full=True)
     collect_consensus(evidence)
     found = {name.removesuffix(".csv"): evidence.frame(name) for name in TABLES}
-    told = tuple(_task(challenge, scores, task, found, evidence.settled[task], bootstrap) for task in tasks)
+    told = tuple(
+        _task(challenge, scores, task, found, evidence.settled[task], evidence.units[task], bootstrap) for task in tasks
+    )
     notable = tuple(finding for finding in evidence.findings if finding.severity is not Severity.NOTE)
     return Results(
         challenge=challenge,
@@ -103,6 +113,7 @@ def _task(
     task: str,
     found: Mapping[str, pd.DataFrame],
     settled: Settled,
+    units: Units,
     bootstrap: int,
 ) -> TaskResults:
     own = {
@@ -113,7 +124,7 @@ def _task(
     resampled = bootstrap if len(own["frequencies"]) else 0
     facts = {"bootstrap": resampled, "level": LEVEL, "alpha": evidence_blocks.ALPHA, "adjust": evidence_blocks.ADJUST}
     recipe = str(board["recipe"].iloc[0])
-    return TaskResults(task, challenge, scores[scores["task"] == task], board, recipe, own, facts, settled)
+    return TaskResults(task, challenge, scores[scores["task"] == task], board, recipe, own, facts, settled, units)
 
 
 def _anonymous(
@@ -125,6 +136,19 @@ def _anonymous(
         order += [str(name) for name in ranking.table()["submission"]]
     order = list(dict.fromkeys([*order, *sorted(set(scores["submission"]))]))
     return anonymise(scores, order)
+
+
+def anonymise(scores: pd.DataFrame, order: Sequence[str]) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Replace submission names by ``Team 01``, ``Team 02``, ... in the order given.
+
+    Returns
+    -------
+    (scores, names)
+        The table with new names, and new name by old name.
+    """
+    digits = max(2, len(str(len(order))))
+    names = {name: f"Team {at:0{digits}d}" for at, name in enumerate(order, 1)}
+    return scores.assign(submission=scores["submission"].map(names)), names
 
 
 def _renamed(table: pd.DataFrame | None, names: Mapping[str, str]) -> pd.DataFrame | None:

@@ -19,6 +19,7 @@ from medpodium.challenges.schema.task import Words
 from medpodium.findings import Code, Finding, UsageError
 from medpodium.reports.figures.palette import Look, look
 from medpodium.scoring import table
+from medpodium.scoring.evidence.units import Units, units_of
 from medpodium.scoring.ranking.blocks import MEAN, Block
 from medpodium.scoring.ranking.settled import Settled, settle_task
 
@@ -90,6 +91,8 @@ class TaskResults:
         Name of the recipe the leaderboard was made with.
     given : Settled, optional
         The scores as they count, where the ranking has made them already.
+    arranged : Units, optional
+        The independent units, where the evidence has made them already; else every case is one.
     """
 
     name: str
@@ -100,6 +103,12 @@ class TaskResults:
     evidence: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     given: Settled | None = None
+    arranged: Units | None = None
+
+    @cached_property
+    def units(self) -> Units:
+        """The independent units of the cases."""
+        return self.arranged or units_of(self.settled.array)
 
     @cached_property
     def settled(self) -> Settled:
@@ -400,16 +409,3 @@ def ranked_tasks(challenge: Challenge, scores: pd.DataFrame) -> list[str]:
             )
         )
     return found
-
-
-def anonymise(scores: pd.DataFrame, order: Sequence[str]) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Replace submission names by ``Team 01``, ``Team 02``, ... in the order given.
-
-    Returns
-    -------
-    (scores, names)
-        The table with new names, and new name by old name.
-    """
-    digits = max(2, len(str(len(order))))
-    names = {name: f"Team {at:0{digits}d}" for at, name in enumerate(order, 1)}
-    return scores.assign(submission=scores["submission"].map(names)), names

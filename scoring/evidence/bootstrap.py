@@ -19,8 +19,8 @@ from threadpoolctl import ThreadpoolController
 from medpodium.challenges.schema.steps import Direction
 from medpodium.findings import Finding, InfrastructureError, MedpodiumError
 from medpodium.scoring.evidence.stability import kendall_with
-from medpodium.scoring.measures.compiled import kernel
-from medpodium.scoring.ranking.axes import RankingCode, ScoreArray, near, problem
+from medpodium.scoring.evidence.units import Units, plural, tally, units_of
+from medpodium.scoring.ranking.axes import RankingCode, ScoreArray, problem
 from medpodium.scoring.ranking.recipe import Prepared, Run
 from medpodium.scoring.scheduling.scheduler import Bound, Scheduler, SchedulerCode, ThreadScheduler
 
@@ -28,22 +28,6 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
 CHUNK = 250
 """Resamples per chunk; part of what a seed means, so it is not an option."""
-
-
-@dataclass(frozen=True)
-class Scheme:
-    """What is drawn.
-
-    Parameters
-    ----------
-    stratify : str, optional
-        Group column: as many cases (or clusters) are drawn from every level as it has.
-    cluster : str, optional
-        Group column (patient, centre): whole levels are drawn instead of cases.
-    """
-
-    stratify: str | None = None
-    cluster: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,79 +62,6 @@ class Bootstrap:
     cells: Floats | None = None
 
 
-class Sampler:
-    """Draws cases with replacement.
-
-    Parameters
-    ----------
-    array : ScoreArray
-        Its cases are drawn; pooled values always count once.
-    scheme : Scheme
-        Strata and clusters.
-    """
-
-    def __init__(self, array: ScoreArray, scheme: Scheme | None = None) -> None:
-        scheme = scheme or Scheme()
-        self._pooled = np.asarray(array.pooled or (False,) * len(array.cases))
-        self._number = len(array.cases)
-        free = np.flatnonzero(~self._pooled)
-        strata = _levels(array, scheme.stratify)
-        units = _levels(array, scheme.cluster) if scheme.cluster else None
-        self._strata = [free[strata[free] == level] for level in sorted(set(strata[free]))]
-        self._clusters = [_membership(members, units) for members in self._strata] if units is not None else None
-
-    @property
-    def n_units(self) -> int:
-        """How many cases or clusters there are to draw."""
-        if self._clusters is not None:
-            return sum(len(membership) for membership in self._clusters)
-        return sum(len(members) for members in self._strata)
-
-    def draw(self, rng: np.random.Generator, size: int) -> Floats:
-        """Return how often each case was drawn, shape (size, n_cases)."""
-        counts = np.zeros((size, self._number))
-        for index, members in enumerate(self._strata):
-            units = len(members) if self._clusters is None else len(self._clusters[index])
-            drawn = tally(rng.integers(0, units, size=(size, units)), units)
-            if self._clusters is None:
-                counts[:, members] = drawn
-            else:
-                counts[:, members] = drawn @ self._clusters[index]
-        counts[:, self._pooled] = 1.0
-        return counts
-
-
-def _membership(members: Ints, units: npt.NDArray[np.str_]) -> Floats:
-    """Return which cluster every case belongs to, shape (n_clusters, n_members); no level: a cluster of its own."""
-    names = [str(units[case]) or f"case {case}" for case in members]
-    distinct = sorted(set(names))
-    matrix = np.zeros((len(distinct), len(members)))
-    matrix[[distinct.index(name) for name in names], np.arange(len(members))] = 1.0
-    return matrix
-
-
-def tally(indices: Ints, number: int) -> Floats:
-    """Count how often each position occurs in every row of indices.
-
-    Parameters
-    ----------
-    indices : ndarray of int, shape (n_resamples, n_drawn)
-        0-based positions.
-    number : int
-        Number of positions.
-    """
-    counts = np.zeros((indices.shape[0], number))
-    _count(np.ascontiguousarray(indices), counts)
-    return counts
-
-
-@kernel
-def _count(indices: Ints, counts: Floats) -> None:
-    for row in range(indices.shape[0]):
-        for column in range(indices.shape[1]):
-            counts[row, indices[row, column]] += 1.0
-
-
 @cache
 def _thread_pools() -> ThreadpoolController:
     return ThreadpoolController()  # looking through the loaded libraries takes milliseconds: once is enough
@@ -163,19 +74,6 @@ def one_blas_thread() -> AbstractContextManager[object]:
     """
     limited: AbstractContextManager[object] = _thread_pools().limit(limits=1, user_api="blas")
     return limited
-
-
-def _levels(array: ScoreArray, name: str | None) -> npt.NDArray[np.str_]:
-    if name is None:
-        return np.full(len(array.cases), "")
-    if name not in array.groups:
-        raise problem(
-            RankingCode.UNKNOWN_LABEL,
-            "bootstrap",
-            f"the scores have no group column {name!r}",
-            near(name, array.groups),
-        )
-    return np.asarray(array.groups[name])
 
 
 def stream(seed: int, purpose: str, chunk: int) -> np.random.Generator:
@@ -195,7 +93,7 @@ class _Drawn:
     """What every chunk of resamples shares."""
 
     prepared: Prepared
-    sampler: Sampler
+    units: Units
     full_ranks: Floats
     seed: int
     task: str
@@ -210,7 +108,7 @@ def _rank_chunk(drawn: _Drawn, job: tuple[int, int]) -> tuple[Run, Floats] | Med
             counts = tally(drawn.given[number * CHUNK : number * CHUNK + size], len(drawn.prepared.array.cases))
         else:
             # a whole chunk, whatever is used of it: strata are drawn one after the other, so a shorter draw is another
-            counts = drawn.sampler.draw(stream(drawn.seed, f"bootstrap/{drawn.task}", number), CHUNK)[:size]
+            counts = drawn.units.draw(stream(drawn.seed, f"bootstrap/{drawn.task}", number), CHUNK)[:size]
         with one_blas_thread():
             run = drawn.prepared.run(counts)
         return run, kendall_with(drawn.full_ranks, run.ranks)
@@ -224,7 +122,7 @@ def bootstrap(
     *,
     seed: int = 0,
     task: str = "",
-    scheme: Scheme | None = None,
+    units: Units | None = None,
     indices: Sequence[Sequence[int]] | Ints | None = None,
     workers: int = 1,
     scheduler: Scheduler | None = None,
@@ -240,8 +138,8 @@ def bootstrap(
         Number of resamples; ignored when ``indices`` are given.
     seed : int
         With ``task``, determines the resamples.
-    scheme : Scheme, optional
-        Strata and clusters; plain cases when left out.
+    units : Units, optional
+        What is drawn; single cases when left out.
     indices : array_like of int, shape (n_resamples, n_drawn), optional
         0-based positions into ``prepared.array.cases`` to use instead of drawing.
     workers : int
@@ -254,18 +152,18 @@ def bootstrap(
     Raises
     ------
     MedpodiumError
-        If there is only one case or one submission, or a group column is unknown.
+        If there is only one case (or cluster) or one submission.
     InfrastructureError
         If a chunk could not be computed anywhere.
     """
     array = prepared.array
-    _need_two(array, task)
+    units = units_of(array) if units is None else units.among(array.cases)
+    _need_two(array, units, task)
     full = prepared.run()
-    sampler = Sampler(array, scheme)
     given = None if indices is None else np.asarray(indices, dtype=np.intp)
 
     jobs = list(chunks(n_resamples if given is None else len(given)))
-    drawn = _Drawn(prepared, sampler, full.ranks[0], seed, task, given)
+    drawn = _Drawn(prepared, units, full.ranks[0], seed, task, given)
     place = scheduler or ThreadScheduler(workers)
     found: dict[int, tuple[Run, Floats]] = {}
     with one_blas_thread():
@@ -305,14 +203,14 @@ def _join(parts: Sequence[Mapping[str, Floats]], n_submissions: int) -> dict[str
     }
 
 
-def _need_two(array: ScoreArray, task: str) -> None:
+def _need_two(array: ScoreArray, units: Units, task: str) -> None:
     fix = "leave the bootstrap out, or add more"
     pooled = array.pooled or (False,) * len(array.cases)
     if pooled and all(pooled):
         text = "the scores are values over whole sets of cases, so there are no cases to draw"
         fix = "leave the bootstrap out, or score again: 'medpodium score' writes the cases behind pooled values, too"
         raise problem(RankingCode.ONE_CASE, task, text, fix)
-    if sum(not own for own in pooled) < 2:
-        raise problem(RankingCode.ONE_CASE, task, "there are fewer than two cases to draw", fix)
+    if units.number < 2:
+        raise problem(RankingCode.ONE_CASE, task, f"there are fewer than two {plural(units.noun)} to draw", fix)
     if len(array.submissions) < 2:
         raise problem(RankingCode.ONE_SUBMISSION, task, "there is only one submission", fix)

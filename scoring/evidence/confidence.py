@@ -99,19 +99,6 @@ def leave_out(prepared: Prepared, units: Sequence[npt.NDArray[np.intp]]) -> Run:
     )
 
 
-def units_of(prepared: Prepared, cluster: str | None = None) -> list[npt.NDArray[np.intp]]:
-    """Return what one draw of the bootstrap takes: the positions of a case, or of all cases of a cluster."""
-    array = prepared.array
-    free = [index for index, pooled in enumerate(array.pooled or (False,) * len(array.cases)) if not pooled]
-    if cluster is None:
-        return [np.array([index], dtype=np.intp) for index in free]
-    levels = array.groups[cluster]
-    names: dict[str, list[int]] = {}
-    for index in free:
-        names.setdefault(levels[index] or f"case {index}", []).append(index)
-    return [np.array(members, dtype=np.intp) for _, members in sorted(names.items())]
-
-
 def oriented(values: Floats, better: Direction) -> Floats:
     """Turn values so that higher is better."""
     return values if better == "higher" else -values

@@ -9,9 +9,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from medpodium.challenges.schema.steps import Direction
-from medpodium.scoring.evidence.bootstrap import CHUNK, chunks, stream, tally
+from medpodium.scoring.evidence.bootstrap import CHUNK, chunks, stream
 from medpodium.scoring.evidence.confidence import leave_out
 from medpodium.scoring.evidence.stability import kendall_with
+from medpodium.scoring.evidence.units import tally
 from medpodium.scoring.ranking.assemble import Arranged
 from medpodium.scoring.ranking.axes import ScoreArray
 from medpodium.scoring.ranking.blocks import Block

@@ -52,6 +52,9 @@ class RankingCode(Code):
     SEVERAL_OPTIMA = "ranking-several-optima"
     TOO_FEW_CASES = "ranking-too-few-cases"
     GROUP_CONFLICT = "ranking-group-conflict"
+    CLUSTERED = "ranking-cases-in-clusters"
+    CLUSTER_IGNORED = "ranking-cluster-ignored"
+    TORN_CLUSTER = "ranking-cluster-in-two-strata"
 
 
 def problem(code: RankingCode, where: str, cause: str, fix: str) -> MedpodiumError:

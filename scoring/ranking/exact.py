@@ -106,6 +106,26 @@ class ExactSums:
         return np.asarray(weights @ self._counted)
 
 
+def means_by(values: Floats, groups: npt.NDArray[np.intp], number: int) -> Floats:
+    """Return the mean of every group of rows, rounded once, shape (number, n_columns); NaN cells do not count.
+
+    Parameters
+    ----------
+    values : ndarray of float, shape (n_rows, n_columns)
+    groups : ndarray of int, shape (n_rows,)
+        Group of every row; rows of a negative one are left out.
+    number : int
+        Number of groups.
+    """
+    from scipy.sparse import csr_array
+
+    rows = np.flatnonzero(groups >= 0)
+    member = csr_array((np.ones(len(rows)), (groups[rows], rows)), shape=(number, len(values)))
+    sums = ExactSums(values)
+    high, low = sums.sums(member)
+    return divide(high, low, sums.counts(member))
+
+
 def weighted_sums(values: Floats, weights: Floats) -> tuple[Floats, Floats]:
     """Sum the last axis in double-double arithmetic; NaN cells do not count.
 

@@ -29,7 +29,8 @@ from medpodium.scoring.ranking.axes import OK, ScoreArray
 from medpodium.scoring.ranking.recipe import Prepared
 
 Floats = npt.NDArray[np.float64]
-Units = Sequence[npt.NDArray[np.intp]]
+Members = Sequence[npt.NDArray[np.intp]]
+"""Positions of the cases of every independent unit."""
 LEAST = 1000
 """Resamples of the pairs, however few the recipe gets: a small share of the level needs far order statistics."""
 SMALLEST_CLASS = 15
@@ -45,7 +46,7 @@ class Draw:
     task: str
 
 
-def build(prepared: Prepared, units: Units, draws: Bootstrap, draw: Draw) -> RankSets:
+def build(prepared: Prepared, units: Members, draws: Bootstrap, draw: Draw) -> RankSets:
     """Return the rank sets of a recipe: guaranteed ones, else a description of its resamples.
 
     Parameters
@@ -68,7 +69,7 @@ def build(prepared: Prepared, units: Units, draws: Bootstrap, draw: Draw) -> Ran
     return rank_sets(pairs, len(value), "resampled", holds=False)
 
 
-def guaranteed(prepared: Prepared, units: Units, draw: Draw) -> RankSets | None:
+def guaranteed(prepared: Prepared, units: Members, draw: Draw) -> RankSets | None:
     """Return rank sets that hold at the level; nothing where this recipe has none."""
     collapse = prepared.collapsing
     run = prepared.run()
@@ -122,7 +123,7 @@ def _linear(steps: Sequence[Step]) -> int:
     return len(steps)
 
 
-def _contributions(prepared: Prepared, units: Units, steps: int) -> tuple[ScoreArray, Floats]:
+def _contributions(prepared: Prepared, units: Members, steps: int) -> tuple[ScoreArray, Floats]:
     """Return the table that is compared, and what every unit contributes to it.
 
     Returns
@@ -143,7 +144,7 @@ def _contributions(prepared: Prepared, units: Units, steps: int) -> tuple[ScoreA
     return array, contributions.reshape(*contributions.shape[:2], -1)
 
 
-def _quantile(prepared: Prepared, units: Units) -> float | None:
+def _quantile(prepared: Prepared, units: Members) -> float | None:
     """Return which quantile the recipe takes over independent cases, or nothing if it does something else."""
     step = prepared.collapsing
     alone = all(len(unit) == 1 for unit in units)

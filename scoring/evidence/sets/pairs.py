@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from medpodium.scoring.evidence.bootstrap import chunks, stream, tally
+from medpodium.scoring.evidence.bootstrap import chunks, stream
 from medpodium.scoring.evidence.sets.exact import MOST, least, sign_flip
+from medpodium.scoring.evidence.units import tally
 
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]

@@ -11,13 +11,12 @@ import pandas as pd
 
 from medpodium.challenges.schema.steps import Step
 from medpodium.findings import Finding, MedpodiumError, Severity
-from medpodium.scoring.evidence.bootstrap import Bootstrap, Scheme, bootstrap, one_blas_thread
+from medpodium.scoring.evidence.bootstrap import Bootstrap, bootstrap, one_blas_thread
 from medpodium.scoring.evidence.confidence import (
     bca_interval,
     leave_out,
     oriented,
     percentile_interval,
-    units_of,
 )
 from medpodium.scoring.evidence.multiverse import Universe, multiverse
 from medpodium.scoring.evidence.sensitivity import leave_one_out, subsampling
@@ -29,6 +28,7 @@ from medpodium.scoring.evidence.stability import rank_counts, rank_summary, tau_
 from medpodium.scoring.evidence.tables.blocks import block_tables, consensus_tables
 from medpodium.scoring.evidence.tables.columns import TABLES
 from medpodium.scoring.evidence.tables.pooled import pooled_findings, pooled_tests
+from medpodium.scoring.evidence.units import Scheme, Units, task_units
 from medpodium.scoring.ranking.axes import RankingCode
 from medpodium.scoring.ranking.pools import Pool
 from medpodium.scoring.ranking.recipe import Prepared, Ranking, rank_array
@@ -81,7 +81,7 @@ class Options:
     compat : bool
         Bootstrap as challengeR does.
     scheme : Scheme
-        Strata and clusters of the bootstrap.
+        Strata and clusters of the cases (:func:`medpodium.scoring.evidence.units.choose`).
     submissions : sequence of str, optional
         Submissions that must appear even without scores.
     scheduler : Scheduler, optional
@@ -99,12 +99,13 @@ class Options:
 
 @dataclass
 class Evidence:
-    """Collected tables, findings, rankings, and the scores of every task as they count."""
+    """Collected tables, findings, rankings, and of every task the scores as they count and the independent units."""
 
     tables: dict[str, list[pd.DataFrame]] = field(default_factory=lambda: {name: [] for name in TABLES})
     findings: list[Finding] = field(default_factory=list)
     rankings: dict[str, Ranking] = field(default_factory=dict)
     settled: dict[str, Settled] = field(default_factory=dict)
+    units: dict[str, Units] = field(default_factory=dict)
 
     def add(self, name: str, rows: pd.DataFrame, **constants: str) -> None:
         """Append rows to a table."""
@@ -172,6 +173,9 @@ def _collect_task(
     advance: Callable[[int], None] | None,
 ) -> None:
     settled, prepared, ranking = rank_task(scores, plan, options)
+    units, told = task_units(settled.array, options.scheme, plan.pool, plan.task)
+    evidence.units[plan.task] = units
+    evidence.findings += told
     evidence.rankings[plan.task] = ranking
     evidence.settled[plan.task] = settled
     evidence.findings += ranking.findings
@@ -184,12 +188,12 @@ def _collect_task(
                 options.n_resamples,
                 seed=options.seed,
                 task=plan.task,
-                scheme=options.scheme,
+                units=units,
                 workers=options.workers,
                 scheduler=options.scheduler,
                 advance=advance,
             )
-            sets = _add_bootstrap(evidence, prepared, plan, ranking, draws, options)
+            sets = _add_bootstrap(evidence, prepared, plan, ranking, draws, units.among(prepared.array.cases), options)
         except MedpodiumError as error:
             evidence.findings += [_softer(finding) for finding in error.findings]
     evidence.add("leaderboard.csv", _leaderboard(ranking, settled, prepared, draws, sets))
@@ -236,7 +240,13 @@ def _softer(finding: Finding) -> Finding:
 
 
 def _add_bootstrap(
-    evidence: Evidence, prepared: Prepared, plan: TaskPlan, ranking: Ranking, draws: Bootstrap, options: Options
+    evidence: Evidence,
+    prepared: Prepared,
+    plan: TaskPlan,
+    ranking: Ranking,
+    draws: Bootstrap,
+    units: Units,
+    options: Options,
 ) -> RankSets:
     task, names = plan.task, draws.submissions
     evidence.findings += lost_in_resamples(draws, task)
@@ -252,22 +262,21 @@ def _add_bootstrap(
     taus = pd.DataFrame({"task": task, "resample": np.arange(1, len(draws.taus) + 1), "tau": draws.taus})
     evidence.add("kendall_tau.csv", taus)
     evidence.add("kendall_summary.csv", pd.DataFrame([{"task": task, **tau_summary(draws.taus)}]))
-    units = units_of(prepared, options.scheme.cluster)
-    left_out = leave_out(prepared, units)
+    left_out = leave_out(prepared, units.members)
     columns = {"value": draws.values, **draws.columns}
     originals = {"value": ranking.values, **ranking.columns}
     jackknives = {"value": left_out.values, **left_out.columns}
     for column, resampled in columns.items():
         if column not in originals:
             continue
-        low, high = percentile_interval(resampled, n_units=len(units))
+        low, high = percentile_interval(resampled, n_units=units.number)
         jackknife = jackknives.get(column, np.empty((0, len(names))))
         bca_low, bca_high = bca_interval(originals[column], resampled, jackknife)
         rows = {"submission": names, "column": column, "value": originals[column], "low": low, "high": high}
         evidence.add("aggregates.csv", pd.DataFrame({**rows, "bca_low": bca_low, "bca_high": bca_high}), task=task)
-    sets = build(prepared, units, draws, Draw(max(options.n_resamples, LEAST), options.seed, task))
-    evidence.findings += sets_findings(sets, len(units), task)
-    _add_sets(evidence, ranking, draws, sets, len(units))
+    sets = build(prepared, units.members, draws, Draw(max(options.n_resamples, LEAST), options.seed, task))
+    evidence.findings += sets_findings(sets, units.number, task)
+    _add_sets(evidence, ranking, draws, sets, units.number)
     return sets
 
 

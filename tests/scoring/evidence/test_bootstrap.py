@@ -8,8 +8,9 @@ import pytest
 
 from medpodium.challenges.schema.steps import parse_steps
 from medpodium.findings import MedpodiumError
-from medpodium.scoring.evidence.bootstrap import CHUNK, Sampler, Scheme, bootstrap, stream
+from medpodium.scoring.evidence.bootstrap import CHUNK, bootstrap, stream
 from medpodium.scoring.evidence.stability import first_share, kendall_with, rank_summary
+from medpodium.scoring.evidence.units import Scheme, units_of
 from medpodium.scoring.ranking.assemble import build
 from medpodium.scoring.ranking.axes import RankingCode, ScoreArray
 from medpodium.scoring.ranking.recipe import Prepared
@@ -69,35 +70,35 @@ def test_a_resample_is_the_ranking_of_repeated_rows() -> None:
 def test_strata_keep_their_size_and_clusters_stay_whole() -> None:
     own = array(scores())
     rng = stream(0, "test", 0)
-    counts = Sampler(own, Scheme(stratify="centre")).draw(rng, 200)
+    counts = units_of(own, Scheme(stratify="centre")).draw(rng, 200)
     centres = np.asarray(own.groups["centre"])
     for centre in ("centre0", "centre1", "centre2"):
         assert (counts[:, centres == centre].sum(axis=1) == 10).all()
-    plain = Sampler(own).draw(rng, 200)
+    plain = units_of(own).draw(rng, 200)
     assert (plain.sum(axis=1) == 30).all()
     assert len(set(plain[:, centres == "centre0"].sum(axis=1))) > 1
-    clustered = Sampler(own, Scheme(cluster="patient"))
+    clustered = units_of(own, Scheme(cluster="patient"))
     counts = clustered.draw(rng, 200)
     patients = np.asarray(own.groups["patient"])
-    assert clustered.n_units == 15
+    assert clustered.number == 15
     for patient in set(patients):
         inside = counts[:, patients == patient]
         assert (inside == inside[:, :1]).all()
-    both = Sampler(own, Scheme(stratify="centre", cluster="centre")).draw(rng, 20)
+    both = units_of(own, Scheme(stratify="centre", cluster="centre")).draw(rng, 20)
     assert (both == 1).all()  # one cluster per stratum leaves nothing to draw
 
 
 def test_pooled_values_are_not_resampled() -> None:
     frame = pd.concat([scores(6), scores(1).head(4).assign(case="", metric="auc", centre="centre0")])
     own = build(frame, "t", {"dsc": "higher", "auc": "higher"})[0]
-    counts = Sampler(own).draw(stream(0, "test", 0), 50)
+    counts = units_of(own).draw(stream(0, "test", 0), 50)
     assert (counts[:, list(own.pooled)] == 1).all()
     assert (counts[:, [not flag for flag in own.pooled]].sum(axis=1) == 6).all()
 
 
 def test_unknown_group_and_too_little_are_findings() -> None:
     with pytest.raises(MedpodiumError, match="did you mean 'centre'"):
-        bootstrap(prepared(scores()), 10, scheme=Scheme(stratify="center"))
+        units_of(prepared(scores()).array, Scheme(stratify="center"))
     with pytest.raises(MedpodiumError) as caught:
         bootstrap(prepared(scores(1)), 10)
     assert caught.value.findings[0].code is RankingCode.ONE_CASE

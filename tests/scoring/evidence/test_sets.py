@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from medpodium.challenges.schema.steps import parse_steps
-from medpodium.scoring.evidence.confidence import units_of
 from medpodium.scoring.evidence.sets.bounds import Bounds, closed, through
 from medpodium.scoring.evidence.sets.construct import Draw, guaranteed
 from medpodium.scoring.evidence.sets.exact import least, sign_flip
@@ -22,6 +21,7 @@ from medpodium.scoring.evidence.sets.pairs import family, mean_pairs, reject
 from medpodium.scoring.evidence.sets.quantiles import order_bounds
 from medpodium.scoring.evidence.sets.ranks import RankSets, rank_sets
 from medpodium.scoring.evidence.sets.reach import smallest_p, within_reach
+from medpodium.scoring.evidence.units import Scheme, units_of
 from medpodium.scoring.ranking.apply import apply_step
 from medpodium.scoring.ranking.axes import OK, ScoreArray
 from medpodium.scoring.ranking.recipe import Prepared
@@ -47,7 +47,7 @@ def _array(values: Floats, **groups: tuple[str, ...]) -> ScoreArray:
 
 def _sets(values: Floats, *steps: object, cluster: str | None = None, **groups: tuple[str, ...]) -> RankSets | None:
     prepared = Prepared(_array(values, **groups), parse_steps(list(steps)))
-    return guaranteed(prepared, units_of(prepared, cluster), Draw(300, 1, "t"))
+    return guaranteed(prepared, units_of(prepared.array, Scheme(cluster=cluster)).members, Draw(300, 1, "t"))
 
 
 def _means(values: Floats) -> RankSets:

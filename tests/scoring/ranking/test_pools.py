@@ -17,10 +17,11 @@ import pytest
 from medpodium.challenges import registry
 from medpodium.challenges.schema.steps import parse_steps
 from medpodium.findings import UsageError
-from medpodium.scoring.evidence.bootstrap import Sampler, Scheme, bootstrap, stream
+from medpodium.scoring.evidence.bootstrap import bootstrap, stream
 from medpodium.scoring.evidence.multiverse import Rules
 from medpodium.scoring.evidence.tables.collect import Evidence, Options, TaskPlan, collect_task, rank_task
 from medpodium.scoring.evidence.tables.plan import plan_task
+from medpodium.scoring.evidence.units import Scheme, units_of
 from medpodium.scoring.kinds.engine import Result, score_task
 from medpodium.scoring.ranking.assemble import build
 from medpodium.scoring.ranking.axes import RankingCode
@@ -102,10 +103,10 @@ def test_groups_of_the_cases_are_there_to_draw_by(liqa: Result) -> None:
     domain = np.asarray(array.groups["domain"])
     pooled = np.asarray(array.pooled)
     ood = (domain == "ood") & ~pooled
-    counts = Sampler(array, Scheme(stratify="domain")).draw(np.random.default_rng(0), 50)
+    counts = units_of(array, Scheme(stratify="domain")).draw(np.random.default_rng(0), 50)
     assert (counts[:, ood].sum(axis=1) == ood.sum()).all()
     center = np.asarray(array.groups["center"])
-    counts = Sampler(array, Scheme(cluster="center")).draw(np.random.default_rng(0), 50)
+    counts = units_of(array, Scheme(cluster="center")).draw(np.random.default_rng(0), 50)
     for level in ("A", "B1", "B2", "C"):
         own = counts[:, (center == level) & ~pooled]
         assert (own == own[:, :1]).all()
@@ -275,7 +276,7 @@ def test_cases_and_pooled_values_mix(recipe: str) -> None:
     assert prepared.array.groups["site"][1:] == ("x",) * 6 + ("y",) * 6
     draws = bootstrap(prepared, 60, seed=2, task="t")
     assert draws.cells is not None
-    sampler = Sampler(prepared.array)
+    sampler = units_of(prepared.array)
     counts = sampler.draw(stream(2, "bootstrap/t", 0), 60)[:, 1:]
     np.testing.assert_allclose(draws.cells, counts @ hits / 12, atol=1e-12)
     if recipe == "mean":

@@ -146,7 +146,7 @@ def test_wrong_requests(folder: Path, arguments: list[str], words: str) -> None:
     result = run(folder / "mini.yaml", folder / "scores.csv", "--bootstrap", 20, *arguments)
     assert words in result.output.replace("\n", " ")
     assert "Traceback" not in result.output
-    assert result.exit_code in ((0,) if "--stratify" in arguments else (1, 2))
+    assert result.exit_code in (1, 2)
 
 
 def change(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
