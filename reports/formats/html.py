@@ -16,7 +16,7 @@ from medpodium.reports.figures.palette import INK, MUTED, MUTED_SCHEME, PAPER, R
 from medpodium.reports.formats.draw import inline_svg
 from medpodium.reports.formats.paged import BREAK_AFTER, LONG_WORD
 from medpodium.reports.formats.spreadsheet import to_csv
-from medpodium.reports.model.document import Cell, Column, Document, Figure, Table, closed
+from medpodium.reports.model.document import Cell, Column, Document, Figure, Table, closed, value_of
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -163,6 +163,6 @@ def _cell(
             bar = (f"{100 * low:.2f}", f"{100 * (high - low):.2f}")
         return ShownCell(text, "range", f"{value[0]!r}" if isinstance(value, tuple) else "", bar=bar)
     if column.numeric:
-        number = float(value) if isinstance(value, (int, float)) else float("nan")
+        number = value_of(value)
         return ShownCell(text, "num best" if best else "num", "" if number != number else repr(number))
     return ShownCell(text, "long" if len(text) > 40 else "", None)

@@ -9,6 +9,8 @@ from medpodium.reports.model.document import Column, Table
 
 NUMBERS_PER_PAGE = 8
 """Numeric columns side by side on a portrait page."""
+_ESTIMATE = 2
+"""Columns whose room a number with its interval takes."""
 BREAK_AFTER, LONG_WORD = "_-/.:,;", 15
 """Where words of at least so many characters may be broken: addresses, names of fields and files."""
 _HEADS = ("rank", "submission")
@@ -46,12 +48,19 @@ def parts(table: Table, most: int = NUMBERS_PER_PAGE) -> list[Part]:
     """Cut a table into pieces with at most ``most`` numeric columns each; nothing is left out."""
     stub = [at for at, column in enumerate(table.columns) if column.title.lower() in _HEADS or column.kind == "team"]
     rest = [at for at in range(len(table.columns)) if at not in stub]
-    if not stub or len(rest) <= most:
+    needs = [_ESTIMATE if table.columns[at].kind == "estimate" else 1 for at in rest]
+    if not stub or sum(needs) <= most:
         groups = [list(range(len(table.columns)))]
     else:
-        pieces = -(-len(rest) // most)
-        size = -(-len(rest) // pieces)
-        groups = [[*stub, *rest[start : start + size]] for start in range(0, len(rest), size)]
+        pieces = -(-sum(needs) // most)
+        size = -(-sum(needs) // pieces)
+        groups, room = [], 0
+        for at, need in zip(rest, needs, strict=True):
+            if need > room:
+                groups.append(list(stub))
+                room = max(size, need)
+            groups[-1].append(at)
+            room -= need
     best = table.best()
     found = []
     for number, group in enumerate(groups, 1):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from medpodium.reports.formats.html import to_html
-from medpodium.reports.model import gallery, sections, tables
+from medpodium.reports.model import gallery, scores, sections, tables
 from medpodium.reports.model.document import Block, Column, Document, Paragraph, Pictures, Section, Table
 from medpodium.reports.model.gallery import Gallery
 from medpodium.reports.model.results import Results, TaskResults, slug
@@ -65,20 +67,23 @@ def team_page(results: Results, galleries: dict[str, Gallery], name: str) -> Doc
 
 
 def _scores(task: TaskResults, name: str) -> Table:
-    rows = []
+    rows, told = [], []
     for panel in [*task.overall, *(panel for panel in task.panels if panel not in task.overall)]:
-        told = task.summary(panel)
-        place = told["mean"].rank(method="min", ascending=panel.better == "lower")[name]
-        mine: Any = told.loc[name]
-        numbers = (float(mine["mean"]), float(mine["sd"]), float(mine["median"]), float(place))
-        rows.append((panel.title, int(mine["n"]), *numbers))
+        numbers = task.summary(panel)
+        place = numbers["mean"].rank(method="min", ascending=panel.better == "lower")[name]
+        mine: Any = numbers.loc[name]
+        ends = scores.intervals(task, panel.metric, panel.structure).loc[[name]].assign(mean=float(mine["mean"]))
+        told.append(ends)
+        quartiles = (float(mine["q25"]), float(mine["q75"]))
+        values = (scores.estimates(ends)[0], float(mine["sd"]), float(mine["median"]), quartiles, float(place))
+        rows.append((panel.title, int(mine["n"]), *values))
     columns = (
-        Column("Score"), Column("Cases", "integer"), Column("Mean", "number", None), Column("SD", "number", None),
-        Column("Median", "number", None), Column("Place by mean", "integer"),
+        Column("Score"), Column("Cases", "integer"), Column("Mean", "estimate", None), Column("SD", "number", None),
+        Column("Median", "number", None), Column("Quartiles", "interval"), Column("Place by mean", "integer"),
     )  # fmt: skip
-    return Table(
-        f"scores-{slug(task.name)}", "Scores", columns, tuple(rows), "Over cases; place among all submissions."
-    )
+    how = f" {scores.interval_words(pd.concat(told))}" if told else ""
+    caption = f"Over cases; place among all submissions.{how}"
+    return Table(f"scores-{slug(task.name)}", "Scores", columns, tuple(rows), caption)
 
 
 def _statuses(task: TaskResults, name: str) -> list[Block]:

@@ -13,9 +13,9 @@ from typing import Any, Literal, TypeAlias
 
 import pandas as pd
 
-Kind = Literal["text", "team", "integer", "number", "percent", "interval", "flag"]
+Kind = Literal["text", "team", "integer", "number", "estimate", "percent", "interval", "flag"]
 Tone = Literal["body", "lead", "note", "warning"]
-Cell: TypeAlias = "str | float | int | bool | tuple[float, float] | None"
+Cell: TypeAlias = "str | float | int | bool | tuple[float, float] | tuple[float, float, float] | None"
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Column:
     title : str
         Printed head.
     kind : str
-        ``team`` names a submission, ``interval`` holds a pair (lower, upper), ``percent`` a fraction.
+        ``team`` names a submission, ``interval`` holds a pair (lower, upper), ``estimate`` a number with the ends of
+        its confidence interval (NaN: it has none), ``percent`` a fraction.
     digits : int, optional
         Decimals of ``number`` and ``percent``; None in a column of unlike numbers, each with the decimals that suit it.
     better : {"higher", "lower"}, optional
@@ -45,13 +46,15 @@ class Column:
     @property
     def numeric(self) -> bool:
         """Whether the column is aligned and sorted as numbers."""
-        return self.kind in ("integer", "number", "percent", "interval")
+        return self.kind in ("integer", "number", "estimate", "percent", "interval")
 
     def show(self, value: Cell) -> str:
         """Return a cell as printed in every format; missing values are an en dash."""
         if value is None or (isinstance(value, float) and math.isnan(value)):
             return "–"
         digits = 3 if self.digits is None else self.digits
+        if isinstance(value, tuple) and len(value) == 3:
+            return self._estimate(*value)
         if isinstance(value, tuple):
             low, high = value
             if any(math.isnan(end) for end in (low, high)):
@@ -71,6 +74,11 @@ class Column:
         if self.kind == "number" and not isinstance(value, str):
             return number(float(value), self.digits)
         return str(value)
+
+    def _estimate(self, value: float, low: float, high: float) -> str:
+        digits = digits_for([value, low, high]) if self.digits is None else self.digits
+        shown = [number(end, digits) for end in (value, low, high)]
+        return shown[0] if math.isnan(low) or math.isnan(high) else f"{shown[0]} [{shown[1]}, {shown[2]}]"
 
 
 def digits_for(values: Iterable[float]) -> int:
@@ -92,6 +100,13 @@ def number(value: float, digits: int | None) -> str:
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.{max(0, digits - 1) if abs(value) >= 100 else digits}f}"
+
+
+def value_of(cell: Cell) -> float:
+    """Return the number of a cell by which a column is sorted, NaN where it holds none."""
+    if isinstance(cell, tuple):
+        return float(cell[0])
+    return float(cell) if isinstance(cell, (int, float)) else math.nan
 
 
 def closed(title: str) -> str:
@@ -147,6 +162,10 @@ class Table:
                 ends = [value if isinstance(value, tuple) else (math.nan, math.nan) for value in values]
                 parts[f"{column.title} lower"] = [end[0] for end in ends]
                 parts[f"{column.title} upper"] = [end[1] for end in ends]
+            elif column.kind == "estimate":
+                threes = [value if isinstance(value, tuple) else (value_of(value),) for value in values]
+                for at, name in enumerate((column.title, f"{column.title} low", f"{column.title} high")):
+                    parts[name] = [three[at] if at < len(three) else math.nan for three in threes]
             else:
                 parts[column.title] = values
         return pd.DataFrame(parts)
@@ -158,7 +177,7 @@ class Table:
             if column.better is None or len(self.rows) < 2:
                 continue
             cells = [(at, row[index]) for at, row in enumerate(self.rows)]
-            shown = {at: float(cell) for at, cell in cells if isinstance(cell, (int, float)) and not math.isnan(cell)}
+            shown = {at: value for at, cell in cells if not math.isnan(value := value_of(cell))}
             if shown:
                 best = max(shown.values()) if column.better == "higher" else min(shown.values())
                 found |= {(at, index) for at, value in shown.items() if value == best}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -84,7 +85,7 @@ def gather(
     collect_consensus(evidence)
     found = {name.removesuffix(".csv"): evidence.frame(name) for name in TABLES}
     told = tuple(
-        _task(challenge, scores, task, found, evidence.settled[task], evidence.units[task], bootstrap) for task in tasks
+        _task(challenge, scores, task, found, evidence.settled[task], evidence.units[task], options) for task in tasks
     )
     notable = tuple(finding for finding in evidence.findings if finding.severity is not Severity.NOTE)
     return Results(
@@ -114,15 +115,16 @@ def _task(
     found: Mapping[str, pd.DataFrame],
     settled: Settled,
     units: Units,
-    bootstrap: int,
+    options: Options,
 ) -> TaskResults:
     own = {
         name: rows[rows["task"] == task].reset_index(drop=True) if "task" in rows.columns else rows
         for name, rows in found.items()
     }
     board = own["leaderboard"].dropna(axis="columns", how="all")
-    resampled = bootstrap if len(own["frequencies"]) else 0
-    facts = {"bootstrap": resampled, "level": LEVEL, "alpha": evidence_blocks.ALPHA, "adjust": evidence_blocks.ADJUST}
+    resampled = options.n_resamples if len(own["frequencies"]) else 0
+    facts: dict[str, Any] = {"bootstrap": resampled, "seed": options.seed, "level": LEVEL}
+    facts |= {"alpha": evidence_blocks.ALPHA, "adjust": evidence_blocks.ADJUST}
     recipe = str(board["recipe"].iloc[0])
     return TaskResults(task, challenge, scores[scores["task"] == task], board, recipe, own, facts, settled, units)
 

@@ -9,7 +9,7 @@ import pandas as pd
 from medpodium.reports.figures import cost, groups, stability, tasks
 from medpodium.reports.figures.layout import records
 from medpodium.reports.figures.palette import look
-from medpodium.reports.model import tables
+from medpodium.reports.model import scores
 from medpodium.reports.model.document import Block, Column, Figure, Paragraph, Plot, Section, Table
 from medpodium.reports.model.results import CASE_MEAN, Panel, Results, TaskResults, slug
 from medpodium.reports.model.text import count, listed
@@ -166,7 +166,7 @@ def subgroup_sections(task: TaskResults, prefix: str = "") -> Section:
     for group in task.groups:
         blocks: list[Block] = []
         for panel in task.overall[:3]:
-            table = tables.per_group(task, group, panel.metric)
+            table = scores.per_group(task, group, panel.metric)
             if table is None:
                 continue
             blocks += [_subgroups(task, group, panel), table, *_gaps(task, group, panel)]
@@ -203,7 +203,7 @@ def _too_small(task: TaskResults, group: str) -> str:
 
 
 def _subgroups(task: TaskResults, group: str, panel: Panel) -> Figure:
-    cells = tables.group_cells(task, group, panel.metric)
+    cells = scores.group_cells(task, group, panel.metric)
     title, metric = task.group_title(group), task.metric_name(panel.metric)
     levels = cells["level"].nunique()
     return Figure(
@@ -211,7 +211,7 @@ def _subgroups(task: TaskResults, group: str, panel: Panel) -> Figure:
         f"{metric} by {title}",
         "Mean over cases"
         + (
-            f"; lines: mean ± 1.96 standard errors, where there are at least {task.smallest_group(group)} cases."
+            f"; lines: 95 % intervals, where there are at least {task.smallest_group(group)} cases."
             if levels <= groups.MOST_LEVELS
             else "; number of cases in brackets."
         )

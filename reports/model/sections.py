@@ -8,7 +8,7 @@ from dataclasses import replace
 from medpodium.challenges.describe import fact_text
 from medpodium.reports.figures.layout import records
 from medpodium.reports.figures.palette import look
-from medpodium.reports.model import bias, gallery, illustrate_groups, tables, text
+from medpodium.reports.model import bias, gallery, illustrate_groups, scores, tables, text
 from medpodium.reports.model.document import Block, Column, Document, Items, Paragraph, Place, Section, Table
 from medpodium.reports.model.gallery import Gallery
 from medpodium.reports.model.illustrate_raw import failures, raw_data
@@ -49,11 +49,11 @@ def assemble(
 
 def leaderboards(results: Results, title: str | None = None) -> Document:
     """Return the rankings alone: the front page of a leaderboard site."""
-    scores = tuple(
+    parts = tuple(
         Section(
             f"scores-{slug(task.name)}",
             f"Scores, {task.title}",
-            tuple(table for name in task.task.metrics if (table := tables.per_structure(task, name))),
+            tuple(table for name in task.task.metrics for table in scores.per_metric(task, name)),
         )
         for task in results.tasks
     )
@@ -61,7 +61,7 @@ def leaderboards(results: Results, title: str | None = None) -> Document:
         title or results.challenge.title,
         _subtitle(results),
         _facts(results),
-        tuple(section for section in (_ranking(results), *scores) if section),
+        tuple(section for section in (_ranking(results), *parts) if section),
         podium=_podium(results),
         colours=colours(results),
     )
@@ -128,11 +128,11 @@ def _ranking(results: Results) -> Section:
 
 def _task_sections(task: TaskResults, several: bool, every: bool) -> list[Section]:
     prefix = f"{task.title}: " if several else ""
-    per_structure = tuple(table for name in task.task.metrics if (table := tables.per_structure(task, name)))
-    whole = tables.pooled(task)
-    per_structure += (whole,) if whole is not None else ()
+    told = tuple(table for name in task.task.metrics for table in scores.per_metric(task, name))
+    whole = scores.pooled(task)
+    told += (whole,) if whole is not None else ()
     return [
-        Section(f"scores-{slug(task.name)}", f"{prefix}Scores", per_structure),
+        Section(f"scores-{slug(task.name)}", f"{prefix}Scores", told),
         stability_section(task, prefix, every=every),
         raw_data(task, prefix, every=every),
         illustrate_groups.structures(task, prefix),

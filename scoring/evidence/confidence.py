@@ -28,11 +28,17 @@ def percentile_interval(resampled: Floats, level: float = 0.95, *, n_units: int 
     n_units : int, optional
         Number of cases (or clusters) that were drawn; the plain interval when left out.
     """
-    chance = (1 - level) / 2
-    if n_units is not None and n_units > 1:
-        chance = float(special.ndtr(np.sqrt(n_units / (n_units - 1)) * special.stdtrit(n_units - 1, chance)))
+    chance = (1 - level) / 2 if n_units is None else widened(n_units, level)
     tail = np.full(resampled.shape[1], chance)
     return _quantiles(resampled, tail, 1 - tail)
+
+
+def widened(n_units: int, level: float = 0.95) -> float:
+    """Return the tail probability at which percentiles of a resampled mean are as wide as Student's interval."""
+    chance = (1 - level) / 2
+    if n_units < 2:
+        return chance
+    return float(special.ndtr(np.sqrt(n_units / (n_units - 1)) * special.stdtrit(n_units - 1, chance)))
 
 
 def bca_interval(value: Floats, resampled: Floats, jackknife: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
@@ -46,28 +52,65 @@ def bca_interval(value: Floats, resampled: Floats, jackknife: Floats, level: flo
     jackknife : ndarray of float, shape (n_units, n)
         With one case (or cluster) left out at a time.
     """
-    known = np.maximum((~np.isnan(resampled)).sum(axis=0), 1)
-    below = ((resampled < value).sum(axis=0) + 0.5 * (resampled == value).sum(axis=0)) / known
-    bias = special.ndtri(np.clip(below, 0.5 / known, 1 - 0.5 / known))
+    ordered = np.sort(resampled.T, axis=1)  # NaN last
     centred = np.nanmean(jackknife, axis=0) - jackknife if len(jackknife) else np.zeros((1, len(value)))
-    cubes, squares = np.nansum(centred**3, axis=0), np.nansum(centred**2, axis=0)
+    low, high = accelerated(value, ordered, centred, np.full(len(value), (1 - level) / 2))
+    return at_shares(ordered, low), at_shares(ordered, high)
+
+
+def accelerated(value: Floats, resampled: Floats, influence: Floats, tail: Floats) -> tuple[Floats, Floats]:
+    """Return at which shares of the resamples the bias-corrected and accelerated interval ends.
+
+    Parameters
+    ----------
+    value : ndarray of float, shape (n,)
+    resampled : ndarray of float, shape (n, n_resamples)
+        NaN where it is not defined.
+    influence : ndarray of float, shape (n_units, n)
+        By how much each unit moves the value, in any scale; NaN where it has no part in it.
+    tail : ndarray of float, shape (n,)
+        Probability that is left out on each side.
+    """
+    known = np.maximum((~np.isnan(resampled)).sum(axis=1), 1)
+    # sums of the same cases in another order are the same value
+    near = np.abs(resampled - value[:, None]) <= 1e-13 * np.abs(value[:, None])
+    below = ((~near & (resampled < value[:, None])).sum(axis=1) + 0.5 * near.sum(axis=1)) / known
+    bias = special.ndtri(np.clip(below, 0.5 / known, 1 - 0.5 / known))
+    cubes, squares = np.nansum(influence**3, axis=0), np.nansum(influence**2, axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         acceleration = np.nan_to_num(cubes / (6 * squares**1.5))
 
-    def adjusted(probability: float) -> Floats:
+    def adjusted(probability: Floats) -> Floats:
         shifted = bias + special.ndtri(probability)
         return np.asarray(special.ndtr(bias + shifted / (1 - acceleration * shifted)))
 
-    return _quantiles(resampled, adjusted((1 - level) / 2), adjusted((1 + level) / 2))
+    return adjusted(tail), adjusted(1 - tail)
+
+
+def at_shares(ordered: Floats, share: Floats) -> Floats:
+    """Return a quantile of every row (type 7 of Hyndman and Fan 1996), NaN where a row has no number.
+
+    Parameters
+    ----------
+    ordered : ndarray of float, shape (n, n_resamples)
+        Rising along every row, NaN last.
+    share : ndarray of float, shape (n,)
+        Between 0 and 1.
+    """
+    known = (~np.isnan(ordered)).sum(axis=1)
+    if not ordered.shape[1]:
+        return np.full(len(ordered), np.nan)
+    place = share * np.maximum(known - 1, 0)
+    here = np.floor(place).astype(np.intp)
+    next_ = np.minimum(here + 1, np.maximum(known - 1, 0))
+    row = np.arange(len(ordered))
+    low, high = ordered[row, here], ordered[row, next_]
+    return np.asarray(np.where(low == high, low, low + (place - here) * (high - low)))
 
 
 def _quantiles(resampled: Floats, low: Floats, high: Floats) -> tuple[Floats, Floats]:
-    lows, highs = np.full(resampled.shape[1], np.nan), np.full(resampled.shape[1], np.nan)
-    for index, column in enumerate(resampled.T):
-        known = column[~np.isnan(column)]
-        if len(known):
-            lows[index], highs[index] = np.quantile(known, [low[index], high[index]])
-    return lows, highs
+    ordered = np.sort(resampled.T, axis=1)  # NaN last
+    return at_shares(ordered, low), at_shares(ordered, high)
 
 
 def left_out_counts(number: int, units: Sequence[npt.NDArray[np.intp]]) -> Iterator[Floats]:

@@ -41,6 +41,35 @@ class Cell(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Shares:
+    """Behind a value that is the share of its cases that are right.
+
+    Parameters
+    ----------
+    right : ndarray of float, shape (n_members,)
+        1 or 0; NaN for a case that does not count.
+    """
+
+    right: Floats = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Behind a value that is the area under a ROC curve.
+
+    Parameters
+    ----------
+    truth : ndarray of int, shape (n_members,)
+        1 for positive cases, else 0.
+    score : ndarray of float, same shape
+        Higher means more likely positive; NaN for a case that does not count.
+    """
+
+    truth: npt.NDArray[np.int64] = field(repr=False)
+    score: Floats = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Pool:
     """What the pooled values of a task are computed from.
 
@@ -59,6 +88,8 @@ class Pool:
         is not defined. Must be possible to pickle: resamples may be ranked elsewhere.
     smallest_class : int, optional
         Number of cases of the smallest class behind any value that compares cases of different classes (AUC).
+    behind : tuple, one entry per cell
+        What a value is made of, case by case, where it is a share or an area under a ROC curve; empty: not said.
     """
 
     cases: tuple[str, ...]
@@ -67,6 +98,7 @@ class Pool:
     members: Mapping[str, Positions] = field(repr=False)
     compute: Callable[[Floats], Floats] = field(repr=False)
     smallest_class: int | None = None
+    behind: tuple[Shares | Curve | None, ...] = field(default=(), repr=False)
 
     def values(self, weights: Floats) -> Floats:
         """Return every cell under every row of weights, shape (n_resamples, n_cells).
@@ -111,6 +143,7 @@ class PooledCells:
         self._columns = np.array(known, dtype=np.intp)
         self._places = tuple(np.array([keys[number] for number in known], dtype=np.intp).reshape(-1, 4).T)
         self.cells = tuple(pool.cells[number] for number in known)
+        self.behind = tuple(pool.behind[number] if pool.behind else None for number in known)
         self.full = self.values(np.ones((1, len(pool.cases))))
         self._refuse_stale(where)
         self.labels = frozenset(cell.case for cell in self.cells)

@@ -36,6 +36,8 @@ class Rules:
         Number of a failed run's score, for metrics that declare it apart from ``missing``; NaN leaves it out.
     unranked : frozenset of str
         Metrics that are told but take no part in a ranking.
+    bounds : mapping of str to (float, float)
+        Least and greatest value that the formula of a metric can give, infinite where there is none.
     """
 
     directions: Mapping[str, Direction]
@@ -44,6 +46,7 @@ class Rules:
     best: Mapping[str, float] = field(default_factory=dict)
     failed: Mapping[str, float] = field(default_factory=dict)
     unranked: frozenset[str] = frozenset()
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def ranked(self) -> dict[str, Direction]:
@@ -85,7 +88,8 @@ def rules_of(metrics: Mapping[str, MetricSpec]) -> Rules:
             if spec.failed == "skip" or not math.isnan(number):
                 failed[name] = number
     unranked = frozenset(name for name, spec in metrics.items() if not spec.ranked)
-    return Rules(directions, missing, worst, best, failed, unranked)
+    bounds = {name: spec.bounds for name, spec in metrics.items()}
+    return Rules(directions, missing, worst, best, failed, unranked, bounds)
 
 
 def as_given(scores: pd.DataFrame, better: Direction = "higher") -> Rules:

@@ -49,6 +49,8 @@ class Settled:
         Metrics that are ranked.
     findings : tuple of Finding
         What is odd about the scores.
+    bounds : mapping of str to (float, float)
+        Least and greatest possible value per metric, infinite where there is none.
     """
 
     raw: ScoreArray
@@ -56,6 +58,7 @@ class Settled:
     steps: tuple[Step, ...]
     ranked: frozenset[str]
     findings: tuple[Finding, ...] = field(default=())
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def submissions(self) -> tuple[str, ...]:
@@ -173,10 +176,15 @@ class Settled:
         return pd.DataFrame(counts, index=list(self.submissions))
 
     @cached_property
+    def counted(self) -> Bools:
+        """In which cases a submission has a ranked score that counts, shape (n_submissions, n_cases)."""
+        counted = np.asarray(self._chosen(np.asarray(self.array.state == OK)).any(axis=(2, 3)))
+        return np.asarray(counted[:, ~np.asarray(self.array.pooled, dtype=bool)])
+
+    @property
     def n_cases(self) -> npt.NDArray[np.int64]:
         """Cases in which a submission has a ranked score that counts, shape (n_submissions,)."""
-        counted = np.asarray(self._chosen(np.asarray(self.array.state == OK)).any(axis=(2, 3)))
-        return np.asarray(counted[:, ~np.asarray(self.array.pooled, dtype=bool)].sum(axis=1), dtype=np.int64)
+        return np.asarray(self.counted.sum(axis=1), dtype=np.int64)
 
     @cached_property
     def unanswered(self) -> npt.NDArray[np.int64]:
@@ -264,7 +272,7 @@ def settle(
     )
     if not ranked:  # to be told only: there may be no score that can be ranked
         told, findings = make(scores, task, rules.directions, submissions=submissions)
-        return Settled(told.array, told, tuple(steps), frozenset(rules.ranked), tuple(findings))
+        return Settled(told.array, told, tuple(steps), frozenset(rules.ranked), tuple(findings), rules.bounds)
     found, findings = make(scores, task, rules.ranked, submissions=submissions)
     told = found
     here = scores[scores["task"].astype(str) == task]
@@ -272,7 +280,7 @@ def settle(
         names = found.array.submissions
         rows = here[here["submission"].fillna("").astype(str).isin(names)]
         told, _ = make(rows, task, rules.directions, submissions=names)
-    return Settled(found.array, told, tuple(steps), frozenset(rules.ranked), tuple(findings))
+    return Settled(found.array, told, tuple(steps), frozenset(rules.ranked), tuple(findings), rules.bounds)
 
 
 def settle_task(

@@ -303,6 +303,7 @@ def _check_evidence(truth: Truth, evidence: Mapping[str, pd.DataFrame]) -> None:
         for name, cells in columns.items():
             assert _same(method.at[("mean-then-rank", name), "value"], _mean(cells))
             assert method.at[("mean-then-rank", name), "n_cases"] == len(_numbers(cells))
+        _check_intervals(own["score_intervals"], own["score_differences"], columns)
         for row in own["significance"].itertuples():
             one, two = _numbers(columns[row.submission]), _numbers(columns[row.versus])
             assert row.n_pairs == len(one.keys() & two.keys())
@@ -322,6 +323,28 @@ def _check_evidence(truth: Truth, evidence: Mapping[str, pd.DataFrame]) -> None:
             whole = math.nan if MISSING in columns[row.submission].values() else 0.0
             for told, part in ((row.mean_level, inside), (row.mean_rest, outside)):
                 assert _same(told, _mean(part)) or (math.isnan(told) and (math.isnan(whole) or not _numbers(part)))
+
+
+def _check_intervals(told: pd.DataFrame, pairs: pd.DataFrame, columns: Mapping[str, Mapping[str, Cell]]) -> None:
+    """Check every number that has an interval, and that the interval holds it."""
+    for row in told.itertuples():
+        cells = columns[row.submission]
+        numbers = list(_numbers(cells).values())
+        assert (row.n, row.n_units) == (len(numbers), len(numbers))
+        assert _same(row.mean, _mean(cells))
+        assert _same(row.median, math.nan if math.isnan(row.mean) else float(np.median(numbers)))
+        assert math.isnan(row.mean_low) or (row.mean_low <= row.mean <= row.mean_high)
+        assert bool(row.method) != math.isnan(row.mean_low)
+        assert row.method or row.note
+    for row in pairs.itertuples():
+        one, two = columns[row.submission], columns[row.versus]
+        both = [case for case in _numbers(one) if case in _numbers(two)]
+        assert row.n_pairs == len(both)
+        unknown = not both or MISSING in one.values() or MISSING in two.values()
+        sign = 1.0 if row.metric == "acc" else -1.0
+        gap = sum(sign * (float(one[case]) - float(two[case])) for case in both) / max(len(both), 1)
+        assert _same(row.difference, math.nan if unknown else gap)
+        assert math.isnan(row.low) or row.low <= row.difference <= row.high
 
 
 def _check_ranks(
@@ -375,7 +398,7 @@ def _check_document(truth: Truth, document: Document) -> None:
                 assert _same(long.at[(structure, name), "mean"], _mean(cells))
                 assert long.at[(structure, name), "cases"] == len(_numbers(cells))
                 at = heads.index(structure) if structure in heads else 1
-                assert _same(printed[name][at], _mean(cells))
+                assert _same(printed[name][at][0], _mean(cells))
         overall = "(mean)" if "(mean)" in blocks else blocks[0]
         group = tables.get(f"group-it-domain-{metric}")
         for row in group.frame().itertuples() if group is not None else ():
@@ -402,7 +425,7 @@ def _check_site(truth: Truth, results: Results) -> None:
             cells = truth.column(name, panel.metric, panel.structure)
             told = rows[panel.title]
             assert told[1] == len(_numbers(cells))
-            assert _same(told[2], _mean(cells))
+            assert _same(told[2][0], _mean(cells))
 
 
 def _check_summaries(truth: Truth, drawn: Draw, challenge: Challenge) -> None:

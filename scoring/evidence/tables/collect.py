@@ -18,14 +18,16 @@ from medpodium.scoring.evidence.confidence import (
     oriented,
     percentile_interval,
 )
+from medpodium.scoring.evidence.intervals.ranked import ranked_ends
+from medpodium.scoring.evidence.intervals.scores import Asked, score_tables
 from medpodium.scoring.evidence.multiverse import Universe, multiverse
 from medpodium.scoring.evidence.sensitivity import leave_one_out, subsampling
 from medpodium.scoring.evidence.sets.construct import LEAST, Draw, build
-from medpodium.scoring.evidence.sets.letters import letters
 from medpodium.scoring.evidence.sets.ranks import RankSets
 from medpodium.scoring.evidence.sets.reach import sets_findings
 from medpodium.scoring.evidence.stability import rank_counts, rank_summary, tau_summary
 from medpodium.scoring.evidence.tables.blocks import block_tables, consensus_tables
+from medpodium.scoring.evidence.tables.board import case_numbers, leaderboard, pair_numbers
 from medpodium.scoring.evidence.tables.columns import TABLES
 from medpodium.scoring.evidence.tables.pooled import pooled_findings, pooled_tests
 from medpodium.scoring.evidence.units import Scheme, Units, task_units
@@ -35,6 +37,8 @@ from medpodium.scoring.ranking.recipe import Prepared, Ranking, rank_array
 from medpodium.scoring.ranking.rules import Rules
 from medpodium.scoring.ranking.settled import Settled, settle
 from medpodium.scoring.scheduling.scheduler import Scheduler
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -193,13 +197,20 @@ def _collect_task(
                 scheduler=options.scheduler,
                 advance=advance,
             )
-            sets = _add_bootstrap(evidence, prepared, plan, ranking, draws, units.among(prepared.array.cases), options)
+            board = ranking, case_numbers(settled, prepared), pair_numbers(settled, prepared)
+            sets = _add_bootstrap(evidence, prepared, plan, board, draws, units.among(prepared.array.cases), options)
         except MedpodiumError as error:
             evidence.findings += [_softer(finding) for finding in error.findings]
-    evidence.add("leaderboard.csv", _leaderboard(ranking, settled, prepared, draws, sets))
+    asked = Asked(units, options.n_resamples, options.seed, plan.task)
+    cells = None if draws is None else draws.cells
+    intervals, differences = score_tables(settled, asked, prepared.pooled, cells, pairs=full)
+    value = ranked_ends(ranking, intervals, draws, units.among(prepared.array.cases).number)
+    evidence.add("leaderboard.csv", leaderboard(ranking, settled, prepared, draws, sets, value))
     if not full:
         return
     evidence.add("counts.csv", settled.counts, task=plan.task)
+    evidence.add("score_intervals.csv", intervals, task=plan.task)
+    evidence.add("score_differences.csv", differences, task=plan.task)
     for name, rows in block_tables(settled, options.seed, options.n_resamples):
         evidence.add(name, rows, task=plan.task)
     if draws is not None and prepared.pooled is not None:
@@ -243,11 +254,12 @@ def _add_bootstrap(
     evidence: Evidence,
     prepared: Prepared,
     plan: TaskPlan,
-    ranking: Ranking,
+    ranked: tuple[Ranking, Floats, Floats],
     draws: Bootstrap,
     units: Units,
     options: Options,
 ) -> RankSets:
+    ranking, numbers, pairs = ranked
     task, names = plan.task, draws.submissions
     evidence.findings += lost_in_resamples(draws, task)
     evidence.findings += pooled_findings(prepared, draws, task)
@@ -272,11 +284,12 @@ def _add_bootstrap(
         low, high = percentile_interval(resampled, n_units=units.number)
         jackknife = jackknives.get(column, np.empty((0, len(names))))
         bca_low, bca_high = bca_interval(originals[column], resampled, jackknife)
-        rows = {"submission": names, "column": column, "value": originals[column], "low": low, "high": high}
-        evidence.add("aggregates.csv", pd.DataFrame({**rows, "bca_low": bca_low, "bca_high": bca_high}), task=task)
+        rows = {"submission": names, "column": column, "n": numbers, "n_units": units.number}
+        rows |= {"value": originals[column], "low": low, "high": high, "bca_low": bca_low, "bca_high": bca_high}
+        evidence.add("aggregates.csv", pd.DataFrame(rows), task=task)
     sets = build(prepared, units.members, draws, Draw(max(options.n_resamples, LEAST), options.seed, task))
     evidence.findings += sets_findings(sets, units.number, task)
-    _add_sets(evidence, ranking, draws, sets, units.number)
+    _add_sets(evidence, ranking, draws, sets, units.number, pairs)
     return sets
 
 
@@ -296,7 +309,9 @@ def lost_in_resamples(draws: Bootstrap, task: str) -> list[Finding]:
     ]
 
 
-def _add_sets(evidence: Evidence, ranking: Ranking, draws: Bootstrap, sets: RankSets, n_units: int) -> None:
+def _add_sets(
+    evidence: Evidence, ranking: Ranking, draws: Bootstrap, sets: RankSets, n_units: int, pairs: Floats
+) -> None:
     task, names = ranking.task, draws.submissions
     evidence.add(
         "confidence_sets.csv",
@@ -315,57 +330,19 @@ def _add_sets(evidence: Evidence, ranking: Ranking, draws: Bootstrap, sets: Rank
         ),
     )
     values = oriented(draws.values, draws.better)
-    rows = []
-    for one, name in enumerate(names):
-        for two, versus in enumerate(names):
-            if one == two:
-                continue
-            low, high = percentile_interval((values[:, one] - values[:, two])[:, None], n_units=n_units)
-            gap, lowest, highest = sets.difference[one, two], sets.lead[one, two], -sets.lead[two, one]
-            rows.append((task, name, versus, gap, low[0], high[0], lowest, highest, bool(sets.separated[one, two])))
-    differences = pd.DataFrame(rows, columns=list(TABLES["differences.csv"]))
-    evidence.add("differences.csv", differences.replace([np.inf, -np.inf], np.nan))
-
-
-def _case_numbers(settled: Settled, prepared: Prepared) -> npt.NDArray[np.float64]:
-    """Return on how many cases each submission stands; NaN where values of whole sets do not say it."""
-    numbers = settled.n_cases.astype(np.float64)
-    if prepared.pooled is not None:
-        behind: dict[str, set[int]] = {}
-        for cell in prepared.pooled.cells:
-            behind.setdefault(cell.submission, set()).update(prepared.pooled.pool.members[cell.case].tolist())
-        observed = [len(behind.get(name, ())) for name in settled.submissions]
-        numbers = np.maximum(numbers, np.asarray(observed, dtype=np.float64))
-    elif all(settled.raw.pooled):
-        numbers[:] = np.nan
-    return numbers
-
-
-def _leaderboard(
-    ranking: Ranking, settled: Settled, prepared: Prepared, draws: Bootstrap | None, sets: RankSets | None
-) -> pd.DataFrame:
-    frame = pd.DataFrame(
-        {
-            "task": ranking.task,
-            "recipe": ranking.recipe,
-            "rank": ranking.ranks,
-            "submission": ranking.submissions,
-            "value": ranking.values,
-            "better": ranking.better,
-            "n_cases": _case_numbers(settled, prepared),
-            **{name: settled.lacks[name].to_numpy() for name in settled.lacks.columns},
-        }
-    )
-    if draws is not None and sets is not None:
-        summary = rank_summary(draws.ranks)
-        frame = frame.assign(
-            letters=letters(ranking.ranks, sets.separated),
-            rank_low=summary["q025"],
-            rank_high=summary["q975"],
-            set_low=sets.simultaneous[0],
-            set_high=sets.simultaneous[1],
-            guarantee=sets.guarantee,
-            first=summary["first"],
-        )
-    frame = pd.concat([frame, pd.DataFrame(dict(ranking.columns))], axis=1)
-    return frame.sort_values(["rank", "submission"], na_position="last", ignore_index=True)
+    one, two = np.nonzero(~np.eye(len(names), dtype=bool))
+    low, high = percentile_interval(values[:, one] - values[:, two], n_units=n_units)
+    rows = {
+        "submission": np.asarray(names, dtype=object)[one],
+        "versus": np.asarray(names, dtype=object)[two],
+        "n_pairs": pairs[one, two],
+        "n_units": n_units,
+        "difference": sets.difference[one, two],
+        "low": low,
+        "high": high,
+        "simultaneous_low": sets.lead[one, two],
+        "simultaneous_high": -sets.lead[two, one],
+        "separated": sets.separated[one, two],
+    }
+    differences = pd.DataFrame(rows).replace([np.inf, -np.inf], np.nan)
+    evidence.add("differences.csv", differences, task=task)

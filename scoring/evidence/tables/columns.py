@@ -15,17 +15,22 @@ PAIR = ("task", "metric", "structure", "submission", "versus")
 
 TABLES: dict[str, tuple[str, ...]] = {
     # Best first. After the fixed columns comes one per step of the recipe (mean_case:liver:dice, ...).
-    # rank_low..rank_high: 95 % of the bootstrap ranks; set_low..set_high: simultaneous rank set, and guarantee how
-    # often such sets hold ("95 %", or "none" where they only describe the resamples); letters: submissions that
-    # share one cannot be told apart, those that share none can; first: share of resamples with rank 1; n_cases: cases
-    # that count, or observed ones behind pooled values; missing, penalised, skipped: scores of the submission with
-    # such a status (failed and absent ones are missing).
+    # value_low..value_high: 95 % interval of the ranked value, value_method how it was made, value_note what has to be
+    # said of it, or why there is none; rank_low..rank_high: 95 % of the bootstrap ranks; set_low..set_high: rank set
+    # for all at once, and guarantee how often such sets hold ("95 %", or "none" where they only describe the
+    # resamples); letters: submissions that share one cannot be told apart, those that share none can; first: share of
+    # resamples with rank 1; n_cases: cases that count, or observed ones behind pooled values; missing, penalised,
+    # skipped: scores of the submission with such a status (failed and absent ones are missing).
     "leaderboard.csv": (
         "task",
         "recipe",
         "rank",
         "submission",
         "value",
+        "value_low",
+        "value_high",
+        "value_method",
+        "value_note",
         "better",
         "letters",
         "rank_low",
@@ -53,8 +58,49 @@ TABLES: dict[str, tuple[str, ...]] = {
         "penalised",
         "skipped",
     ),
-    # Confidence intervals of what the recipe computes: percentile (widened for few cases) and BCa, level 0.95.
-    "aggregates.csv": ("task", "submission", "column", "value", "low", "high", "bca_low", "bca_high"),
+    # An interval for every score: mean and median over cases and their 95 % intervals, or the value of a whole set of
+    # cases (structure: the set, domain=ood). structure "(macro)": mean of the structures' means. n: cases that count;
+    # n_units: independent ones (cases or clusters). method: percentile, bca, student, wilson or delong
+    # (medpodium.scoring.evidence.intervals.means says which when), empty where there is no interval; note says why, or
+    # what has to be said of it. Quantiles of type 7; sd with n - 1.
+    "score_intervals.csv": (
+        "task",
+        "metric",
+        "structure",
+        "submission",
+        "n",
+        "n_units",
+        "mean",
+        "mean_low",
+        "mean_high",
+        "median",
+        "median_low",
+        "median_high",
+        "sd",
+        "q25",
+        "q75",
+        "method",
+        "note",
+        "median_method",
+        "median_note",
+    ),
+    # Every pair of submissions and ranked score once, on the cases that both have; positive: submission is better. 95 %
+    # intervals of single differences: all pairs together differ in more of them (differences.csv, significance.csv).
+    "score_differences.csv": (*PAIR, "n_pairs", "n_units", "difference", "low", "high", "method", "note"),
+    # Bootstrap intervals of what every step of the recipe computes: percentile (widened for few cases) and BCa, level
+    # 0.95; n: cases of the submission, n_units: independent ones.
+    "aggregates.csv": (
+        "task",
+        "submission",
+        "column",
+        "n",
+        "n_units",
+        "value",
+        "low",
+        "high",
+        "bca_low",
+        "bca_high",
+    ),
     # Bootstrap distribution of the rank.
     "rank_intervals.csv": ("task", "submission", "rank", "mean", "median", "q025", "q25", "q75", "q975", "first"),
     # How many resamples gave a rank; ranks that never occur have no row.
@@ -83,13 +129,15 @@ TABLES: dict[str, tuple[str, ...]] = {
         "construction",
         "guarantee",
     ),
-    # Differences of what the recipe ranks; positive: submission is better. Percentile interval of the
-    # difference; simultaneous bounds over all pairs, blank where there is none (few cases differ); separated:
+    # Differences of what the recipe ranks; positive: submission is better; n_pairs: cases of both. Percentile interval
+    # of the difference; simultaneous bounds over all pairs, blank where there is none (few cases differ); separated:
     # submission is surely better, all pairs together.
     "differences.csv": (
         "task",
         "submission",
         "versus",
+        "n_pairs",
+        "n_units",
         "difference",
         "low",
         "high",

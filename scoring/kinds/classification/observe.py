@@ -21,6 +21,7 @@ from medpodium.scoring import table
 from medpodium.scoring.kinds.classification import weighted
 from medpodium.scoring.kinds.classification.measures import at_least
 from medpodium.scoring.kinds.classification.probabilities import Answers, answered_by_class
+from medpodium.scoring.ranking.pools import Curve, Shares
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -217,6 +218,21 @@ class PooledScore:
                 return np.asarray((sensitivity + specificity) / 2.0)
             return sensitivity if self.kind == "sensitivity" else specificity
         return np.full((len(weights), self.given.shape[1]), np.nan)
+
+    def behind(self) -> list[Shares | Curve | None]:
+        """Return what the value of every submission is made of, case by case: nothing for other kinds of values."""
+        number = self.given.shape[1]
+        if self.kind == "auc" and self.score is not None:
+            return [Curve(self.truth, self.score[:, at]) for at in range(number)]
+        side = {"accuracy": None, "sensitivity": 1, "specificity": 0}
+        if self.kind not in side or (self.score is None and self.kind != "accuracy"):
+            return [None] * number
+        own = side[self.kind]
+        counts = self.given != weighted.LEFT_OUT
+        if own is not None:
+            counts &= (self.truth == own)[:, None]
+        right = np.where(counts, (self.given == self.truth[:, None]).astype(np.float64), np.nan)
+        return [Shares(right[:, at]) for at in range(number)]
 
 
 ALL_CLASSES = ("accuracy", "balanced_accuracy", "quadratic_kappa")

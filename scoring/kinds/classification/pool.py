@@ -14,7 +14,7 @@ from medpodium.scoring import observations as contract
 from medpodium.scoring.kinds.classification.observe import Cases, PooledScore, arrange, pooled_scores
 from medpodium.scoring.kinds.classification.tasks import tasks_of
 from medpodium.scoring.ranking.assemble import pooled_label
-from medpodium.scoring.ranking.pools import Cell, Pool
+from medpodium.scoring.ranking.pools import Cell, Curve, Pool, Shares
 
 Floats = npt.NDArray[np.float64]
 
@@ -55,11 +55,13 @@ def make_pool(challenge: Challenge, task_name: str, observations: pd.DataFrame) 
     cells: list[Cell] = []
     members: dict[str, Cases] = {}
     parts: dict[str, list[PooledScore]] = {}
+    behind: list[Shares | Curve | None] = []
     for level, name, score in pooled_scores(task, observed, metrics):
         label = pooled_label({} if task.pool_by is None else {task.pool_by: level})
         members[label] = observed.pools[level]
         parts.setdefault(label, []).append(score)
         cells += [Cell(submission, label, "", name) for submission in observed.submissions]
+        behind += score.behind()
     levels = own.drop_duplicates("case").set_index("case").loc[list(observed.cases)]
     return Pool(
         cases=observed.cases,
@@ -68,6 +70,7 @@ def make_pool(challenge: Challenge, task_name: str, observations: pd.DataFrame) 
         members=members,
         compute=_Compute(tuple((members[label], tuple(scores)) for label, scores in parts.items())),
         smallest_class=_smallest([score for scores in parts.values() for score in scores]),
+        behind=tuple(behind),
     )
 
 
