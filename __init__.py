@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from medpodium.reports.write import write_report
     from medpodium.scoring.kinds.engine import score_task
     from medpodium.scoring.masks.reader import read_mask
+    from medpodium.scoring.measuring.many import measure_many
+    from medpodium.scoring.measuring.reference import Reference, measure
     from medpodium.scoring.ranking.recipe import rank_scores
     from medpodium.scoring.table import read_scores, write_scores
 
@@ -24,7 +26,10 @@ __all__ = [
     "Challenge",
     "Finding",
     "MedpodiumError",
+    "Reference",
     "load_challenge",
+    "measure",
+    "measure_many",
     "open_campaign",
     "rank_scores",
     "read_mask",
@@ -38,7 +43,10 @@ _HOME = {
     "Challenge": "challenges.schema.definition:Challenge",
     "Finding": "findings:Finding",
     "MedpodiumError": "findings:MedpodiumError",
+    "Reference": "scoring.measuring.reference:Reference",
     "load_challenge": "challenges.registry:load",
+    "measure": "scoring.measuring.reference:measure",
+    "measure_many": "scoring.measuring.many:measure_many",
     "open_campaign": "challenges.campaign.folder:open",
     "rank_scores": "scoring.ranking.recipe:rank_scores",
     "read_mask": "scoring.masks.reader:read_mask",

@@ -17,6 +17,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "show": ("challenges.commands:show", "Show everything a challenge file says."),
     "lint": ("challenges.commands:lint", "Check a challenge file against every rule."),
     "demo": ("challenges.demo.commands:demo", "Make, score, rank and report a small synthetic challenge."),
+    "measure": ("scoring.measuring.commands:measure", "Compare masks without a challenge file."),
     "check": ("containers.check_commands:check", "Check predictions or a container image before submitting."),
     "template": ("containers.commands:template", "Write a runnable container template for a challenge."),
     "init": ("containers.commands:init", "Start a campaign folder for a hidden test set."),

@@ -81,6 +81,7 @@ def score(challenge: str, request: Request, where: Where, audit: bool, as_json: 
     """
     from medpodium.challenges.campaign.folder import is_campaign
     from medpodium.scoring import definitions, observations, table
+    from medpodium.scoring.measuring.summary import summary_rows
 
     folder = Path(challenge)
     loaded, result, out = (
@@ -96,7 +97,7 @@ def score(challenge: str, request: Request, where: Where, audit: bool, as_json: 
         rows = audit_segmentation(loaded, result.scores, _given(request.references, "references"), request.teams)
     if as_json:
         console.print_json(
-            {"out": out, "summary": _summary(loaded, result), "findings": result.findings, "audit": rows}
+            {"out": out, "summary": summary_rows(loaded, result.scores), "findings": result.findings, "audit": rows}
         )
     else:
         _print(loaded, result, out, rows)
@@ -147,41 +148,10 @@ def _score(reference: str, request: Request, where: Where) -> tuple[Challenge, R
     return loaded, result, out
 
 
-def _summary(challenge: Challenge, result: Result) -> list[dict[str, Any]]:
-    """Count, per submission and metric, what was computed, penalised, missing, failed and skipped.
-
-    The mean is that of the scores as they count for the ranking, over all cases and structures.
-    """
-    from medpodium.scoring.ranking.settled import settle_task
-
-    scores = result.scores
-    rows = []
-    for task, own in scores.groupby("task", sort=False):
-        means = settle_task(own, challenge, str(task), ranked=False).averages("submission", "metric").to_dict("index")
-        for (submission, metric), part in own.groupby(["submission", "metric"], sort=False):
-            counts = part["status"].str.partition(":")[0].value_counts()
-            mean = means[str(submission), str(metric)]
-            rows.append(
-                {
-                    **({"task": task} if scores["task"].nunique() > 1 else {}),
-                    "submission": submission,
-                    "metric": metric,
-                    "mean": float(mean["mean"]),
-                    "n": int(mean["n"]),
-                    **{name: int(counts.get(name, 0)) for name in ("ok", "empty-reference", "penalised")},
-                    **{name: int(counts.get(name, 0)) for name in ("missing", "failed", "skipped")},
-                    **(
-                        {"unlabelled": int(counts.get("unlabelled", 0))}
-                        if "unlabelled" in scores["status"].to_numpy()
-                        else {}
-                    ),
-                }
-            )
-    return rows
-
-
 def _print(challenge: Challenge, result: Result, out: Path, audit: list[dict[str, Any]]) -> None:
-    rows = _summary(challenge, result)
+    from medpodium.scoring.measuring.summary import summary_rows
+
+    rows = summary_rows(challenge, result.scores)
     console.print_findings(result.all_findings())
     if rows:
         console.print_table(

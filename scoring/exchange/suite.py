@@ -137,20 +137,8 @@ def own_dataset(folder: Path) -> tuple[dict[str, Any], list[str]]:
     UsageError
         If ``dataset.json`` cannot be read or lists no foreground label.
     """
-    path = folder / "dataset.json"
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8-sig"))
-        labels = {str(name): value for name, value in facts["labels"].items()}
-        ending = str(facts.get("file_ending", ".nii.gz"))
-        structures = {name: _structure(value) for name, value in labels.items() if name not in ("background", "ignore")}
-        ignore = [int(labels["ignore"])] if "ignore" in labels else []
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        text = f"{type(error).__name__}: {error}"
-        fix = "give a dataset.json of nnU-Net v2 with 'labels' as name to number"
-        raise UsageError(Finding(TransferCode.DATASET_JSON, str(path), text, fix)) from None
-    if not structures:
-        fix = "add at least one label besides background"
-        raise UsageError(Finding(TransferCode.DATASET_JSON, str(path), "no foreground label", fix))
+    facts, structures, ignore = dataset_labels(folder / "dataset.json")
+    ending = str(facts.get("file_ending", ".nii.gz"))
     channels = facts.get("channel_names") or facts.get("modality") or {"0": "image"}
     name = "".join(char if char.isalnum() and char.isascii() else "-" for char in folder.name.lower()).strip("-")
     challenge = {
@@ -179,7 +167,41 @@ def own_dataset(folder: Path) -> tuple[dict[str, Any], list[str]]:
     return challenge, fold_zero(stems)
 
 
-def _structure(value: object) -> dict[str, object]:
+def dataset_labels(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]], list[int]]:
+    """Read what nnU-Net's ``dataset.json`` says of labels.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    (facts, structures, ignore)
+        The whole file; every label and region as a structure of a challenge file (``label`` or ``union``), in its
+        order; the label ``ignore``, if there is one.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be read or lists no foreground label.
+    """
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8-sig"))
+        labels = {str(name): value for name, value in facts["labels"].items()}
+        structures = {name: _structure(value) for name, value in labels.items() if name not in ("background", "ignore")}
+        ignore = [int(labels["ignore"])] if "ignore" in labels else []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        text = f"{type(error).__name__}: {error}"
+        fix = "give a dataset.json of nnU-Net v2 with 'labels' as name to number"
+        raise UsageError(Finding(TransferCode.DATASET_JSON, str(path), text, fix)) from None
+    if not structures:
+        fix = "add at least one label besides background"
+        raise UsageError(Finding(TransferCode.DATASET_JSON, str(path), "no foreground label", fix))
+    return facts, structures, ignore
+
+
+def _structure(value: object) -> dict[str, Any]:
     if isinstance(value, list):
         return {"union": [int(item) for item in value]}
     return {"label": int(str(value))}

@@ -20,6 +20,23 @@ _PROBABILITY_VALUES = 12  # so many different fractions in one piece are probabi
 LabelArray = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 
+def mark_labels(plane: LabelArray, seen: npt.NDArray[np.bool_]) -> None:
+    """Set ``seen[label]``, shape (65536,), for every label but 0 of a slice, shape (y, x)."""
+    rows = np.flatnonzero(plane.any(axis=1))  # most rows of most slices are background
+    if rows.size:
+        within = plane[rows[0] : rows[-1] + 1]
+        columns = np.flatnonzero(within.any(axis=0))
+        seen[np.flatnonzero(np.bincount(within[:, columns[0] : columns[-1] + 1].ravel()))] = True
+
+
+def labels_in(array: LabelArray) -> list[int]:
+    """Return the labels of a volume, shape (z, y, x), ascending and without the background."""
+    seen = np.zeros(LARGEST_LABEL + 1, dtype=np.bool_)
+    for plane in array:
+        mark_labels(plane, seen)
+    return [int(label) for label in np.flatnonzero(seen[1:]) + 1]
+
+
 def is_plain(header: VolumeHeader) -> bool:
     """Return whether stored bytes are labels already (uint8 without scaling)."""
     return header.dtype == np.uint8 and not header.scaled

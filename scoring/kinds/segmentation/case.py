@@ -15,7 +15,7 @@ from medpodium.findings import Finding, MedpodiumError
 from medpodium.scoring import table
 from medpodium.scoring.kinds.protocol import MEMORY_FAILURE, CaseJob, CaseScores, Row, ScoringError
 from medpodium.scoring.kinds.segmentation import memory
-from medpodium.scoring.kinds.segmentation.measures import CaseMeasures, Comparison
+from medpodium.scoring.kinds.segmentation.measures import CaseMeasures, Comparison, Volume
 from medpodium.scoring.kinds.segmentation.volumes import (
     MaskFiles,
     UnusableError,
@@ -58,7 +58,7 @@ def score_case(job: CaseJob) -> CaseScores:
             if too_much is None:
                 raise
             found.append(too_much)
-            cells = list(_absent(task, measures, job.failures.get(submission, MEMORY_FAILURE)))
+            cells = list(absent_cells(task, measures, job.failures.get(submission, MEMORY_FAILURE)))
         except Exception as error:
             raise ScoringError(f"{type(error).__name__}: {error} (submission {submission!r})") from error
         for structure, metric, score in cells:
@@ -73,21 +73,27 @@ def _score(
 ) -> list[Cell]:
     """Score one submission; a prediction that cannot be used gets what the metrics declare for it."""
     if files is None:
-        return list(_absent(job.task, measures, failure))
+        return list(absent_cells(job.task, measures, failure))
     try:
         return _score_prediction(job, measures, files, found)
     except DicomMissingError:
         raise  # nothing that a team could help
     except MedpodiumError as error:
         found += error.findings
-        return list(_absent(job.task, measures, _reason(next(iter(error.findings)).code)))
+        return list(absent_cells(job.task, measures, reason_of(error)))
+
+
+def reason_of(error: MedpodiumError) -> str:
+    """Return why a prediction that cannot be used has no scores, as its status says it (``failed:<reason>``)."""
+    return _reason(next(iter(error.findings)).code)
 
 
 def _reason(code: object) -> str:
     return str(code).removeprefix("mask-")
 
 
-def _absent(task: SegmentationTask, measures: CaseMeasures, failure: str | None) -> Iterator[Cell]:
+def absent_cells(task: SegmentationTask, measures: CaseMeasures, failure: str | None) -> Iterator[Cell]:
+    """Yield what every metric of every structure gives where there is no usable prediction, and why."""
     for metric, spec, structure in _cells(task):
         empty = measures.reference_empty(spec, structure)
         yield structure, metric, absent_score(spec, task.empty_policy(spec), empty, measures.diagonal_mm, failure)
@@ -103,11 +109,40 @@ def _cells(task: SegmentationTask) -> Iterator[tuple[str, StructureMetric, str]]
 
 def _score_prediction(job: CaseJob, measures: CaseMeasures, files: MaskFiles, found: list[Finding]) -> list[Cell]:
     task: SegmentationTask = job.task
-    scored = task.scored_structures(job.case)
     prediction = read_prediction(files, task, measures.reference.geometry, found)
     measures = measures.on(prediction.geometry)
     pair = measures.against(prediction)
-    worst_throughout = _check_labels(task, pair, prediction.strangers, place_of(files), found)
+    return score_pair(job.case, measures, prediction, pair, place_of(files), found)
+
+
+def score_pair(
+    case: str, measures: CaseMeasures, prediction: Volume, pair: Comparison, where: str, found: list[Finding]
+) -> list[Cell]:
+    """Score a prediction that was read and compared: every metric of every structure, with the policies applied.
+
+    Parameters
+    ----------
+    case : str
+        Name of the case, which says what its reference is labelled with.
+    measures : CaseMeasures
+        The reference, with the rules.
+    prediction : Volume
+        The prediction, on the reference's grid.
+    pair : Comparison
+        Both beside each other: ``measures.against(prediction)``.
+    where : str
+        Name of the prediction in findings.
+    found : list of Finding
+        Gets labels outside the schema, where these only make every score the worst.
+
+    Raises
+    ------
+    UnusableError
+        If it has labels outside the schema, and the rules fail such a prediction.
+    """
+    task = measures.task
+    scored = task.scored_structures(case)
+    worst_throughout = _check_labels(task, pair, prediction.strangers, where, found)
     computed: dict[tuple[str, str], float] = {}
     scores, absent = [], []
     for metric, spec, structure in _cells(task):

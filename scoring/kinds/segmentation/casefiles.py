@@ -65,7 +65,7 @@ def _refused(folder: Path, name: str, readings: list[Values]) -> Finding:
 
 
 def _glob(pattern: str) -> str:
-    return re.sub(r"\{\w+\}", "*", pattern)
+    return re.sub(r"(?:\{\w+\})+", "*", pattern)  # two stars would mean folders
 
 
 def matched_files(

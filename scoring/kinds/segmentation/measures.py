@@ -232,14 +232,15 @@ class CaseMeasures:
         own = self._given.geometry
         if grid.shape_zyx == own.shape_zyx:
             return self
-        if self._elsewhere is None or self._elsewhere[0] != grid:
+        elsewhere = self._elsewhere  # another thread may put another grid there meanwhile
+        if elsewhere is None or elsewhere[0] != grid:
             place = placement(grid, own, DEFAULT_TOLERANCE)
             if place is None or not place.inside(grid):
                 raise ValueError("the reference does not lie on this grid")
             moved = CaseMeasures(self._given.onto(place, grid), self.task)
             moved._diagonal = self.diagonal_mm
-            self._elsewhere = (grid, moved)
-        return self._elsewhere[1]
+            self._elsewhere = elsewhere = (grid, moved)
+        return elsewhere[1]
 
     @property
     def diagonal_mm(self) -> float:

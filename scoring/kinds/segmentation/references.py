@@ -17,7 +17,7 @@ from medpodium.scoring.kinds.segmentation.segments import named_volume
 from medpodium.scoring.kinds.segmentation.volumes import asked_structures, place_of, read_structure_files
 from medpodium.scoring.masks.geometry import Geometry
 from medpodium.scoring.masks.inflate import OWN_FILES
-from medpodium.scoring.masks.labels import LabelArray
+from medpodium.scoring.masks.labels import mark_labels
 from medpodium.scoring.masks.named import read_segments
 from medpodium.scoring.masks.reader import open_mask
 
@@ -116,7 +116,7 @@ def _present(task: SegmentationTask, path: Path, findings: list[Finding]) -> tup
         if reader.segments is not None:
             return _named(task, named_volume(read_segments(reader), task, path), str(path), findings)
         for _, slab in reader.slabs():
-            _mark(slab[0], seen)
+            mark_labels(slab[0], seen)
         findings += reader.findings
     seen[0] = True
     return {int(label) for label in np.flatnonzero(seen)}, reader.geometry
@@ -150,14 +150,6 @@ def wrong_segments(task: SegmentationTask, strangers: str, holds_others: bool, w
     fix = f"name segments {', '.join(task.structures)}"
     severity = Severity.WARNING if harmless else Severity.ERROR
     return Finding(ReferenceCode.LABEL_UNKNOWN, where, cause, fix, severity)
-
-
-def _mark(plane: LabelArray, seen: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> None:
-    rows = np.flatnonzero(plane.any(axis=1))  # most rows of most slices are background
-    if rows.size:
-        within = plane[rows[0] : rows[-1] + 1]
-        columns = np.flatnonzero(within.any(axis=0))
-        seen[np.flatnonzero(np.bincount(within[:, columns[0] : columns[-1] + 1].ravel()))] = True
 
 
 def _lacking(job: CaseJob, where: str) -> list[Finding]:
