@@ -1,68 +1,28 @@
 r"""Write a document as LaTeX: booktabs tables and PDF figures, ready to ``\input``.
 
 ``latex/main.tex`` compiles as it stands with a plain TeX Live (pdfLaTeX, XeLaTeX or LuaLaTeX); ``report.tex`` is
-its body, and every table is a file of its own for papers that want only some of them.
+its body, and every table is a file of its own for papers that want only some of them. Tables and figures are floats,
+those too wide for a column of a two-column class span both, and none is wider than its place: the same files serve
+any class.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 from medpodium.reports.figures.layout import WIDTH
-from medpodium.reports.formats.paged import BREAK_AFTER, LONG_WORD, Part, parts, wide_text
+from medpodium.reports.formats.latex_text import escape, package
+from medpodium.reports.formats.paged import Part, parts, wide_text
 from medpodium.reports.model.document import Block, Document, Figure, Items, Paragraph, Pictures, Section, Table, closed
 
-_SPECIAL = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%",
-    "_": r"\_", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}",
-    ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "[": "{[}", "]": "{]}", "-": "-{}",
-    "'": r"{\textquotesingle}", "`": r"{\textasciigrave}", ",": ",{}", "!": "!{}", "?": "?{}", "*": "{*}",
-}  # fmt: skip
-_SYMBOLS = {
-    "∩": r"\cap", "∪": r"\cup", "≤": r"\le", "≥": r"\ge", "×": r"\times", "·": r"\cdot", "±": r"\pm", "∞": r"\infty",
-    "→": r"\rightarrow", "χ": r"\chi", "α": r"\alpha", "β": r"\beta", "τ": r"\tau", "κ": r"\kappa", "μ": r"\mu",
-    "σ": r"\sigma", "δ": r"\delta", "Δ": r"\Delta", "λ": r"\lambda", "ρ": r"\rho", "−": "-", "≠": r"\neq",
-    "≈": r"\approx",
-}  # fmt: skip
-_WORDS = {
-    "–": "--", "—": "---", "…": r"\ldots{}", "“": "``", "”": "''", "‘": "`", "’": "'", "\u00a0": "~", "\u200b": "",
-    "€": r"\texteuro{}", "²": r"\ensuremath{^2}", "³": r"\ensuremath{^3}", "°": r"\ensuremath{^\circ}",
-}  # fmt: skip
-_LONG = 38
-"""Tables with more rows than this may break over pages."""
-
-
-def escape(text: str) -> str:
-    r"""Return text that LaTeX prints as it is: no command, no mathematics, no ligature trick survives.
-
-    Characters pdfLaTeX has no glyph for appear as ``[U+XXXX]``; control characters become spaces.
-    """
-    return " ".join(map(_escape_word, text.split(" ")))
-
-
-def _escape_word(word: str) -> str:
-    if len(word) < LONG_WORD:
-        return "".join(map(_escape_char, word))
-    return "".join(_escape_char(char) + (r"\allowbreak{}" if char in BREAK_AFTER else "") for char in word)
-
-
-def _escape_char(char: str) -> str:
-    if char in _SPECIAL:
-        return _SPECIAL[char]
-    if char in _WORDS:
-        return _WORDS[char]
-    if char in _SYMBOLS:
-        return rf"\ensuremath{{{_SYMBOLS[char]}}}"
-    if ord(char) < 32 or ord(char) == 127:
-        return " "
-    if ord(char) < 127:
-        return char
-    name = unicodedata.name(char, "")
-    if name.startswith("LATIN") and ord(char) < 0x180:
-        return char
-    return f"{{[}}U+{ord(char):04X}{{]}}"
+_LINES = 34
+"""Lines of a table on one page, as its rows are expected to wrap; longer tables go on in further ones."""
+_NARROW = 52
+"""Characters across that fit one column of a two-column page in small print."""
+_FLOATS = 12
+"""Floats in a row before those waiting are printed: LaTeX holds only so many back."""
 
 
 def write_latex(document: Document, out: Path) -> list[str]:
@@ -81,32 +41,35 @@ def write_latex(document: Document, out: Path) -> list[str]:
     folder = out / "latex"
     for name in ("tables", "figures"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    written = ["latex/main.tex", "latex/report.tex"]
+    written = ["latex/main.tex", "latex/report.tex", "latex/medpodium.sty"]
     body: list[str] = []
+    tables: list[str] = []
+    waiting = 0
     for depth, section in document.walk():
         body += _section(section, depth)
+        waiting = 0
         for block in section.blocks:
             lines, files = _block(block)
+            waiting += isinstance(block, Figure) + sum(text.count(b"\\begin{table") for text in files.values())
+            if waiting > _FLOATS:
+                lines, waiting = [r"\FloatBarrier", *lines], 1
             body += lines
+            tables += [content.decode() for name, content in files.items() if name.endswith(".tex")]
             for name, content in files.items():
                 (folder / name).write_bytes(content)
                 written.append(f"latex/{name}")
-    (folder / "report.tex").write_text("\n".join(body) + "\n", encoding="utf-8", newline="\n")
-    (folder / "main.tex").write_text(_main(document), encoding="utf-8", newline="\n")
+    sources = {"report.tex": "\n".join(body) + "\n", "main.tex": _main(document)}
+    sources["medpodium.sty"] = package([*sources.values(), *tables])
+    for name, text in sources.items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
     return written
 
 
 def _main(document: Document) -> str:
     facts = " \\\\\n".join(f"{escape(name)}: {escape(value)}" for name, value in document.facts)
     return rf"""\documentclass[10pt,a4paper]{{article}}
-\usepackage{{iftex}}
-\ifPDFTeX
-  \usepackage[T1]{{fontenc}}
-  \usepackage[utf8]{{inputenc}}
-\fi
-\usepackage{{textcomp}}
+\usepackage{{medpodium}}
 \usepackage[margin=22mm]{{geometry}}
-\usepackage{{booktabs,longtable,array,graphicx,float}}
 \setlength{{\emergencystretch}}{{3em}}
 \setlength{{\tabcolsep}}{{4pt}}
 \title{{{escape(document.title)}}}
@@ -127,7 +90,7 @@ def _main(document: Document) -> str:
 
 def _section(section: Section, depth: int) -> list[str]:
     command = ("section", "subsection", "subsubsection", "paragraph")[min(depth, 4) - 1]
-    return ["", rf"\{command}{{{escape(section.title)}}}", rf"\label{{sec:{section.id}}}"]
+    return ["", r"\FloatBarrier", rf"\{command}{{{escape(section.title)}}}", rf"\label{{sec:{section.id}}}"]
 
 
 def _block(block: Block) -> tuple[list[str], dict[str, bytes]]:
@@ -148,12 +111,16 @@ def _block(block: Block) -> tuple[list[str], dict[str, bytes]]:
 
 
 def _figure(figure: Figure) -> list[str]:
+    share = _share(figure)
+    kind = "figure*" if share > 0.5 else "figure"
     return [
-        r"\begin{figure}[H]\centering",
-        rf"\includegraphics[width={_share(figure):.3f}\linewidth,height=0.82\textheight,keepaspectratio]{{figures/{figure.id}.pdf}}",
+        rf"\begin{{{kind}}}[!htbp]",
+        r"\centering",
+        rf"\includegraphics[width={share:.3f}\textwidth,max width=\linewidth,max height=0.8\textheight]"
+        rf"{{figures/{figure.id}.pdf}}",
         rf"\caption{{\textbf{{{escape(closed(figure.title))}}} {escape(figure.caption)}}}",
         rf"\label{{fig:{figure.id}}}",
-        r"\end{figure}",
+        rf"\end{{{kind}}}",
     ]
 
 
@@ -176,14 +143,46 @@ def _pictures(block: Pictures) -> tuple[list[str], dict[str, bytes]]:
 
 
 def table_tex(table: Table) -> str:
-    """Return one table as booktabs LaTeX, cut into pieces where it is too wide for a page."""
-    return "\n".join(line for part in parts(table) for line in _part(part, table)) + "\n"
+    """Return one table as booktabs LaTeX, cut into pieces where it is too wide or too long for a page."""
+    pieces = [piece for part in parts(table) for piece in _pages(part)]
+    found = []
+    for number, part in enumerate(pieces, 1):
+        name = table.title if len(pieces) == 1 else f"{table.title} ({number} of {len(pieces)})"
+        found.append("\n".join(_part(replace(part, title=name), table, first=number == 1)))
+    return "\n\n".join(found) + "\n"
 
 
-def _part(part: Part, table: Table) -> list[str]:
-    weights = part.weights
-    wide = wide_text(part.columns, weights)
-    spec = _spec(part, weights, wide)
+def _pages(part: Part) -> list[Part]:
+    """Cut a piece of a table into as many as its rows need pages; words in wide columns wrap."""
+    shares = _shares(part)
+    starts, lines = [0], 0
+    for at, row in enumerate(part.rows):
+        wrapped = [
+            -(-len(text) // max(1, round(105 * share))) for text, share in zip(row, shares, strict=True) if share
+        ]
+        tall = max(wrapped, default=1)
+        if lines and lines + tall > _LINES:
+            starts.append(at)
+            lines = 0
+        lines += max(1, tall)
+    return [
+        replace(
+            part,
+            rows=part.rows[start:end],
+            best=frozenset((row - start, spot) for row, spot in part.best if start <= row < end),
+        )
+        for start, end in zip(starts, [*starts[1:], len(part.rows)], strict=True)
+    ]
+
+
+def _part(part: Part, table: Table, *, first: bool) -> list[str]:
+    shares = _shares(part)
+    spec = "".join(
+        rf">{{\raggedright\arraybackslash}}p{{{share:.3f}\linewidth}}"
+        if share
+        else "r" if column.numeric and column.kind != "interval" else "l"
+        for column, share in zip(part.columns, shares, strict=True)
+    )  # fmt: skip
     head = " & ".join(_head(column.title, column.numeric) for column in part.columns) + r" \\"
     rows = [
         " & ".join(
@@ -192,19 +191,26 @@ def _part(part: Part, table: Table) -> list[str]:
         + r" \\"
         for at, row in enumerate(part.rows)
     ]
-    caption = rf"\caption{{\textbf{{{escape(closed(part.title))}}} {escape(table.caption)}}}"
-    label = rf"\label{{tab:{table.id}}}" if not part.title.endswith(")") or "(1 of" in part.title else ""
-    size = r"\footnotesize" if len(part.columns) < 8 else r"\scriptsize"
-    if len(part.rows) > _LONG or any(wide):
-        return [
-            rf"{{{size}\begin{{longtable}}{{{spec}}}", rf"{caption}{label} \\", r"\toprule", head,
-            r"\midrule", r"\endfirsthead",
-            r"\toprule", head, r"\midrule", r"\endhead", *rows, r"\bottomrule", r"\end{longtable}}",
-        ]  # fmt: skip
+    wide = any(shares) or sum(part.weights) + 2 * len(part.columns) > _NARROW
+    kind = "table*" if wide else "table"
+    words = f" {escape(table.caption)}" if first and table.caption else ""
     return [
-        rf"\begin{{table}}[H]\centering{size}", caption, label, rf"\begin{{tabular}}{{{spec}}}", r"\toprule", head,
-        r"\midrule", *rows, r"\bottomrule", r"\end{tabular}", r"\end{table}",
-    ]  # fmt: skip
+        rf"\begin{{{kind}}}[!htbp]",
+        r"\centering",
+        r"\footnotesize" if len(part.columns) < 8 else r"\scriptsize",
+        rf"\caption{{\textbf{{{escape(closed(part.title))}}}{words}}}",
+        *([rf"\label{{tab:{table.id}}}"] if first else []),
+        r"\begin{adjustbox}{max width=\linewidth}",
+        rf"\begin{{tabular}}{{{spec}}}",
+        r"\toprule",
+        head,
+        r"\midrule",
+        *rows,
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{adjustbox}",
+        rf"\end{{{kind}}}",
+    ]
 
 
 def _head(title: str, numeric: bool) -> str:
@@ -222,14 +228,11 @@ def _head(title: str, numeric: bool) -> str:
     return rf"\shortstack[r]{{{stacked}}}"
 
 
-def _spec(part: Part, weights: list[int], wide: list[bool]) -> str:
+def _shares(part: Part) -> list[float]:
+    """Return the share of the width each column of running text gets; 0 for columns as wide as their cells."""
+    weights = part.weights
+    wide = wide_text(part.columns, weights)
     fixed = sum(weight + 2 for weight, flag in zip(weights, wide, strict=True) if not flag)
     room = max(0.2, 0.97 - fixed / 105)
     total = sum(weight for weight, flag in zip(weights, wide, strict=True) if flag)
-    found = []
-    for column, weight, flag in zip(part.columns, weights, wide, strict=True):
-        if flag:
-            found.append(rf">{{\raggedright\arraybackslash}}p{{{room * weight / total - 0.012:.3f}\linewidth}}")
-        else:
-            found.append("r" if column.numeric and column.kind != "interval" else "l")
-    return "".join(found)
+    return [room * weight / total - 0.012 if flag else 0.0 for weight, flag in zip(weights, wide, strict=True)]
