@@ -11,7 +11,7 @@ import medpodium
 
 ROOT = Path(medpodium.__file__).parent
 
-ROOMS = ("challenges", "scoring", "containers", "baselines", "reports")
+ROOMS = ("challenges", "scoring", "compat", "containers", "baselines", "reports")
 
 
 @pytest.mark.parametrize("name", medpodium.__all__)

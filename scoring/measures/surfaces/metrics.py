@@ -52,7 +52,7 @@ def nsd(pair: SurfaceDistances, tolerance_mm: float) -> float:
     if not pair.defined:
         return float("nan")
     sides = (pair.from_reference, pair.from_prediction)
-    if _rounding_decides(pair, tolerance_mm):
+    if rounding_decides(pair, tolerance_mm):
         inside = sum(float(w[d <= tolerance_mm].sum()) for d, w in pair.by_transform)
     else:
         inside = sum(float(side.weights[side.values <= tolerance_mm].sum()) for side in sides)
@@ -142,7 +142,7 @@ def _percentile(side: Directed, percent: float) -> float:
     return float(high - (high - low) * (1 - share)) if share >= 0.5 else float(low + (high - low) * share)
 
 
-def _rounding_decides(pair: SurfaceDistances, tolerance_mm: float) -> bool:
+def rounding_decides(pair: SurfaceDistances, tolerance_mm: float) -> bool:
     """Whether some point's decision hangs on which of several equal distances the reference happened to compute."""
     margin = _ROUNDING * tolerance_mm
     for side in (pair.from_reference, pair.from_prediction):
