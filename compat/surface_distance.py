@@ -103,9 +103,11 @@ def compute_surface_distances(mask_gt: Mask, mask_pred: Mask, spacing_mm: Sequen
             said = f"an array of {mask.dtype}" if isinstance(mask, np.ndarray) else f"a {type(mask)}"
             raise ValueError(f"{name} is {said}; give an array of bool (mask > 0)")
     axes = len(spacing_mm)
-    if not mask_gt.ndim == mask_pred.ndim == axes or axes not in (2, 3):
-        shapes = f"mask_gt {mask_gt.shape}, mask_pred {mask_pred.shape}, spacing_mm {tuple(spacing_mm)}"
-        raise ValueError(f"both masks and the spacing need the same two or three axes, got {shapes}")
+    shapes = f"mask_gt {mask_gt.shape}, mask_pred {mask_pred.shape}, spacing_mm {tuple(spacing_mm)}"
+    if not mask_gt.ndim == mask_pred.ndim == axes:  # scripts may look for these words
+        raise ValueError(f"The arguments must be of compatible shape: as many axes each, got {shapes}")
+    if axes not in (2, 3):
+        raise ValueError(f"Only 2D and 3D masks are supported, got {shapes}")
     if mask_gt.shape != mask_pred.shape:
         raise ValueError(f"the masks have different shapes: {mask_gt.shape} and {mask_pred.shape}")
     first, second = (mask.view(np.uint8).reshape((1,) * (3 - axes) + mask.shape) for mask in (mask_gt, mask_pred))
