@@ -6,7 +6,7 @@ import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -91,9 +91,19 @@ def tiny() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def recipes() -> ModuleType:
+def recipes(warm: Any) -> ModuleType:
     """Return the helper that follows the recipes of docs/architecture.md (tests/docs/recipes.py)."""
-    return helper("docs/recipes")
+    found = helper("docs/recipes")
+    found.PYTHON = warm.python("tables")
+    return found
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Return what starts Python with libraries imported already: ``warm.python("tables")`` (tests/warm.py)."""
+    started = helper("warm").Warm(tmp_path_factory.mktemp("warm"))
+    yield started
+    started.close()
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,8 @@ from medpodium.findings import Finding, InfrastructureError, MedpodiumError, Sev
 MARK = "@@medpodium "
 """Start of a line of the worker that is an event, not text."""
 
+PROGRAM = (sys.executable, "-u", "-m", "medpodium.baselines.nnunet.worker")
+"""What is started for a job."""
 _PATIENCE = 10.0
 """Seconds that an interrupted worker has to end by itself."""
 _ERRORS: dict[int, type[MedpodiumError]] = {2: UsageError, 3: InfrastructureError}
@@ -59,7 +61,7 @@ def run_job(
         environment["nnUNet_n_proc_DA"] = "1"  # the planner takes it for a number of threads
     log = workspace.logs / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{kind}.log"
     process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "medpodium.baselines.nnunet.worker"],
+        PROGRAM,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

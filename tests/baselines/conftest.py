@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK
+
+from medpodium.baselines.nnunet import jobs
 
 TRAIN = [(20, 8), (24, 16), (20, 24), (28, 12), (16, 20)]
 TEST = [(22, 14), (26, 22)]
@@ -102,6 +104,18 @@ def tiny(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
             )
             SimpleITK.WriteImage(organs[box], str(root / f"labels{names}" / f"{name}.nii.gz"))
     return Tiny(root / "challenge.yaml", root / "imagesTr", root / "labelsTr", root / "imagesTs", root / "labelsTs")
+
+
+@pytest.fixture(scope="module")
+def jobs_start_at_once(warm: Any) -> Iterator[None]:
+    """Have nnU-Net's jobs begin with PyTorch and its other libraries imported: that is most of what a small job does.
+
+    Where tests run side by side, threads that wait for each other would be most of the rest.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setattr(jobs, "PROGRAM", (*warm.python("nnunet"), *jobs.PROGRAM[1:]))
+        yield
 
 
 Run = Callable[..., dict[str, Any]]

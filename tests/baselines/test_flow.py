@@ -27,7 +27,7 @@ import pytest
 import SimpleITK
 from scipy import ndimage
 
-pytestmark = [pytest.mark.nnunet, pytest.mark.slow, pytest.mark.usefixtures("nnunet_installed")]
+pytestmark = [pytest.mark.nnunet, pytest.mark.slow, pytest.mark.usefixtures("nnunet_installed", "jobs_start_at_once")]
 
 QUICK = ("--epochs", 1, "--iterations", 2, "--device", "cpu", "--no-validation")
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-pytestmark = [pytest.mark.nnunet, pytest.mark.slow, pytest.mark.usefixtures("nnunet_installed")]
+pytestmark = [pytest.mark.nnunet, pytest.mark.slow, pytest.mark.usefixtures("nnunet_installed", "jobs_start_at_once")]
 
 SPACING = (5.0, 4.0, 4.0)
 

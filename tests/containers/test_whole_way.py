@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,9 @@ LOOKUP = (
 """A method that recognises its inputs and has the answers ready: real masks need no real network here."""
 
 
-def medpodium(*words: str | Path, code: int = 0) -> str:
+def command(python: list[str], *words: str | Path, code: int = 0) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "medpodium.cli", *map(str, words)], capture_output=True, text=True, timeout=300
+        [*python, "-m", "medpodium.cli", *map(str, words)], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -79,8 +79,10 @@ def real(tiny: Any, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> d
     return {"folder": folder, "truth": truth}
 
 
-def test_from_init_to_report(real: dict[str, Any], tiny: Any, docker_engine: Any, tmp_path: Path) -> None:
+def test_from_init_to_report(real: dict[str, Any], tiny: Any, warm: Any, docker_engine: Any, tmp_path: Path) -> None:
     import pandas as pd
+
+    medpodium = partial(command, warm.python("tables"))
 
     folder, root = real["folder"], tmp_path / "campaign"
     medpodium("init", folder / "challenge.yaml", root, "--cases", folder / "images", "--references", folder / "labels")

@@ -15,6 +15,8 @@ import medpodium
 
 PACKAGE = Path(medpodium.__file__).resolve().parent
 PAGE = PACKAGE / "docs" / "architecture.md"
+PYTHON = [sys.executable]
+"""What is started for a verb; tests put a Python here that starts at once."""
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PLACE = re.compile(r"# (?P<file>[\w./]+\.\w+)(?:, (?P<how>new|at the end|below: .+|instead of: .+))?")
 _SKIPPED = shutil.ignore_patterns("tests", "docs", "benchmarks", ".*", "__pycache__", "build", "*.egg-info")
@@ -85,7 +87,7 @@ def environment(house: Path) -> dict[str, str]:
 def run(house: Path, folder: Path, *words: object, code: int = 0) -> str:
     """Run the copy's command line in a folder and return everything it printed."""
     done = subprocess.run(
-        [sys.executable, "-m", "medpodium.cli", *map(str, words)],
+        [*PYTHON, "-m", "medpodium.cli", *map(str, words)],
         cwd=folder,
         env=environment(house),
         capture_output=True,

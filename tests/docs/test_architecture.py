@@ -193,7 +193,7 @@ def test_new_kind_is_scored_on_codabench_as_at_home(counts: tuple[Path, Path, di
 def test_new_kind_keeps_the_promises_of_every_kind(
     counts: tuple[Path, Path, dict[str, str]], recipes: ModuleType
 ) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "counts or sample"]
+    command = [*recipes.PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "counts or sample"]
     done = subprocess.run(
         [*command, str(DOCS.parent / "tests" / "scoring" / "kinds" / "test_contract.py")],
         cwd=DOCS.parent, env=recipes.environment(counts[0]), capture_output=True, encoding="utf-8", check=False,

@@ -6,8 +6,8 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -36,10 +36,10 @@ def write(folder: Path, text: str) -> None:
     (folder / name).write_text(rest, encoding="utf-8")
 
 
-def run(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
+def run(python: list[str], folder: Path, line: str) -> subprocess.CompletedProcess[str]:
     command, _, comment = line.removeprefix("$ ").partition("   # exit code ")
     words = shlex.split(command)
-    program = {"python": [sys.executable], "medpodium": [sys.executable, "-m", "medpodium.cli"]}[words[0]]
+    program = {"python": python, "medpodium": [*python, "-m", "medpodium.cli"]}[words[0]]
     package = str(Path(medpodium.__file__).resolve().parent)
     search = [part for part in (os.environ.get("PYTHONPATH", ""),) if part]
     done = subprocess.run(
@@ -56,7 +56,7 @@ def run(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def followed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+def followed(warm: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """Follow the page from top to bottom in an empty folder; return it and what each command printed."""
     folder = tmp_path_factory.mktemp("own")
     printed = {}
@@ -64,7 +64,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
         if kind == "console":
             for line in text.strip().split("\n"):
                 assert line.startswith("$ "), line
-                done = run(folder, line)
+                done = run(warm.python("tables"), folder, line)
                 printed[line.removeprefix("$ ").partition("   #")[0]] = done.stdout + done.stderr
         else:
             write(folder, text)
