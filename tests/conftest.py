@@ -23,7 +23,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start the files with long tests first: one that starts last keeps a single process busy for minutes."""
-    long = {item.path for item in items if item.get_closest_marker("slow")}
+    marks = ("slow", "docker", "nnunet")
+    long = {item.path for item in items if any(item.get_closest_marker(mark) for mark in marks)}
     items.sort(key=lambda item: item.path not in long)
 
 

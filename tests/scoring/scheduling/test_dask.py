@@ -60,6 +60,7 @@ def cluster() -> Iterator[Any]:
         "distributed.scheduler.allowed-failures": 1,
         "distributed.comm.timeouts.connect": "120s",
         "distributed.worker.multiprocessing-method": "forkserver",
+        "distributed.worker.profile.enabled": False,
         # The scheduler's own diary, in this process here, fills up to 100,000 entries otherwise.
         "distributed.admin.log-length": 500,
         "distributed.admin.low-level-log-length": 500,
@@ -175,7 +176,27 @@ def test_jobs_are_bound_to_gpus(scheduler: Scheduler) -> None:
         list(scheduler.run(jobs.double, [1], Needs(gpus=2)))
 
 
-def test_memory_of_the_client_stays_flat(scheduler: Scheduler) -> None:
+@pytest.fixture
+def near() -> Iterator[DaskScheduler]:
+    """Three workers without processes of their own: twenty thousand trips between processes take most of the time."""
+    import dask
+    from distributed import LocalCluster
+
+    # The scheduler's own diary is in this process, and so is what samples the workers' threads.
+    quiet = {
+        "distributed.admin.log-length": 500,
+        "distributed.admin.low-level-log-length": 500,
+        "distributed.worker.profile.enabled": False,
+    }
+    with (
+        dask.config.set(quiet),
+        LocalCluster(n_workers=3, threads_per_worker=1, processes=False, dashboard_address=":0") as started,
+        DaskScheduler(started.scheduler_address) as found,
+    ):
+        yield found
+
+
+def test_memory_of_the_client_stays_flat(near: DaskScheduler) -> None:
     """Twenty thousand cases of thirty scores: what grows is the table, about thirty bytes per score."""
     number, asked = 20_000, []
 
@@ -189,7 +210,7 @@ def test_memory_of_the_client_stays_flat(scheduler: Scheduler) -> None:
 
     rows = ScoreRows([f"case {index}" for index in range(number)])
     process, seen, most_under_way = psutil.Process(), {}, 0
-    for count, done in enumerate(scheduler.run(jobs.rows_of, Cases()), start=1):
+    for count, done in enumerate(near.run(jobs.rows_of, Cases()), start=1):
         rows.add(done.index, done.result.rows)
         most_under_way = max(most_under_way, len(asked) - count)
         if count in (2_000, number):
