@@ -1,7 +1,8 @@
 """Coverage of rank sets and of intervals, by simulation: two tables that docs/statistics.md shows.
 
 ``python benchmarks/coverage.py`` prints them (some minutes per core; ``--simulations 100`` for a rough look),
-``--write docs/statistics.md`` puts them between its two marker comments. Every setting draws data sets from a known
+``--write docs/statistics.md`` puts them between its two marker comments; with ``--only PATTERN`` or ``--absent`` only
+some rows are computed and the others of the page stay. Every setting draws data sets from a known
 truth, builds the rank sets exactly as ``medpodium rank`` does, and counts how often they hold all true ranks, or each
 true rank. Beside them stands what the construction of R's csranks says to the same data (Mogstad, Romano, Shaikh and
 Wilhelm 2024 with normal errors and fixed standard errors), so that both its coverage and its width can be compared.
@@ -11,7 +12,8 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +40,8 @@ class Coverage:
     ----------
     built : str
         Construction of the sets.
-    holds : bool
-        Whether the product prints them as 95 %.
+    printed : str
+        How often the product says that they hold.
     together, least : float
         Share of data sets in which all true ranks were in their simultaneous sets; smallest share over submissions in
         which its true rank was in its marginal set.
@@ -53,7 +55,7 @@ class Coverage:
 
     setting: Setting
     built: str
-    holds: bool
+    printed: str
     together: float
     least: float
     width: float
@@ -69,12 +71,12 @@ def simulate(setting: Setting, simulations: int, n_resamples: int, seed: int) ->
     together, rival = np.zeros(simulations, dtype=bool), np.zeros(simulations, dtype=bool)
     each = np.zeros((simulations, number), dtype=bool)
     widths = np.full((2, simulations), np.nan)
-    built, holds = "", True
+    built, printed = "", ""
     with one_blas_thread():
         for index in range(simulations):
             rng = stream(seed, f"coverage/{setting.name}/{number}x{setting.cases}", index)
             sets, values = _sets(setting, rng, n_resamples, seed + index)
-            built, holds = sets.construction, sets.guaranteed
+            built, printed = sets.construction, sets.guarantee
             together[index] = _covers(sets.simultaneous, best, worst).all()
             each[index] = _covers(sets.marginal, best, worst)
             widths[0, index] = _width(sets.simultaneous)
@@ -86,7 +88,7 @@ def simulate(setting: Setting, simulations: int, n_resamples: int, seed: int) ->
     own, other = widths.mean(axis=1).tolist()
     share = float(rival.mean()) if setting.plain else np.nan
     least = float(each.mean(axis=0).min())
-    return Coverage(setting, built, holds, float(together.mean()), least, own, share, other, error)
+    return Coverage(setting, built, printed, float(together.mean()), least, own, share, other, error)
 
 
 def _sets(setting: Setting, rng: np.random.Generator, n_resamples: int, seed: int) -> tuple[RankSets, Floats]:
@@ -195,36 +197,77 @@ def _sample(noise: str, statistic: str, shape: tuple[int, int], rng: np.random.G
 def _row(found: Coverage) -> str:
     setting = found.setting
     rival = "| |" if np.isnan(found.rival) else f"{found.rival:.3f} | {found.rival_width:.2f} |"
-    level = "95 %, wrongly" if setting.limit else "95 %"
     return (
         f"| {setting.name} | {len(setting.means)} x {setting.cases} | {found.built} | "
-        f"{level if found.holds else 'none'} | {found.together:.3f} | {found.least:.3f} | {found.width:.2f} | {rival}"
+        f"{found.printed} | {found.together:.3f} | {found.least:.3f} | {found.width:.2f} | {rival}"
     )
 
 
-def tables(rank_sets: Sequence[Coverage], found: Sequence[Intervals], simulations: int, n_resamples: int) -> str:
-    """Return both tables as Markdown."""
-    plain = [one for one in rank_sets if not np.isnan(one.rival)]
-    trusted = [one.width / one.rival_width for one in plain if one.rival >= LEVEL - 2 * one.error]
-    lines = [
+FIRST = (
+    "| setting | teams x cases | built from | printed as | all ranks | least covered rank | mean width | "
+    "csranks: all ranks | mean width |"
+)
+SECOND = "| interval of | scores | cases | percentile | widened | BCa |"
+KEYS = {FIRST: 2, SECOND: 3}
+"""How many of the first cells of a row name it."""
+
+
+def _interval_row(one: Intervals) -> str:
+    return f"| {one.statistic} | {one.noise} | {one.cases} | {one.plain:.3f} | {one.widened:.3f} | {one.bca:.3f} |"
+
+
+def _key(row: str, heading: str) -> tuple[str, ...]:
+    return tuple(cell.strip() for cell in row.split("|")[1 : 1 + KEYS[heading]])
+
+
+def rows_of(text: str, heading: str) -> dict[tuple[str, ...], str]:
+    """Return the rows of one table of a page by what names them."""
+    _, found, rest = text.partition(f"{heading}\n")
+    rows = []
+    for line in rest.splitlines()[1:] if found else []:
+        if not line.startswith("|"):
+            break
+        rows.append(line)
+    return {_key(row, heading): row for row in rows}
+
+
+def _order(heading: str) -> list[tuple[str, ...]]:
+    if heading == SECOND:
+        return [(statistic, noise, str(cases)) for statistic, noise, cases in INTERVALS]
+    return [(own.name, f"{len(own.means)} x {own.cases}") for own in SETTINGS]
+
+
+def _width_words(rows: Iterable[str], error: float) -> str:
+    """Say how wide the sets of plain means are beside those of csranks, where the latter hold."""
+    cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
+    trusted = [float(own[6]) / float(own[8]) for own in cells if own[7] and float(own[7]) >= LEVEL - 2 * error]
+    if not trusted:
+        return ""
+    return (
+        " Over the settings of plain means in which csranks' construction holds, the sets are "
+        f"{np.median(trusted):.2f} times as wide as its ones (median; {min(trusted):.2f} to {max(trusted):.2f})."
+    )
+
+
+def tables(found: Sequence[Coverage | Intervals], simulations: int, n_resamples: int, page: str = "") -> str:
+    """Return both tables as Markdown: the rows found, and those of a page that were not computed anew."""
+    error = float(np.sqrt(LEVEL * (1 - LEVEL) / simulations))
+    head = (
         f"{simulations:,} data sets per setting, {n_resamples} resamples each; nominal level {LEVEL}, Monte-Carlo "
-        f"standard error {rank_sets[0].error:.4f}. Over the settings of plain means in which csranks' construction "
-        f"holds, the sets are {np.median(trusted):.2f} times as wide as its ones (median; {min(trusted):.2f} to "
-        f"{max(trusted):.2f})." if trusted else "",
-        "",
-        "| setting | teams x cases | built from | printed as | all ranks | least covered rank | mean width | "
-        "csranks: all ranks | mean width |",
-        "|---|---|---|---|---|---|---|---|---|",
-        *(_row(one) for one in rank_sets),
-        "",
-        "| interval of | scores | cases | percentile | widened | BCa |",
-        "|---|---|---|---|---|---|",
-        *(
-            f"| {one.statistic} | {one.noise} | {one.cases} | {one.plain:.3f} | {one.widened:.3f} | {one.bca:.3f} |"
-            for one in found
-        ),
-    ]  # fmt: skip
-    return "\n".join(lines)
+        f"standard error {error:.4f}."
+    )
+    fresh = {FIRST: [_row(one) for one in found if isinstance(one, Coverage)],
+             SECOND: [_interval_row(one) for one in found if isinstance(one, Intervals)]}  # fmt: skip
+    kept = {heading: rows_of(page, heading) for heading in fresh}
+    if any(kept.values()) and head not in page:
+        raise SystemExit("the page has rows of other numbers of data sets or resamples: write all of them anew")
+    parts = []
+    for heading, rows in fresh.items():
+        known = kept[heading] | {_key(row, heading): row for row in rows}
+        own = [known[key] for key in _order(heading) if key in known]
+        parts.append("\n".join([heading, "|---" * (heading.count("|") - 1) + "|", *own]))
+        head += _width_words(own, error) if heading == FIRST else ""
+    return "\n\n".join([head, *parts])
 
 
 def between_markers(text: str, inside: str) -> str:
@@ -247,24 +290,24 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--only", default="", help="settings whose name contains this")
-    parser.add_argument("--write", type=Path, help="page with the two marker comments")
+    parser.add_argument("--only", default="", help="settings and intervals whose name (as in the tables) matches this")
+    parser.add_argument("--absent", action="store_true", help="only what the page of --write does not have")
+    parser.add_argument("--write", type=Path, help="page with the two marker comments; rows that were not run are kept")
     chosen = parser.parse_args()
-    settings = [setting for setting in SETTINGS if chosen.only in setting.name]
-    jobs = [(what, chosen.simulations, chosen.resamples, chosen.seed) for what in (*settings, *INTERVALS)]
-    if chosen.only:
-        jobs = jobs[: len(settings)]
+    page = chosen.write.read_text("utf-8") if chosen.write is not None else ""
+    names = [(what, key) for heading, all_ in ((FIRST, SETTINGS), (SECOND, INTERVALS))
+             for what, key in zip(all_, _order(heading), strict=True)]  # fmt: skip
+    there = {key for heading in KEYS for key in rows_of(page, heading)} if chosen.absent else set()
+    wanted = [what for what, key in names if re.search(chosen.only, ", ".join(key)) and key not in there]
+    jobs = [(what, chosen.simulations, chosen.resamples, chosen.seed) for what in wanted]
     found: list[Coverage | Intervals] = []
     with multiprocessing.Pool(chosen.workers) as pool:
         for one in pool.imap(_one, jobs):
             found.append(one)
-            print(_row(one) if isinstance(one, Coverage) else one, flush=True)
-    text = tables(
-        [one for one in found if isinstance(one, Coverage)],
-        [one for one in found if isinstance(one, Intervals)],
-        chosen.simulations,
-        chosen.resamples,
-    )
+            print(_row(one) if isinstance(one, Coverage) else _interval_row(one), flush=True)
+    # read again: others may have written other rows meanwhile
+    page = chosen.write.read_text("utf-8") if chosen.write is not None and (chosen.only or chosen.absent) else ""
+    text = tables(found, chosen.simulations, chosen.resamples, page)
     print(text)
     if chosen.write is not None:
         chosen.write.write_text(between_markers(chosen.write.read_text("utf-8"), text), encoding="utf-8")

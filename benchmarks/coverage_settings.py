@@ -93,13 +93,11 @@ class Setting:
     cluster : int
         Up to twice as many cases less one share a patient (intraclass correlation 0.8).
     pooled : str
-        ``accuracy``, ``auc``, ``kappa`` or ``recall``; positives are the first ``positives`` cases.
+        ``accuracy``, ``auc``, ``kappa`` or ``recall``; positives are the first ``positives`` cases (or clusters).
     copy : bool
         The last submission is a copy of the first that differs in one case.
     plain : bool
         The parametric construction of csranks is computed beside.
-    limit : bool
-        No method can hold here: what decides is rarely among the cases. The table shows by how much it fails.
     """
 
     name: str
@@ -117,7 +115,6 @@ class Setting:
     positives: int = 0
     copy: bool = False
     plain: bool = False
-    limit: bool = False
 
 
 def _equal(number: int, value: float = 0.8) -> tuple[float, ...]:
@@ -130,7 +127,8 @@ def _apart(number: int, step: float) -> tuple[float, ...]:
 
 def _means() -> list[Setting]:
     found = []
-    for number, cases in ((6, 5), (6, 20), (10, 20), (12, 12), (6, 100), (40, 50)):
+    sizes = ((2, 5), (2, 20), (2, 100), (6, 5), (6, 20), (10, 20), (12, 12), (6, 100), (40, 12), (40, 50), (40, 100))
+    for number, cases in sizes:
         found.append(Setting("mean, equal", _equal(number), cases, MEAN, plain=True))
     for number, cases in ((6, 20), (12, 12), (6, 50), (6, 100), (15, 100)):
         found.append(Setting("mean, apart by half a spread", _apart(number, 0.05), cases, MEAN, plain=True))
@@ -159,11 +157,18 @@ def _drawn() -> list[Setting]:
         Setting("mean, clusters, equal", _equal(6), 20, MEAN, cluster=3),
         Setting("mean, clusters, equal", _equal(12), 12, MEAN, cluster=3),
         Setting("mean, clusters, apart", _apart(6, 0.05), 60, MEAN, cluster=3),
+        Setting("mean, clusters of 1 to 11, equal", _equal(6), 20, MEAN, cluster=6),
+        Setting("mean, clusters of 1 to 11, equal", _equal(2), 20, MEAN, cluster=6),
+        Setting("mean, clusters of 1 to 11, equal", _equal(6), 100, MEAN, cluster=6),
     ]
 
 
+_SIZES = ((2, 20), (6, 5), (6, 20), (10, 20), (12, 12), (40, 20))
+"""Teams and cases of every recipe."""
+
+
 def _others() -> list[Setting]:
-    found = [Setting("median, equal", _equal(number), n, MEDIAN) for number, n in ((6, 5), (6, 20), (10, 20), (12, 12))]
+    found = [Setting("median, equal", _equal(number), n, MEDIAN) for number, n in _SIZES]
     structures: Any = [{"median": "case"}, {"mean": "structure"}, "rank"]
     lower: Any = [{"quantile": {"over": "case", "q": 0.25}}, "rank"]
     found += [
@@ -172,7 +177,7 @@ def _others() -> list[Setting]:
         Setting("median per structure, mean, equal", _equal(6), 20, structures, structures=3),
         Setting("lower quartile, equal", _equal(6), 50, lower),
         *(Setting("FeTA's default, equal", _equal(k), n, FETA, structures=7, metrics=3)
-          for k, n in ((6, 5), (6, 20), (10, 20), (12, 12))),
+          for k, n in _SIZES),
         Setting("FeTA's default, apart", _apart(6, 0.05), 50, FETA, structures=7, metrics=3),
         Setting("FeTA's default, two metrics, failures", _equal(6), 20, FETA, failures, structures=7, metrics=2),
         Setting("FeTA's rank per label, equal", _equal(6), 20, LABELS, structures=7, metrics=2),
@@ -189,6 +194,9 @@ def _pooled() -> list[Setting]:
     ):  # fmt: skip
         name = f"pooled {metric}, {positives} positive, equal"
         found.append(Setting(name, _equal(6, 1.0), cases, MEAN, pooled=metric, positives=positives))
+    for metric, patients, positives in (("accuracy", 40, 20), ("auc", 60, 30), ("kappa", 100, 30)):
+        name = f"pooled {metric}, clusters, {positives} positive, equal"
+        found.append(Setting(name, _equal(6, 1.0), patients, MEAN, pooled=metric, positives=positives, cluster=3))
     far = (2.6, 2.0, 1.5, 1.0, 0.6, 0.2)
     found += [
         Setting(f"pooled {metric}, {k} positive, apart", far, 100, MEAN, pooled=metric, positives=k)
@@ -207,8 +215,8 @@ def _described() -> list[Setting]:
 
 def _limits() -> list[Setting]:
     name = "mean, equal, half of them fail in a tenth"
-    sizes = ((6, 20), (12, 12), (6, 50))
-    return [Setting(name, _equal(k), n, MEAN, half_failed, plain=True, limit=n < 50) for k, n in sizes]
+    sizes = ((6, 20), (12, 12), (6, 50), (12, 50), (2, 50))
+    return [Setting(name, _equal(k), n, MEAN, half_failed, plain=True) for k, n in sizes]
 
 
 SETTINGS: tuple[Setting, ...] = (*_means(), *_drawn(), *_others(), *_pooled(), *_described(), *_limits())
@@ -216,12 +224,8 @@ SETTINGS: tuple[Setting, ...] = (*_means(), *_drawn(), *_others(), *_pooled(), *
 
 def draw(setting: Setting, rng: np.random.Generator) -> tuple[Prepared, Members]:
     """Draw one data set: the recipe ready to run, and what is independent."""
-    if setting.pooled:
-        array, pool = _answers(setting, rng)
-        prepared = Prepared(array, parse_steps(setting.recipe), pool=pool)
-        return prepared, units_of(prepared.array).members
-    array = _scores(setting, rng)
-    prepared = Prepared(array, parse_steps(setting.recipe))
+    array, pool = _answers(setting, rng) if setting.pooled else (_scores(setting, rng), None)
+    prepared = Prepared(array, parse_steps(setting.recipe), pool=pool)
     scheme = Scheme(cluster="patient") if setting.cluster > 1 else Scheme()
     return prepared, units_of(prepared.array, scheme).members
 
@@ -234,9 +238,14 @@ def truth(setting: Setting) -> tuple[Floats, Floats]:
     return 1.0 + better, len(values) - worse.astype(np.float64)
 
 
-def _scores(setting: Setting, rng: np.random.Generator) -> ScoreArray:
+def _patients(setting: Setting, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Return whose every case is."""
     sizes = rng.integers(1, 2 * setting.cluster, setting.cases) if setting.cluster > 1 else [1] * setting.cases
-    patient = np.repeat(np.arange(setting.cases), sizes)
+    return np.repeat(np.arange(setting.cases), sizes)
+
+
+def _scores(setting: Setting, rng: np.random.Generator) -> ScoreArray:
+    patient = _patients(setting, rng)
     shape = (len(patient), len(setting.means), setting.structures, setting.metrics)
     means = np.asarray(setting.means)[None, :, None, None]
     if setting.binary:
@@ -297,18 +306,22 @@ class _Compute:
 
 
 def _answers(setting: Setting, rng: np.random.Generator) -> tuple[ScoreArray, Pool]:
-    number, cases = len(setting.means), setting.cases
-    positive = (np.arange(cases) < setting.positives).astype(np.int64)
-    noise = 0.7 * rng.normal(size=(cases, 1)) + 0.7 * rng.normal(size=(cases, number))
+    number, patient = len(setting.means), _patients(setting, rng)
+    cases = len(patient)
+    positive = (patient < setting.positives).astype(np.int64)
+    noise = rng.normal(size=(cases, number))
+    if setting.cluster > 1:
+        noise = np.sqrt(0.8) * rng.normal(size=(setting.cases, number))[patient] + np.sqrt(0.2) * noise
+    noise = 0.7 * rng.normal(size=(setting.cases, 1))[patient] + 0.7 * noise
     compute = _Compute(setting.pooled, positive, positive[:, None] * np.asarray(setting.means) + noise)
     array = _array(compute(np.ones((1, cases)))[0][:, None, None, None], {}, pooled=True)
-    smallest = min(setting.positives, cases - setting.positives) if setting.pooled == "auc" else None
+    classes = [np.flatnonzero(positive == side) for side in (0, 1)] if setting.pooled == "auc" else []
     pool = Pool(
         tuple(f"case{index:03d}" for index in range(cases)),
-        {},
+        {"patient": tuple(f"p{index:03d}" for index in patient)},
         tuple(Cell(name, POOLED, "", "x") for name in array.submissions),
         {POOLED: np.arange(cases)},
         compute,
-        smallest,
+        classes,
     )
     return array, pool

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from medpodium.findings import Finding
+    from medpodium.scoring.evidence.units import Units
     from medpodium.scoring.ranking.settled import Settled
 
 _ANALYSES = {
@@ -22,6 +23,11 @@ _ANALYSES = {
 }
 _OUT = click.option("--out", type=click.Path(path_type=Path), help="Folder to write the full tables to (CSV).")
 
+_CLUSTER = click.option(
+    "--cluster",
+    metavar="GROUP",
+    help="Group whose levels are the independent units (patient by default), or none: every case is one.",
+)
 _RULES = click.option("--challenge", help="Challenge whose rules say what a missing score counts.")
 
 
@@ -91,6 +97,20 @@ def _settled(scores: pd.DataFrame, challenge: str | None) -> tuple[Settled | Non
     return None, [Finding(RankingCode.MISSING_VALUES, task, text, fix, Severity.NOTE)]
 
 
+def _units(
+    scores: pd.DataFrame, metric: str, settled: Settled | None, challenge: str | None, cluster: str | None
+) -> tuple[Units, list[Finding]]:
+    """Return the independent units of the cases, and what is to be said of them."""
+    from medpodium.challenges import registry
+    from medpodium.scoring import table
+    from medpodium.scoring.evidence.units import choose, task_units
+    from medpodium.scoring.ranking.settled import settle_as_given
+
+    groups = registry.load(challenge).groups if challenge is not None else {}
+    scheme = choose(table.group_columns(scores), groups, cluster=cluster)
+    return task_units((settled or settle_as_given(scores, metric)).array, scheme, task=str(scores["task"].iloc[0]))
+
+
 @click.command(
     "subgroups", epilog="Example: medpodium analyse subgroups scores.csv --metric dice --group sex --group institute"
 )
@@ -101,6 +121,7 @@ def _settled(scores: pd.DataFrame, challenge: str | None) -> tuple[Settled | Non
     "--minimum-size", default=5, show_default=True, type=click.IntRange(1), help="Smaller groups are not tested."
 )
 @click.option("--task", help="Task, where the table has several.")
+@_CLUSTER
 @_RULES
 @_OUT
 @console.json_option
@@ -111,6 +132,7 @@ def subgroups_verb(
     groups: tuple[str, ...],
     minimum_size: int,
     task: str | None,
+    cluster: str | None,
     challenge: str | None,
     out: Path | None,
     as_json: bool,
@@ -120,12 +142,14 @@ def subgroups_verb(
 
     frame = _read(scores, task)
     known, notes = _settled(frame, challenge)
-    found = subgroups.analyse(frame, metric, groups, minimum_size, settled=known)
+    missing = metric not in set(frame["metric"])  # which the analysis says
+    units, told = (None, []) if missing else _units(frame, metric, known, challenge, cluster)
+    found = subgroups.analyse(frame, metric, groups, minimum_size, settled=known, units=units)
     targets = set(found.summary["target"])
     main = subgroups.CASE_MEAN if subgroups.CASE_MEAN in targets else sorted(targets)[0]
     shown = found.summary[found.summary["target"] == main]
     tables = {"subgroups": found.summary, "tests": found.tests}
-    _finish(tables, {f"{metric}, {main}".strip(", "): shown}, [*notes, *found.findings], out, as_json)
+    _finish(tables, {f"{metric}, {main}".strip(", "): shown}, [*notes, *told, *found.findings], out, as_json)
 
 
 @click.command(epilog="Example: medpodium analyse pairs scores.csv --metric dice --out tests")
@@ -133,6 +157,7 @@ def subgroups_verb(
 @click.option("--metric", required=True, help="Which metric.")
 @click.option("--smaller-better", is_flag=True, help="Small values are good (a distance).")
 @click.option("--task", help="Task, where the table has several.")
+@_CLUSTER
 @_RULES
 @_OUT
 @console.json_option
@@ -142,6 +167,7 @@ def pairs(
     metric: str,
     smaller_better: bool,
     task: str | None,
+    cluster: str | None,
     challenge: str | None,
     out: Path | None,
     as_json: bool,
@@ -153,11 +179,14 @@ def pairs(
     if metric not in set(frame["metric"]):
         raise click.UsageError(f"No metric {metric!r}; the table has {', '.join(sorted(set(frame['metric'])))}")
     known, notes = _settled(frame, challenge)
-    found = pairing.superiority(frame, metric, higher_better=not smaller_better, settled=known)
+    units, told = _units(frame, metric, known, challenge, cluster)
+    found = pairing.superiority(frame, metric, higher_better=not smaller_better, settled=known, units=units)
     wins = found[found["p_holm"] < 0.05].groupby(["target", "better"]).size().unstack("target").fillna(0).astype(int)
     wins = wins.reindex(sorted(set(found["better"]))).fillna(0).astype(int)
     shown = wins.rename_axis("significantly better than").reset_index()
-    _finish({"pairs": found}, {f"{metric}: number of submissions beaten (Holm, 5 %)": shown}, notes, out, as_json)
+    _finish(
+        {"pairs": found}, {f"{metric}: number of submissions beaten (Holm, 5 %)": shown}, [*notes, *told], out, as_json
+    )
 
 
 @click.command(epilog="Example: medpodium analyse suite scores.csv --pair nnunet=large_ft --out gains")

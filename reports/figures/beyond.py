@@ -196,36 +196,38 @@ def _choices(axes: Axes, choices: pd.DataFrame, levels: dict[str, list[str]]) ->
     axes.set_xlim(0.5, len(choices) + 0.5)
 
 
-def subsampling(curve: pd.DataFrame, cases: int) -> Figure:
-    """Draw how often the winner stays, and how similar the ranking is, with fewer cases.
+def subsampling(curve: pd.DataFrame, number: int, noun: str) -> Figure:
+    """Draw how often the winner stays, and how similar the ranking is, with fewer cases (or clusters).
 
     Parameters
     ----------
     curve : pandas.DataFrame
-        ``n_cases, winner_stays, tau_mean, tau_q025, tau_q975``.
-    cases : int
-        Number of cases there are.
+        ``n_units, winner_stays, tau_mean, tau_q025, tau_q975``.
+    number : int
+        Number of units there are.
+    noun : str
+        What they are called, in the plural.
     """
     from matplotlib.ticker import MaxNLocator
 
     figure = new_figure(WIDTH, 2.7)
     left, right = figure.subplots(1, 2)
     figure.subplots_adjust(wspace=0.26)
-    number = curve["n_cases"]
-    left.plot(number, 100 * curve["winner_stays"], "o-", color=BETTER, markersize=3.5)
+    drawn = curve["n_units"]
+    left.plot(drawn, 100 * curve["winner_stays"], "o-", color=BETTER, markersize=3.5)
     left.set_ylabel("first rank stays (% of subsets)")
     left.set_ylim(0, 103)
     right.fill_between(
-        number, curve["tau_q025"], curve["tau_q975"], color=BETTER, alpha=0.2, linewidth=0, label="middle 95 %"
+        drawn, curve["tau_q025"], curve["tau_q975"], color=BETTER, alpha=0.2, linewidth=0, label="middle 95 %"
     )
-    right.plot(number, curve["tau_mean"], "o-", color=BETTER, markersize=3.5, label="mean")
-    right.set_ylabel("Kendall's tau-b with all cases")
+    right.plot(drawn, curve["tau_mean"], "o-", color=BETTER, markersize=3.5, label="mean")
+    right.set_ylabel(f"Kendall's tau-b with all {noun}")
     right.set_ylim(min(0.0, float(curve["tau_q025"].min())), 1.02)
     right.legend(loc="lower right")
     for axes in (left, right):
-        axes.set_xlabel("cases")
-        axes.set_xlim(0, cases * 1.03)
+        axes.set_xlabel(noun)
+        axes.set_xlim(0, number * 1.03)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-        axes.axvline(cases, color=RULE, linewidth=1)
+        axes.axvline(number, color=RULE, linewidth=1)
         axes.grid()
     return figure

@@ -14,6 +14,7 @@ from medpodium.reports.model.document import Block, Column, Figure, Paragraph, P
 from medpodium.reports.model.results import CASE_MEAN, Panel, Results, TaskResults, slug
 from medpodium.reports.model.text import count, listed
 from medpodium.scoring.evidence.consensus import cluster_tasks
+from medpodium.scoring.evidence.units import plural
 
 _GAP_LEVELS = 3
 """A domain-gap figure is drawn for groups with at most this many levels."""
@@ -239,7 +240,8 @@ def _gaps(task: TaskResults, group: str, panel: Panel) -> list[Block]:
             Figure(
                 f"gap-{slug(task.name)}-{slug(group)}-{slug(str(level))}-{slug(panel.metric)}",
                 f"Gap between {level} and the other cases, {task.metric_name(panel.metric)}",
-                f"Difference of the means with its 95 % interval; {better.get('level', 0)} submissions are "
+                f"Difference of the means with its 95 % interval ({plural(task.units.noun)} resampled); "
+                f"{better.get('level', 0)} submissions are "
                 f"better in {level}, "
                 f"{better.get('rest', 0)} elsewhere, {better.get('', 0)} intervals contain zero.",
                 f"Difference between {level} and the other cases for {len(gaps)} submissions.",

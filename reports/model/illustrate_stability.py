@@ -11,6 +11,7 @@ from medpodium.reports.model import text
 from medpodium.reports.model.document import Block, Column, Figure, Paragraph, Plot, Section, Table
 from medpodium.reports.model.results import CASE_MEAN, Panel, TaskResults, slug
 from medpodium.reports.model.tables import guarantee
+from medpodium.scoring.evidence.units import Units, plural
 
 PER_PAGE = 20
 """Submissions per figure of stacked frequencies."""
@@ -124,7 +125,7 @@ def _sets(task: TaskResults) -> list[Block]:
     sets = board.set_index("submission")[["rank", "set_low", "set_high"]].astype(float)
     order = [name for name in task.order if not sets.loc[name].isna().any()]
     held = guarantee(board)
-    caption = f"Ranks that the data cannot rule out at the {held} level, for all submissions at once; dot: rank."
+    caption = f"Ranks that the data cannot rule out (confidence level {held}), for all submissions at once; dot: rank."
     if not held:
         caption = "Ranks that the resamples leave open, without a guarantee for this recipe; dot: rank."
     title = "Rank confidence sets" if held else "Rank sets without a guarantee"
@@ -164,7 +165,7 @@ def _map(task: TaskResults, panel: Panel, pairs: pd.DataFrame) -> Figure:
         f"significance-{slug(task.name)}-{panel.id}",
         f"Significance map, {panel.title}",
         f"One-sided paired Wilcoxon signed-rank tests of all {len(pairs):,} ordered pairs, "
-        f"{adjust.capitalize()} adjusted, level {alpha:g}, on {_pairs_words(pairs)}: "
+        f"{adjust.capitalize()} adjusted, level {alpha:g}, on {_pairs_words(pairs, task.units)}: "
         f"{wins:,} are significant. Ranks of the task stand beside the names.",
         f"Matrix of {len(task.order)} by {len(task.order)} submissions: {wins} significant differences.",
         Plot(
@@ -175,10 +176,16 @@ def _map(task: TaskResults, panel: Panel, pairs: pd.DataFrame) -> Figure:
     )
 
 
-def _pairs_words(pairs: pd.DataFrame) -> str:
-    """Return on how many cases the tests of a map stand."""
+def _pairs_words(pairs: pd.DataFrame, units: Units) -> str:
+    """Return on how many cases, or clusters, the tests of a map stand."""
     low, high = int(pairs["n_pairs"].min()), int(pairs["n_pairs"].max())
-    return text.count(low, "case") if low == high else f"{low:,} to {high:,} cases that both have"
+    return units.words(low) if low == high else f"{low:,} to {high:,} {plural(units.noun)} that both have"
+
+
+def _within(task: TaskResults, panel: Panel, row: pd.Series) -> str:
+    """Return in what the Friedman test ranks: cases, or clusters with the means of their cases."""
+    cases = text.cases_words(task, panel, int(row["n_cases"]))
+    return f"{task.units.words(int(row['n_units']))} (means of {cases})" if task.units.clustered else cases
 
 
 def _critical_difference(task: TaskResults, panel: Panel, friedman: pd.DataFrame, nemenyi: pd.DataFrame) -> list[Block]:
@@ -192,7 +199,7 @@ def _critical_difference(task: TaskResults, panel: Panel, friedman: pd.DataFrame
         Figure(
             f"critical-{slug(task.name)}-{panel.id}",
             f"Critical-difference diagram, {panel.title}",
-            f"Mean rank within {text.cases_words(task, panel, int(row['n_cases']))}; a grey bar "
+            f"Mean rank within {_within(task, panel, row)}; a grey bar "
             "joins submissions that "
             f"differ by less than the critical difference of the Nemenyi test (Friedman test: chi-squared "
             f"{row['statistic']:.1f}, {p_value}).",
@@ -227,18 +234,19 @@ def _methods(task: TaskResults) -> list[Block]:
     blocks: list[Block] = [block for panel in task.overall for block in _lines(task, panel)]
     blocks += _multiverse(task)
     curve = task.table("subsampling")
-    cases = int(curve["n_cases"].max()) if len(curve) else 0  # pooled values have cases the score table does not list
+    number = int(curve["n_units"].max()) if len(curve) else 0  # pooled values have cases the score table does not list
+    noun = plural(task.units.noun)
     if not curve.empty:
         samples = int(curve["n_samples"].max())
         blocks.append(
             Figure(
                 f"subsampling-{slug(task.name)}",
-                "Would fewer cases have been enough?",
-                f"Random subsets of the {cases:,} cases ({samples:,} per size). Left: how often "
+                f"Would fewer {noun} have been enough?",
+                f"Random subsets of the {number:,} {noun} ({samples:,} per size). Left: how often "
                 "the first rank goes "
-                "to the same submission as on all cases. Right: similarity of the ranking to the one on all cases.",
-                "Curves over the number of cases: share of subsets with the same winner, and Kendall's tau.",
-                Plot(beyond.subsampling, {"curve": curve, "cases": cases}),
+                f"to the same submission as on all {noun}. Right: similarity of the ranking to the one on all {noun}.",
+                f"Curves over the number of {noun}: share of subsets with the same winner, and Kendall's tau.",
+                Plot(beyond.subsampling, {"curve": curve, "number": number, "noun": noun}),
                 curve.drop(columns=["task"], errors="ignore"),
             )
         )

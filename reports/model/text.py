@@ -13,6 +13,8 @@ from medpodium.challenges.schema.steps import Common, Quantile, Rank, Recipe, Re
 from medpodium.findings import MedpodiumError
 from medpodium.reports.model.results import CASE_MEAN, Panel, Results, TaskResults
 from medpodium.reports.model.tables import guarantee
+from medpodium.scoring.evidence.sets.ranks import UNSEEN
+from medpodium.scoring.evidence.units import plural
 from medpodium.scoring.ranking.recipe import rank_array
 
 _TIES = {
@@ -176,11 +178,13 @@ def statistics_sentences(results: Results, task: TaskResults) -> list[str]:
     """Return what was computed beyond the ranking; only what is really there is named."""
     said = []
     resamples = int(task.facts["bootstrap"])
+    noun = task.units.noun
+    said += _units(task)
     if resamples:
         said.append(
-            f"The ranking was repeated on {count(resamples, 'bootstrap resample')} of the cases (drawn "
+            f"The ranking was repeated on {count(resamples, 'bootstrap resample')} of the {plural(noun)} (drawn "
             "with replacement, the "
-            f"same for all submissions; a case drawn twice counts as two cases; seed {results.seed}), "
+            f"same for all submissions; a {noun} drawn twice counts as two {plural(noun)}; seed {results.seed}), "
             "and each repetition "
             "was compared with the ranking on all cases by Kendall's tau-b."
         )
@@ -192,6 +196,21 @@ def statistics_sentences(results: Results, task: TaskResults) -> list[str]:
             f"submissions{_as_declared(task)}."
         )
     return [" ".join(said)] if said else []
+
+
+def _units(task: TaskResults) -> list[str]:
+    """Say what is independent, where that is not the case."""
+    units = task.units
+    said = []
+    if units.clustered:
+        said.append(
+            f"Cases of one {units.noun} are not independent: {units.words()}, not their {units.n_cases:,} cases, were "
+            f"drawn, left out, tested and counted, and in tests the mean of its cases stands for a {units.noun}."
+        )
+    if units.stratify:
+        name = units.stratify.replace("_", " ")
+        said.append(f"As many {plural(units.noun)} were drawn from every level of {name} as it has.")
+    return said
 
 
 _BUILT = {
@@ -215,11 +234,17 @@ def _sets(task: TaskResults) -> list[str]:
             "sets hold."
         ]
     source = "" if construction == "quantiles" else " (Mogstad, Romano, Shaikh and Wilhelm 2024)"
-    return [
+    said = [
         f"Rank confidence sets hold for all submissions at once at level {held}; they come from "
         f"{_BUILT[construction]}{source}. Submissions that share a letter cannot be told apart, which does not "
         "make them equal."
     ]
+    if UNSEEN in held:
+        said.append(
+            f"So few {plural(task.units.noun)} say nothing of failures that none of them shows: where some submissions "
+            "fail rarely and others never, the sets may err."
+        )
+    return said
 
 
 def _tests(task: TaskResults) -> list[str]:
@@ -355,7 +380,7 @@ def place_words(task: TaskResults, submission: str) -> str:
     if "set_low" in row.index and not pd.isna(row["set_low"]):
         low, high = float(row["set_low"]), float(row["set_high"])
         level = guarantee(task.leaderboard)
-        kind = f"{level} rank confidence set" if level else "rank set without guarantee"
+        kind = f"rank confidence set ({level})" if level else "rank set without guarantee"
         parts.append(f"{kind}: {low:g}" + (f" to {high:g}" if high > low else ""))
     if "first" in row.index and not pd.isna(row["first"]):
         parts.append(f"first in {percent(float(row['first']))} of resamples")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import special
 
 from medpodium.challenges.schema.steps import Direction
 from medpodium.scoring.evidence.bootstrap import CHUNK, chunks, stream
 from medpodium.scoring.evidence.confidence import leave_out
 from medpodium.scoring.evidence.stability import kendall_with
-from medpodium.scoring.evidence.units import tally
+from medpodium.scoring.evidence.units import Units, units_of
 from medpodium.scoring.ranking.assemble import Arranged
 from medpodium.scoring.ranking.axes import ScoreArray
 from medpodium.scoring.ranking.blocks import Block
@@ -20,6 +22,7 @@ from medpodium.scoring.ranking.recipe import Prepared
 from medpodium.scoring.ranking.settled import Settled
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 
 def blocks(array: ScoreArray) -> Iterator[Block]:
@@ -29,13 +32,15 @@ def blocks(array: ScoreArray) -> Iterator[Block]:
     yield from Settled(array, Arranged(array, codes, ("",)), (), metrics).blocks
 
 
-def leave_one_out(prepared: Prepared, full: Floats) -> pd.DataFrame:
-    """Rank without each case, and without each level of every group column.
+def leave_one_out(prepared: Prepared, full: Floats, units: Units | None = None) -> pd.DataFrame:
+    """Rank without each unit (a case or a cluster), and without each level of every other group column.
 
     Parameters
     ----------
     full : ndarray of float, shape (n_submissions,)
         Ranks of the data as they are.
+    units : Units, optional
+        What is independent; single cases when left out.
 
     Returns
     -------
@@ -43,80 +48,96 @@ def leave_one_out(prepared: Prepared, full: Floats) -> pd.DataFrame:
         Columns unit, left_out, n_cases, submission, rank, rank_without, change.
     """
     array = prepared.array
-    free = [index for index, pooled in enumerate(array.pooled or (False,) * len(array.cases)) if not pooled]
-    units = [("case", array.cases[index], np.array([index], dtype=np.intp)) for index in free]
-    for name, levels in sorted(array.groups.items()):
+    own = units_of(array) if units is None else units.among(array.cases)
+    free = [index for index, unit in enumerate(own.of_case) if unit >= 0]
+    left = []
+    for name, members in zip(own.names, own.members, strict=True):
+        alone = not own.cluster or array.cases[members[0]] == name
+        left.append(("case" if alone else own.cluster, name, members))
+    for group, levels in sorted(array.groups.items()):
         known = sorted({levels[index] for index in free} - {""})
-        if 2 <= len(known) < len(free):
-            units += [
-                (name, level, np.array([index for index in free if levels[index] == level], dtype=np.intp))
+        if 2 <= len(known) < len(free) and group != own.cluster:
+            left += [
+                (group, level, np.array([index for index in free if levels[index] == level], dtype=np.intp))
                 for level in known
             ]
-    if len(free) < 2:
+    if own.number < 2:
         return pd.DataFrame(columns=["unit", "left_out", "n_cases", "submission", "rank", "rank_without", "change"])
-    run = leave_out(prepared, [cases for _, _, cases in units])
+    run = leave_out(prepared, [cases for _, _, cases in left])
     number = len(array.submissions)
     return pd.DataFrame(
         {
-            "unit": np.repeat([unit for unit, _, _ in units], number),
-            "left_out": np.repeat([name for _, name, _ in units], number),
-            "n_cases": np.repeat([len(cases) for _, _, cases in units], number),
-            "submission": np.tile(array.submissions, len(units)),
-            "rank": np.tile(full, len(units)),
+            "unit": np.repeat([unit for unit, _, _ in left], number),
+            "left_out": np.repeat([name for _, name, _ in left], number),
+            "n_cases": np.repeat([len(cases) for _, _, cases in left], number),
+            "submission": np.tile(array.submissions, len(left)),
+            "rank": np.tile(full, len(left)),
             "rank_without": run.ranks.reshape(-1),
-            "change": run.ranks.reshape(-1) - np.tile(full, len(units)),
+            "change": run.ranks.reshape(-1) - np.tile(full, len(left)),
         }
     )
 
 
-def subsampling(prepared: Prepared, full: Floats, *, seed: int, task: str, n_samples: int = CHUNK) -> pd.DataFrame:
-    """Rank random subsets of the cases, drawn without replacement, to see how many would have been enough.
+def subsampling(
+    prepared: Prepared, full: Floats, units: Units | None = None, *, seed: int, task: str, n_samples: int = CHUNK
+) -> pd.DataFrame:
+    """Rank random subsets of the units, drawn without replacement, to see how many would have been enough.
 
     Returns
     -------
     DataFrame
-        Columns n_cases, winner_stays (share of subsets in which a winner of all cases still has the best
-        rank), tau_mean, tau_q025, tau_q975 (tau-b with the ranking of all cases), n_samples.
+        Columns n_units, n_cases (their cases, on average), winner_stays (share of subsets in which a winner of all
+        cases still has the best rank), tau_mean, tau_q025, tau_q975 (tau-b with the ranking of all cases), n_samples.
     """
-    array = prepared.array
-    pooled = np.asarray(array.pooled or (False,) * len(array.cases))
-    free = np.flatnonzero(~pooled)
-    sizes = sorted({max(2, round(len(free) * tenth / 10)) for tenth in range(1, 11)})
+    own = units_of(prepared.array) if units is None else units.among(prepared.array.cases)
+    sizes = sorted({max(2, round(own.number * tenth / 10)) for tenth in range(1, 11)})
     winner = full == np.nanmin(full)
     rows = []
-    for size in (size for size in sizes if size <= len(free)):
-        stays, taus = [], []
+    for size in (size for size in sizes if size <= own.number):
+        stays, taus, cases = [], [], []
         for chunk, number in chunks(n_samples):
             rng = stream(seed, f"subsampling/{task}/{size}", chunk)
-            counts = np.zeros((number, len(array.cases)))
-            keep = free[np.argsort(rng.random((number, len(free))), axis=1)[:, :size]]
-            np.put_along_axis(counts, keep, 1.0, axis=1)
-            counts[:, pooled] = 1.0
+            picked = np.zeros((number, own.number))
+            keep = np.argsort(rng.random((number, own.number)), axis=1)[:, :size]
+            np.put_along_axis(picked, keep, 1.0, axis=1)
+            counts = own.spread(picked)
             ranks = prepared.run(counts).ranks
             best = np.where(np.isnan(ranks), np.inf, ranks).min(axis=1, keepdims=True)
             stays.append(((ranks == best) & winner).any(axis=1))
             taus.append(kendall_with(full, ranks))
+            cases.append(counts[:, own.of_case >= 0].sum(axis=1))
         tau = np.concatenate(taus)
         known = tau[~np.isnan(tau)]
         low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
         mean = float(known.mean()) if len(known) else np.nan
-        rows.append((size, float(np.concatenate(stays).mean()), mean, float(low), float(high), n_samples))
-    columns = ["n_cases", "winner_stays", "tau_mean", "tau_q025", "tau_q975", "n_samples"]
+        told = float(np.concatenate(cases).mean()), float(np.concatenate(stays).mean())
+        rows.append((size, *told, mean, float(low), float(high), n_samples))
+    columns = ["n_units", "n_cases", "winner_stays", "tau_mean", "tau_q025", "tau_q975", "n_samples"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def domain_gap(
-    block: Block, groups: Mapping[str, tuple[str, ...]], submissions: tuple[str, ...], *, seed: int, n_resamples: int
+    block: Block,
+    groups: Mapping[str, tuple[str, ...]],
+    submissions: tuple[str, ...],
+    units: Units | None = None,
+    *,
+    seed: int,
+    n_resamples: int,
 ) -> pd.DataFrame:
     """Compare every level of every group with all other cases, whichever of them is easier.
 
-    The interval is a percentile interval of the difference of means, cases resampled inside the level and
-    outside of it (no sign is assumed).
+    No sign is assumed. The interval is a percentile interval of the difference of means. Units are resampled inside the
+    level and outside of it, within their strata; where some have cases on both sides, all of them are resampled
+    together, so that these stay whole. As for a single mean, it is widened for few units: either side's deviations by
+    ``sqrt(n / (n - 1))``, the percentiles to where Student's t with Welch's degrees of freedom has its tails.
 
     Parameters
     ----------
     groups : mapping of str to tuple of str
         Level per case of the block.
+    units : Units, optional
+        The block's cases and their independent units; single cases when left out.
 
     Returns
     -------
@@ -125,48 +146,97 @@ def domain_gap(
         better_in.
     """
     rows = []
+    if units is None:
+        every = np.arange(len(block.cases))
+        units = Units(block.cases, every, block.cases, ("",) * len(every))
     for name, levels in sorted(groups.items()):
         named = np.asarray(levels)
         known = sorted(set(levels) - {""})
         if len(known) < 2:
             continue
         for level in known[:1] if len(known) == 2 else known:
-            inside, outside = block.of_cases(named == level), block.of_cases((named != level) & (named != ""))
-            mean_in, spread_in = _resampled_means(inside, f"gap/{name}/{level}/in", seed, n_resamples)
-            mean_out, spread_out = _resampled_means(outside, f"gap/{name}/{level}/out", seed, n_resamples)
-            numbers = inside.counts(), outside.counts()
+            inside, outside = (named == level), (named != level) & (named != "")
+            sides = _Side.of(block, inside, units), _Side.of(block, outside, units)
+            gap = sides[0].mean - sides[1].mean
+            low, high = _gap_interval(sides, units, n_resamples, seed, f"gap/{name}/{level}")
             for index, submission in enumerate(submissions):
-                gap = mean_in[index] - mean_out[index]
-                draws = spread_in[:, index] - spread_out[:, index]
-                draws = draws[~np.isnan(draws)]
-                low, high = np.quantile(draws, [0.025, 0.975]) if len(draws) else (np.nan, np.nan)
-                side = _side(low, high, block.better)
-                n_in, n_out = (int(number[index]) for number in numbers)
-                rows.append(
-                    (name, level, submission, n_in, n_out, mean_in[index], mean_out[index], gap, low, high, side)
-                )
+                side = _better_side(low[index], high[index], block.better)
+                numbers = (int(sides[0].cases[index]), int(sides[1].cases[index]))
+                told = (*numbers, sides[0].mean[index], sides[1].mean[index], gap[index], low[index], high[index])
+                rows.append((name, level, submission, *told, side))
     columns = ["group", "level", "submission", "n_level", "n_rest", "mean_level", "mean_rest", "gap", "low", "high"]
     columns.append("better_in")
     return pd.DataFrame(rows, columns=columns)
 
 
-def _side(low: float, high: float, better: Direction) -> str:
+def _better_side(low: float, high: float, better: Direction) -> str:
     if not (low > 0 or high < 0):
         return ""
     return "level" if (low > 0) == (better == "higher") else "rest"
 
 
-def _resampled_means(block: Block, purpose: str, seed: int, n_resamples: int) -> tuple[Floats, Floats]:
-    """Return the mean of every submission and its resamples, shape (n_resamples, n_submissions)."""
-    values = block.values
-    known = (~np.isnan(values)).astype(np.float64)
-    clean = np.nan_to_num(values, nan=0.0, posinf=np.nan, neginf=np.nan)
-    n = len(values)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.where(block.incomplete, np.nan, clean.sum(axis=0) / known.sum(axis=0))
-        draws = []
-        for chunk, size in chunks(n_resamples):
-            picks = stream(seed, purpose, chunk).integers(0, n, size=(size, n))
-            counts = tally(picks, n)
-            draws.append(np.where(block.incomplete, np.nan, counts @ clean / (counts @ known)))
-    return mean, np.concatenate(draws) if draws else np.empty((0, values.shape[1]))
+@dataclass(frozen=True)
+class _Side:
+    """The scores inside a level, or outside of it: sums and numbers of every unit, shape (n_units, n_submissions)."""
+
+    sums: Floats
+    numbers: Floats
+    mean: Floats
+
+    @staticmethod
+    def of(block: Block, cases: Bools, units: Units) -> _Side:
+        part = block.of_cases(cases)
+        clean = np.nan_to_num(part.values, nan=0.0, posinf=np.nan, neginf=np.nan)
+        sums, numbers = np.zeros((units.number, clean.shape[1])), np.zeros((units.number, clean.shape[1]))
+        np.add.at(sums, units.of_case[cases], clean)
+        np.add.at(numbers, units.of_case[cases], ~np.isnan(part.values))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = np.where(part.incomplete, np.nan, clean.sum(axis=0) / numbers.sum(axis=0))
+        return _Side(sums, numbers, mean)
+
+    @property
+    def cases(self) -> Floats:
+        """How many cases have a score, shape (n_submissions,)."""
+        return np.asarray(self.numbers.sum(axis=0))
+
+    @property
+    def units(self) -> Floats:
+        """How many units have a score, shape (n_submissions,)."""
+        return np.asarray((self.numbers > 0).sum(axis=0))
+
+    def deviations(self, counts: Floats) -> Floats:
+        """Return how far resampled means are from the mean, as far as a mean of so few units is unsure."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            means = counts @ self.sums / (counts @ self.numbers)
+            return np.asarray((means - self.mean) * np.sqrt(self.units / (self.units - 1)))
+
+
+def _gap_interval(
+    sides: tuple[_Side, _Side], units: Units, n_resamples: int, seed: int, purpose: str
+) -> tuple[Floats, Floats]:
+    """Return the interval of the difference of both sides' means, NaN where a side has fewer than two units."""
+    there = np.stack([(side.numbers > 0).any(axis=1) for side in sides])
+    drawn = units if there.all(axis=0).any() else units.split([str(own) for own in there.T.tolist()])
+    gap = sides[0].mean - sides[1].mean
+    low, high = np.full(len(gap), np.nan), np.full(len(gap), np.nan)
+    if not n_resamples:
+        return low, high
+    parts = []
+    for chunk, size in chunks(n_resamples):
+        counts = drawn.draw_units(stream(seed, purpose, chunk), size)
+        parts.append(np.stack([side.deviations(counts) for side in sides]))
+    both = np.concatenate(parts, axis=1)
+    for index in np.flatnonzero(~np.isnan(gap)):
+        n = np.array([side.units[index] for side in sides])
+        draws = both[:, :, index]
+        draws = draws[:, ~np.isnan(draws).any(axis=0)]
+        if (n < 2).any() or draws.shape[1] < 2:
+            continue
+        variance = draws.var(axis=1)
+        if not variance.sum():
+            low[index] = high[index] = gap[index]
+            continue
+        freedom = variance.sum() ** 2 / (variance**2 / (n - 1)).sum()
+        tail = special.ndtr(special.stdtrit(freedom, 0.025))
+        low[index], high[index] = gap[index] + np.quantile(draws[0] - draws[1], [tail, 1 - tail])
+    return low, high

@@ -13,6 +13,7 @@ import pandas as pd
 
 from medpodium.findings import Code, Finding, Severity, UsageError
 from medpodium.scoring import table
+from medpodium.scoring.evidence.units import Units, plural
 from medpodium.scoring.ranking.blocks import MEAN
 from medpodium.scoring.ranking.settled import Settled, settle_as_given
 from medpodium.scoring.ranking.significance import adjust
@@ -28,6 +29,7 @@ class SubgroupCode(Code):
     TOO_SMALL = "subgroup-too-small"
     NO_LEVEL = "subgroup-level-empty"
     ONE_LEVEL = "subgroup-one-level"
+    TORN = "subgroup-cluster-in-two-levels"
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def analyse(
     minimum_size: Mapping[str, int] | int = 5,
     *,
     settled: Settled | None = None,
+    units: Units | None = None,
 ) -> Subgroups:
     """Summarise one metric of a task by groups of cases.
 
@@ -74,6 +77,8 @@ def analyse(
         Smallest number of cases with a value, per group or for all.
     settled : Settled, optional
         The same scores as they count by a challenge's rules; when left out, what a submission lacks is left out.
+    units : Units, optional
+        The independent units of the cases: tests compare the means of their cases. Single cases when left out.
 
     Raises
     ------
@@ -99,7 +104,13 @@ def analyse(
         part, found = _summarise(values, levels, group, smallest)
         summary.append(part)
         findings += found
-        tests.append(_test(values, levels, group, smallest))
+        torn = _torn(levels, units) if units is not None and units.clustered else []
+        if torn and units is not None:
+            cause = f"{len(torn)} {plural(units.noun)} have cases in several levels (first {torn[0]}): no test is made"
+            fix = f"group by what all cases of a {units.noun} share, or use 'rank --evidence' for gaps"
+            where = f"group {group!r}"
+            findings.append(Finding(SubgroupCode.TORN, where, cause, fix, Severity.WARNING))
+        tests.append(_test(values, levels, group, smallest, units, tested=not torn))
     return Subgroups(pd.concat(summary, ignore_index=True), pd.concat(tests, ignore_index=True), tuple(findings))
 
 
@@ -159,12 +170,27 @@ def _summarise(
     return part[columns], findings
 
 
-def _test(values: pd.DataFrame, levels: pd.Series[str], group: str, smallest: int) -> pd.DataFrame:
+def _torn(levels: pd.Series[str], units: Units) -> list[str]:
+    """Return the units whose cases lie in several levels."""
+    own = units.among([str(name) for name in levels.index])
+    number = levels.groupby(own.of_case).nunique()
+    return [own.names[at] for at in number.index[number > 1] if at >= 0]
+
+
+def _test(
+    values: pd.DataFrame, levels: pd.Series[str], group: str, smallest: int, units: Units | None, *, tested: bool
+) -> pd.DataFrame:
     """Compare the levels of a group within each submission (Kruskal-Wallis, then pairs by Mann-Whitney)."""
     from scipy import stats
 
     rows = []
-    with_level = values.dropna(subset=["value"]).assign(level=values["case"].map(levels))
+    with_level = values.dropna(subset=["value"])
+    if units is not None and units.clustered and tested:
+        unit = with_level["case"].map(dict(zip(units.cases, units.of_case.tolist(), strict=True)))
+        with_level = with_level.assign(unit=unit)
+        means = with_level.groupby(["submission", "target", "unit"], sort=False)
+        with_level = means.agg(value=("value", "mean"), case=("case", "first")).reset_index()
+    with_level = with_level.assign(level=with_level["case"].map(levels))
     for (submission, target), part in with_level.groupby(["submission", "target"]):
         samples = {
             str(level): own["value"].to_numpy()
@@ -172,7 +198,7 @@ def _test(values: pd.DataFrame, levels: pd.Series[str], group: str, smallest: in
             if len(own) >= max(smallest, 2) and level != "unknown"
         }
         row: dict[str, object] = {"group": group, "submission": submission, "target": target, "levels": len(samples)}
-        if len(samples) >= 2 and len({value for sample in samples.values() for value in sample}) > 1:
+        if tested and len(samples) >= 2 and len({value for sample in samples.values() for value in sample}) > 1:
             kruskal = stats.kruskal(*samples.values())
             pairs = [(a, b) for index, a in enumerate(samples) for b in list(samples)[index + 1 :]]
             p = [stats.mannwhitneyu(samples[a], samples[b], alternative="two-sided").pvalue for a, b in pairs]

@@ -16,6 +16,7 @@ import pandas as pd
 
 from medpodium.findings import Code, Finding, Severity
 from medpodium.scoring import table
+from medpodium.scoring.evidence.units import Units
 from medpodium.scoring.ranking.blocks import MEAN
 from medpodium.scoring.ranking.settled import Settled, settle_as_given
 from medpodium.scoring.ranking.significance import PairedTests, adjust
@@ -244,7 +245,12 @@ def to_scores(
 
 
 def superiority(
-    scores: pd.DataFrame, metric: str, *, higher_better: bool = True, settled: Settled | None = None
+    scores: pd.DataFrame,
+    metric: str,
+    *,
+    higher_better: bool = True,
+    settled: Settled | None = None,
+    units: Units | None = None,
 ) -> pd.DataFrame:
     """Test for every ordered pair of submissions whether one is better, per structure and for the case mean.
 
@@ -263,11 +269,13 @@ def superiority(
         Direction of the metric.
     settled : Settled, optional
         The same scores as they count by a challenge's rules.
+    units : Units, optional
+        The independent units of the cases; single cases when left out.
 
     Returns
     -------
     DataFrame
-        Columns target, better, worse, n_pairs, p, p_holm.
+        Columns target, better, worse, n_pairs (cases, or clusters), p, p_holm.
     """
     known = settled or settle_as_given(scores, metric)
     blocks = {block.structure: known.frame(block) for block in known.blocks if block.metric == metric}
@@ -282,8 +290,10 @@ def superiority(
     found = []
     for target, frame in targets.items():
         names = list(frame.columns)
-        tests = PairedTests(frame.to_numpy(), higher_better=higher_better, continuity=False)
-        once = np.ones((1, len(frame)))
+        own = None if units is None else units.among(list(frame.index))
+        joined = own.of_case if own is not None and own.clustered else None
+        tests = PairedTests(frame.to_numpy(), higher_better=higher_better, continuity=False, units=joined)
+        once = np.ones((1, tests.number))
         off = ~np.eye(len(names), dtype=bool)
         p, pairs = tests.p_values(once)[0], tests.pairs(once)[0]
         better, worse = np.nonzero(off)

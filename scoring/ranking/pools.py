@@ -7,7 +7,7 @@ array and puts them there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -86,8 +86,8 @@ class Pool:
     compute : callable
         Integer case weights, shape (n_resamples, n_cases), to values, shape (n_resamples, n_cells); NaN where a value
         is not defined. Must be possible to pickle: resamples may be ranked elsewhere.
-    smallest_class : int, optional
-        Number of cases of the smallest class behind any value that compares cases of different classes (AUC).
+    classes : sequence of ndarray of int
+        Positions of the cases of every class behind any value that compares cases of different classes (AUC).
     behind : tuple, one entry per cell
         What a value is made of, case by case, where it is a share or an area under a ROC curve; empty: not said.
     """
@@ -97,7 +97,7 @@ class Pool:
     cells: tuple[Cell, ...]
     members: Mapping[str, Positions] = field(repr=False)
     compute: Callable[[Floats], Floats] = field(repr=False)
-    smallest_class: int | None = None
+    classes: Sequence[Positions] = field(default=(), repr=False)
     behind: tuple[Shares | Curve | None, ...] = field(default=(), repr=False)
 
     def values(self, weights: Floats) -> Floats:

@@ -8,6 +8,7 @@ ties (Hollander and Wolfe 1973; Lehmann 1975).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,11 @@ from scipy import special, stats
 
 from medpodium.challenges.schema.steps import Adjustment
 from medpodium.scoring.measures.compiled import kernel
+from medpodium.scoring.ranking.exact import means_by
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Positions = npt.NDArray[np.intp]
 
 
 @kernel
@@ -60,16 +63,26 @@ class PairedTests:
         Direction of the values.
     continuity : bool
         Move the statistic by one half towards its mean (R's default; scipy's default is not to).
+    units : ndarray of int, shape (n_rows,), optional
+        Independent unit of every row. The mean difference of a unit (of its rows that both have, rounded once) takes
+        the place of its rows, and the weights are those of units. Where neither of two submissions is better, the sign
+        of a unit's differences is a coin, whatever its number of rows: the test holds for units of unequal size.
     """
 
-    def __init__(self, values: Floats, *, higher_better: bool, continuity: bool = True) -> None:
-        self._number = values.shape[1]
-        self._first, self._second = np.triu_indices(self._number, 1)
+    def __init__(
+        self, values: Floats, *, higher_better: bool, continuity: bool = True, units: Positions | None = None
+    ) -> None:
+        self._size = values.shape[1]
+        self._first, self._second = np.triu_indices(self._size, 1)
         self._shift = 0.5 if continuity else 0.0
         keyed = values if higher_better else -values
         with np.errstate(invalid="ignore"):
             # infinite minus infinite is NaN and counts as no pair, as in R
             difference = keyed[:, self._first] - keyed[:, self._second]
+        if units is not None:
+            difference = means_by(difference, units, int(units.max(initial=-1)) + 1)
+        self.number = len(difference)
+        """Number of rows, or of units."""
         self._paired = (~np.isnan(difference)).astype(np.float64)
         used = ~np.isnan(difference) & (difference != 0)
         size = np.where(used, np.abs(difference), np.nan)
@@ -86,15 +99,32 @@ class PairedTests:
         """Return the number of rows both submissions have, shape (n_weightings, S, S)."""
         return self._square(weights @ self._paired, weights @ self._paired)
 
+    def _sums(self, weights: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return the sum of positive ranks, the number of differences and the loss by ties of every pair."""
+        shape = (weights.shape[0], len(self._first))
+        plus, number, loss = np.empty(shape), np.empty(shape), np.empty(shape)
+        weights = np.ascontiguousarray(weights)
+        _signed_ranks(self._rows, self._ties, self._signs, self._sizes, weights, plus, number, loss)
+        return plus, number, loss
+
+    def rank_biserial(self) -> Floats:
+        """Return the matched-pairs rank-biserial correlation of every ordered pair, shape (S, S).
+
+        The sum of the ranks in favour of the row less that in favour of the column, over all ranks (Kerby,
+        Comprehensive Psychology 3, 2014); 0 where no difference is left, NaN where fewer than two rows are shared.
+        """
+        plus, number, _ = self._sums(np.ones((1, self.number)))
+        total = number * (number + 1) / 2
+        found = np.where(number > 0, (2 * plus - total) / np.maximum(total, 1), 0.0)
+        found = np.where(self._paired.sum(axis=0) >= 2, found, np.nan)
+        return np.asarray(self._square(found, -found)[0])
+
     def p_values(self, weights: Floats) -> Floats:
         """Return p of "row submission is better than column submission", shape (n_weightings, S, S).
 
         NaN on the diagonal and where two submissions share no row; 1 where all differences are zero.
         """
-        shape = (weights.shape[0], len(self._first))
-        plus, number, loss = np.empty(shape), np.empty(shape), np.empty(shape)
-        weights = np.ascontiguousarray(weights)
-        _signed_ranks(self._rows, self._ties, self._signs, self._sizes, weights, plus, number, loss)
+        plus, number, loss = self._sums(weights)
         centred = plus - number * (number + 1) / 4
         spread = np.sqrt(number * (number + 1) * (2 * number + 1) / 24 - loss / 48)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -106,7 +136,7 @@ class PairedTests:
         return self._square(np.where(some, better, np.nan), np.where(some, worse, np.nan))
 
     def _square(self, upper: Floats, lower: Floats) -> Floats:
-        out = np.full((upper.shape[0], self._number, self._number), np.nan)
+        out = np.full((upper.shape[0], self._size, self._size), np.nan)
         out[:, self._first, self._second] = upper
         out[:, self._second, self._first] = lower
         return out
@@ -117,13 +147,13 @@ class PairedTests:
         The p-values of all ordered pairs are adjusted together; NaN is no win. NaN for a single submission.
         """
         p = self.p_values(weights)
-        off = ~np.eye(self._number, dtype=bool)
+        off = ~np.eye(self._size, dtype=bool)
         adjusted = np.full(p.shape, np.nan)
         adjusted[:, off] = adjust(p[:, off], method)
-        if self._number < 2:
-            return np.full((weights.shape[0], self._number), np.nan)
+        if self._size < 2:
+            return np.full((weights.shape[0], self._size), np.nan)
         significant = np.where(np.isnan(adjusted), np.inf, adjusted) <= alpha
-        return np.asarray(significant.sum(axis=2) / (self._number - 1))
+        return np.asarray(significant.sum(axis=2) / (self._size - 1))
 
 
 def adjust(p_values: npt.ArrayLike, method: Adjustment) -> Floats:
@@ -193,8 +223,8 @@ class Friedman:
     ----------
     statistic, p_value : float
         Chi-square statistic, corrected for ties, and its p-value.
-    n_cases : int
-        Cases every submission has.
+    n_cases, n_units : int
+        Cases every submission has, and independent units with some of them: the blocks of the test.
     mean_ranks : ndarray of float, shape (n_submissions,)
         Average-tied ranks per case, averaged.
     nemenyi : ndarray of float, shape (n_submissions, n_submissions)
@@ -206,12 +236,13 @@ class Friedman:
     statistic: float
     p_value: float
     n_cases: int
+    n_units: int
     mean_ranks: Floats
     nemenyi: Floats
     critical_difference: float
 
 
-def friedman(values: Floats, *, higher_better: bool, alpha: float = 0.05) -> Friedman:
+def friedman(values: Floats, *, higher_better: bool, alpha: float = 0.05, units: Positions | None = None) -> Friedman:
     """Compare all submissions at once by their ranks within cases.
 
     Friedman 1937 as scipy computes it; Nemenyi 1963 after Demsar (JMLR 7, 2006): the difference of mean ranks
@@ -222,17 +253,41 @@ def friedman(values: Floats, *, higher_better: bool, alpha: float = 0.05) -> Fri
     ----------
     values : ndarray of float, shape (n_cases, n_submissions)
         Cases with a NaN are left out.
+    units : ndarray of int, shape (n_cases,), optional
+        Independent unit of every case. Units are ranked by the means of their cases.
     """
-    complete = values[~np.isnan(values).any(axis=1)]
+    whole = ~np.isnan(values).any(axis=1)
+    complete, n_cases = values[whole], int(whole.sum())
+    if units is not None:
+        _, own = np.unique(units[whole], return_inverse=True)
+        complete = means_by(complete, own, int(own.max(initial=-1)) + 1)
     n, k = complete.shape
     ranks = stats.rankdata(-complete if higher_better else complete, axis=1) if n else np.empty((0, k))
     mean_ranks = ranks.mean(axis=0) if n else np.full(k, np.nan)
     if k < 3 or n < 2 or bool((complete == complete[:, :1]).all()):
         nan = np.full((k, k), np.nan)
-        return Friedman(np.nan, np.nan, n, mean_ranks, nan, np.nan)
+        return Friedman(np.nan, np.nan, n_cases, n, mean_ranks, nan, np.nan)
     statistic, p_value = stats.friedmanchisquare(*complete.T)
     scale = np.sqrt(k * (k + 1) / (6 * n))
     range_statistic = np.abs(mean_ranks[:, None] - mean_ranks[None, :]) / scale * np.sqrt(2)
-    nemenyi = stats.studentized_range.sf(range_statistic, k, np.inf)
-    critical = float(stats.studentized_range.ppf(1 - alpha, k, np.inf) / np.sqrt(2) * scale)
-    return Friedman(float(statistic), float(p_value), n, mean_ranks, np.clip(nemenyi, 0, 1), critical)
+    nemenyi = np.clip(_exceeds(range_statistic.reshape(-1), k), 0, 1).reshape(k, k)
+    critical = _critical_range(1 - alpha, k) / np.sqrt(2) * scale
+    return Friedman(float(statistic), float(p_value), n_cases, n, mean_ranks, nemenyi, float(critical))
+
+
+@cache
+def _critical_range(level: float, k: int) -> float:
+    return float(stats.studentized_range.ppf(level, k, np.inf))
+
+
+def _exceeds(q: Floats, k: int) -> Floats:
+    """Return how likely the range of k standard normal variables exceeds each of some values.
+
+    ``1 - k * integral of phi(z) (Phi(z) - Phi(z - q))^(k - 1)``, as scipy's ``studentized_range`` with infinite degrees
+    of freedom, which integrates one value at a time. The trapezoidal rule converges exponentially for such an integrand
+    (Trefethen and Weideman, SIAM Review 56, 2014).
+    """
+    z, step = np.linspace(-9.0, 9.0, 181, retstep=True)
+    density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    within = special.ndtr(z)[None, :] - special.ndtr(z[None, :] - q[:, None])
+    return np.asarray(1.0 - k * step * (within ** (k - 1) @ density))

@@ -33,8 +33,11 @@ Members = Sequence[npt.NDArray[np.intp]]
 """Positions of the cases of every independent unit."""
 LEAST = 1000
 """Resamples of the pairs, however few the recipe gets: a small share of the level needs far order statistics."""
+ENOUGH = 50
+"""Where some submissions fail in a tenth of the cases and others never, fewer units than this may hold no failure of a
+submission, and its mean is too high by what nobody saw (``benchmarks/coverage.py``). Quantiles are not moved by it."""
 SMALLEST_CLASS = 15
-"""An AUC with fewer cases of one class rests on them alone: its sets hold too rarely (``benchmarks/coverage.py``)."""
+"""An AUC with fewer units of one class rests on them alone: its sets hold too rarely (``benchmarks/coverage.py``)."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,20 @@ def build(prepared: Prepared, units: Members, draws: Bootstrap, draw: Draw) -> R
 
 
 def guaranteed(prepared: Prepared, units: Members, draw: Draw) -> RankSets | None:
-    """Return rank sets that hold at the level; nothing where this recipe has none."""
+    """Return rank sets that hold at the level; nothing where this recipe has none.
+
+    Of means, fewer than :data:`ENOUGH` units cannot tell what they hold no example of.
+    """
+    sets = _guaranteed(prepared, units, draw)
+    few = sets is not None and sets.construction != "quantiles" and len(units) < ENOUGH
+    return replace(sets, unseen=True) if sets is not None and few else sets
+
+
+def _guaranteed(prepared: Prepared, units: Members, draw: Draw) -> RankSets | None:
     collapse = prepared.collapsing
     run = prepared.run()
     value = oriented(run.values[0], run.better)
-    if prepared.n_fixed or len(units) < 2 or not _enough(prepared):
+    if prepared.n_fixed or len(units) < 2 or not _enough(prepared, units):
         return None
     if isinstance(collapse, Reduce) and collapse.step in ("mean", "sum"):
         linear = _linear(prepared.later)
@@ -102,12 +114,13 @@ def _follow(bounds: Bounds, steps: Sequence[Step], value: Floats, construction: 
     return sets_of(last.lead > tolerance if tolerance else last.better, last.lead, value, construction)
 
 
-def _enough(prepared: Prepared) -> bool:
-    """Return whether the smallest class behind pooled values is large enough for their pseudo-values."""
+def _enough(prepared: Prepared, units: Members) -> bool:
+    """Return whether the smallest class behind pooled values has units enough for their pseudo-values."""
     if prepared.pooled is None:
         return True
-    smallest = prepared.pooled.pool.smallest_class
-    return smallest is None or smallest >= SMALLEST_CLASS
+    pool, cases = prepared.pooled.pool, prepared.array.cases
+    unit = {cases[case]: number for number, own in enumerate(units) for case in own}
+    return all(len({unit.get(pool.cases[at]) for at in own}) >= SMALLEST_CLASS for own in pool.classes)
 
 
 def _tolerance(step: Step) -> float:

@@ -15,6 +15,7 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Construction = Literal["means", "bounds", "quantiles", "pooled", "resampled"]
 LEVEL = 0.95
+UNSEEN = "unless rare failures differ"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class RankSets:
         How they were built.
     guaranteed : bool
         Whether they hold at the level; else they only describe the resamples.
+    unseen : bool
+        They hold unless submissions differ in failures that are too rare for so few units to show.
     """
 
     marginal: Floats
@@ -45,11 +48,13 @@ class RankSets:
     separated: Bools
     construction: Construction
     guaranteed: bool = True
+    unseen: bool = False
 
     @property
     def guarantee(self) -> str:
         """How often sets built like this hold, in words."""
-        return f"{100 * LEVEL:g} %" if self.guaranteed else "none"
+        level = f"{100 * LEVEL:g} %"
+        return (f"{level} {UNSEEN}" if self.unseen else level) if self.guaranteed else "none"
 
 
 def relation(pairs: Pairs, rejected: Bools, number: int, columns: int = 1) -> tuple[Bools, Floats]:

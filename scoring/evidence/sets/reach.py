@@ -11,6 +11,7 @@ from medpodium.findings import Finding, Severity
 from medpodium.scoring.evidence.sets.exact import least
 from medpodium.scoring.evidence.sets.pairs import FEWEST
 from medpodium.scoring.evidence.sets.ranks import LEVEL, RankSets
+from medpodium.scoring.evidence.units import Units, plural
 from medpodium.scoring.ranking.axes import RankingCode
 
 
@@ -26,9 +27,9 @@ def within_reach(n: int) -> int:
     return int((1 - LEVEL) / smallest_p(n)) if n > 0 else 0
 
 
-def sets_findings(sets: RankSets, n_units: int, task: str) -> list[Finding]:
-    """Say which rank sets hold no promise, and which fields cannot be ranked by so few cases."""
-    number = len(sets.separated)
+def sets_findings(sets: RankSets, units: Units, task: str) -> list[Finding]:
+    """Say which rank sets hold no promise, and which fields cannot be ranked by so few cases (or clusters)."""
+    number, n_units, what = len(sets.separated), units.number, plural(units.noun)
     found = []
     if not sets.guaranteed:
         cause = "its rank sets describe the resamples; no method guarantees them for this recipe"
@@ -36,14 +37,14 @@ def sets_findings(sets: RankSets, n_units: int, task: str) -> list[Finding]:
         found.append(Finding(RankingCode.NO_GUARANTEE, task, cause, fix, Severity.WARNING))
     pairs = number * (number - 1) // 2
     if n_units < FEWEST and float(least(np.asarray(n_units))) > (1 - LEVEL) / pairs:
-        cause = f"no pair of {number} submissions can be told apart by {n_units} cases: every rank set is 1 to {number}"
-        fix = f"use more cases; {FEWEST} or more can show differences"
+        cause = f"no pair of {number} submissions can be told apart by {units.words()}: every rank set is 1 to {number}"
+        fix = f"use more {what}; {FEWEST} or more can show differences"
         found.append(Finding(RankingCode.TOO_FEW_CASES, task, cause, fix, Severity.WARNING))
     if (reach := within_reach(n_units)) < 2 * pairs:
         cause = (
-            f"no pair of {number} submissions can reach significance with {n_units} cases: Holm's adjustment over "
+            f"no pair of {number} submissions can reach significance with {units.words()}: Holm's adjustment over "
             f"{2 * pairs} ordered pairs, of which at most {reach} could"
         )
-        fix = "use more cases, or read effect sizes and rank sets instead of the tests"
+        fix = f"use more {what}, or read effect sizes and rank sets instead of the tests"
         found.append(Finding(RankingCode.TOO_FEW_CASES, task, cause, fix, Severity.WARNING))
     return found

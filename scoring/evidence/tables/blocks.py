@@ -21,37 +21,43 @@ from medpodium.scoring.evidence.consensus import (
 from medpodium.scoring.evidence.effects import effect_sizes
 from medpodium.scoring.evidence.sensitivity import domain_gap
 from medpodium.scoring.evidence.stability import compare
+from medpodium.scoring.evidence.units import Units
 from medpodium.scoring.ranking.blocks import MEAN, Block
 from medpodium.scoring.ranking.challenger import METHODS, Method, method_steps
+from medpodium.scoring.ranking.ranks import rank_columns
 from medpodium.scoring.ranking.recipe import Prepared
 from medpodium.scoring.ranking.settled import Settled
-from medpodium.scoring.ranking.significance import PairedTests, adjust, friedman
+from medpodium.scoring.ranking.significance import PairedTests, Positions, adjust, friedman
 
 ALPHA = 0.05
 ADJUST: Adjustment = "holm"
 
 
-def block_tables(settled: Settled, seed: int, n_resamples: int) -> Iterator[tuple[str, pd.DataFrame]]:
+def block_tables(settled: Settled, units: Units, seed: int, n_resamples: int) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield (table name, rows without the task) for every ranked metric and structure of one task.
 
-    Effect sizes and domain gaps are given for whole cases and for the mean over structures.
+    Effect sizes and domain gaps are given for whole cases and for the mean over structures. Whatever speaks of chance
+    counts the independent units.
     """
     names = settled.submissions
     found = [block for block in settled.blocks if block.metric in settled.ranked]
     for block in found:
         if n_resamples and settled.groups and _is_headline(block, found):
-            rows = domain_gap(block, settled.groups, names, seed=seed, n_resamples=n_resamples)
+            own = units.among(block.cases)
+            rows = domain_gap(block, settled.groups, names, own, seed=seed, n_resamples=n_resamples)
             yield "domain_gap.csv", _named(rows, block)
         block = block.without_empty()
+        own = units.among(block.cases)
+        joined = own.of_case if own.clustered else None
         yield "case_ranks.csv", _named(_case_ranks(block, names), block)
         yield "case_rank_counts.csv", _named(_case_rank_counts(block, names), block)
-        yield "method_comparison.csv", _named(_methods(block, names), block)
+        yield "method_comparison.csv", _named(_methods(block, names, joined), block)
         if len(names) > 1:
-            yield "significance.csv", _named(_significance(block, names), block)
+            yield "significance.csv", _named(_significance(block, names, joined), block)
         if len(names) > 1 and _is_headline(block, found):
-            yield "effect_sizes.csv", _named(effect_sizes(block, names), block)
+            yield "effect_sizes.csv", _named(effect_sizes(block, names, own), block)
         if len(names) > 2:
-            yield from _friedman(block, names)
+            yield from _friedman(block, names, joined)
 
 
 def _is_headline(block: Block, found: list[Block]) -> bool:
@@ -82,23 +88,31 @@ def _case_rank_counts(block: Block, names: tuple[str, ...]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["submission", "rank", "n"])
 
 
-def _methods(block: Block, names: tuple[str, ...]) -> pd.DataFrame:
-    """Rank by challengeR's methods; a submission is left out of the cases that do not count for it."""
+def _methods(block: Block, names: tuple[str, ...], joined: Positions | None) -> pd.DataFrame:
+    """Rank by challengeR's methods; a submission is left out of the cases that do not count for it.
+
+    Tests count the independent units, which challengeR does not know.
+    """
     array = block.array(names)
     variants: list[tuple[str, Method, Adjustment]] = [(name, name, "none") for name in METHODS]
     variants.append(("test-then-rank-holm", "test-then-rank", "holm"))
     frames = []
     for label, method, adjustment in variants:
-        run = Prepared(array, method_steps(method, adjust=adjustment)).run()
         rows = {"method": label, "submission": names, "n_cases": block.counts()}
-        rows |= {"value": run.values[0], "rank": run.ranks[0]}
+        if method == "test-then-rank" and joined is not None:
+            tests = PairedTests(block.values, higher_better=block.better == "higher", units=joined)
+            share = tests.wins(np.ones((1, tests.number)), ALPHA, adjustment)
+            rows |= {"value": share[0], "rank": rank_columns(-share.T, "min")[:, 0]}
+        else:
+            run = Prepared(array, method_steps(method, adjust=adjustment)).run()
+            rows |= {"value": run.values[0], "rank": run.ranks[0]}
         frames.append(pd.DataFrame(rows))
     return pd.concat(frames, ignore_index=True)
 
 
-def _significance(block: Block, names: tuple[str, ...]) -> pd.DataFrame:
-    tests = PairedTests(block.values, higher_better=block.better == "higher")
-    ones = np.ones((1, len(block.cases)))
+def _significance(block: Block, names: tuple[str, ...], joined: Positions | None) -> pd.DataFrame:
+    tests = PairedTests(block.values, higher_better=block.better == "higher", units=joined)
+    ones = np.ones((1, tests.number))
     off = ~np.eye(len(names), dtype=bool)
     first, second = np.nonzero(off)
     p = tests.p_values(ones)[0][off]
@@ -116,10 +130,11 @@ def _significance(block: Block, names: tuple[str, ...]) -> pd.DataFrame:
     )
 
 
-def _friedman(block: Block, names: tuple[str, ...]) -> Iterator[tuple[str, pd.DataFrame]]:
-    result = friedman(block.values, higher_better=block.better == "higher", alpha=ALPHA)
+def _friedman(block: Block, names: tuple[str, ...], joined: Positions | None) -> Iterator[tuple[str, pd.DataFrame]]:
+    result = friedman(block.values, higher_better=block.better == "higher", alpha=ALPHA, units=joined)
     summary = {
         "n_cases": result.n_cases,
+        "n_units": result.n_units,
         "n_submissions": len(names),
         "statistic": result.statistic,
         "p_value": result.p_value,
@@ -131,6 +146,7 @@ def _friedman(block: Block, names: tuple[str, ...]) -> Iterator[tuple[str, pd.Da
         "submission": np.asarray(names)[first],
         "versus": np.asarray(names)[second],
         "n_cases": result.n_cases,
+        "n_units": result.n_units,
         "mean_rank": result.mean_ranks[first],
         "versus_mean_rank": result.mean_ranks[second],
         "p_value": result.nemenyi[first, second],

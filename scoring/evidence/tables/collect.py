@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from medpodium.challenges.schema.steps import Step
+from medpodium.challenges.schema.steps import Step, Test
 from medpodium.findings import Finding, MedpodiumError, Severity
 from medpodium.scoring.evidence.bootstrap import Bootstrap, bootstrap, one_blas_thread
 from medpodium.scoring.evidence.confidence import (
@@ -30,7 +30,7 @@ from medpodium.scoring.evidence.tables.blocks import block_tables, consensus_tab
 from medpodium.scoring.evidence.tables.board import case_numbers, leaderboard, pair_numbers
 from medpodium.scoring.evidence.tables.columns import TABLES
 from medpodium.scoring.evidence.tables.pooled import pooled_findings, pooled_tests
-from medpodium.scoring.evidence.units import Scheme, Units, task_units
+from medpodium.scoring.evidence.units import Scheme, Units, plural, task_units
 from medpodium.scoring.ranking.axes import RankingCode
 from medpodium.scoring.ranking.pools import Pool
 from medpodium.scoring.ranking.recipe import Prepared, Ranking, rank_array
@@ -180,6 +180,12 @@ def _collect_task(
     units, told = task_units(settled.array, options.scheme, plan.pool, plan.task)
     evidence.units[plan.task] = units
     evidence.findings += told
+    if units.clustered and any(isinstance(step, Test) for step in plan.steps):
+        cause = (
+            f"the recipe's own tests take every case as independent, but {units.n_cases} cases are of {units.words()}"
+        )
+        fix = f"rank by means or ranks of cases; the tests in the evidence count {plural(units.noun)}"
+        evidence.findings.append(Finding(RankingCode.CLUSTER_IGNORED, plan.task, cause, fix, Severity.WARNING))
     evidence.rankings[plan.task] = ranking
     evidence.settled[plan.task] = settled
     evidence.findings += ranking.findings
@@ -211,13 +217,13 @@ def _collect_task(
     evidence.add("counts.csv", settled.counts, task=plan.task)
     evidence.add("score_intervals.csv", intervals, task=plan.task)
     evidence.add("score_differences.csv", differences, task=plan.task)
-    for name, rows in block_tables(settled, options.seed, options.n_resamples):
+    for name, rows in block_tables(settled, units, options.seed, options.n_resamples):
         evidence.add(name, rows, task=plan.task)
     if draws is not None and prepared.pooled is not None:
-        evidence.add("significance.csv", pooled_tests(prepared.pooled, settled.raw, draws), task=plan.task)
-    evidence.add("leave_one_out.csv", leave_one_out(prepared, ranking.ranks), task=plan.task)
-    if len(prepared.array.cases) > 2 and not np.isnan(ranking.ranks).all():
-        curve = subsampling(prepared, ranking.ranks, seed=options.seed, task=plan.task)
+        evidence.add("significance.csv", pooled_tests(prepared.pooled, settled.raw, draws, units), task=plan.task)
+    evidence.add("leave_one_out.csv", leave_one_out(prepared, ranking.ranks, units), task=plan.task)
+    if units.among(prepared.array.cases).number > 2 and not np.isnan(ranking.ranks).all():
+        curve = subsampling(prepared, ranking.ranks, units, seed=options.seed, task=plan.task)
         evidence.add("subsampling.csv", curve, task=plan.task)
     if plan.choices:
         worlds = multiverse(scores, plan.task, plan.rules, plan.recipes, plan.choices, submissions=options.submissions)
@@ -288,7 +294,7 @@ def _add_bootstrap(
         rows |= {"value": originals[column], "low": low, "high": high, "bca_low": bca_low, "bca_high": bca_high}
         evidence.add("aggregates.csv", pd.DataFrame(rows), task=task)
     sets = build(prepared, units.members, draws, Draw(max(options.n_resamples, LEAST), options.seed, task))
-    evidence.findings += sets_findings(sets, units.number, task)
+    evidence.findings += sets_findings(sets, units, task)
     _add_sets(evidence, ranking, draws, sets, units.number, pairs)
     return sets
 

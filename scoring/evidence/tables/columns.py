@@ -17,10 +17,11 @@ TABLES: dict[str, tuple[str, ...]] = {
     # Best first. After the fixed columns comes one per step of the recipe (mean_case:liver:dice, ...).
     # value_low..value_high: 95 % interval of the ranked value, value_method how it was made, value_note what has to be
     # said of it, or why there is none; rank_low..rank_high: 95 % of the bootstrap ranks; set_low..set_high: rank set
-    # for all at once, and guarantee how often such sets hold ("95 %", or "none" where they only describe the
-    # resamples); letters: submissions that share one cannot be told apart, those that share none can; first: share of
-    # resamples with rank 1; n_cases: cases that count, or observed ones behind pooled values; missing, penalised,
-    # skipped: scores of the submission with such a status (failed and absent ones are missing).
+    # for all at once, and guarantee how often such sets hold ("95 %", with fewer than 50 units "95 % unless rare failures
+    # differ", or "none" where they only describe the resamples); letters: submissions that share one cannot be told
+    # apart, those that share none can; first: share of resamples with rank 1; n_cases: cases that count, or observed ones
+    # behind pooled values; missing, penalised, skipped: scores of the submission with such a status (failed and absent
+    # ones are missing).
     "leaderboard.csv": (
         "task",
         "recipe",
@@ -109,7 +110,8 @@ TABLES: dict[str, tuple[str, ...]] = {
     "kendall_tau.csv": ("task", "resample", "tau"),
     "kendall_summary.csv": ("task", "n", "n_undefined", "mean", "median", "q25", "q75", "q025", "q975"),
     # One-sided paired Wilcoxon signed-rank tests, adjusted over all ordered pairs of a block. For pooled metrics the
-    # difference over the spread of its resamples; structure is the set of cases (domain=ood), n_pairs its cases.
+    # difference over the spread of its resamples; structure is the set of cases (domain=ood). n_pairs: units
+    # that both have: cases, or clusters, which are compared by the means of their cases.
     "significance.csv": (*PAIR, "n_pairs", "p_value", "p_adjusted", "adjust", "significant"),
     # The score and its rank among the submissions of the same case (ties: min).
     "case_ranks.csv": ("task", "metric", "structure", "case", "submission", "value", "rank"),
@@ -117,7 +119,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     # Ranking under challengeR's seven methods, every metric by itself (ties: min), on n_cases cases.
     "method_comparison.csv": ("task", "metric", "structure", "method", "submission", "n_cases", "value", "rank"),
     # Ranks that cannot be excluded. construction: means, bounds, quantiles, pooled or resampled
-    # (medpodium.scoring.evidence.sets.construct); guarantee: "95 %", or "none" for a description of the resamples.
+    # (medpodium.scoring.evidence.sets.construct); guarantee: as in the leaderboard.
     "confidence_sets.csv": (
         "task",
         "submission",
@@ -173,8 +175,8 @@ TABLES: dict[str, tuple[str, ...]] = {
         "same_winner",
         "tau",
     ),
-    # Random subsets of the cases, without replacement.
-    "subsampling.csv": ("task", "n_cases", "winner_stays", "tau_mean", "tau_q025", "tau_q975", "n_samples"),
+    # Random subsets of so many units (cases or whole clusters), without replacement; n_cases: their cases on average.
+    "subsampling.csv": ("task", "n_units", "n_cases", "winner_stays", "tau_mean", "tau_q025", "tau_q975", "n_samples"),
     # unit: "case" or a group column; left_out: the case or level; change: rank_without - rank.
     "leave_one_out.csv": ("task", "unit", "left_out", "n_cases", "submission", "rank", "rank_without", "change"),
     # gap: mean inside the level minus mean in all other cases, per submission; better_in: "level", "rest"
@@ -197,17 +199,19 @@ TABLES: dict[str, tuple[str, ...]] = {
     ),
     # Positive rank_biserial and superiority above one half: submission is better.
     "effect_sizes.csv": (*PAIR, "n_pairs", "rank_biserial", "superiority"),
+    # Units with cases that all submissions have are ranked by the means of these cases.
     "friedman.csv": (
         "task",
         "metric",
         "structure",
         "n_cases",
+        "n_units",
         "n_submissions",
         "statistic",
         "p_value",
         "critical_difference",
     ),
-    "nemenyi.csv": (*PAIR, "n_cases", "mean_rank", "versus_mean_rank", "p_value"),
+    "nemenyi.csv": (*PAIR, "n_cases", "n_units", "mean_rank", "versus_mean_rank", "p_value"),
     # method: euclidean, borda, copeland, kemeny; optima: how many rankings are as near as the one shown (Kemeny only).
     "consensus.csv": ("method", "submission", "score", "rank", "optima"),
     "rank_dissimilarities.csv": (

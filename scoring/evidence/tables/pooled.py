@@ -10,6 +10,7 @@ from scipy import special
 from medpodium.challenges.schema.steps import Adjustment
 from medpodium.findings import Finding, Severity
 from medpodium.scoring.evidence.bootstrap import Bootstrap
+from medpodium.scoring.evidence.units import Units
 from medpodium.scoring.ranking.assemble import POOLED
 from medpodium.scoring.ranking.axes import RankingCode, ScoreArray
 from medpodium.scoring.ranking.pools import PooledCells
@@ -50,7 +51,7 @@ def paired_p(difference: Floats, resampled: Floats, n_units: int) -> Floats:
     resampled : ndarray of float, shape (n_resamples, n)
         NaN where it is not defined.
     n_units : int
-        Number of cases.
+        Number of cases, or clusters.
     """
     known = ~np.isnan(resampled)
     number = known.sum(axis=0)
@@ -65,14 +66,14 @@ def paired_p(difference: Floats, resampled: Floats, n_units: int) -> Floats:
     return np.where((number < 2) | np.isnan(difference), np.nan, p)
 
 
-def pooled_tests(pooled: PooledCells, array: ScoreArray, draws: Bootstrap) -> pd.DataFrame:
+def pooled_tests(pooled: PooledCells, array: ScoreArray, draws: Bootstrap, units: Units) -> pd.DataFrame:
     """Compare every ordered pair of submissions by every pooled value, with the resamples of the bootstrap.
 
     Returns
     -------
     DataFrame
-        Columns metric, structure (the set of cases, ``domain=ood``), submission, versus, n_pairs (observed cases),
-        p_value, p_adjusted (over all ordered pairs), adjust, significant.
+        Columns metric, structure (the set of cases, ``domain=ood``), submission, versus, n_pairs (observed cases, or
+        clusters), p_value, p_adjusted (over all ordered pairs), adjust, significant.
     """
     frames: list[pd.DataFrame] = []
     if draws.cells is None or len(array.submissions) < 2:
@@ -86,8 +87,8 @@ def pooled_tests(pooled: PooledCells, array: ScoreArray, draws: Bootstrap) -> pd
         values, resampled = sign * pooled.full[0, columns], sign * draws.cells[:, columns]
         names = np.asarray([pooled.cells[index].submission for index in columns])
         first, second = np.nonzero(~np.eye(len(names), dtype=bool))
-        n_cases = len(pooled.pool.members[label])
-        p = paired_p(values[first] - values[second], resampled[:, first] - resampled[:, second], n_cases)
+        n_units = units.among([pooled.pool.cases[at] for at in pooled.pool.members[label]]).number
+        p = paired_p(values[first] - values[second], resampled[:, first] - resampled[:, second], n_units)
         adjusted = adjust(p, ADJUST)
         frames.append(
             pd.DataFrame(
@@ -96,7 +97,7 @@ def pooled_tests(pooled: PooledCells, array: ScoreArray, draws: Bootstrap) -> pd
                     "structure": ", ".join(filter(None, (structure, label.removeprefix(POOLED).strip()))),
                     "submission": names[first],
                     "versus": names[second],
-                    "n_pairs": n_cases,
+                    "n_pairs": n_units,
                     "p_value": p,
                     "p_adjusted": adjusted,
                     "adjust": ADJUST,

@@ -69,12 +69,11 @@ def make_pool(challenge: Challenge, task_name: str, observations: pd.DataFrame) 
         cells=tuple(cells),
         members=members,
         compute=_Compute(tuple((members[label], tuple(scores)) for label, scores in parts.items())),
-        smallest_class=_smallest([score for scores in parts.values() for score in scores]),
+        classes=[own for label, scores in parts.items() for own in _classes(members[label], scores)],
         behind=tuple(behind),
     )
 
 
-def _smallest(scores: Sequence[PooledScore]) -> int | None:
-    """Return the size of the smallest class behind an AUC; nothing where none is computed."""
-    sizes = [int(np.bincount(score.truth, minlength=2).min()) for score in scores if score.kind == "auc"]
-    return min(sizes, default=None)
+def _classes(members: Cases, scores: Sequence[PooledScore]) -> list[Cases]:
+    """Return the cases of either class behind every AUC."""
+    return [members[score.truth == side] for score in scores if score.kind == "auc" for side in (0, 1)]

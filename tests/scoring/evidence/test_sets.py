@@ -250,7 +250,8 @@ def test_every_construction_finds_a_clear_order_and_no_other(built: str) -> None
     sets = _sets(values, *LATER[built])
     assert sets is not None
     assert sets.construction == built
-    assert sets.guarantee == "95 %"
+    # forty cases may hold no failure of a submission that fails rarely; medians do not depend on it
+    assert sets.guarantee == ("95 %" if built == "quantiles" else "95 % unless rare failures differ")
     assert sets.simultaneous.T.tolist() == [[1, 1], [2, 3], [2, 3], [4, 4]]
     assert (np.diag(sets.lead) == 0).all()
     assert (sets.lead <= sets.difference + 1e-12).all()

@@ -93,7 +93,7 @@ def test_leaderboard_and_every_table(folder: Path) -> None:
     assert organs["submission"].tolist() == ["aurora", "borealis", "corona"]
     assert organs["rank"].tolist() == [1, 2, 3]
     assert organs["letters"].tolist()[0].startswith("a")
-    assert set(organs["guarantee"]) == {"95 %"}
+    assert set(organs["guarantee"]) == {"95 % unless rare failures differ"}
     assert (organs["rank_low"] <= organs["rank"]).all()
     assert (organs["set_high"] >= organs["rank"]).all()
     for name, columns in TABLES.items():
