@@ -17,11 +17,11 @@ TABLES: dict[str, tuple[str, ...]] = {
     # Best first. After the fixed columns comes one per step of the recipe (mean_case:liver:dice, ...).
     # value_low..value_high: 95 % interval of the ranked value, value_method how it was made, value_note what has to be
     # said of it, or why there is none; rank_low..rank_high: 95 % of the bootstrap ranks; set_low..set_high: rank set
-    # for all at once, and guarantee how often such sets hold ("95 %", with fewer than 50 units "95 % unless rare failures
-    # differ", or "none" where they only describe the resamples); letters: submissions that share one cannot be told
-    # apart, those that share none can; first: share of resamples with rank 1; n_cases: cases that count, or observed ones
-    # behind pooled values; missing, penalised, skipped: scores of the submission with such a status (failed and absent
-    # ones are missing).
+    # for all at once, and guarantee how often such sets hold ("95 %", with fewer than 50 units "95 % unless rare
+    # failures differ", or "none" where they only describe the resamples); letters: submissions that share one cannot be
+    # told apart, those that share none can; first: share of resamples with rank 1; n_cases: cases that count, or
+    # observed ones behind pooled values; missing, penalised, skipped: scores of the submission with such a status
+    # (failed and absent ones are missing).
     "leaderboard.csv": (
         "task",
         "recipe",
