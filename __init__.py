@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from medpodium.challenges.registry import load as load_challenge
     from medpodium.challenges.schema.definition import Challenge
     from medpodium.findings import Finding, MedpodiumError
+    from medpodium.reports.ranked import rank
     from medpodium.reports.write import write_report
     from medpodium.scoring.kinds.engine import score_task
     from medpodium.scoring.masks.reader import read_mask
@@ -31,6 +32,7 @@ __all__ = [
     "measure",
     "measure_many",
     "open_campaign",
+    "rank",
     "rank_scores",
     "read_mask",
     "read_scores",
@@ -48,6 +50,7 @@ _HOME = {
     "measure": "scoring.measuring.reference:measure",
     "measure_many": "scoring.measuring.many:measure_many",
     "open_campaign": "challenges.campaign.folder:open",
+    "rank": "reports.ranked:rank",
     "rank_scores": "scoring.ranking.recipe:rank_scores",
     "read_mask": "scoring.masks.reader:read_mask",
     "read_scores": "scoring.table:read_scores",

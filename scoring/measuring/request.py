@@ -42,7 +42,7 @@ TASK = "segmentation"
 _PERCENTILE = re.compile(r"hd(\d+(?:\.\d+)?)")
 _NOTHING_PREDICTED = {"relative_volume_difference": -1.0, "absolute_relative_volume_difference": 1.0}
 """(P - R) / R for an empty prediction, where the kind has no value for empty masks in general."""
-_STEPS: list[object] = [
+STEPS: list[object] = [
     {"mean": "case"},
     {"mean": "structure"},
     {"rank": {"within": "metric", "ties": "min"}},
@@ -259,7 +259,7 @@ def challenge_facts(task: Facts, title: str) -> Facts:
         "name": "measured",
         "title": title,
         "tasks": {TASK: task},
-        "recipes": {"mean-of-ranks": {"steps": _STEPS}},
+        "recipes": {"mean-of-ranks": {"steps": STEPS}},
         "ranking": {TASK: "mean-of-ranks"},
     }
 
