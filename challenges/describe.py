@@ -95,6 +95,8 @@ def print_challenge(challenge: Challenge) -> None:
         out.print(f"\n[bold]Recipe {escape(name)}[/]{escape(mark)}  {escape(recipe.title)}")
         for line in step_text(recipe):
             out.print(f"  - {escape(line)}")
+        if recipe.margin is not None:
+            out.print(f"  margin {recipe.margin:g}: smaller differences do not matter")
     _print_containers(challenge)
     for title, lines in (("Known defects", challenge.known_defects), ("Warnings", challenge.warnings)):
         if lines:
@@ -118,7 +120,9 @@ def _print_metrics(task: TaskModel) -> None:
     policies = {name: task.policy_for(spec) for name, spec in task.metrics.items()}
     empty = any(policies.values())
     for name, spec in task.metrics.items():
-        row = [name, spec.with_unit(), metric_parameters(spec), f"{spec.better} is better"]
+        margin = [] if spec.margin is None else [f"margin {spec.margin:g}"]
+        how = ", ".join([*filter(None, [metric_parameters(spec)]), *margin])
+        row = [name, spec.with_unit(), how, f"{spec.better} is better"]
         if empty:
             policy = policies[name]
             cells = (policy.both, policy.reference, policy.prediction) if policy else ()

@@ -275,6 +275,22 @@ def _step_labels(step: Step, at: Location, labels: dict[str, set[str] | None], c
                 yield Broken(LintCode.LABEL_UNKNOWN, at, f"weight for unknown label {label!r}", "correct the name")
 
 
+def _margins(challenge: Challenge) -> Rules:
+    """Name margins that nothing can be tested against, or that everything lies within."""
+    for task_name, task in challenge.tasks.items():
+        for key, metric in task.metrics.items():
+            low, high = metric.bounds
+            if metric.margin is not None and metric.margin >= high - low:
+                cause = f"margin {metric.margin:g} is as large as the range of {metric.name}, {low:g} to {high:g}"
+                fix = "declare the largest difference that does not matter, such as 0.01 for Dice"
+                yield Broken(LintCode.MARGIN, ("tasks", task_name, "metrics", key, "margin"), cause, fix)
+    for name, recipe in challenge.recipes.items():
+        if recipe.margin is not None and not recipe.averages:
+            cause = "its last step ranks no means over the cases, so no margin of theirs can be tested"
+            fix = "give the metrics a margin instead"
+            yield Broken(LintCode.MARGIN, ("recipes", name, "margin"), cause, fix)
+
+
 _RULES: tuple[Callable[[Challenge], Rules], ...] = (
     _tasks,
     _files,
@@ -284,5 +300,6 @@ _RULES: tuple[Callable[[Challenge], Rules], ...] = (
     _ranking,
     _recipes,
     _steps,
+    _margins,
     penalties.rewards,
 )

@@ -1,4 +1,4 @@
-"""The verb ``analyse``: subgroups, pairwise tests and transfer suites of a score table."""
+"""The verb ``analyse``: subgroups, pairwise tests, sizes of editions, agreement of raters and transfer suites."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 _ANALYSES = {
     "subgroups": ("scoring.analysis_commands:subgroups_verb", "Scores by sex, age, site: gaps and small groups."),
     "pairs": ("scoring.analysis_commands:pairs", "Who is better than whom: Wilcoxon tests with Holm's correction."),
+    "plan": ("scoring.planning_commands:plan", "How many cases the next edition needs to tell teams apart."),
+    "raters": ("scoring.analysis_commands:raters", "How far raters agree: kappa, ICC, alpha, with intervals."),
     "suite": ("scoring.analysis_commands:suite", "From scratch against fine-tuned, over many data sets."),
 }
-_OUT = click.option("--out", type=click.Path(path_type=Path), help="Folder to write the full tables to (CSV).")
+OUT = click.option("--out", type=click.Path(path_type=Path), help="Folder to write the full tables to (CSV).")
 
 _CLUSTER = click.option(
     "--cluster",
@@ -36,13 +38,14 @@ def analyse(**_: object) -> None:
     """Look into a score table beyond its ranking."""
 
 
-def _finish(
+def finish(
     tables: dict[str, pd.DataFrame],
     shown: dict[str, pd.DataFrame],
     findings: list[Finding],
     out: Path | None,
     as_json: bool,
 ) -> None:
+    """Write the tables, print those that are shown, and end with what was found."""
     files = []
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -123,7 +126,7 @@ def _units(
 @click.option("--task", help="Task, where the table has several.")
 @_CLUSTER
 @_RULES
-@_OUT
+@OUT
 @console.json_option
 @console.guarded
 def subgroups_verb(
@@ -149,7 +152,7 @@ def subgroups_verb(
     main = subgroups.CASE_MEAN if subgroups.CASE_MEAN in targets else sorted(targets)[0]
     shown = found.summary[found.summary["target"] == main]
     tables = {"subgroups": found.summary, "tests": found.tests}
-    _finish(tables, {f"{metric}, {main}".strip(", "): shown}, [*notes, *told, *found.findings], out, as_json)
+    finish(tables, {f"{metric}, {main}".strip(", "): shown}, [*notes, *told, *found.findings], out, as_json)
 
 
 @click.command(epilog="Example: medpodium analyse pairs scores.csv --metric dice --out tests")
@@ -159,7 +162,7 @@ def subgroups_verb(
 @click.option("--task", help="Task, where the table has several.")
 @_CLUSTER
 @_RULES
-@_OUT
+@OUT
 @console.json_option
 @console.guarded
 def pairs(
@@ -184,7 +187,7 @@ def pairs(
     wins = found[found["p_holm"] < 0.05].groupby(["target", "better"]).size().unstack("target").fillna(0).astype(int)
     wins = wins.reindex(sorted(set(found["better"]))).fillna(0).astype(int)
     shown = wins.rename_axis("significantly better than").reset_index()
-    _finish(
+    finish(
         {"pairs": found}, {f"{metric}: number of submissions beaten (Holm, 5 %)": shown}, [*notes, *told], out, as_json
     )
 
@@ -193,7 +196,7 @@ def pairs(
 @click.argument("scores", type=click.Path(path_type=Path))
 @click.option("--pair", "twins", multiple=True, metavar="SCRATCH=TUNED", help="Pairs; by default X and X_ft.")
 @click.option("--quantiles", default=3, show_default=True, type=click.IntRange(2), help="Bins of the training size.")
-@_OUT
+@OUT
 @console.json_option
 @console.guarded
 def suite(scores: Path, twins: tuple[str, ...], quantiles: int, out: Path | None, as_json: bool) -> None:
@@ -210,4 +213,35 @@ def suite(scores: Path, twins: tuple[str, ...], quantiles: int, out: Path | None
         raise click.BadParameter(f"no model {unknown[0]!r}; the table has {known}", param_hint="--pair")
     found = transfer.analyse(frame, pairs=chosen or None, quantiles=quantiles)
     tables = {"models": found.models, "pairs": found.pairs, "gains": found.gains}
-    _finish(tables, tables, list(found.findings), out, as_json)
+    finish(tables, tables, list(found.findings), out, as_json)
+
+
+@click.command(
+    epilog="Example: medpodium analyse raters ratings.csv --out agreement. "
+    "Columns: item, rater, value, or item and one per rater."
+)
+@click.argument("table", type=click.Path(path_type=Path))
+@click.option("--order", metavar="LEVELS", help="Levels from first to last where they are words: bad,fair,good.")
+@click.option("--cluster", metavar="COLUMN", help="Draw whole levels of a column (patient) instead of items.")
+@click.option("--bootstrap", default=1000, show_default=True, type=click.IntRange(0), help="Resamples; 0 for none.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Same seed, same numbers.")
+@OUT
+@console.json_option
+@console.guarded
+def raters(
+    table: Path, order: str | None, cluster: str | None, bootstrap: int, seed: int, out: Path | None, as_json: bool
+) -> None:
+    """Tell how far raters agree: weighted kappa, ICC and Krippendorff's alpha, with intervals.
+
+    TABLE has one rating a row (item, rater, value, perhaps round), or a column per rater beside item. With rounds, the
+    raters of every round are compared, and the rounds of every rater.
+    """
+    from medpodium.scoring.evidence.agreement.agree import agreement
+    from medpodium.scoring.evidence.agreement.ratings import read_ratings
+
+    levels = [name.strip() for name in (order or "").split(",") if name.strip()]
+    tables, notes = read_ratings(table, order=levels, cluster=cluster)
+    found, findings = agreement(tables, n_resamples=bootstrap, seed=seed)
+    shown = found.drop(columns="n_units").round(3).astype(object).where(found.notna(), "")
+    title = f"Agreement of {', '.join(own.what for own in tables)}"
+    finish({"agreement": found}, {title: shown}, [*notes, *findings], out, as_json)

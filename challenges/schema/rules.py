@@ -36,6 +36,7 @@ class LintCode(Code):
     CLASS_UNKNOWN = "class-unknown"
     PROBLEM_UNKNOWN = "problem-unknown"
     CONTAINER_UNKNOWN = "container-unknown"
+    MARGIN = "margin-never-met"
     METRIC_UNKNOWN = "metric-unknown"
 
 

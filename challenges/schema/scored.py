@@ -32,7 +32,7 @@ _TOLD = frozenset({"title", "unit", "unconfirmed"})
 """Fields of any model that are only printed."""
 _NOT_OF_TASK = frozenset({"metrics", "empty", "files", "groups", "container", "labelled_structures"})
 """Told per metric, or without a say in a score: how predictions are named may change from one team to the next."""
-_NOT_OF_METRIC = frozenset({"ranked", "rewards", "structures", "empty"})
+_NOT_OF_METRIC = frozenset({"ranked", "margin", "rewards", "structures", "empty"})
 _NOT_OF_STRUCTURE = frozenset({"role", "file"})
 
 

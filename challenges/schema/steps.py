@@ -263,7 +263,18 @@ class Recipe(Model):
     title: str = ""
     tasks: Names | None = None
     """Tasks the recipe can rank; all of them when left out."""
+    margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Largest difference of what the recipe ranks last that does not matter: what equivalence is tested against."""
     steps: tuple[Step, ...]
+
+    @property
+    def averages(self) -> bool:
+        """Whether submissions are ranked by means over the cases: the only values that a margin can be tested of."""
+        collapses = (at for at, step in enumerate(self.steps) if "case" in getattr(step, "over", ()))
+        later = self.steps[next((at for at in collapses if not isinstance(self.steps[at], Common)), 0) : -1]
+        return all(
+            isinstance(step, Select) or (isinstance(step, Reduce) and step.step in ("mean", "sum")) for step in later
+        )
 
     @field_validator("steps")
     @classmethod

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from medpodium.reports.figures import beyond, stability
-from medpodium.reports.model import text
+from medpodium.reports.model import claims, text
 from medpodium.reports.model.document import Block, Column, Figure, Paragraph, Plot, Section, Table
 from medpodium.reports.model.results import CASE_MEAN, Panel, TaskResults, slug
 from medpodium.reports.model.tables import guarantee
@@ -26,7 +26,9 @@ def stability_section(task: TaskResults, prefix: str = "", *, every: bool = True
         Draw significance maps and line plots of each structure by itself too.
     """
     bootstrap = Section(f"bootstrap-{slug(task.name)}", "Other cases: bootstrap", tuple(_bootstrap(task)))
-    sets = Section(f"sets-{slug(task.name)}", "What the data cannot rule out", tuple(_sets(task)))
+    sets = Section(
+        f"sets-{slug(task.name)}", "What the data cannot rule out", (*_sets(task), *claims.against_first(task))
+    )
     tests = Section(f"tests-{slug(task.name)}", "Pairwise tests", tuple(_significance(task, task.overall)))
     methods = Section(f"choices-{slug(task.name)}", "Other ways to rank", tuple(_methods(task)))
     rest = [panel for panel in task.panels if panel not in task.overall] if every else []

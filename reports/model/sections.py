@@ -8,7 +8,7 @@ from dataclasses import replace
 from medpodium.challenges.describe import fact_text
 from medpodium.reports.figures.layout import records
 from medpodium.reports.figures.palette import look
-from medpodium.reports.model import bias, gallery, illustrate_groups, scores, tables, text
+from medpodium.reports.model import bias, claims, gallery, illustrate_groups, scores, tables, text
 from medpodium.reports.model.document import Block, Column, Document, Items, Paragraph, Place, Section, Table
 from medpodium.reports.model.gallery import Gallery
 from medpodium.reports.model.illustrate_raw import failures, raw_data
@@ -121,6 +121,7 @@ def _ranking(results: Results) -> Section:
     blocks: list[Block] = []
     for task in results.tasks:
         blocks.append(Paragraph(text.headline(task), "lead"))
+        blocks += [Paragraph(" ".join(said))] if (said := claims.sentences(task)) else []
         blocks += [Paragraph(" ".join(said), "note")] if (said := text.coverage(task)) else []
         blocks.append(tables.leaderboard(task))
     return Section("ranking", "Ranking", tuple(blocks))
@@ -146,7 +147,9 @@ def _methods(results: Results) -> Section:
     parts = []
     for task in results.tasks:
         name, recipe = results.challenge.recipe_for(task.name, task.recipe)
-        blocks: list[Block] = [Paragraph(words) for words in text.methods_paragraphs(results, task)]
+        blocks: list[Block] = [
+            Paragraph(words) for words in (*text.methods_paragraphs(results, task), *claims.methods(task))
+        ]
         blocks.append(Paragraph("Metrics and their definitions:"))
         blocks.append(Items(tuple(text.metric_sentence(key, spec) for key, spec in task.task.metrics.items())))
         empty = any(task.task.policy_for(spec) is not None for spec in task.task.metrics.values())

@@ -148,6 +148,7 @@ BROKEN: list[tuple[str, LintCode, Callable[[Any], None]]] = [
     ("unknown class", LintCode.CLASS_UNKNOWN, _set("tasks", "stage", "problems", "late", "positive", value=["S9"])),
     ("unknown problem", LintCode.PROBLEM_UNKNOWN, _set("tasks", "stage", "metrics", "auc", "problem", value="early")),
     ("unknown container", LintCode.CONTAINER_UNKNOWN, _set(*SEG, "container", value="other")),
+    ("margin of everything", LintCode.MARGIN, _set(*SEG, "metrics", "dice", "margin", value=1)),
     ("unknown debatable metric", LintCode.METRIC_UNKNOWN, _set("debatable", "seg", "metrics", value=[["hd"]])),
     (
         "metric without its problem",

@@ -104,6 +104,9 @@ class MetricSpec(Model):
         Round every score to this many decimals (as some published scorers do).
     ranked : bool
         Whether recipes may use it; ``False`` for values that are only shown.
+    margin : float, optional
+        Largest difference of two submissions' means, in the metric's unit, that does not matter: what equivalence and
+        non-inferiority are tested against.
     rewards : str, optional
         Who published the rule by which a penalty is worth as much as the best score; lint asks for it.
     """
@@ -120,6 +123,7 @@ class MetricSpec(Model):
     worst: float | Literal["diagonal"] | None = None
     decimals: int | None = Field(default=None, ge=0, le=12)
     ranked: bool = True
+    margin: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     rewards: str | None = None
 
     @classmethod

@@ -92,20 +92,38 @@ def _guaranteed(prepared: Prepared, units: Members, draw: Draw) -> RankSets | No
         linear = _linear(prepared.later)
         if not monotone(prepared.later[linear:]):
             return None
-        pooled = prepared.pooled is not None
+        kind: Construction = "pooled" if prepared.pooled is not None else "means"
         full, contributions = _contributions(prepared, units, linear)
         pairs = mean_pairs(contributions, draw.n_resamples, draw.seed, draw.task)
-        if linear == len(prepared.later) - 1 and not _tolerance(prepared.later[-1]):
-            return rank_sets(pairs, len(value), "pooled" if pooled else "means")
+        last = linear == len(prepared.later) - 1
+        own = contributions[:, :, 0] if last else None
+        if last and not _tolerance(prepared.later[-1]):
+            return replace(rank_sets(pairs, len(value), kind), contributions=own)
         better, lead, _ = joint(pairs, len(value), contributions.shape[2])
         shape = (len(value), *full.values.shape)
         nothing = np.full(full.values.shape, np.inf)
         bounds = Bounds(full, -nothing, nothing, lead.reshape(shape), better.reshape(shape))
-        return _follow(bounds, prepared.later[linear:], value, "pooled" if pooled else "bounds")
+        sets = _follow(bounds, prepared.later[linear:], value, "pooled" if kind == "pooled" else "bounds")
+        return replace(sets, contributions=own)
     q = _quantile(prepared, units)
     if q is None or not monotone(prepared.later):
         return None
     return _follow(_order_statistics(prepared, q), prepared.later, value, "quantiles")
+
+
+def value_contributions(prepared: Prepared, units: Members) -> Floats | None:
+    """Return what every unit contributes to the value that is ranked, where that is a mean over units.
+
+    Returns
+    -------
+    ndarray of float, shape (n_units, n_submissions), or None
+        Higher is better; their mean is the value.
+    """
+    collapse = prepared.collapsing
+    if prepared.n_fixed or len(units) < 2 or not (isinstance(collapse, Reduce) and collapse.step in ("mean", "sum")):
+        return None
+    linear = _linear(prepared.later)
+    return _contributions(prepared, units, linear)[1][:, :, 0] if linear == len(prepared.later) - 1 else None
 
 
 def _follow(bounds: Bounds, steps: Sequence[Step], value: Floats, construction: Construction) -> RankSets:

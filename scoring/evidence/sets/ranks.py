@@ -39,6 +39,8 @@ class RankSets:
         Whether they hold at the level; else they only describe the resamples.
     unseen : bool
         They hold unless submissions differ in failures that are too rare for so few units to show.
+    contributions : ndarray of float, shape (n_units, n_submissions), optional
+        What every unit contributes to the value that is ranked, higher is better, where that is a mean over units.
     """
 
     marginal: Floats
@@ -49,6 +51,7 @@ class RankSets:
     construction: Construction
     guaranteed: bool = True
     unseen: bool = False
+    contributions: Floats | None = None
 
     @property
     def guarantee(self) -> str:

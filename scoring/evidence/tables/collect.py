@@ -28,6 +28,7 @@ from medpodium.scoring.evidence.sets.reach import sets_findings
 from medpodium.scoring.evidence.stability import rank_counts, rank_summary, tau_summary
 from medpodium.scoring.evidence.tables.blocks import block_tables, consensus_tables
 from medpodium.scoring.evidence.tables.board import case_numbers, leaderboard, pair_numbers
+from medpodium.scoring.evidence.tables.claimed import claim_tables
 from medpodium.scoring.evidence.tables.columns import TABLES
 from medpodium.scoring.evidence.tables.pooled import pooled_findings, pooled_tests
 from medpodium.scoring.evidence.units import Scheme, Units, plural, task_units
@@ -57,6 +58,10 @@ class TaskPlan:
         Every recipe a universe names.
     choices : sequence of Universe
         The multiverse; the first is the declared ranking.
+    margins : mapping of str to float
+        Largest difference that does not matter, by metric, where one is declared.
+    margin : float, optional
+        The same of the value that is ranked.
     pool : Pool, optional
         What pooled values are computed from; without it they stay as they are while cases are resampled.
     """
@@ -67,6 +72,8 @@ class TaskPlan:
     rules: Rules
     recipes: Mapping[str, Sequence[Step]] = field(default_factory=dict)
     choices: Sequence[Universe] = ()
+    margins: Mapping[str, float] = field(default_factory=dict)
+    margin: float | None = None
     pool: Pool | None = None
 
 
@@ -221,6 +228,10 @@ def _collect_task(
         evidence.add(name, rows, task=plan.task)
     if draws is not None and prepared.pooled is not None:
         evidence.add("significance.csv", pooled_tests(prepared.pooled, settled.raw, draws, units), task=plan.task)
+    if len(ranking.submissions) > 1:
+        tests = evidence.tables["significance.csv"]
+        for name, rows in claim_tables(settled, prepared, ranking, sets, units, plan.margin, plan.margins, tests):
+            evidence.add(name, rows, task=plan.task)
     evidence.add("leave_one_out.csv", leave_one_out(prepared, ranking.ranks, units), task=plan.task)
     if units.among(prepared.array.cases).number > 2 and not np.isnan(ranking.ranks).all():
         curve = subsampling(prepared, ranking.ranks, units, seed=options.seed, task=plan.task)

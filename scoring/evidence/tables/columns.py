@@ -147,6 +147,42 @@ TABLES: dict[str, tuple[str, ...]] = {
         "simultaneous_high",
         "separated",
     ),
+    # What can be claimed of two submissions by means over units (cases, or clusters); difference: positive, submission
+    # is better. metric "": the value that is ranked, all pairs; else the first against all, and neighbours in the
+    # ranking. false_claim: probability that "better" is false (posterior: student for means, dirichlet for shares of
+    # right cases); within: probability of a difference within the margin; p_equivalent: two one-sided tests;
+    # p_no_worse: non-inferiority of submission, both adjusted by Holm over all pairs of the number;
+    # verdict: equivalent, non-inferior (adjusted p <= 0.05) or "". Blank: no margin is declared, or too few units tell
+    # the pair apart.
+    "claims.csv": (
+        *PAIR,
+        "unit",
+        "n_units",
+        "difference",
+        "posterior",
+        "false_claim",
+        "margin",
+        "within",
+        "p_equivalent",
+        "p_equivalent_adjusted",
+        "p_no_worse",
+        "p_no_worse_adjusted",
+        "verdict",
+    ),
+    # In how many structures (or sets of cases) of n_claims a submission is surely better, at level 0.05 for all pairs,
+    # metrics and structures together: better and names by Holm, at_least by closed testing with Simes' tests (so many
+    # of the claims are true; assumes no negative dependence); alone: Holm, had this pair been the only one to compare.
+    "joint_claims.csv": (
+        "task",
+        "metric",
+        "submission",
+        "versus",
+        "n_claims",
+        "better",
+        "at_least",
+        "alone",
+        "names",
+    ),
     # Every universe: one combination of the choices the challenge marks as debatable. Blank choice: default.
     "multiverse.csv": (
         "task",

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from medpodium.challenges.schema.steps import DECIMAL, Adjustment, Direction, Rank, Step, Ties
+from medpodium.challenges.schema.steps import (
+    DECIMAL,
+    Adjustment,
+    Common,
+    Direction,
+    Rank,
+    Recipe,
+    Reduce,
+    Select,
+    Step,
+    Threshold,
+    Ties,
+)
 from medpodium.findings import Finding, Severity, UsageError
 from medpodium.scoring.evidence.multiverse import Universe, universes
 from medpodium.scoring.evidence.tables.collect import TaskPlan
@@ -48,7 +60,21 @@ def plan_task(
         key: decimal_ties(own.steps) if rounded else own.steps for key, own in challenge.recipes.items()
     }
     pool = None if observations is None else of(challenge.tasks[task]).pool(challenge, task, observations)
-    return TaskPlan(task, name, recipes[name], rules, recipes, _choices(challenge, task, name), pool)
+    specs = challenge.tasks[task].metrics
+    margins = {key: spec.margin for key, spec in specs.items() if spec.margin is not None and spec.ranked}
+    margin = chosen.margin if chosen.margin is not None else _margin_of_only(challenge, task, chosen)
+    choices = _choices(challenge, task, name)
+    return TaskPlan(task, name, recipes[name], rules, recipes, choices, margins, margin, pool)
+
+
+def _margin_of_only(challenge: Challenge, task: str, recipe: Recipe) -> float | None:
+    """Return the margin of the only metric that is ranked, where the recipe ranks means of it and nothing else."""
+    ranked = [spec for spec in challenge.tasks[task].metrics.values() if spec.ranked]
+    means = all(
+        isinstance(step, (Select, Common, Threshold)) or (isinstance(step, Reduce) and step.step == "mean")
+        for step in recipe.steps[:-1]
+    )
+    return ranked[0].margin if len(ranked) == 1 and means else None
 
 
 def decimal_ties(steps: Sequence[Step]) -> tuple[Step, ...]:

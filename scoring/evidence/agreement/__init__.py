@@ -1,0 +1,1 @@
+"""How far several raters, or several rounds of one, agree about the same items."""
