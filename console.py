@@ -127,6 +127,12 @@ def cell(value: Any) -> str:
     return str(value)
 
 
+def estimate(value: float, low: float, high: float) -> str:
+    """Format a number with the ends of its confidence interval; the number alone where it has none."""
+    shown = [cell(float(end)) for end in (value, low, high)]
+    return shown[0] if math.isnan(low) or math.isnan(high) else f"{shown[0]} [{shown[1]}, {shown[2]}]"
+
+
 def named_folders(values: tuple[str, ...], option: str) -> dict[str, Path]:
     """Split ``TEAM=PATH`` arguments.
 

@@ -97,7 +97,12 @@ def score(challenge: str, request: Request, where: Where, audit: bool, as_json: 
         rows = audit_segmentation(loaded, result.scores, _given(request.references, "references"), request.teams)
     if as_json:
         console.print_json(
-            {"out": out, "summary": summary_rows(loaded, result.scores), "findings": result.findings, "audit": rows}
+            {
+                "out": out,
+                "summary": summary_rows(loaded, result.scores, result.observations),
+                "findings": result.findings,
+                "audit": rows,
+            }
         )
     else:
         _print(loaded, result, out, rows)
@@ -149,14 +154,12 @@ def _score(reference: str, request: Request, where: Where) -> tuple[Challenge, R
 
 
 def _print(challenge: Challenge, result: Result, out: Path, audit: list[dict[str, Any]]) -> None:
-    from medpodium.scoring.measuring.summary import summary_rows
+    from medpodium.scoring.measuring.summary import print_summary, summary_rows
 
-    rows = summary_rows(challenge, result.scores)
+    rows = summary_rows(challenge, result.scores, result.observations)
     console.print_findings(result.all_findings())
     if rows:
-        console.print_table(
-            list(rows[0]), [list(row.values()) for row in rows], title="Scores per submission and metric"
-        )
+        print_summary(rows, "Scores per submission and metric")
     if audit:
         console.print_table(
             list(audit[0]), [list(row.values()) for row in audit], title="Audit against other libraries"

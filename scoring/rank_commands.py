@@ -272,11 +272,17 @@ def _write(path: Path, text: str) -> None:
 
 def _print(board: pd.DataFrame) -> None:
     columns = ["rank", "submission", "value", "letters", "rank_low", "rank_high", "set_low", "set_high", "guarantee"]
+    ends = board[["value", "value_low", "value_high"]].astype(float)
+    bare = board[ends["value_low"].isna() & ends["value"].notna()]
+    board = board.assign(value=[console.estimate(*row) for row in ends.to_numpy().tolist()])
     for task, rows in board.groupby("task", sort=False):
         own = [name for name in columns if not rows[name].isna().all()]
         values = rows[own].astype(object).values.tolist()
         recipe = rows["recipe"].iloc[0]
         console.print_table(own, values, title=f"{task} ({recipe}; {rows['better'].iloc[0]} value is better)")
+        notes = [str(note) for note in bare.loc[bare["task"] == task, "value_note"].unique() if note]
+        if notes:
+            console.out.print(f"values without an interval: {'; '.join(notes)}", markup=False)
 
 
 def _rank_challenger(path: Path, long: LongTable, drawing: Drawing, told: Told) -> None:

@@ -23,7 +23,7 @@ _HOW = {
     "bca": "bias-corrected and accelerated bootstrap where scores are skewed",
     "student": "Student's t",
     "wilson": "Wilson's for shares",
-    "delong": "DeLong's for areas under the ROC curve",
+    "delong": "DeLong's for areas under the ROC curve, on the logit scale",
 }
 
 

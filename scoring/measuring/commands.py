@@ -140,7 +140,7 @@ def _write(facts: dict[str, Any], path: Path) -> None:
 def _tell(scored: Scored, told: Told) -> None:
     from medpodium.scoring.measuring.request import TASK
     from medpodium.scoring.measuring.result import definitions as said
-    from medpodium.scoring.measuring.summary import structure_rows, summary_rows
+    from medpodium.scoring.measuring.summary import print_summary, structure_rows, summary_rows
 
     metrics: Any = scored.challenge.tasks[TASK].metrics
     structures = structure_rows(scored.challenge, scored.scores, TASK)
@@ -166,7 +166,7 @@ def _tell(scored: Scored, told: Told) -> None:
     columns = [name for name in structures[0] if name not in hidden]
     heading = [metrics[name].with_unit(name) if name in metrics else name for name in columns]
     console.print_table(heading, [[row[name] for name in columns] for row in structures], title=title)
-    console.print_table(list(summary[0]), [list(row.values()) for row in summary], title="Summary")
+    print_summary(summary, "Summary")
     for line in said(metrics):
         console.out.print(line, markup=False)
     if told.out is not None:

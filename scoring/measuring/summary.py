@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
 
+from medpodium import console
 from medpodium.challenges.schema.definition import Challenge
-from medpodium.scoring.ranking.settled import settle_task
+from medpodium.scoring.evidence.intervals.overall import overall
+from medpodium.scoring.evidence.units import choose, units_of
+from medpodium.scoring.kinds.lookup import of
+from medpodium.scoring.ranking.pools import PooledCells
+from medpodium.scoring.ranking.settled import Settled, settle_task
 
 
-def summary_rows(challenge: Challenge, scores: pd.DataFrame) -> list[dict[str, Any]]:
+def summary_rows(
+    challenge: Challenge, scores: pd.DataFrame, observations: pd.DataFrame | None = None
+) -> list[dict[str, Any]]:
     """Count, per submission and metric, what was computed, penalised, missing, failed and skipped.
 
-    The mean is that of the scores as they count for the ranking, over all cases and structures.
+    The mean is that of the scores as they count for the ranking, over all cases and structures, with the ends of its
+    95 % interval and how that was made, or why there is none.
+
+    Parameters
+    ----------
+    observations : DataFrame, optional
+        What pooled values were computed from.
     """
     rows = []
     for task, own in scores.groupby("task", sort=False):
-        means = settle_task(own, challenge, str(task), ranked=False).averages("submission", "metric").to_dict("index")
+        settled = settle_task(own, challenge, str(task), ranked=False)
+        means = settled.averages("submission", "metric").to_dict("index")
+        ends = _intervals(challenge, str(task), settled, observations).to_dict("index")
         for (submission, metric), part in own.groupby(["submission", "metric"], sort=False):
             counts = part["status"].str.partition(":")[0].value_counts()
-            mean = means[str(submission), str(metric)]
+            mean, interval = means[str(submission), str(metric)], ends[str(submission), str(metric)]
             rows.append(
                 {
                     **({"task": task} if scores["task"].nunique() > 1 else {}),
                     "submission": submission,
                     "metric": metric,
                     "mean": float(mean["mean"]),
+                    "low": float(interval["low"]),
+                    "high": float(interval["high"]),
+                    "interval": interval["note"] or interval["method"],
                     "n": int(mean["n"]),
                     **{name: int(counts.get(name, 0)) for name in ("ok", "empty-reference", "penalised")},
                     **{name: int(counts.get(name, 0)) for name in ("missing", "failed", "skipped")},
@@ -38,6 +57,29 @@ def summary_rows(challenge: Challenge, scores: pd.DataFrame) -> list[dict[str, A
                 }
             )
     return rows
+
+
+def _intervals(challenge: Challenge, task: str, settled: Settled, observations: pd.DataFrame | None) -> pd.DataFrame:
+    """Return the interval of the mean of every submission and metric of a task."""
+    pool = None if observations is None else of(challenge.tasks[task]).pool(challenge, task, observations)
+    units = units_of(settled.array, choose(list(settled.array.groups), challenge.groups), pool, task)
+    cells = None if pool is None else PooledCells(settled.raw, pool, task)
+    return overall(settled, units, cells, task=task)
+
+
+def print_summary(rows: list[dict[str, Any]], title: str) -> None:
+    """Print rows of :func:`summary_rows`: the mean with its interval in one column, and why some have none."""
+    hidden = ("low", "high", "interval")
+    shown = []
+    for row in rows:
+        kept = {name: value for name, value in row.items() if name not in hidden}
+        shown.append({**kept, "mean": console.estimate(row["mean"], row["low"], row["high"])})
+    console.print_table(
+        list(shown[0]), [list(row.values()) for row in shown], title=f"{title} (mean with 95 % interval)"
+    )
+    bare = {str(row["interval"]) for row in rows if math.isnan(row["low"]) and not math.isnan(row["mean"])}
+    if bare:
+        console.out.print(f"without an interval: {'; '.join(sorted(bare))}", markup=False)
 
 
 def structure_rows(challenge: Challenge, scores: pd.DataFrame, task: str) -> list[dict[str, Any]]:

@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -31,8 +30,9 @@ from medpodium.reports.manifest import write_manifest
 from medpodium.reports.model import gather, sections
 from medpodium.reports.model.document import Document
 from medpodium.reports.model.results import Results
-from medpodium.scoring import commands, table
+from medpodium.scoring import table
 from medpodium.scoring.exchange.platforms import payload
+from medpodium.scoring.measuring import summary
 from medpodium.scoring.ranking.settled import settle_task
 
 BOUNDS: dict[str, tuple[float | None, float | None]] = {"acc": (0.0, 1.0), "dist": (None, 0.0)}
@@ -429,7 +429,7 @@ def _check_site(truth: Truth, results: Results) -> None:
 
 
 def _check_summaries(truth: Truth, drawn: Draw, challenge: Challenge) -> None:
-    said = commands._summary(challenge, SimpleNamespace(scores=drawn.rows))  # type: ignore[arg-type]
+    said = summary.summary_rows(challenge, drawn.rows)
     told = {(row["submission"], row["metric"]): row for row in said}
     for (name, metric), row in told.items():
         cells = {
@@ -439,6 +439,7 @@ def _check_summaries(truth: Truth, drawn: Draw, challenge: Challenge) -> None:
         }
         assert row["n"] == len(_numbers(cells))
         assert _same(row["mean"], _mean(cells))
+        assert math.isnan(row["low"]) or row["low"] <= row["mean"] <= row["high"]
     # a platform scores one submission at a time: what others were asked is not known there
     name = truth.names[0]
     alone = Draw(drawn.policies, drawn.shape, drawn.declared, drawn.second, _only(drawn.rows, name))

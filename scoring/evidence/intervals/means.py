@@ -5,6 +5,8 @@ share of yes-or-no scores    Wilson; clusters count as an effective number of sc
 mean, fewer than 8 units     Student's t, cut at the bounds of the metric
 mean                         percentiles of the resampled means, widened for few units (Hesterberg 2015)
 mean, from 50 units, skewed  bias-corrected and accelerated (Efron 1987), its tails widened alike
+area under the ROC curve     DeLong's variance on the logit scale
+other pooled values          widened percentiles of resampled observations
 median                       order statistics (Hettmansperger and Sheather 1986); of clusters, widened percentiles
 difference of shares         adjusted Wald of paired shares (Bonett and Price 2012)
 difference                   as a mean, of the differences within cases
@@ -33,7 +35,6 @@ Floats = npt.NDArray[np.float64]
 Bounds = tuple[float, float]
 Bools = npt.NDArray[np.bool_]
 Names = npt.NDArray[np.object_]
-LEVEL = closed.LEVEL
 FEW = 8
 """Units below which percentiles, which cannot leave the values, are too narrow whatever their tails."""
 FROM = 50
@@ -293,6 +294,22 @@ def z_ends(value: Floats, error: Floats, bounds: tuple[float, float], n_units: i
     ends = Ends.blank(len(value), NO_NUMBER, np.full(len(value), n_units, dtype=np.int64))
     told = ~np.isnan(value)
     ends.say(told, NO_SPREAD)
-    half = special.ndtri((1 + LEVEL) / 2) * error
+    half = closed.normal() * error
     ends.put(told & (error > 0), np.clip(value - half, *bounds), np.clip(value + half, *bounds), method)
+    return ends
+
+
+def area_ends(value: Floats, error: Floats, n_units: int) -> Ends:
+    """Return intervals of areas under the ROC curve from DeLong's standard errors.
+
+    They are symmetric on the logit scale, where few cases and large areas do least harm (Pepe, The Statistical
+    Evaluation of Medical Tests, 2003, section 5.2), and stay between 0 and 1.
+    """
+    ends = Ends.blank(len(value), NO_NUMBER, np.full(len(value), n_units, dtype=np.int64))
+    told = ~np.isnan(value)
+    ends.say(told, NO_SPREAD)
+    own = told & (error > 0) & (value > 0) & (value < 1)
+    centre = special.logit(np.where(own, value, 0.5))
+    half = closed.normal() * np.where(own, error, np.nan) / np.where(own, value * (1 - value), 1.0)
+    ends.put(own, special.expit(centre - half), special.expit(centre + half), "delong")
     return ends

@@ -15,6 +15,7 @@ from medpodium.scoring.evidence.intervals.means import (
     NOT_DRAWN,
     ONE_UNIT,
     Ends,
+    area_ends,
     bounds_of,
     resampled_ends,
     z_ends,
@@ -121,7 +122,7 @@ class _Set:
             return ends
         if self._curves:
             error = np.sqrt([self._covariance([own])[0, 0] for own in self._curves])
-            return z_ends(self._value, error, self._bounds, self._units.number, "delong")
+            return area_ends(self._value, error, self._units.number)
         if self._resampled is None:
             return Ends.blank(len(self._value), NOT_DRAWN)
         return resampled_ends(self._value, self._resampled, self._units.number)
