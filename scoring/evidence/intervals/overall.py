@@ -50,7 +50,7 @@ def overall(settled: Settled, units: Units, pooled: PooledCells | None = None, *
         for m, metric in enumerate(array.labels["metric"]):
             mean = means.reindex([(name, metric) for name in settled.submissions]).to_numpy(dtype=np.float64)
             state = array.state[..., m] == OK
-            values = np.where(state[:, real], array.values[:, real, :, m], np.nan)
+            values = np.where(state[:, real], array.values[..., m][:, real], np.nan)
             if not state[:, real].any():
                 ends = _of_sets(settled, units, pooled, metric, mean, task)
             elif state.sum() > state[:, real].sum():  # single cases and whole sets: no unit of one is one of the other
