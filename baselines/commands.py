@@ -11,7 +11,8 @@ from medpodium import console
 _VERBS = {
     "plan": ("baselines.nnunet.commands:plan", "Check and convert training data, plan and preprocess them."),
     "train": ("baselines.nnunet.commands:train", "Train a planned baseline."),
-    "predict": ("baselines.nnunet.commands:predict", "Predict with a trained model, in the challenge's own layout."),
+    "adopt": ("baselines.models.commands:adopt", "Take a model that was trained with plain nnU-Net v2."),
+    "predict": ("baselines.models.commands:predict", "Predict with a trained model, in the challenge's own layout."),
     "package": ("baselines.package.commands:package", "Turn a trained model into a container image."),
     "transfer": ("baselines.transfer.commands:transfer", "Train data sets from scratch and fine-tuned, and compare."),
     "stage": ("baselines.staging.commands:stage", "Fit and run the small staging model."),

@@ -45,6 +45,9 @@ class PlanOptions:
     regions: Literal["auto", "always", "never"]
     gpu_memory: float | None
     dataset_id: int | None
+    splits: Path | None
+    full_check: bool
+    replace: bool
     workspace: Path | None
 
 
@@ -55,6 +58,7 @@ class TrainOptions:
     iterations: int | None
     device: str
     resume: bool
+    restart: bool
     pretrained: Path | None
     stem: Literal["repeat", "average"] | None
     trust_checkpoint: bool
@@ -70,11 +74,31 @@ class PredictOptions:
     images: Path
     out: Path
     folds: list[int | str] | None
+    checkpoint: Literal["final", "best", "latest"] | None
     image_patterns: tuple[str, ...]
     device: str
     step_size: float | None
     mirroring: bool | None
     fast_export: bool | None
+    full_check: bool
+    trust_checkpoint: bool
+    overwrite: bool
+
+
+@dataclass(frozen=True)
+class AdoptOptions:
+    """How a model of somebody else is taken, as ``baseline adopt`` takes it."""
+
+    task: str | None
+    name: str
+    labels: tuple[str, ...]
+    channels: tuple[str, ...]
+    image_patterns: tuple[str, ...]
+    folds: list[int | str] | None
+    checkpoint: Literal["final", "best", "latest"] | None
+    trainer_file: Path | None
+    out: Path | None
+    trust_checkpoint: bool
 
 
 @dataclass(frozen=True)
@@ -89,6 +113,9 @@ class PackageOptions:
     folds: list[int | str] | None
     channels: tuple[str, ...]
     network: str | None
+    checkpoint: Literal["final", "best", "latest"] | None
+    user: str | None
+    trust_checkpoint: bool
 
 
 @dataclass(frozen=True)
@@ -110,6 +137,8 @@ class TransferOptions:
     device: str
     dry_run: bool
     teraflops: float
+    retrain: bool
+    full_check: bool
 
 
 class PerAxis(click.ParamType):  # type: ignore[type-arg]

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from medpodium import console
-from medpodium.baselines.nnunet.job_bar import JobBar
 from medpodium.baselines.options import (
     FoldList,
     Overrides,
     PerAxis,
     PlanOptions,
-    PredictOptions,
     TrainOptions,
     pairs,
 )
+from medpodium.baselines.progress import JobBar
 
 if TYPE_CHECKING:
     from medpodium.baselines.nnunet.flow import Chosen
@@ -80,6 +79,10 @@ def _choose(challenge: str, name: str | None, overrides: Overrides) -> Chosen:
 @click.option(
     "--dataset-id", type=click.IntRange(1, 999), help="Number of nnU-Net's data set; the first free from 500."
 )
+@click.option("--splits", type=_PATH, help="Folds to use, a JSON file as nnU-Net's splits_final.json.")
+@click.option("--full-check", is_flag=True, help="Unpack every image to find damage inside it, not only a cut-off end.")
+@click.option("--replace", is_flag=True,
+              help="Set trainings on other data aside (moved, not deleted) where they are in the way.")  # fmt: skip
 @_WORKSPACE
 @console.json_option
 @console.guarded
@@ -110,7 +113,8 @@ def plan(challenge: str, name: str | None, as_json: bool, overrides: Overrides, 
         line = JobBar(bar)
         planned = nnunet.plan(
             chosen, folders, Workspace.at(options.workspace), number=options.dataset_id,
-            regions=options.regions, gpu_memory_gb=options.gpu_memory, progress=line.converting, on_event=line,
+            regions=options.regions, gpu_memory_gb=options.gpu_memory, replace=options.replace,
+            full=options.full_check, splits=options.splits, progress=line.converting, on_event=line,
         )  # fmt: skip
     written = planned.written
     if as_json:
@@ -144,7 +148,8 @@ def plan(challenge: str, name: str | None, as_json: bool, overrides: Overrides, 
 @click.option("--iterations", type=click.IntRange(1), help="Batches per epoch; nnU-Net's 250 by default.")
 @click.option("--learning-rate", type=float, help="Initial learning rate.")
 @click.option("--device", type=_DEVICES, default="auto", show_default=True)
-@click.option("--resume", is_flag=True, help="Go on from the last checkpoint of every fold that has one.")
+@click.option("--resume", is_flag=True, help="Keep finished folds, go on with the others.")
+@click.option("--restart", is_flag=True, help="Set earlier trainings aside (moved, not deleted) and start anew.")
 @click.option("--pretrained", type=_PATH, help="Checkpoint to start from; every shape is checked.")
 @click.option("--stem", type=click.Choice(["repeat", "average"]), help="Weights of one channel over several.")
 @click.option("--trust-checkpoint", is_flag=True, help="Unpickle objects in the checkpoint; this can run code.")
@@ -155,34 +160,39 @@ def plan(challenge: str, name: str | None, as_json: bool, overrides: Overrides, 
 @console.gathered(Overrides, "overrides")
 @console.gathered(TrainOptions)
 def train(challenge: str, name: str | None, as_json: bool, overrides: Overrides, options: TrainOptions) -> None:
-    """Train a planned baseline, fold by fold."""
+    """Train a planned baseline, fold by fold.
+
+    An interrupted fold with the same settings goes on where it stopped. A finished one is never overwritten.
+    """
     from medpodium.baselines import extras
-    from medpodium.baselines.nnunet import flow as nnunet
+    from medpodium.baselines.nnunet import folds as nnunet
     from medpodium.baselines.nnunet.workspace import Workspace
 
     extras.require_nnunet()
     chosen = _choose(challenge, name, overrides)
-    start = nnunet.Start(options.resume, options.pretrained, options.stem, options.trust_checkpoint)
-    results = []
+    if options.resume and options.restart:
+        raise click.UsageError("--resume and --restart exclude each other.")
+    start = nnunet.Start(options.resume, options.restart, options.pretrained, options.stem, options.trust_checkpoint)
     with console.progress() as bar, _interruptible():
         line = JobBar(bar)
-        for fold in chosen.baseline.folds:
-            results.append(
-                nnunet.train(
-                    chosen,
-                    Workspace.at(options.workspace),
-                    fold,
-                    device=options.device,
-                    iterations=options.iterations,
-                    validate=not options.no_validation,
-                    start=start,
-                    on_event=line,
-                )
-            )
+
+        def name_fold(fold: int | str) -> None:
+            line.title = f"fold {fold}: "
+
+        results = nnunet.train(
+            chosen,
+            Workspace.at(options.workspace),
+            device=options.device,
+            iterations=options.iterations,
+            validate=not options.no_validation,
+            start=start,
+            on_event=line,
+            on_fold=name_fold,
+        )
     if as_json:
         console.print_json({"model": results[0]["model"], "folds": results})
         return
-    columns = ("folder", "epochs", "seconds_per_epoch", "validation_dice", "gpu_memory_mb")
+    columns = ("folder", "epochs", "seconds_per_epoch", "validation_dice", "training_dice", "gpu_memory_mb")
     console.print_table(columns, [[row[key] for key in columns] for row in results])
     console.out.print(
         f"Next: medpodium baseline predict {challenge} --model {results[0]['model']} --images ... --out ..."
@@ -191,56 +201,9 @@ def train(challenge: str, name: str | None, as_json: bool, overrides: Overrides,
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Say how to go on after Ctrl-C: without ``--resume`` a training starts anew."""
+    """Say how to go on after Ctrl-C."""
     try:
         yield
     except KeyboardInterrupt:
         console.err.print("Interrupted; run the same command with --resume to go on from the last checkpoint.")
         raise SystemExit(130) from None
-
-
-@click.command(
-    epilog="Example: medpodium baseline predict flare-pancancer/2023 --model MODEL --images imagesTs --out predictions"
-)
-@click.argument("challenge")
-@click.option("--model", type=_PATH, required=True, help="Folder of the trained model, as 'train' prints it.")
-@click.option("--images", type=_PATH, required=True, help="Folder of the images.")
-@click.option("--out", type=_PATH, required=True, help="Folder for the predictions, in the challenge's layout.")
-@click.option("--folds", type=FoldList(), help="Folds to average; every trained one by default.")
-@click.option("--image-pattern", "image_patterns", multiple=True, metavar="CHANNEL=PATTERN",
-              help="Where images are named differently from the training's.")  # fmt: skip
-@click.option("--device", type=_DEVICES, default="auto", show_default=True)
-@click.option("--step-size", type=click.FloatRange(0, 1, min_open=True), help="Of the sliding window.")
-@click.option("--mirroring/--no-mirroring", default=None, help="Average over mirrored inputs.")
-@click.option("--fast-export/--exact-export", default=None, help="Resample probabilities with torch, or as planned.")
-@console.json_option
-@console.guarded
-@console.gathered(PredictOptions)
-def predict(challenge: str, as_json: bool, options: PredictOptions) -> None:
-    """Predict the cases of a folder with a trained model, in the challenge's own file layout and labels."""
-    from medpodium.baselines.nnunet import flow as nnunet
-    from medpodium.challenges import registry
-
-    loaded = registry.load(challenge)
-    with console.progress() as bar:
-        result = nnunet.predict(
-            loaded,
-            options.model,
-            options.images,
-            options.out,
-            folds=options.folds,
-            device=options.device,
-            step_size=options.step_size,
-            mirroring=options.mirroring,
-            fast_export=options.fast_export,
-            image_patterns=pairs(options.image_patterns, "--image-pattern"),
-            on_event=JobBar(bar),
-        )
-    if as_json:
-        console.print_json(result)
-        return
-    columns = ("case", "preprocess", "network", "export")
-    console.print_table(columns, [[row[key] for key in columns] for row in result["cases"]], "seconds per case")
-    console.out.print(
-        f"Next: medpodium score {challenge} --references ... --predictions NAME={result['out']} --out ..."
-    )

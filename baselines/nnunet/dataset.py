@@ -71,8 +71,20 @@ def channel_names(normalisations: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def dataset_name(raw: Path, name: str, number: int | None = None) -> str:
+def dataset_name(raw: Path, name: str, number: int | None = None, taken: Mapping[int, str] | None = None) -> str:
     """Return ``DatasetXXX_Name`` with the given number, or the first free one from 500.
+
+    Parameters
+    ----------
+    raw : Path
+        nnU-Net's folder of raw data, for messages.
+    name : str
+        What the data set is called after.
+    number : int, optional
+        The number asked for.
+    taken : mapping of int to str, optional
+        Data sets by number, of all of nnU-Net's folders: it finds one by its number alone. Those in ``raw`` when left
+        out.
 
     Raises
     ------
@@ -80,15 +92,19 @@ def dataset_name(raw: Path, name: str, number: int | None = None) -> str:
         If the number is taken by a data set of another name.
     """
     clean = re.sub(r"[^A-Za-z0-9]+", "", name.title()) or "Challenge"
-    taken = {
-        int(match[1]): path.name for path in raw.glob("Dataset*") if (match := re.match(r"Dataset(\d{3})_", path.name))
-    }
+    if taken is None:
+        found = ((re.match(r"Dataset(\d{3})_", path.name), path.name) for path in raw.glob("Dataset*"))
+        taken = {int(match[1]): path for match, path in found if match}
     same = [key for key, value in taken.items() if value == f"Dataset{key:03d}_{clean}"]
+    free = next((key for key in range(_FIRST_ID, 1000) if key not in taken), None)
     if number is None:
-        number = same[0] if same else next(key for key in range(_FIRST_ID, 1000) if key not in taken)
+        number = same[0] if same else free
+    if number is None:
+        fix = "give the number of a data set that may go, and remove it, or use another --workspace"
+        raise refuse(BaselineCode.DATASET_EXISTS, raw, f"all numbers from {_FIRST_ID} are taken", fix)
     full = f"Dataset{number:03d}_{clean}"
     if taken.get(number, full) != full:
-        fix = "choose another --dataset-id, or leave it out"
+        fix = f"use --dataset-id {free}, which is free, or leave it out"
         raise refuse(BaselineCode.DATASET_EXISTS, raw, f"number {number} is {taken[number]}", fix)
     return full
 

@@ -6,21 +6,19 @@ a plain nnU-Net; here a checkpoint that does not fit is refused with what it is 
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from medpodium.baselines.checkpoints import read_checkpoint
 from medpodium.baselines.failures import BaselineCode, refuse
 
 HEADS = re.compile(r"(^|\.)(seg_outputs|seg_layers)\.")
 """Segmentation heads of STU-Net and of nnU-Net's own networks; they belong to the labels and are never loaded."""
 STEMS = ("repeat", "average")
 """What the weights of a new number of channels are: repeated as published, or repeated and divided by the number."""
-_KEYS = ("network_weights", "state_dict")
-_PREFIXES = ("module.", "_orig_mod.")
 _SIZE_NAMES = {16: "STU-Net-S", 32: "STU-Net-B", 64: "STU-Net-L", 96: "STU-Net-H"}
 
 
@@ -50,64 +48,6 @@ class Loaded:
         return asdict(self)
 
 
-def read_checkpoint(path: Path, *, trust: bool = False) -> dict[str, Any]:
-    """Read the weights of a checkpoint of nnU-Net v1 or v2, or a plain state dictionary.
-
-    Parameters
-    ----------
-    path : Path
-        File written by ``torch.save``.
-    trust : bool
-        Unpickle arbitrary objects, which can run code; only for files from a source you trust.
-
-    Returns
-    -------
-    dict of str to torch.Tensor
-
-    Raises
-    ------
-    UsageError
-        If the file cannot be read, or holds objects and is not trusted.
-    """
-    import numpy as np
-    import torch
-
-    scalar = getattr(np, "_core", np).multiarray.scalar
-    plain = [
-        scalar,
-        np.dtype,
-        torch.device,
-        type(np.dtype(np.float64)),
-        type(np.dtype(np.float32)),
-        type(np.dtype(np.int64)),
-    ]
-    try:
-        with torch.serialization.safe_globals(plain):
-            content = torch.load(path, map_location="cpu", weights_only=not trust)
-    except pickle.UnpicklingError as error:
-        fix = "use --trust-checkpoint if you trust its source; reading such a file can run code"
-        cause = f"holds objects besides weights ({_first_line(error)})"
-        raise refuse(BaselineCode.CHECKPOINT_OBJECTS, path, cause, fix) from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        cause = f"cannot be read: {_first_line(error)}"
-        raise refuse(BaselineCode.CHECKPOINT, path, cause, "give a checkpoint of nnU-Net v1 or v2") from None
-    weights = next((content[key] for key in _KEYS if isinstance(content, Mapping) and key in content), content)
-    if not isinstance(weights, Mapping) or not weights or not all(hasattr(item, "shape") for item in weights.values()):
-        fix = "give a checkpoint of nnU-Net v1 (state_dict) or v2 (network_weights)"
-        raise refuse(BaselineCode.CHECKPOINT, path, "holds no network weights", fix)
-    return {_bare(str(key)): value for key, value in weights.items()}
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:160]
-
-
-def _bare(key: str) -> str:
-    for prefix in _PREFIXES:
-        key = key.removeprefix(prefix)
-    return key
-
-
 def load_weights(network: Any, path: Path, *, stem: str | None = None, trust: bool = False) -> Loaded:
     """Load a checkpoint into a network.
 
@@ -120,7 +60,7 @@ def load_weights(network: Any, path: Path, *, stem: str | None = None, trust: bo
     stem : {"repeat", "average"}, optional
         How weights of one input channel are spread over several; must be chosen where the numbers differ.
     trust : bool
-        See :func:`read_checkpoint`.
+        See :func:`medpodium.baselines.checkpoints.read_content`.
 
     Raises
     ------

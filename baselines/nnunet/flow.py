@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +13,15 @@ from pydantic import ValidationError
 
 from medpodium.baselines import extras
 from medpodium.baselines.failures import BaselineCode, refuse
+from medpodium.baselines.fingerprints import write_json
 from medpodium.baselines.nnunet import training_data
-from medpodium.baselines.nnunet.dataset import RECORD, Progress, Written, dataset_name, read_record, write_dataset
+from medpodium.baselines.nnunet.dataset import RECORD, Progress, Written, read_record, write_dataset
 from medpodium.baselines.nnunet.jobs import OnEvent, run_job
 from medpodium.baselines.nnunet.plans import plan_job
-from medpodium.baselines.nnunet.prediction import model_record, prediction_cases, to_challenge, trained_folds
 from medpodium.baselines.nnunet.scheme import Regions, make_scheme
-from medpodium.baselines.nnunet.training import check_start
-from medpodium.baselines.nnunet.workspace import Workspace
+from medpodium.baselines.nnunet.workspace import Workspace, data_digests, make_room, name_for, trained_on
 from medpodium.baselines.options import Overrides
+from medpodium.baselines.splits import keep_splits
 from medpodium.challenges.schema.baseline import Baseline
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask
 from medpodium.findings import Finding, MedpodiumError, has_errors
@@ -125,10 +123,32 @@ def plan(
     number: int | None = None,
     regions: Regions = "auto",
     gpu_memory_gb: float | None = None,
+    replace: bool = False,
+    full: bool = False,
+    splits: Path | None = None,
     progress: Progress | None = None,
     on_event: OnEvent | None = None,
 ) -> Planned:
     """Check, convert, plan and preprocess a baseline's training data.
+
+    Parameters
+    ----------
+    chosen, folders, workspace
+        What is planned, from what, and where.
+    number : int, optional
+        Of the data set; the one it has or the first free one.
+    regions : {"auto", "always", "never"}
+        Train unions of labels as regions.
+    gpu_memory_gb : float, optional
+        That the planner aims at.
+    replace : bool
+        Set an earlier plan of other cases aside although something was trained on it.
+    full : bool
+        Unpack every image to check it.
+    splits : Path, optional
+        Folds to use, as nnU-Net's ``splits_final.json``.
+    progress, on_event : callable, optional
+        Told of the conversion and of nnU-Net's work.
 
     Raises
     ------
@@ -148,40 +168,52 @@ def plan(
     cases, findings = training_data.find_cases(chosen.task, layout, folders.images, folders.labels, folders.missing)
     findings += training_data.check_complete(chosen.task, layout, cases, folders.partial is not None)
     findings += training_data.check_folds(len(cases), chosen.baseline.folds)
-    findings += training_data.check_geometry(cases)
+    findings += training_data.check_geometry(cases, full=full)
     _stop_on_errors(findings)
     findings += training_data.check_normalisation(chosen.challenge, normalisations, cases[0])
-    dataset = dataset_name(workspace.raw, f"{chosen.challenge.name} {chosen.task_name} {chosen.name}", number)
     record = {
         "challenge": chosen.challenge.reference,
         "task": chosen.task_name,
         "baseline": chosen.name,
         "definition": chosen.challenge.digest,
     }
-    written = write_dataset(
-        workspace.raw / dataset, chosen.task, cases, scheme, normalisations, record,
-        partial=partial, infer_partial=infer, progress=progress,
-    )  # fmt: skip
-    findings += written.findings
-    _stop_on_errors(findings)
-    shutil.rmtree(workspace.preprocessed / dataset, ignore_errors=True)
-    job = plan_job(
-        dataset,
-        chosen.name,
-        chosen.baseline,
-        gpu_memory_gb=gpu_memory_gb,
-        processes=max(1, min(8, (os.cpu_count() or 1) // 2)),
-    )
-    found = run_job("plan", job, workspace, on_event=on_event)
-    notes = read_record(workspace.raw / dataset) | {
+    dataset = name_for(workspace, f"{chosen.challenge.name} {chosen.task_name} {chosen.name}", record, number)
+    part = workspace.raw / f".{dataset}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        written = write_dataset(
+            part, chosen.task, cases, scheme, normalisations, record,
+            partial=partial, infer_partial=infer, progress=progress,
+        )  # fmt: skip
+        findings += written.findings
+        _stop_on_errors(findings)
+        notes = read_record(part) | {"data": data_digests(part, workspace.raw / f".{dataset}.files.json")}
+        same, found = make_room(workspace, dataset, notes["data"], replace=replace)
+        findings += found
+        shutil.rmtree(workspace.raw / dataset, ignore_errors=True)
+        (part / RECORD).write_text(json.dumps(notes, indent=2), encoding="utf-8")
+        part.rename(workspace.raw / dataset)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    written.folder = workspace.raw / dataset
+    names = [case.name for case in cases]
+    keep_splits(workspace.preprocessed, dataset, names, splits, trained=bool(trained_on(workspace, dataset)))
+    job = plan_job(dataset, chosen.name, chosen.baseline, gpu_memory_gb=gpu_memory_gb, keep=same)
+    planned = run_job("plan", job, workspace, on_event=on_event)
+    notes |= {
         "dataset": dataset,
-        "plans": found["plans"],
-        "settings": chosen.baseline.model_dump(mode="json", exclude={"published", "notes", "unconfirmed"}),
+        "plans": planned["plans"],
+        "settings": settings_of(chosen),
         "images": layout.images,
         "missing_channel": folders.missing,
     }
-    (workspace.raw / dataset / RECORD).write_text(json.dumps(notes, indent=2), encoding="utf-8")
-    return Planned(dataset, found, written, findings)
+    write_json(workspace.raw / dataset / RECORD, notes)
+    return Planned(dataset, planned, written, findings)
+
+
+def settings_of(chosen: Chosen) -> dict[str, Any]:
+    """Return a baseline's fields that change what is computed, as plain data."""
+    return chosen.baseline.model_dump(mode="json", exclude={"published", "notes", "unconfirmed"})
 
 
 def _default(chosen: Chosen) -> str:
@@ -194,119 +226,3 @@ def _default(chosen: Chosen) -> str:
 def _stop_on_errors(findings: Sequence[Finding]) -> None:
     if has_errors(findings):
         raise MedpodiumError(*findings)
-
-
-@dataclass(frozen=True)
-class Start:
-    """How a training starts: fresh, from a checkpoint, or where it stopped."""
-
-    resume: bool = False
-    pretrained: Path | None = None
-    stem: str | None = None
-    trust: bool = False
-
-
-def train(
-    chosen: Chosen,
-    workspace: Workspace,
-    fold: int | str,
-    *,
-    device: str = "auto",
-    iterations: int | None = None,
-    validate: bool = True,
-    start: Start | None = None,
-    on_event: OnEvent | None = None,
-) -> dict[str, Any]:
-    """Train one fold of a planned baseline.
-
-    Returns
-    -------
-    dict
-        As :func:`medpodium.baselines.nnunet.training.train_here`, and ``model``, the folder to predict with.
-    """
-    extras.require_nnunet()
-    begin = start or Start()
-    dataset = workspace.dataset(chosen.challenge.reference, chosen.task_name, chosen.name)
-    notes = read_record(dataset)
-    check_start(chosen.baseline.trainer, begin.pretrained, begin.resume)
-    if "plans" not in notes:
-        fix = "run 'medpodium baseline plan' again; it was interrupted"
-        raise refuse(BaselineCode.NOT_PLANNED, dataset.name, "converted, but not planned", fix)
-    count = len(list((dataset / "labelsTr").iterdir()))
-    _stop_on_errors(training_data.check_folds(count, [fold]))
-    device = extras.check_device(device)
-    job = {
-        "dataset": dataset.name,
-        "configuration": chosen.baseline.configuration,
-        "fold": fold,
-        "trainer": chosen.baseline.trainer,
-        "plans": notes["plans"],
-        "device": device,
-        "epochs": chosen.baseline.epochs,
-        "iterations": iterations,
-        "learning_rate": chosen.baseline.learning_rate,
-        "resume": begin.resume,
-        "pretrained": None if begin.pretrained is None else str(begin.pretrained.resolve()),
-        "stem": begin.stem,
-        "trust": begin.trust,
-        "validate": validate,
-    }
-    result = run_job("train", job, workspace, device=device, on_event=on_event)
-    model = Path(result["folder"]).parent
-    settings = chosen.baseline.model_dump(mode="json", exclude={"published", "notes", "unconfirmed"})
-    (model / RECORD).write_text(json.dumps(notes | {"settings": settings}, indent=2), encoding="utf-8")
-    return {**result, "model": str(model)}
-
-
-def predict(
-    challenge: Challenge,
-    model: Path,
-    images: Path,
-    out: Path,
-    *,
-    folds: Sequence[int | str] | None = None,
-    device: str = "auto",
-    step_size: float | None = None,
-    mirroring: bool | None = None,
-    fast_export: bool | None = None,
-    image_patterns: Mapping[str, str] | None = None,
-    on_event: OnEvent | None = None,
-) -> dict[str, Any]:
-    """Predict every case of a folder and write the challenge's files; options left out are those of the training.
-
-    Returns
-    -------
-    dict
-        ``cases`` with seconds of preprocessing, network and export, and the settings used.
-    """
-    extras.require_nnunet()
-    notes = model_record(model)
-    if notes["challenge"].partition("/")[0] != challenge.name:
-        fix = f"give {notes['challenge']}, or another model"
-        raise refuse(BaselineCode.NO_TASK, model, f"was trained for {notes['challenge']}, not {challenge.name}", fix)
-    task = tasks_of(challenge).get(notes["task"])
-    if task is None:
-        raise refuse(BaselineCode.NO_TASK, model, f"no segmentation task {notes['task']!r}", "give the same challenge")
-    settings = notes["settings"]
-    patterns = {**notes["images"], **(image_patterns or {})}
-    layout = training_data.layout_of(task, notes["channels"], patterns, None)
-    found = training_data.find_images(layout, images)
-    device = extras.check_device(device)
-    used: dict[str, Any] = {
-        "folds": trained_folds(model, folds),
-        "device": device,
-        "step_size": settings["step_size"] if step_size is None else step_size,
-        "mirroring": settings["mirroring"] if mirroring is None else mirroring,
-        "fast_export": settings["fast_export"] if fast_export is None else fast_export,
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="medpodium-", dir=out) as scratch:
-        zeros = notes.get("missing_channel") == "zero"
-        rows = prediction_cases(found, notes["channels"], Path(scratch), zeros=zeros)
-        job = {**used, "model": str(model.resolve()), "cases": rows}
-        # The model may have been moved out of its workspace; what nnU-Net prints is kept beside it
-        here = Workspace(model, model, model / "results")
-        result = run_job("predict", job, here, device=device, on_event=on_event)
-        for name, _, target in rows:
-            to_challenge(task, notes, Path(target + result["ending"]), name, out)
-    return {"out": str(out), "settings": used, "cases": result["cases"]}

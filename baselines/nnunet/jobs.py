@@ -10,9 +10,10 @@ import json
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from medpodium.baselines.failures import BaselineCode, broken
@@ -31,7 +32,13 @@ OnEvent = Callable[[Mapping[str, Any]], None]
 
 
 def run_job(
-    kind: str, job: Mapping[str, Any], workspace: Workspace, *, device: str = "cpu", on_event: OnEvent | None = None
+    kind: str,
+    job: Mapping[str, Any],
+    workspace: Workspace,
+    *,
+    device: str = "cpu",
+    on_event: OnEvent | None = None,
+    trainers: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Run a job and return its result.
 
@@ -47,6 +54,8 @@ def run_job(
         For the number of worker processes.
     on_event : callable, optional
         Told of progress.
+    trainers : sequence of Path
+        Folders of further trainers.
 
     Raises
     ------
@@ -56,7 +65,10 @@ def run_job(
         If nnU-Net failed otherwise; the finding names the log.
     """
     workspace.logs.mkdir(parents=True, exist_ok=True)
-    environment = workspace.environment(device)
+    # as nnU-Net itself: with a GPU, more threads of the libraries only compete with those that load data
+    threads = 1 if kind == "train" and device == "cuda" else None
+    environment = workspace.environment(device, trainers=trainers, threads=threads)
+    environment.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
     if kind == "plan" and environment["nnUNet_n_proc_DA"] == "0":
         environment["nnUNet_n_proc_DA"] = "1"  # the planner takes it for a number of threads
     log = workspace.logs / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{kind}.log"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medpodium.baselines.failures import BaselineCode, refuse, unusable
+from medpodium.baselines.portable.cores import usable_cores
 from medpodium.challenges.schema.baseline import Baseline
 
 MIN_EDGE = 4
@@ -16,12 +17,27 @@ MAX_FEATURES = {2: 512, 3: 320}
 """nnU-Net's largest number of features, by dimensions."""
 
 Emit = Callable[..., None]
+Strides = tuple[int, int, int]
 
 
 def plan_job(
-    dataset: str, name: str, baseline: Baseline, *, gpu_memory_gb: float | None, processes: int
+    dataset: str,
+    name: str,
+    baseline: Baseline,
+    *,
+    gpu_memory_gb: float | None = None,
+    processes: int | None = None,
+    keep: bool = False,
 ) -> dict[str, Any]:
-    """Return the arguments of the job that plans and preprocesses a data set."""
+    """Return the arguments of the job that plans and preprocesses a data set.
+
+    Parameters
+    ----------
+    processes : int, optional
+        Half of the cores that may be used, at most 8, when left out.
+    keep : bool
+        Leave other configurations of the same plans as they are; right only where the data are the same.
+    """
     return {
         "dataset": dataset,
         "baseline": name,
@@ -31,7 +47,8 @@ def plan_job(
         "patch": baseline.patch_zyx,
         "batch_size": baseline.batch_size,
         "gpu_memory_gb": gpu_memory_gb,
-        "processes": processes,
+        "processes": processes or max(1, min(8, usable_cores() // 2)),
+        "keep": keep,
     }
 
 
@@ -57,6 +74,8 @@ def plan_here(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     api.extract_fingerprints([number], num_processes=job["processes"], clean=True)
     emit("stage", name="plan")
     name = plans_name(planner, job)
+    path = Path(str(nnUNet_preprocessed)) / job["dataset"] / f"{name}.json"
+    before = json.loads(path.read_text(encoding="utf-8"))["configurations"] if job["keep"] and path.exists() else {}
     api.plan_experiments(
         [number],
         job["planner"],
@@ -64,10 +83,11 @@ def plan_here(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
         overwrite_target_spacing=job["spacing"],
         overwrite_plans_name=name,
     )
-    path = Path(str(nnUNet_preprocessed)) / job["dataset"] / f"{name}.json"
     plans = json.loads(path.read_text(encoding="utf-8"))
     chosen = choose_configuration(plans, job["configuration"])
     override(chosen, plans["transpose_forward"], job["patch"], job["batch_size"])
+    own = {job["configuration"], chosen_name(plans, job["configuration"])}
+    plans["configurations"] |= {key: value for key, value in before.items() if key not in own}
     path.write_text(json.dumps(plans, indent=4), encoding="utf-8")
     emit("stage", name="preprocess")
     api.preprocess([number], name, [job["configuration"]], num_processes=[job["processes"]])
@@ -78,6 +98,7 @@ def plan_here(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
         "patch": list(chosen["patch_size"]),
         "spacing": list(chosen["spacing"]),
         "batch_size": chosen["batch_size"],
+        "strides": [list(stride) for stride in strides],
         "normalisation": chosen["normalization_schemes"],
         "pools": [sum(stride[axis] > 1 for stride in strides) for axis in range(len(strides[0]))],
         "resampling": chosen["resampling_fn_probabilities"],
@@ -126,9 +147,29 @@ def choose_configuration(plans: Mapping[str, Any], name: str) -> dict[str, Any]:
         cause = f"nnU-Net planned no {name} for these images"
         fix = f"use --configuration {' or '.join(known)}"
         raise unusable(BaselineCode.CONFIGURATION, name, cause, fix)
-    chosen: dict[str, Any] = known[name]
-    parent = chosen.get("inherits_from")
-    return chosen if parent is None else known[parent]
+    chosen: dict[str, Any] = known[chosen_name(plans, name)]
+    return chosen
+
+
+def chosen_name(plans: Mapping[str, Any], name: str) -> str:
+    """Return the configuration that holds the patch and the network of one: itself, or what it inherits from."""
+    return str(plans["configurations"][name].get("inherits_from") or name)
+
+
+def strides_for(spacing: Sequence[float], patch_zyx: Sequence[int]) -> tuple[tuple[int, ...], tuple[Strides, ...]]:
+    """Return the patch that nnU-Net makes of a patch, and the strides of every stage of its network.
+
+    Parameters
+    ----------
+    spacing : sequence of float
+        Millimetres (z, y, x); only their ratios count.
+    patch_zyx : sequence of int
+        Voxels.
+    """
+    from nnunetv2.experiment_planning.experiment_planners.network_topology import get_pool_and_conv_props
+
+    _, strides, _, patch, _ = get_pool_and_conv_props(list(spacing), list(patch_zyx), MIN_EDGE, 999999)
+    return tuple(int(edge) for edge in patch), tuple((int(z), int(y), int(x)) for z, y, x in strides)
 
 
 def override(
@@ -154,8 +195,8 @@ def override(
     from nnunetv2.experiment_planning.experiment_planners.network_topology import get_pool_and_conv_props
 
     spacing = configuration["spacing"]
-    patch = [patch_zyx[axis] for axis in transpose][-len(spacing) :]
-    _, strides, kernels, patch, _ = get_pool_and_conv_props(spacing, patch, MIN_EDGE, 999999)
+    own = [patch_zyx[axis] for axis in transpose][-len(spacing) :]
+    _, strides, kernels, patch, _ = get_pool_and_conv_props(spacing, own, MIN_EDGE, 999999)
     configuration["patch_size"] = [int(value) for value in patch]
     network = configuration["architecture"]["arch_kwargs"]
     stages = len(strides)

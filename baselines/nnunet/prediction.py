@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,57 +11,39 @@ from typing import Any
 
 import numpy as np
 
-from medpodium.baselines.failures import BaselineCode, refuse
-from medpodium.baselines.nnunet.dataset import RECORD, on_grid, write_zeros
+from medpodium.baselines.checkpoints import read_content, weights_of
+from medpodium.baselines.failures import BaselineCode, refuse, unusable
+from medpodium.baselines.nnunet.dataset import on_grid, write_zeros
+from medpodium.baselines.portable import networks
+from medpodium.baselines.portable.image_files import damage
 from medpodium.challenges.schema.definition import SegmentationTask
 
 Emit = Callable[..., None]
+EXTERNAL = "nnUNet_extTrainer"
+"""nnU-Net's variable for folders of further trainers."""
 FAST = "resample_torch_fornnunet"
 """nnU-Net's resampling with torch; the default for probabilities uses scikit-image, one class after the other."""
 
 
-def trained_folds(model: Path, wanted: Sequence[int | str] | None = None) -> list[str]:
-    """Return the folds of a model folder that have a final checkpoint.
-
-    Raises
-    ------
-    UsageError
-        If the folder holds no trained fold, or not all of the wanted ones.
-    """
-    found = sorted(path.parent.name.removeprefix("fold_") for path in model.glob("fold_*/checkpoint_final.pth"))
-    asked = [str(fold) for fold in wanted] if wanted else None
-    lacking = [fold for fold in asked or [] if fold not in found]
-    if not found or lacking:
-        cause = f"fold {', '.join(lacking)} is not trained" if lacking else "no fold with a checkpoint_final.pth"
-        fix = "run 'medpodium baseline train' to its end first (--resume goes on after a stop)"
-        raise refuse(BaselineCode.NOT_TRAINED, model, cause, fix)
-    if asked:
-        return asked
-    # 'all' has seen every case; cross-validation folds are averaged
-    numbered = [fold for fold in found if fold != "all"]
-    return numbered or found
-
-
-def predict_here(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
-    """Predict in this process, one case after the other.
+def load_here(job: Mapping[str, Any]) -> Any:
+    """Return nnU-Net's predictor with a model's networks, read without running what a checkpoint says.
 
     Parameters
     ----------
     job : mapping
-        model (folder), folds, device, step_size, mirroring, fast_export, and cases: a list of
-        (name, image files in channel order, output file without its ending).
-    emit : callable
-        Told after every case.
+        model (folder), trainers (folders besides nnU-Net's own), configuration and trainer (of the checkpoint when
+        None), folds, checkpoint (final, best or latest), trust, device, step_size, mirroring, fast_export.
 
-    Returns
-    -------
-    dict
-        Seconds per case spent on preprocessing, network and export.
+    Raises
+    ------
+    MedpodiumError
+        If the trainer is unknown, or the weights do not fit its network.
     """
     import torch
-    from nnunetv2.inference.export_prediction import export_prediction_from_logits
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+    model = Path(job["model"])
     predictor = nnUNetPredictor(
         tile_step_size=job["step_size"],
         use_mirroring=job["mirroring"],
@@ -68,28 +51,100 @@ def predict_here(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
         perform_everything_on_device=job["device"] == "cuda",
         allow_tqdm=False,
     )
-    predictor.initialize_from_trained_model_folder(job["model"], job["folds"])
+    plans = PlansManager(json.loads((model / "plans.json").read_text(encoding="utf-8")))
+    dataset = json.loads((model / "dataset.json").read_text(encoding="utf-8"))
+    paths = [model / f"fold_{fold}" / f"checkpoint_{job['checkpoint']}.pth" for fold in job["folds"]]
+    contents = [read_content(path, trust=job["trust"]) for path in paths]
+    weights = [weights_of(content, path) for content, path in zip(contents, paths, strict=True)]
+    trainer = str(contents[0].get("trainer_name") or job["trainer"])
+    configuration = plans.get_configuration(job["configuration"])
     if job["fast_export"]:
-        use_fast_export(predictor.configuration_manager.configuration)
-    preprocessor = predictor.configuration_manager.preprocessor_class(verbose=False)
-    rows = []
+        use_fast_export(configuration.configuration)
+    network = build_network(trainer, [Path(folder) for folder in job["trainers"]], plans, configuration, dataset)
+    for path, own in zip(reversed(paths), reversed(weights), strict=True):  # the first one stays
+        try:
+            networks.fill(network, own)
+        except networks.NetworkError as error:
+            fix = f"check that {trainer} and the plans beside the checkpoint are those of its training"
+            raise unusable(BaselineCode.CHECKPOINT_SIZE, path, f"{error}; built as {trainer} does", fix) from None
+    axes = contents[0].get("inference_allowed_mirroring_axes")
+    predictor.manual_initialization(
+        network, plans, configuration, weights, dataset, trainer, None if axes is None else tuple(axes)
+    )
+    return predictor
+
+
+def build_network(trainer: str, folders: Sequence[Path], plans: Any, configuration: Any, dataset: Any) -> Any:
+    """Return the network of a trainer of nnU-Net or of one of the folders.
+
+    Raises
+    ------
+    UsageError
+        If there is no such trainer.
+    """
+    fix = "give the file that defines it: medpodium baseline adopt MODEL --trainer-file FILE"
+    path = networks.locate(trainer, [*folders, *external_folders(), networks.own_folder()])
+    if path is None:
+        raise refuse(BaselineCode.TRAINER, trainer, "neither nnU-Net nor the model's folder defines this trainer", fix)
+    if path == networks.own_folder() / f"{networks.PLAIN}.py" and trainer == networks.PLAIN:
+        return networks.build(None, plans, configuration, dataset)
+    try:
+        return networks.build(getattr(networks.import_file(path), trainer), plans, configuration, dataset)
+    except networks.NetworkError as error:
+        raise refuse(BaselineCode.TRAINER, trainer, str(error), "install what it imports") from None
+
+
+def external_folders() -> list[Path]:
+    """Return the folders of nnU-Net's own variable for trainers."""
+    return [Path(part) for part in os.environ.get(EXTERNAL, "").split(os.pathsep) if part.strip()]
+
+
+def predict_here(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
+    """Predict in this process, one case after the other; one that fails stops no other.
+
+    Parameters
+    ----------
+    job : mapping
+        As :func:`load_here`, full (unpack images to check them), and cases: a list of (name, image files in channel
+        order, output file without its ending).
+    emit : callable
+        Told before and after every case.
+
+    Returns
+    -------
+    dict
+        The ending of the output files.
+    """
+    import torch
+    from nnunetv2.inference.export_prediction import export_prediction_from_logits
+
+    predictor = load_here(job)
+    configuration, plans, dataset = predictor.configuration_manager, predictor.plans_manager, predictor.dataset_json
+    preprocessor = configuration.preprocessor_class(verbose=False)
+    total = len(job["cases"])
     for done, (name, files, target) in enumerate(job["cases"], start=1):
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
-        marks = [time.perf_counter()]
-        data, _, properties = preprocessor.run_case(
-            files, None, predictor.plans_manager, predictor.configuration_manager, predictor.dataset_json
-        )
-        marks.append(time.perf_counter())
-        logits = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)).cpu()
-        marks.append(time.perf_counter())
-        export_prediction_from_logits(
-            logits, properties, predictor.configuration_manager, predictor.plans_manager, predictor.dataset_json, target
-        )
-        marks.append(time.perf_counter())
-        seconds = np.diff(marks)
-        rows.append({"case": name, **dict(zip(("preprocess", "network", "export"), seconds.tolist(), strict=True))})
-        emit("case", done=done, total=len(job["cases"]), name=name)
-    return {"cases": rows, "ending": predictor.dataset_json["file_ending"]}
+        emit("begin", done=done - 1, total=total, name=name)
+        try:
+            damaged = [f"{Path(file).name} {why}" for file in files if (why := damage(file, full=job["full"]))]
+            if damaged:
+                raise ValueError(damaged[0])
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            marks = [time.perf_counter()]
+            data, _, properties = preprocessor.run_case(files, None, plans, configuration, dataset)
+            marks.append(time.perf_counter())
+            logits = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)).cpu()
+            marks.append(time.perf_counter())
+            export_prediction_from_logits(logits, properties, configuration, plans, dataset, target)
+            marks.append(time.perf_counter())
+        except Exception as error:  # whatever is wrong with this case, the others are not to blame
+            text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+            emit("failed", done=done, total=total, name=name, cause=f"{type(error).__name__}: {text}"[:300])
+            if job["device"] == "cuda":
+                torch.cuda.empty_cache()
+            continue
+        seconds = dict(zip(("preprocess", "network", "export"), np.diff(marks).tolist(), strict=True))
+        emit("case", done=done, total=total, name=name, file=target + dataset["file_ending"], **seconds)
+    return {"ending": dataset["file_ending"]}
 
 
 def use_fast_export(configuration: dict[str, Any]) -> None:
@@ -141,15 +196,37 @@ def prediction_cases(
     return rows
 
 
+def targets(task: SegmentationTask, case: str) -> dict[str, str]:
+    """Return the prediction files of a case, relative to their folder, by structure ("" for the whole label map).
+
+    Raises
+    ------
+    UsageError
+        If the challenge names predictions by more than the case.
+    """
+    from medpodium.challenges.naming.patterns import format_name, placeholders
+
+    pattern = task.files.prediction
+    if not set(placeholders(pattern)) <= {"case", "structure"}:
+        cause, fix = f"the names of predictions have several parts ({pattern})", "let the challenge ask for {case}"
+        raise refuse(BaselineCode.NO_CASES, "files.prediction", cause, fix)
+    if "{structure}" not in pattern:
+        return {"": format_name(pattern, {"case": case})}
+    return {
+        name: format_name(pattern, {"case": case, "structure": item.file or name})
+        for name, item in task.structures.items()
+    }
+
+
 def to_challenge(task: SegmentationTask, record: Mapping[str, Any], produced: Path, case: str, out: Path) -> list[Path]:
-    """Turn nnU-Net's output of a case into the challenge's prediction files.
+    """Turn nnU-Net's output of a case into the challenge's prediction files; each appears whole or not at all.
 
     Parameters
     ----------
     task : SegmentationTask
         File pattern and structures.
     record : mapping
-        ``medpodium.json`` of the data set: the label values.
+        Notes of the model: the label values.
     produced : Path
         nnU-Net's label map.
     case : str
@@ -164,44 +241,20 @@ def to_challenge(task: SegmentationTask, record: Mapping[str, Any], produced: Pa
     """
     import SimpleITK
 
-    from medpodium.challenges.naming.patterns import format_name, placeholders
-
     image = SimpleITK.ReadImage(str(produced))
+    found = SimpleITK.GetArrayFromImage(image)
     values = {int(new): int(old) for new, old in record["values"].items()}
-    table = np.zeros(max(values) + 1, dtype=np.uint16)
+    table = np.zeros(max(*values, int(found.max())) + 1, dtype=np.uint16)
     table[list(values)] = list(values.values())
-    voxels = table[SimpleITK.GetArrayFromImage(image)]
-    pattern = task.files.prediction
-    if not set(placeholders(pattern)) <= {"case", "structure"}:
-        cause, fix = f"the names of predictions have several parts ({pattern})", "let the challenge ask for {case}"
-        raise refuse(BaselineCode.NO_CASES, "files.prediction", cause, fix)
-    masks = {"": voxels}
-    if "{structure}" in pattern:
-        masks = {
-            item.file or name: np.isin(voxels, sorted(item.labels)).astype(np.uint8)
-            for name, item in task.structures.items()
-        }
+    voxels = table[found]
     written = []
-    for structure, mask in masks.items():
-        target = out / format_name(pattern, {"case": case, "structure": structure})
+    for structure, name in targets(task, case).items():
+        mask = np.isin(voxels, sorted(task.structures[structure].labels)).astype(np.uint8) if structure else voxels
+        target = out / name
         target.parent.mkdir(parents=True, exist_ok=True)
         kind = np.uint8 if mask.max() < 256 else np.uint16
-        SimpleITK.WriteImage(on_grid(mask.astype(kind), image), str(target), useCompression=True)
+        partial = target.with_name(f".part-{target.name}")
+        SimpleITK.WriteImage(on_grid(mask.astype(kind), image), str(partial), useCompression=True)
+        partial.replace(target)
         written.append(target)
     return written
-
-
-def model_record(model: Path) -> dict[str, Any]:
-    """Return what was noted about a model folder when it was trained.
-
-    Raises
-    ------
-    UsageError
-        If there is no such note.
-    """
-    path = model / RECORD
-    if not path.exists():
-        fix = "give the model folder that 'medpodium baseline train' printed"
-        raise refuse(BaselineCode.NOT_TRAINED, model, f"holds no {RECORD}", fix)
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return record

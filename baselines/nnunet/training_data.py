@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from medpodium.baselines.failures import BaselineCode, problem, refuse, warning
+from medpodium.baselines.portable.image_files import damage
 from medpodium.challenges.naming.names import is_hidden
 from medpodium.challenges.naming.patterns import STRUCTURE, case_name, cases_in, parse_name, say_readings
 from medpodium.challenges.rows import read_sheet
@@ -18,6 +19,8 @@ from medpodium.findings import Finding
 MissingChannel = Literal["refuse", "drop", "zero"]
 FOLDS = 5
 """Folds of nnU-Net's cross-validation."""
+AGAIN = "copy or download the file again"
+"""What to do about an image that was cut off."""
 AIR = -500.0
 """A CT in Hounsfield units has air, and so voxels below this; no other usual image has."""
 
@@ -213,8 +216,14 @@ def check_folds(count: int, folds: Sequence[int | str]) -> list[Finding]:
     return [problem(BaselineCode.TOO_FEW_CASES, "training cases", cause, fix)]
 
 
-def check_geometry(cases: Sequence[TrainingCase]) -> list[Finding]:
-    """Compare the grids of every case's channels and labels by their headers alone."""
+def check_geometry(cases: Sequence[TrainingCase], *, full: bool = False) -> list[Finding]:
+    """Look at every file of every case: whether it is whole, and whether a case's channels and labels share a grid.
+
+    Parameters
+    ----------
+    full : bool
+        Unpack every file; otherwise headers, sizes and the ends of compressed files are compared.
+    """
     from medpodium.findings import MedpodiumError, Severity
     from medpodium.scoring.masks.geometry import compare_geometry
     from medpodium.scoring.masks.reader import read_geometry
@@ -223,6 +232,9 @@ def check_geometry(cases: Sequence[TrainingCase]) -> list[Finding]:
     for case in cases:
         grid = None
         for path in [*case.images.values(), *case.labels.values()]:
+            if cause := damage(path.resolve(), full=full):
+                findings.append(problem(BaselineCode.UNREADABLE, f"{case.name}: {path.name}", cause, AGAIN))
+                continue
             try:
                 own = read_geometry(path.resolve())
             except MedpodiumError as error:

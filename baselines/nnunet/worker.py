@@ -29,8 +29,11 @@ def work(kind: str, job: Mapping[str, Any]) -> dict[str, Any]:
         from medpodium.baselines.nnunet.training import train_here
 
         return train_here(job, emit)
-    from medpodium.baselines.nnunet.prediction import predict_here
+    from medpodium.baselines.nnunet.prediction import load_here, predict_here
 
+    if kind == "load":
+        predictor = load_here(job)
+        return {"trainer": predictor.trainer_name, "parameters": sum(p.numel() for p in predictor.network.parameters())}
     return predict_here(job, emit)
 
 

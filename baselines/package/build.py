@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -14,18 +15,20 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from medpodium.baselines import extras
+from medpodium.baselines.checkpoints import read_content, weights_of
 from medpodium.baselines.failures import BaselineCode, broken, refuse
-from medpodium.baselines.nnunet.prediction import model_record, trained_folds, use_fast_export
-from medpodium.baselines.nnunet.workspace import TRAINERS
+from medpodium.baselines.models.record import Checkpoint, checkpoint_path, record_for, trained_folds
+from medpodium.baselines.nnunet.prediction import use_fast_export
+from medpodium.baselines.package.program import carry_trainer, try_out
 from medpodium.challenges.campaign import folder as campaign
 from medpodium.challenges.naming.patterns import format_name
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask
 from medpodium.challenges.schema.protocol import ContainerProtocol
-from medpodium.scoring.kinds.segmentation.tasks import tasks_of
 
 BASE = "pytorch/pytorch:2.5.1-cuda12.4-cudnn9-runtime"
 """Base image for real use; any image with Python 3 and PyTorch will do."""
 _CHUNK = 1 << 20
+_USER = re.compile(r"[\w][\w.-]*(:[\w][\w.-]*)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,11 @@ def package(
     build: bool = True,
     channels: Mapping[str, str] | None = None,
     network: str | None = None,
+    checkpoint: Checkpoint | None = None,
+    user: str = "root",
+    trust: bool = False,
 ) -> Packaged:
-    """Write the build context of a trained model, build it and save the image.
+    """Write the build context of a trained model, try its program out, build it and save the image.
 
     Parameters
     ----------
@@ -87,6 +93,13 @@ def package(
         Channel of the model to role of the protocol's input, where the names differ.
     network : str, optional
         Network of the build: ``none`` for a base image that has nnU-Net, ``host``; the engine's own when left out.
+    checkpoint : {"final", "best", "latest"}, optional
+        Weights of each fold; those that the model was noted with when left out.
+    user : str
+        User of the image. Many a protocol mounts an output folder that only root may write; where a sandbox sets a
+        user, as this one does, the image's own does not matter.
+    trust : bool
+        Unpickle objects in checkpoints.
 
     Raises
     ------
@@ -95,14 +108,13 @@ def package(
     """
     extras.require_nnunet()
     campaign.check_team(team)
-    notes = model_record(model)
-    task = tasks_of(challenge).get(notes["task"])
-    if notes["challenge"].partition("/")[0] != challenge.name or task is None:
-        cause = f"was trained for {notes['challenge']}, task {notes['task']}"
-        raise refuse(BaselineCode.PACKAGE, model, cause, f"give --challenge {notes['challenge']}")
+    if not _USER.fullmatch(user):
+        raise refuse(BaselineCode.PACKAGE, user, "is no user of an image", "give --user UID, UID:GID or a name")
+    notes, task = record_for(challenge, model)
     protocol = challenge.containers[campaign.container_name(challenge, notes["task"])].for_task(notes["task"])
     settings = _settings(notes, task, protocol, channels or {})
-    chosen = trained_folds(model, folds)
+    weights: Checkpoint = checkpoint or notes["settings"].get("checkpoint") or "final"
+    chosen = trained_folds(model, folds, weights)
     with ExitStack() as stack:
         if context is None:
             target = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="medpodium-")))
@@ -111,9 +123,12 @@ def package(
             if target.exists() and any(target.iterdir()):
                 raise refuse(BaselineCode.PACKAGE, target, "the folder is not empty", "choose a new folder")
         target.mkdir(parents=True, exist_ok=True)
-        settings |= {"folds": list(chosen), "mirror_axes": _weights(model, chosen, target)}
-        _program(challenge, notes, protocol, settings, base, target)
+        axes = _weights([checkpoint_path(model, fold, weights) for fold in chosen], model, target, trust=trust)
+        settings |= {"folds": list(chosen), "mirror_axes": axes}
+        settings["trainer_module"] = carry_trainer(settings["trainer"], model, target)
+        _program(challenge, notes, protocol, settings, {"base": base, "user": user}, target)
         _readable(target)
+        try_out(target, settings["trainer"])
         if not build:
             return Packaged(context, None, None)
         name = _image_name(protocol, team)
@@ -183,27 +198,26 @@ def _outputs(task: SegmentationTask, protocol: ContainerProtocol) -> list[dict[s
     return found
 
 
-def _weights(model: Path, folds: Sequence[str], target: Path) -> list[int] | None:
+def _weights(paths: Sequence[Path], model: Path, target: Path, *, trust: bool) -> list[int] | None:
     """Copy plans and weights; the optimizer's state stays behind, which more than halves the size.
 
     Returns
     -------
     list of int, optional
-        The axes along which predictions are mirrored, as the last fold's training allows; ``None`` for none.
+        The axes along which predictions are mirrored, as the first fold's training allows; ``None`` for none.
     """
     import torch
 
     (target / "model").mkdir()
     for name in ("plans.json", "dataset.json"):
         shutil.copyfile(model / name, target / "model" / name)
-    mirrored: list[int] | None = None
-    for fold in folds:
-        path = model / f"fold_{fold}" / "checkpoint_final.pth"
-        content = torch.load(path, map_location="cpu", weights_only=False)  # written by our own training
+    mirrored: list[list[int] | None] = []
+    for path in paths:
+        content = read_content(path, trust=trust)
         axes = content.get("inference_allowed_mirroring_axes")
-        mirrored = list(axes) if axes else None
-        torch.save(content["network_weights"], target / "model" / f"fold_{fold}.pth")
-    return mirrored
+        mirrored.append(None if axes is None else list(axes))
+        torch.save(weights_of(content, path), target / "model" / f"{path.parent.name}.pth")
+    return mirrored[0]
 
 
 def _program(
@@ -211,7 +225,7 @@ def _program(
     notes: Mapping[str, Any],
     protocol: ContainerProtocol,
     settings: Mapping[str, Any],
-    base: str,
+    image: Mapping[str, str],
     target: Path,
 ) -> None:
     from jinja2 import Environment, StrictUndefined
@@ -226,7 +240,7 @@ def _program(
         "method": notes["settings"]["method"],
         "challenge": challenge.reference,
         "task": notes["task"],
-        "base": base,
+        **image,
         "nnunet": version("nnunetv2"),
         "workdir": workdir,
         "entrypoint": json.dumps(entrypoint),
@@ -238,7 +252,10 @@ def _program(
     (target / ".dockerignore").write_text("Dockerfile\n.dockerignore\n", encoding="utf-8")
     (target / "predict.sh").write_text(f"#!/bin/sh\n{run}\n", encoding="utf-8", newline="\n")
     (target / "predict.sh").chmod(0o755)
-    shutil.copyfile(TRAINERS / "stunet.py", target / "stunet.py")
+    (target / "medpodium_parts").mkdir()
+    for name in ("cores", "image_files", "networks"):
+        part = files("medpodium.baselines.portable") / f"{name}.py"
+        (target / "medpodium_parts" / f"{name}.py").write_text(part.read_text(encoding="utf-8"), encoding="utf-8")
     (target / "package.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
 
 

@@ -26,6 +26,9 @@ _PATH = click.Path(path_type=Path)
 @click.option("--channel", "channels", multiple=True, metavar="CHANNEL=ROLE",
               help="Input of the protocol that is a channel, where names differ.")  # fmt: skip
 @click.option("--network", help="Network of the build, such as none or host; the engine's own by default.")
+@click.option("--checkpoint", type=click.Choice(["final", "best", "latest"]), help="Weights of each fold.")
+@click.option("--user", help="User of the image, such as 1000:1000; root by default.")
+@click.option("--trust-checkpoint", is_flag=True, help="Unpickle objects in the checkpoints; this can run code.")
 @console.json_option
 @console.guarded
 @console.gathered(PackageOptions)
@@ -47,6 +50,9 @@ def package(model: Path, challenge: str, as_json: bool, options: PackageOptions)
         build=not options.no_build,
         channels=pairs(options.channels, "--channel"),
         network=options.network,
+        checkpoint=options.checkpoint,
+        user=options.user or "root",
+        trust=options.trust_checkpoint,
     )
     if as_json:
         console.print_json({"context": made.context, "image": made.image, "archive": made.archive, "bytes": made.bytes})

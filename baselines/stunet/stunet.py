@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -147,7 +148,10 @@ class STUNet(nn.Module):
         for i, (up, stage, head) in enumerate(
             zip(self.upsample_layers, self.conv_blocks_localization, self.seg_outputs, strict=True)
         ):
-            x = stage(torch.cat((up(x), skips.pop()), dim=1))
+            skip = skips.pop()
+            # a stage halves odd edges upwards, so that what comes back may be a voxel longer
+            z, y, width = skip.shape[2:]
+            x = stage(torch.cat((up(x)[..., :z, :y, :width], skip), dim=1))
             if self.deep_supervision or i == last:
                 outputs.append(head(x))
         return outputs[::-1] if self.deep_supervision else outputs[-1]
@@ -288,15 +292,30 @@ class STUNetTrainer_huge_ft(STUNetTrainer_huge):  # noqa: N801
     learning_rate = 1e-3
 
 
-def forward_operations(size: str, channels: int, classes: int, patch_zyx: Sequence[int]) -> float:
+@lru_cache
+def forward_operations(
+    size: str, channels: int, classes: int, patch_zyx: tuple[int, ...], strides: tuple[Strides, ...] | None = None
+) -> float:
     """Count the floating-point operations of a forward pass without computing one.
 
     A multiplication and its addition count as two; the published TFLOPs count them as one.
+
+    Parameters
+    ----------
+    size : str
+        Key of ``SIZES``.
+    channels, classes : int
+        Of the data set.
+    patch_zyx : tuple of int
+        Voxels.
+    strides : tuple of (z, y, x), optional
+        Of the plan's stages, the first one (1, 1, 1); five poolings by two when left out.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.device("meta"):
-        network = STUNet(channels, classes, SIZES[size], [(2, 2, 2)] * POOLINGS)
+        poolings = [(2, 2, 2)] * POOLINGS if strides is None else five_poolings(strides)
+        network = STUNet(channels, classes, SIZES[size], poolings)
         counter = FlopCounterMode(display=False)
         with counter, torch.no_grad():
             network(torch.empty(1, channels, *patch_zyx))

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from medpodium import console
-from medpodium.baselines.nnunet.job_bar import JobBar
 from medpodium.baselines.options import TransferOptions
+from medpodium.baselines.progress import JobBar
 
 _PATH = click.Path(path_type=Path)
 
@@ -24,53 +24,59 @@ _PATH = click.Path(path_type=Path)
 @click.option("--dry-run", is_flag=True, help="Print the trainings and an estimate of GPU hours, and stop.")
 @click.option("--teraflops", type=click.FloatRange(0, min_open=True), default=40.0, show_default=True,
               help="Throughput that the estimate assumes, in 10^12 operations per second.")  # fmt: skip
+@click.option("--retrain", is_flag=True,
+              help="Set trainings with other settings or data aside (moved, not deleted) and train anew.")  # fmt: skip
+@click.option("--full-check", is_flag=True, help="Unpack every image to find damage inside it, not only a cut-off end.")
 @console.json_option
 @console.guarded
 @console.gathered(TransferOptions)
 def transfer(suite: Path, as_json: bool, options: TransferOptions) -> None:
     """Train every data set of SUITE (a YAML file) from scratch and fine-tuned, and compare the pairs.
 
-    Run the same command again after a stop: finished trainings are kept, others go on from their checkpoint.
+    Run the same command again after a stop: finished trainings are kept, others go on from their checkpoint. One
+    that was trained with other settings, cases or weights is refused by name.
     """
     from medpodium.baselines import extras
+    from medpodium.baselines.nnunet.workspace import Workspace
+    from medpodium.baselines.transfer import definition
     from medpodium.baselines.transfer import suite as transfers
 
     extras.require_nnunet()
-    loaded = transfers.read_suite(suite)
+    loaded = definition.read_suite(suite)
     if options.dry_run:
-        _dry_run(loaded, options.teraflops, as_json)
+        _dry_run(loaded, options.teraflops, Workspace.at(options.workspace), as_json)
         return
     if options.out is None:
         raise click.UsageError("Missing option '--out'.")
-    from medpodium.baselines.nnunet.workspace import Workspace
-
     with console.progress() as bar:
         line = bar.add_task("trainings", total=None)
 
-        def show(run: transfers.Run, index: int, total: int) -> None:
+        def show(run: definition.Run, index: int, total: int) -> None:
             bar.update(line, description=f"{run.dataset.title} {run.model}", completed=index - 1, total=total)
 
         outcomes = transfers.execute(
             loaded,
             Workspace.at(options.workspace),
             device=options.device,
+            retrain=options.retrain,
+            full=options.full_check,
             on_run=show,
             on_event=JobBar(bar),
         )
     _finish(loaded, outcomes, options.out, as_json)
 
 
-def _dry_run(suite: Any, teraflops: float, as_json: bool) -> None:
-    from medpodium.baselines.transfer import suite as transfers
+def _dry_run(suite: Any, teraflops: float, workspace: Any, as_json: bool) -> None:
+    from medpodium.baselines.transfer import definition, estimate
 
     rows: list[dict[str, Any]] = [
         {
             "data set": run.dataset.title,
             "trainer": run.trainer,
-            "epochs": suite.epochs or transfers.EPOCHS,
-            "GPU hours": round(transfers.estimate_hours(run, suite, teraflops=teraflops), 1),
+            "epochs": suite.epochs or estimate.EPOCHS,
+            "GPU hours": round(estimate.estimate_hours(run, suite, teraflops=teraflops, workspace=workspace), 1),
         }
-        for run in transfers.runs(suite)
+        for run in definition.runs(suite)
     ]
     total = sum(float(row["GPU hours"]) for row in rows)
     if as_json:

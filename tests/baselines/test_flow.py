@@ -141,7 +141,7 @@ def program_here(run: Any, tiny: Any, model: str, context: Path, out: Path) -> P
     # the container runs as another user
     assert all(path.stat().st_mode & 0o004 for path in context.rglob("*"))
     assert (context / "Dockerfile").read_text().splitlines()[1] == "FROM local"
-    assert "USER 1000:1000" in (context / "Dockerfile").read_text()
+    assert "USER root" in (context / "Dockerfile").read_text()
     settings = json.loads((context / "package.json").read_text())
     assert settings["inputs"] == ["/workspace/inputs/{case}_0000.nii.gz"]
     settings["inputs"] = [f"{tiny.test_images.as_posix()}/{{case}}_0000.nii.gz"]

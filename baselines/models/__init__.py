@@ -1,0 +1,1 @@
+"""Trained models: those of this workspace and adopted ones, and their predictions."""

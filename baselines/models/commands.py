@@ -1,0 +1,131 @@
+"""The verbs ``baseline predict`` and ``baseline adopt``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from medpodium import console
+from medpodium.baselines.options import AdoptOptions, FoldList, PredictOptions, pairs
+from medpodium.baselines.progress import JobBar
+
+_PATH = click.Path(path_type=Path)
+_DEVICES = click.Choice(["auto", "cuda", "cpu", "mps"])
+_CHECKPOINTS = click.Choice(["final", "best", "latest"])
+
+
+@click.command(
+    epilog="Example: medpodium baseline predict flare-pancancer/2023 --model MODEL --images imagesTs --out predictions"
+)
+@click.argument("challenge")
+@click.option("--model", type=_PATH, required=True, help="Folder of the trained model, as 'train' prints it.")
+@click.option("--images", type=_PATH, required=True, help="Folder of the images.")
+@click.option("--out", type=_PATH, required=True, help="Folder for the predictions, in the challenge's layout.")
+@click.option("--folds", type=FoldList(), help="Folds to average; every trained one by default.")
+@click.option("--checkpoint", type=_CHECKPOINTS, help="Weights of each fold; the final ones by default.")
+@click.option("--image-pattern", "image_patterns", multiple=True, metavar="CHANNEL=PATTERN",
+              help="Where images are named differently from the training's.")  # fmt: skip
+@click.option("--device", type=_DEVICES, default="auto", show_default=True)
+@click.option("--step-size", type=click.FloatRange(0, 1, min_open=True), help="Of the sliding window.")
+@click.option("--mirroring/--no-mirroring", default=None, help="Average over mirrored inputs.")
+@click.option("--fast-export/--exact-export", default=None, help="Resample probabilities with torch, or as planned.")
+@click.option("--full-check", is_flag=True, help="Unpack every image to find damage inside it, not only a cut-off end.")
+@click.option("--trust-checkpoint", is_flag=True, help="Unpickle objects in the checkpoints; this can run code.")
+@click.option("--overwrite", is_flag=True, help="Replace predictions of another model or other settings.")
+@console.json_option
+@console.guarded
+@console.gathered(PredictOptions)
+def predict(challenge: str, as_json: bool, options: PredictOptions) -> None:
+    """Predict the cases of a folder with a trained model, in the challenge's own file layout and labels.
+
+    Every case is written when it is ready. Run the same command again after a stop: what is done is kept, and a case
+    that fails stops no other.
+    """
+    from medpodium.baselines import extras
+    from medpodium.baselines.models import predict as predicting
+    from medpodium.challenges import registry
+
+    extras.require_nnunet()
+    how = predicting.How(
+        options.folds, options.checkpoint, options.device, options.step_size, options.mirroring, options.fast_export,
+        pairs(options.image_patterns, "--image-pattern"), options.full_check, options.trust_checkpoint,
+        options.overwrite,
+    )  # fmt: skip
+    loaded = registry.load(challenge)
+    with console.progress() as bar:
+        result = predicting.predict(loaded, options.model, options.images, options.out, how, JobBar(bar))
+    findings = result["findings"]
+    if as_json:
+        console.print_json(result)
+        console.finish(findings)
+    columns = ("case", "preprocess", "network", "export")
+    console.print_findings(findings)
+    console.print_table(columns, [[row[key] for key in columns] for row in result["cases"]], "seconds per case")
+    if result["kept"]:
+        console.out.print(f"{len(result['kept'])} cases were predicted before and kept")
+    console.out.print(
+        f"Next: medpodium score {challenge} --references ... --predictions NAME={result['out']} --out ..."
+    )
+    console.finish(findings)
+
+
+@click.command(
+    epilog="Example: medpodium baseline adopt nnUNet_results/Dataset007_Liver/nnUNetTrainer__nnUNetPlans__3d_fullres "
+    "--challenge flare-pancancer/2023 --label Liver=1"
+)
+@click.argument("model", type=_PATH)
+@click.option("--challenge", required=True, help="Challenge that the model is to predict.")
+@click.option("--task", help="Segmentation task; the challenge's first by default.")
+@click.option("--name", default="adopted", show_default=True, help="What the baseline is called.")
+@click.option("--label", "labels", multiple=True, metavar="STRUCTURE=LABEL",
+              help="The model's label, by name or value, of a structure; 'none' if it has none.")  # fmt: skip
+@click.option("--channel", "channels", multiple=True, metavar="NUMBER=CHANNEL",
+              help="The challenge's channel for one of the model's, where names do not say it.")  # fmt: skip
+@click.option("--image-pattern", "image_patterns", multiple=True, metavar="CHANNEL=PATTERN",
+              help="File pattern of a channel that the challenge does not name.")  # fmt: skip
+@click.option("--folds", type=FoldList(), help="Folds to average; every trained one by default.")
+@click.option("--checkpoint", type=_CHECKPOINTS, help="Weights to use; final, else best, else latest.")
+@click.option("--trainer-file", type=_PATH, help="Python file of a trainer that nnU-Net does not have.")
+@click.option("--out", type=_PATH, help="New folder of links to the model; by default notes go into the model's own.")
+@click.option("--trust-checkpoint", is_flag=True, help="Unpickle objects in the checkpoints; this can run code.")
+@console.json_option
+@console.guarded
+@console.gathered(AdoptOptions)
+def adopt(model: Path, challenge: str, as_json: bool, options: AdoptOptions) -> None:
+    """Take a MODEL that was trained with plain nnU-Net v2 as a baseline, to predict, package and score with.
+
+    Labels and channels are matched by their names. The networks are built and loaded once to see that they can be.
+    """
+    from medpodium.baselines import extras
+    from medpodium.baselines.models import adopt as adopting
+    from medpodium.challenges import registry
+
+    extras.require_nnunet()
+    wanted = adopting.Wanted(
+        options.task,
+        options.name,
+        pairs(options.labels, "--label"),
+        pairs(options.channels, "--channel"),
+        pairs(options.image_patterns, "--image-pattern"),
+        options.folds,
+        options.checkpoint,
+        options.trainer_file,
+        options.out,
+        options.trust_checkpoint,
+    )
+    with console.progress() as bar:
+        made = adopting.adopt(registry.load(challenge), model, wanted, JobBar(bar))
+    if as_json:
+        console.print_json({"model": made.model, **made.record, "findings": made.findings})
+        console.finish(made.findings)
+    console.print_findings(made.findings)
+    facts: dict[str, Any] = {key: made.record["settings"][key] for key in ("trainer", "configuration", "checkpoint")}
+    record = made.record
+    facts |= {"folds": ", ".join(map(str, record["settings"]["folds"])), "channels": ", ".join(record["channels"])}
+    labels = [f"{value}: {label}" for value, label in made.record["values"].items() if value != "0"]
+    facts["labels, model: task"] = ", ".join(labels)
+    console.print_table(["", f"baseline {options.name}"], list(facts.items()))
+    console.out.print(f"Next: medpodium baseline predict {challenge} --model {made.model} --images ... --out ...")
+    console.finish(made.findings)

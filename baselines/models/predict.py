@@ -1,0 +1,310 @@
+"""Predict every case of a folder with a trained model: case by case, so that what is done is never lost or repeated."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medpodium.baselines import extras
+from medpodium.baselines.failures import BaselineCode, problem, refuse
+from medpodium.baselines.fingerprints import differences, digest, file_digest, write_json
+from medpodium.baselines.models.record import Checkpoint, checkpoint_path, record_for, trained_folds, trainer_folders
+from medpodium.baselines.nnunet import training_data
+from medpodium.baselines.nnunet.jobs import OnEvent, run_job
+from medpodium.baselines.nnunet.prediction import prediction_cases, targets, to_challenge
+from medpodium.baselines.nnunet.workspace import Workspace
+from medpodium.challenges.schema.definition import Challenge, SegmentationTask
+from medpodium.findings import Finding, InfrastructureError, MedpodiumError
+
+NOTES = ".medpodium-predictions.json"
+"""Our notes in a folder of predictions: which model, which images, which files."""
+_SCRATCH = ".medpodium-scratch-"
+_DEATHS = 2
+"""Cases in a row whose worker died, after which the machine is to blame and not the case."""
+
+Row = tuple[str, list[str], str]
+
+
+@dataclass(frozen=True)
+class How:
+    """How to predict; ``None`` means as in the training.
+
+    Parameters
+    ----------
+    folds : sequence, optional
+        Folds to average; every trained one when left out.
+    checkpoint : {"final", "best", "latest"}, optional
+        Which weights of each.
+    device : str
+        Where the network runs.
+    step_size, mirroring, fast_export : optional
+        Of the sliding window, of the test-time augmentation, of the resampling of probabilities.
+    image_patterns : mapping of str to str
+        Where images are named otherwise than in the training.
+    full : bool
+        Unpack every image to check it.
+    trust : bool
+        Unpickle objects in checkpoints.
+    overwrite : bool
+        Replace predictions of other models or settings.
+    """
+
+    folds: Sequence[int | str] | None = None
+    checkpoint: Checkpoint | None = None
+    device: str = "auto"
+    step_size: float | None = None
+    mirroring: bool | None = None
+    fast_export: bool | None = None
+    image_patterns: Mapping[str, str] = field(default_factory=dict)
+    full: bool = False
+    trust: bool = False
+    overwrite: bool = False
+
+
+class Done:
+    """What a folder of predictions holds of this model, kept in a file beside them.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of the predictions.
+    facts : mapping
+        Everything that decides what is predicted, besides the images.
+    overwrite : bool
+        Forget predictions of other models or settings.
+
+    Raises
+    ------
+    UsageError
+        If the predictions there are of another model or other settings.
+    """
+
+    def __init__(self, out: Path, facts: Mapping[str, Any], *, overwrite: bool) -> None:
+        self.out, self.facts, self.overwrite = out, dict(facts), overwrite
+        self.cases: dict[str, dict[str, Any]] = {}
+        try:
+            known = json.loads((out / NOTES).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return
+        different = differences(known["facts"], self.facts)
+        if not different:
+            self.cases = known["cases"]
+        elif not overwrite:
+            fix = "choose a new folder, or use --overwrite to predict all cases anew"
+            cause = f"holds predictions of another model or other settings: {'; '.join(different)}"
+            raise refuse(BaselineCode.PREDICTED_OTHERWISE, out, cause, fix)
+
+    def has(self, case: str, images: Mapping[str, str], files: Sequence[str]) -> bool:
+        """Whether a case was predicted from the same images, and its files are as they were written.
+
+        Raises
+        ------
+        UsageError
+            If one of the files was written or changed by somebody else.
+        """
+        known = self.cases.get(case, {"images": None, "files": {}})
+        there = {name: file_digest(self.out / name) for name in files if (self.out / name).is_file()}
+        foreign = [name for name, own in there.items() if known["files"].get(name, "") not in (None, own)]
+        if foreign and not self.overwrite:
+            changed = foreign[0] in known["files"]
+            what = "was changed since it was predicted" if changed else "was not predicted by this model"
+            fix = "choose a new folder, or use --overwrite to predict the case anew"
+            raise refuse(BaselineCode.PREDICTED_OTHERWISE, self.out / foreign[0], what, fix)
+        complete = len(there) == len(files) and all(known["files"].get(name) == own for name, own in there.items())
+        return complete and known["images"] == dict(images)
+
+    def announce(self, case: str, images: Mapping[str, str], files: Sequence[str]) -> None:
+        """Note that these files are about to be written, so that after a stop they are known to be ours."""
+        self.cases[case] = {"images": dict(images), "files": dict.fromkeys(files)}
+        self._save()
+
+    def finish(self, case: str) -> None:
+        """Note that the files of a case are written."""
+        files = self.cases[case]["files"]
+        self.cases[case]["files"] = {name: file_digest(self.out / name) for name in files}
+        self._save()
+
+    def _save(self) -> None:
+        write_json(self.out / NOTES, {"facts": self.facts, "cases": self.cases})
+
+
+def predict(
+    challenge: Challenge, model: Path, images: Path, out: Path, how: How | None = None, on_event: OnEvent | None = None
+) -> dict[str, Any]:
+    """Predict every case of a folder and write the challenge's files; options left out are those of the training.
+
+    Returns
+    -------
+    dict
+        ``cases`` with seconds of preprocessing, network and export, ``kept``, the cases that were done before,
+        ``findings`` of those that failed, and the settings used.
+
+    Raises
+    ------
+    MedpodiumError
+        If nothing can be predicted, or the folder holds predictions of another model.
+    """
+    extras.require_nnunet()
+    how = how or How()
+    notes, task = record_for(challenge, model)
+    settings = notes["settings"]
+    layout = training_data.layout_of(task, notes["channels"], {**notes["images"], **how.image_patterns}, None)
+    found = training_data.find_images(layout, images)
+    device = extras.check_device(how.device)
+    checkpoint: Checkpoint = how.checkpoint or settings.get("checkpoint") or "final"
+    used: dict[str, Any] = {
+        "folds": trained_folds(model, how.folds, checkpoint),
+        "checkpoint": checkpoint,
+        "step_size": settings["step_size"] if how.step_size is None else how.step_size,
+        "mirroring": settings["mirroring"] if how.mirroring is None else how.mirroring,
+        "fast_export": settings["fast_export"] if how.fast_export is None else how.fast_export,
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    done = Done(out, _facts(model, notes, task, used), overwrite=how.overwrite)
+    with _scratch(out) as scratch:
+        todo, kept, findings = _open_cases(task, notes, found, scratch, done)
+        job = {
+            **used,
+            "device": device,
+            "model": str(model.resolve()),
+            "configuration": settings["configuration"],
+            "trainer": settings["trainer"],
+            "trainers": [str(folder.resolve()) for folder in trainer_folders(model)],
+            "trust": how.trust,
+            "full": how.full,
+        }
+        # The model may have been moved out of its workspace; what nnU-Net prints is kept beside it
+        here = Workspace(model, model, model / "results")
+        rows: list[dict[str, Any]] = []
+
+        def told(event: Mapping[str, Any]) -> None:
+            if event["event"] == "case":
+                _hand_over(event, task, notes, done, rows, findings)
+            elif event["event"] == "failed":
+                findings.append(_not_predicted(event["name"], event["cause"]))
+            if on_event is not None:
+                on_event(event)
+
+        _run(todo, job, here, device, told, findings)
+    return {"out": str(out), "settings": {**used, "device": device}, "cases": rows, "kept": kept, "findings": findings}
+
+
+def _facts(model: Path, notes: Mapping[str, Any], task: SegmentationTask, used: Mapping[str, Any]) -> dict[str, Any]:
+    paths = {fold: checkpoint_path(model, fold, used["checkpoint"]) for fold in used["folds"]}
+    return {
+        "weights": digest({fold: file_digest(path) for fold, path in paths.items()}),
+        "plans": file_digest(model / "plans.json"),
+        "labels": digest([file_digest(model / "dataset.json"), notes["values"]]),
+        "files": digest(targets(task, "{case}")),
+        **used,
+    }
+
+
+@contextmanager
+def _scratch(out: Path) -> Iterator[Path]:
+    """Make a hidden folder for what is not ready; those of runs that were killed are removed."""
+    import psutil
+
+    for old in out.glob(f"{_SCRATCH}*"):
+        owner = old.name.removeprefix(_SCRATCH).partition("-")[0]
+        if not owner.isdigit() or not psutil.pid_exists(int(owner)):
+            shutil.rmtree(old, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{os.getpid()}-", dir=out) as folder:
+        yield Path(folder)
+
+
+def _open_cases(
+    task: SegmentationTask,
+    notes: Mapping[str, Any],
+    found: Mapping[str, Mapping[str, Path]],
+    scratch: Path,
+    done: Done,
+) -> tuple[list[Row], list[str], list[Finding]]:
+    """Return the cases that are to be predicted, those that are done, and what is wrong with others."""
+    todo: list[Row] = []
+    kept: list[str] = []
+    findings: list[Finding] = []
+    zeros = notes.get("missing_channel") == "zero"
+    for name, files in found.items():
+        try:
+            images = {channel: file_digest(path) for channel, path in files.items()}
+        except OSError as error:
+            findings.append(_not_predicted(name, f"its image cannot be read: {error.strerror or error}"))
+            continue
+        names = list(targets(task, name).values())
+        if done.has(name, images, names):
+            kept.append(name)
+            continue
+        try:
+            todo += prediction_cases({name: files}, notes["channels"], scratch, zeros=zeros)
+        except MedpodiumError as error:
+            findings += error.findings
+            continue
+        except RuntimeError as error:  # SimpleITK, of an image that is to be replaced by zeros of its size
+            findings.append(_not_predicted(name, str(error).strip().splitlines()[-1][:300]))
+            continue
+        done.announce(name, images, names)
+    return todo, kept, findings
+
+
+def _hand_over(
+    event: Mapping[str, Any],
+    task: SegmentationTask,
+    notes: Mapping[str, Any],
+    done: Done,
+    rows: list[dict[str, Any]],
+    findings: list[Finding],
+) -> None:
+    """Write a case's files in the challenge's layout as soon as nnU-Net has its own ready."""
+    name, produced = event["name"], Path(event["file"])
+    try:
+        to_challenge(task, notes, produced, name, done.out)
+        done.finish(name)
+    except (OSError, RuntimeError) as error:
+        told = str(error).strip().splitlines()[-1][:200]
+        findings.append(_not_predicted(name, f"its files cannot be written: {told}"))
+        return
+    finally:
+        produced.unlink(missing_ok=True)
+    rows.append({"case": name, **{key: event[key] for key in ("preprocess", "network", "export")}})
+
+
+def _run(
+    todo: list[Row], job: Mapping[str, Any], here: Workspace, device: str, told: OnEvent, findings: list[Finding]
+) -> None:
+    """Predict the open cases; a worker that dies of one of them is started again for those behind it."""
+    deaths = 0
+    while todo:
+        begun: list[str] = []
+        ended: list[str] = []
+
+        def watch(event: Mapping[str, Any], begun: list[str] = begun, ended: list[str] = ended) -> None:
+            if event["event"] == "begin":
+                begun.append(event["name"])
+            elif event["event"] in ("case", "failed"):
+                ended.append(event["name"])
+            told(event)
+
+        try:
+            run_job("predict", {**job, "cases": todo}, here, device=device, on_event=watch)
+            return
+        except InfrastructureError as error:
+            deaths = 1 if ended else deaths + 1
+            if not begun or begun[-1] in ended or deaths >= _DEATHS:
+                if findings:
+                    raise InfrastructureError(*error.findings, *findings) from None
+                raise
+            findings.append(_not_predicted(begun[-1], error.findings[0].cause))
+            todo = todo[[name for name, _, _ in todo].index(begun[-1]) + 1 :]
+
+
+def _not_predicted(case: str, cause: str) -> Finding:
+    fix = "repair the image or leave the case out, and run the same command again; the other cases are kept"
+    return problem(BaselineCode.NOT_PREDICTED, case, cause, fix)

@@ -1,0 +1,1 @@
+"""Files that a packaged image carries as they are: they import the standard library only, or what nnU-Net brings."""

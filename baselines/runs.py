@@ -1,0 +1,144 @@
+"""What a trained fold was trained with, noted beside it, so that nothing is reused that was computed otherwise.
+
+nnU-Net takes a checkpoint for the training it was asked for by the name of its folder alone, which says nothing of
+epochs, learning rate, cases, plan or starting weights.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from medpodium.baselines.failures import BaselineCode, refuse
+from medpodium.baselines.fingerprints import differences, digest, write_json
+
+RECORD = "medpodium-run.json"
+"""Our notes in the folder of a fold."""
+FINAL = "checkpoint_final.pth"
+_PARTIAL = ("checkpoint_latest.pth", "checkpoint_best.pth")
+ASIDE = "set-aside"
+"""Folder, in those of nnU-Net, of what had to make room: it looks for data sets by their number, so not beside them."""
+
+State = Literal["absent", "unfinished", "finished"]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A fold's folder, and what is known of the training in it.
+
+    Parameters
+    ----------
+    folder : Path
+        ``fold_0``.
+    state : {"absent", "unfinished", "finished"}
+        Whether there is a checkpoint, and whether it is the last one.
+    facts : mapping, optional
+        What it was trained with; None where nothing was noted.
+    """
+
+    folder: Path
+    state: State
+    facts: Mapping[str, Any] | None
+
+    @classmethod
+    def at(cls, folder: Path) -> Fold:
+        """Look at a folder."""
+        has_final = (folder / FINAL).exists() or (folder / "validation" / "summary.json").exists()
+        started = any((folder / name).exists() for name in _PARTIAL)
+        state: State = "finished" if has_final else "unfinished" if started else "absent"
+        try:
+            facts = json.loads((folder / RECORD).read_text(encoding="utf-8"))["facts"]
+        except (OSError, ValueError, KeyError):
+            facts = None
+        return cls(folder, state, facts)
+
+    def unlike(self, wanted: Mapping[str, Any], *, free: tuple[str, ...] = ()) -> list[str]:
+        """Return what differs from a wanted training, in words; facts in ``free`` may differ."""
+        if self.facts is None:
+            return ["nothing was noted of how it was trained"]
+        asked = {key: value for key, value in wanted.items() if key not in free}
+        if self.facts.get("splits") is None:
+            asked.pop("splits", None)  # there were none yet: nnU-Net made them when the training began
+        return differences(self.facts, asked)
+
+    def note(self, facts: Mapping[str, Any]) -> None:
+        """Write down what is being trained here."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / RECORD, {"facts": dict(facts), "digest": digest(dict(facts))})
+
+
+def set_aside(path: Path, root: Path) -> Path:
+    """Move a file or folder out of the way, to a folder in ``root`` that nnU-Net does not look at; nothing is deleted.
+
+    Returns
+    -------
+    Path
+        Where it is now.
+    """
+    moment = f"{datetime.now():%Y%m%d-%H%M%S-%f}"
+    target = root / ASIDE / moment / path.relative_to(root)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path.rename(target)
+    return target
+
+
+def check_start(
+    folds: list[tuple[Fold, Mapping[str, Any]]], results: Path, *, resume: bool, restart: bool
+) -> list[tuple[Fold, bool]]:
+    """Decide how every fold starts, before any is touched.
+
+    Parameters
+    ----------
+    folds : list of (Fold, facts)
+        The folds and what they are to be trained with.
+    results : Path
+        nnU-Net's folder of results, where what makes room goes to.
+    resume : bool
+        Keep finished folds and go on with others; the number of epochs may then be another one.
+    restart : bool
+        Set earlier trainings aside and start anew.
+
+    Returns
+    -------
+    list of (Fold, bool)
+        The folds as they are now, and whether to go on from a checkpoint.
+
+    Raises
+    ------
+    UsageError
+        If a finished training would be overwritten, or an earlier one continued with other settings.
+    """
+    if not restart:
+        for fold, facts in folds:
+            _refuse_unlike(fold, facts, resume=resume)
+    found = []
+    for fold, facts in folds:
+        if restart and fold.state != "absent":
+            set_aside(fold.folder, results)
+            found.append((Fold.at(fold.folder), False))
+        else:
+            found.append((fold, fold.state != "absent"))
+        found[-1][0].note({**facts, "splits": facts.get("splits")})
+    return found
+
+
+def _refuse_unlike(fold: Fold, facts: Mapping[str, Any], *, resume: bool) -> None:
+    restart = "--restart, which sets the earlier training aside"
+    if fold.state == "absent":
+        return
+    if fold.facts is None and resume:
+        return  # of an earlier version or of nnU-Net itself: asked for by name
+    different = fold.unlike(facts, free=("epochs",) if resume else ())
+    if different:
+        cause = (
+            f"holds {'a finished' if fold.state == 'finished' else 'an unfinished'} training: {'; '.join(different)}"
+        )
+        keep = "--resume to go on with it as it is, or " if fold.facts is None else ""
+        raise refuse(BaselineCode.TRAINED_OTHERWISE, fold.folder, cause, f"use the same settings, or {keep}{restart}")
+    if fold.state == "finished" and not resume:
+        fix = f"use --resume to keep finished folds and go on with others, or {restart}"
+        raise refuse(BaselineCode.ALREADY_TRAINED, fold.folder, "holds a finished training", fix)
