@@ -248,7 +248,7 @@ def _open_cases(
             findings += error.findings
             continue
         except RuntimeError as error:  # SimpleITK, of an image that is to be replaced by zeros of its size
-            findings.append(_not_predicted(name, str(error).strip().splitlines()[-1][:300]))
+            findings.append(_not_predicted(name, _last_line(error)))
             continue
         done.announce(name, images, names)
     return todo, kept, findings
@@ -268,7 +268,7 @@ def _hand_over(
         to_challenge(task, notes, produced, name, done.out)
         done.finish(name)
     except (OSError, RuntimeError) as error:
-        told = str(error).strip().splitlines()[-1][:200]
+        told = _last_line(error)
         findings.append(_not_predicted(name, f"its files cannot be written: {told}"))
         return
     finally:
@@ -305,6 +305,10 @@ def _run(
             todo = todo[[name for name, _, _ in todo].index(begun[-1]) + 1 :]
 
 
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1][:300]
+
+
 def _not_predicted(case: str, cause: str) -> Finding:
-    fix = "repair the image or leave the case out, and run the same command again; the other cases are kept"
+    fix = "repair the image (the log says more) and run the same command again; the other cases are kept"
     return problem(BaselineCode.NOT_PREDICTED, case, cause, fix)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,7 @@ def predict_here(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
             export_prediction_from_logits(logits, properties, configuration, plans, dataset, target)
             marks.append(time.perf_counter())
         except Exception as error:  # whatever is wrong with this case, the others are not to blame
+            traceback.print_exc()  # into the log
             text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
             emit("failed", done=done, total=total, name=name, cause=f"{type(error).__name__}: {text}"[:300])
             if job["device"] == "cuda":

@@ -55,12 +55,24 @@ def _livers(options: LiverOptions) -> Livers:
 @click.argument("challenge")
 @click.option("--stages", type=_PATH, required=True, help="CSV of the training cases' stages (columns Case, stage).")
 @click.option("--model", type=_PATH, required=True, help="Model file to write (JSON).")
+@click.option("--group-by", help="Column of the stages' table that names the patient; 'patient' or 'subject' if there.")
 @_liver_options
 @console.json_option
 @console.guarded
 @console.gathered(LiverOptions)
-def fit(challenge: str, stages: Path, model: Path, task: str | None, as_json: bool, options: LiverOptions) -> None:
-    """Fit the staging model and print its cross-validated AUCs."""
+def fit(
+    challenge: str,
+    stages: Path,
+    model: Path,
+    group_by: str | None,
+    task: str | None,
+    as_json: bool,
+    options: LiverOptions,
+) -> None:
+    """Fit the staging model and print its cross-validated AUCs.
+
+    All scans of a patient are in the same fold, where a column says whose they are.
+    """
     from medpodium.baselines import extras
     from medpodium.baselines.staging import model as staging
     from medpodium.challenges import registry
@@ -68,12 +80,13 @@ def fit(challenge: str, stages: Path, model: Path, task: str | None, as_json: bo
     extras.require("sklearn")
     _, chosen = staging.task_of(registry.load(challenge), task)
     known = staging.read_stages(stages, chosen)
+    groups = staging.read_groups(stages, chosen, group_by)
     with console.progress() as bar:
         line = bar.add_task("features", total=None)
         features, findings = staging.collect(
             _livers(options), lambda done, total: bar.update(line, completed=done, total=total)
         )
-    fitted = staging.fit(chosen, known, features)
+    fitted = staging.fit(chosen, known, features, groups)
     fitted.save(model)
     if as_json:
         facts = {"model": model, "cases": fitted.cases, "auc": fitted.validation, "findings": findings}

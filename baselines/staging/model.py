@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from medpodium.baselines import extras
 from medpodium.baselines.failures import BaselineCode, refuse, unusable, warning
+from medpodium.baselines.portable.image_files import damage
 from medpodium.baselines.staging.features import FEATURES, describe_liver
 from medpodium.challenges.naming.names import is_hidden
 from medpodium.challenges.naming.patterns import case_name, parse_name
@@ -27,6 +30,7 @@ from medpodium.findings import Finding, MedpodiumError
 from medpodium.scoring.kinds.classification.tasks import tasks_of
 
 FORMAT = "medpodium-staging-1"
+_PATIENT = ("patient", "patientid", "subject", "subjectid")
 STRENGTH = 0.1
 """Inverse strength of the ridge penalty; fixed beforehand, so that no data are spent on choosing it."""
 FOLDS, REPEATS, SEED = 5, 4, 20240
@@ -140,9 +144,10 @@ def collect(livers: Livers, progress: Progress | None = None) -> tuple[dict[str,
             if case not in masks:
                 raise ValueError(f"no liver mask fits {livers.mask_pattern!r}")
             found[case] = _features(image, masks[case])
-        except (ValueError, MedpodiumError) as error:
-            cause = error.findings[0].cause if isinstance(error, MedpodiumError) else str(error)
-            fix = "give a usable mask; until then the case gets the shares of the classes"
+        except (ValueError, RuntimeError, OSError, MedpodiumError) as error:  # one bad image costs no other case
+            text = error.findings[0].cause if isinstance(error, MedpodiumError) else str(error)
+            cause = (text.strip().splitlines() or [type(error).__name__])[-1]
+            fix = "give a usable image and mask; until then the case gets the shares of the classes"
             findings.append(warning(BaselineCode.STAGING_TABLE, case, cause, fix))
         if progress is not None:
             progress(number, len(images))
@@ -170,6 +175,8 @@ def _features(image: Path, mask: Path) -> Floats:
     from medpodium.scoring.masks.geometry import compare_geometry
     from medpodium.scoring.masks.reader import read_geometry, read_mask
 
+    if cause := damage(image.resolve()):
+        raise ValueError(f"the image {cause}")
     liver = read_mask(mask.resolve())
     different = compare_geometry(read_geometry(image.resolve()), liver.geometry)
     if has_errors(different):
@@ -199,17 +206,76 @@ def read_stages(path: Path, task: ClassificationTask) -> dict[str, str]:
     return found
 
 
-def fit(task: ClassificationTask, stages: Mapping[str, str], features: Mapping[str, Floats]) -> StagingModel:
+def read_groups(path: Path, task: ClassificationTask, column: str | None) -> dict[str, str]:
+    """Read which cases are of one patient: by a column of the table of stages.
+
+    Parameters
+    ----------
+    column : str, optional
+        Its name; one called ``patient``, ``patient_id``, ``subject`` or ``subject_id`` when left out.
+
+    Returns
+    -------
+    dict of str to str
+        Patient of every case; empty where no column says it.
+
+    Raises
+    ------
+    UsageError
+        If the column asked for is missing.
+    """
+    sheet = read_sheet(path)
+    spelled = {re.sub(r"[\W_]+", "", name).casefold(): name for name in sheet.columns}
+    found = column or next((spelled[name] for name in _PATIENT if name in spelled), None)
+    if found is None:
+        return {}
+    (case_column, own) = sheet.need(task.case_column, found)
+    return {
+        case: group.strip() or f"case {case}"
+        for case, group in zip(sheet.column(case_column), sheet.column(own), strict=True)
+    }
+
+
+def _splits(labels: npt.NDArray[np.int64], groups: Sequence[str]) -> list[list[tuple[Any, Any]]]:
+    """Return the folds of every repetition; all cases of a patient are in the same fold."""
+    from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedGroupKFold
+
+    blank = np.zeros((len(labels), 1))
+    if len(set(groups)) == len(groups):
+        every = RepeatedStratifiedKFold(n_splits=FOLDS, n_repeats=REPEATS, random_state=SEED).split(blank, labels)
+        rows = list(every)
+        return [rows[start : start + FOLDS] for start in range(0, len(rows), FOLDS)]
+    return [
+        list(StratifiedGroupKFold(FOLDS, shuffle=True, random_state=SEED + repeat).split(blank, labels, list(groups)))
+        for repeat in range(REPEATS)
+    ]
+
+
+def fit(
+    task: ClassificationTask,
+    stages: Mapping[str, str],
+    features: Mapping[str, Floats],
+    groups: Mapping[str, str] | None = None,
+) -> StagingModel:
     """Fit the model and estimate its AUCs by repeated stratified cross-validation.
+
+    Parameters
+    ----------
+    task, stages, features
+        Task, stage and features of the training cases.
+    groups : mapping of str to str, optional
+        Patient of a case. Several scans of a patient are never on both sides of a fold: a model that knows the patient
+        again would be praised for its memory. Cases with the same features, copies of each other, count as one
+        patient's, too.
 
     Raises
     ------
     MedpodiumError
-        If there are fewer than five cases of some class.
+        If there are fewer than five cases, or patients, of some class.
     """
     extras.require("sklearn")
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import RepeatedStratifiedKFold, cross_val_predict
+    from sklearn.model_selection import cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -222,11 +288,16 @@ def fit(task: ClassificationTask, stages: Mapping[str, str], features: Mapping[s
         fix = f"give at least {FOLDS} per class; masks may come from a segmentation baseline"
         raise unusable(BaselineCode.TOO_FEW_CASES, "staging", cause, fix)
     matrix = np.stack([features[case] for case in cases])
+    owners = _patients(cases, matrix, groups or {})
+    alone = {
+        name: len({owners[i] for i in np.flatnonzero(labels == i_class)}) for i_class, name in enumerate(task.classes)
+    }
+    if few := [f"{name} {count}" for name, count in alone.items() if count < FOLDS]:
+        cause = f"too few patients: {', '.join(few)}"
+        raise unusable(BaselineCode.TOO_FEW_CASES, "staging", cause, f"give at least {FOLDS} patients per class")
     model = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=2000))
     validation: dict[str, list[float]] = {name: [] for name in task.problems}
-    splits = list(RepeatedStratifiedKFold(n_splits=FOLDS, n_repeats=REPEATS, random_state=SEED).split(matrix, labels))
-    for start in range(0, len(splits), FOLDS):
-        own = splits[start : start + FOLDS]
+    for own in _splits(labels, owners):
         guess = cross_val_predict(model, matrix, labels, cv=own, method="predict_proba")
         for name, item in task.problems.items():
             positive = [task.classes.index(label) for label in item.positive]
@@ -243,6 +314,23 @@ def fit(task: ClassificationTask, stages: Mapping[str, str], features: Mapping[s
         len(cases),
         {name: float(np.mean(values)) for name, values in validation.items()},
     )
+
+
+def _patients(cases: Sequence[str], matrix: Floats, groups: Mapping[str, str]) -> list[str]:
+    """Return whose every case is; cases with equal features are of the same patient as the first of them."""
+    owner: dict[str, str] = {}
+    first: dict[bytes, str] = {}
+
+    def root(name: str) -> str:
+        while owner.get(name, name) != name:
+            name = owner[name]
+        return name
+
+    names = [groups.get(case, f"case {case}") for case in cases]
+    for name, row in zip(names, matrix, strict=True):
+        same = first.setdefault(row.tobytes(), name)
+        owner[root(name)] = root(same)
+    return [root(name) for name in names]
 
 
 def _auc(truth: npt.NDArray[np.bool_], score: Floats) -> float:

@@ -92,6 +92,7 @@ def _dry_run(suite: Any, teraflops: float, workspace: Any, as_json: bool) -> Non
 def _finish(suite: Any, outcomes: list[Any], out: Path, as_json: bool) -> None:
     from medpodium.baselines.failures import BaselineCode, problem
     from medpodium.baselines.transfer import suite as transfers
+    from medpodium.findings import MedpodiumError
     from medpodium.scoring import table
     from medpodium.scoring.evidence.transfer import analyse
     from medpodium.scoring.exchange.suite import read_suite
@@ -103,6 +104,8 @@ def _finish(suite: Any, outcomes: list[Any], out: Path, as_json: bool) -> None:
         for item in outcomes
         if item.failure
     ]
+    if findings and all(item.dice is None for item in outcomes):
+        raise MedpodiumError(*findings)  # nothing to compare
     scores, found = read_suite(out / "results.csv")
     table.write_scores(scores, out / "scores.csv")
     result = analyse(scores)

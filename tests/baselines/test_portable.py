@@ -1,0 +1,116 @@
+"""Families behind single faults: every way to cut a file off, every kind of number in a checkpoint, every patch."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from medpodium.baselines.portable.image_files import damage
+
+PATIENT = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def image(seed: int = 0) -> Any:
+    voxels = np.random.default_rng(seed).integers(0, 900, (9, 10, 11)).astype(np.int16)
+    return SimpleITK.GetImageFromArray(voxels)
+
+
+@pytest.mark.parametrize("name", ["x.nii", "x.nii.gz", "x.hdr", "x.img.gz", "x.nrrd", "x.nhdr", "x.mha", "x.mhd"])
+@pytest.mark.parametrize("compressed", [False, True])
+@PATIENT
+@given(share=st.floats(0.0, 0.99))
+def test_a_file_of_voxels_that_was_cut_off_anywhere_is_noticed(
+    name: str, compressed: bool, share: float, tmp_path: Path
+) -> None:
+    for old in tmp_path.iterdir():
+        old.unlink()
+    SimpleITK.WriteImage(image(), str(tmp_path / name), useCompression=compressed)
+    header = tmp_path / name.replace(".img.gz", ".hdr.gz")
+    assert damage(header) is None
+    assert damage(header, full=True) is None
+    largest = max(tmp_path.iterdir(), key=lambda path: path.stat().st_size)
+    content = largest.read_bytes()
+    largest.write_bytes(content[: int(len(content) * share)])
+    assert damage(header) is not None
+
+
+@PATIENT
+@given(pieces=st.lists(st.integers(1, 3000), max_size=4), padding=st.integers(0, 600))
+def test_several_gzip_members_and_padding_are_no_damage(pieces: list[int], padding: int, tmp_path: Path) -> None:
+    """Block-wise writers such as bgzip end with the size of the last block only."""
+    SimpleITK.WriteImage(image(), str(tmp_path / "x.nii"))
+    raw = (tmp_path / "x.nii").read_bytes()
+    edges = sorted({0, *(min(piece, len(raw)) for piece in pieces), len(raw)})
+    members = b"".join(gzip.compress(raw[a:b]) for a, b in itertools.pairwise(edges))
+    path = tmp_path / "x.nii.gz"
+    path.write_bytes(members + b"\0" * padding)
+    assert damage(path) is None
+    path.write_bytes(members[:-9])
+    assert damage(path) is not None
+    # a download that reserved its space beforehand
+    path.write_bytes(members[: len(members) // 2].ljust(len(members), b"\0"))
+    assert damage(path) is not None
+
+
+def test_a_header_of_nothing_is_named(tmp_path: Path) -> None:
+    for name in ("a.nii.gz", "a.nrrd", "a.mha"):
+        (tmp_path / name).write_bytes(b"no image at all, but longer than nothing")
+        assert damage(tmp_path / name) is not None
+    (tmp_path / "b.nii.gz").write_bytes(b"")
+    assert damage(tmp_path / "b.nii.gz") == "the file is empty"
+    assert "cannot be read" in str(damage(tmp_path / "gone.nii"))
+
+
+@pytest.mark.nnunet
+@pytest.mark.usefixtures("nnunet_installed")
+class TestNetworks:
+    """What needs PyTorch."""
+
+    @PATIENT
+    @given(patch=st.tuples(*[st.integers(9, 49)] * 3), spacing=st.tuples(*[st.sampled_from([0.7, 1.0, 2.5, 5.0])] * 3))
+    def test_stunet_is_built_for_any_patch_that_nnunet_plans(
+        self, patch: tuple[int, int, int], spacing: tuple[float, float, float]
+    ) -> None:
+        """Odd and flat patches; the output has the patch's size, and every head that of its stage."""
+        import torch
+
+        from medpodium.baselines.nnunet.plans import strides_for
+        from medpodium.baselines.stunet.stunet import Size, STUNet, five_poolings
+
+        planned, strides = strides_for(spacing, patch)
+        assert all(0 <= own - asked < 64 for own, asked in zip(planned, patch, strict=True))
+        network = STUNet(1, 2, Size(1, 1), five_poolings(strides)).eval()
+        with torch.no_grad():
+            heads = network(torch.zeros(1, 1, *planned))
+            odd = network(torch.zeros(1, 1, *patch))
+        assert tuple(heads[0].shape) == (1, 2, *planned)
+        assert tuple(odd[0].shape) == (1, 2, *patch)
+        assert len(heads) == 5
+
+    @PATIENT
+    @given(st.data())
+    def test_any_number_of_numpy_comes_back(self, data: st.DataObject, tmp_path: Path) -> None:
+        import torch
+
+        from medpodium.baselines.checkpoints import read_content
+
+        kind = data.draw(
+            st.sampled_from(["?", "i1", "u1", "i2", "<i4", ">i4", "u8", "f2", "f4", ">f8", "c8", "S3", "U3"])
+        )
+        shape = data.draw(st.lists(st.integers(0, 3), max_size=3).map(tuple))
+        values = np.random.default_rng(1).integers(0, 2, shape).astype(kind)
+        layout = data.draw(st.sampled_from("CF"))
+        content = {"array": np.asarray(values, order=layout), "list": list(values.ravel()), "text": "x"}
+        torch.save(content, tmp_path / "x.pth")
+        found = read_content(tmp_path / "x.pth")
+        assert found["array"].dtype == values.dtype
+        assert np.array_equal(found["array"], values)
+        assert found["list"] == values.ravel().tolist()
