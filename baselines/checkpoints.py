@@ -61,6 +61,13 @@ def _scalar(kind: Any, data: Any = b"") -> Any:
     return np.frombuffer(raw, kind.kind, count=1)[0].item()
 
 
+def _no_bytes(*given: Any) -> bytes:
+    """Return the content of an array without elements, as old pickles say it: ``bytes()``."""
+    if given:
+        raise pickle.UnpicklingError("a call of bytes")
+    return b""
+
+
 def _shaped(raw: bytes, kind: _DType, shape: Any, order: Any) -> Any:
     values = np.frombuffer(raw, kind.kind) if raw else np.empty(0, kind.kind)  # numpy reads no empty buffer
     return values.reshape(shape, order=order).copy()
@@ -84,11 +91,12 @@ def _names() -> list[Any]:
     names: list[Any] = [torch.device, _DType, _Array, _NoArray, (_DType, "numpy.dtype"), (_NoArray, "numpy.ndarray")]
     for room in ("numpy.core", "numpy._core"):  # as numpy 1 and numpy 2 call it
         names += [(_scalar, f"{room}.multiarray.scalar"), (_reconstruct, f"{room}.multiarray._reconstruct")]
-        names.append((_scalar_of_buffer, f"{room}.numeric._frombuffer"))
+        names.append((_from_buffer, f"{room}.numeric._frombuffer"))
+    names.append((_no_bytes, "builtins.bytes"))
     return names
 
 
-def _scalar_of_buffer(data: Any, kind: Any, shape: Any, order: str) -> Any:
+def _from_buffer(data: Any, kind: Any, shape: Any, order: str) -> Any:
     """Return an array for ``numpy.core.numeric._frombuffer``, numpy's way from pickle protocol 5 on."""
     if not isinstance(kind, _DType) or not isinstance(data, bytes | bytearray):
         raise pickle.UnpicklingError("a numpy array of objects")
