@@ -27,7 +27,7 @@ def said(library: Any, name: str, *words: Any, **more: Any) -> Any:
             return "RuntimeError"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.integers(0, 10**6),
     st.sampled_from([(9,), (7, 8), (5, 6, 7), (3, 4, 3, 4)]),

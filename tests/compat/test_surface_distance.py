@@ -51,7 +51,7 @@ def masks(seed: int, axes: int, filling: float) -> tuple[Any, Any]:
     return made[0], made[1]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from(SPACINGS), st.sampled_from([0.0, 0.02, 0.5]))
 def test_values_are_the_same(seed: int, spacing: tuple[float, ...], filling: float) -> None:
     first, second = masks(seed, len(spacing), filling)
@@ -59,7 +59,7 @@ def test_values_are_the_same(seed: int, spacing: tuple[float, ...], filling: flo
     np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from(SPACINGS), st.sampled_from([0.0, 0.05]))
 def test_arrays_are_the_same(seed: int, spacing: tuple[float, ...], filling: float) -> None:
     first, second = masks(seed, len(spacing), filling)
