@@ -118,6 +118,7 @@ def test_equivalent_is_said_within_a_declared_margin_that_two_tests_stay_in(tmp_
     for folder, margin in ((tmp_path / "wide", 0.02), (tmp_path / "narrow", 0.003)):
         folder.mkdir()
         paths = _write(folder, values, f", margin: {margin}")
+        _run("lint", paths[0])
         evidence, text = _report(paths)
         found = evidence["claims"].set_index(["metric", "structure", "submission", "versus"])
         p = [
@@ -168,6 +169,7 @@ def test_one_joint_statement_over_all_organs(tmp_path: Path) -> None:
     values = rng.normal(0.75, 0.02, size=(30, 2, 6))
     values[:, 0] += gain
     paths = _write(tmp_path, np.clip(values, 0, 1))
+    _claims(tmp_path, paths)
     evidence, text = _report(paths)
     joint = evidence["joint_claims"].set_index(["submission", "versus"])
     p = {

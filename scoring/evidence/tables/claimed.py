@@ -186,10 +186,11 @@ def joint_claims(tests: pd.DataFrame) -> pd.DataFrame:
     structures = tests["structure"].to_numpy(dtype=object)
     rows = []
     keys = ["metric", "submission", "versus"]
+    named = tests[keys].to_numpy(dtype=object)
     for at in tests.groupby(keys, sort=False).indices.values():
         shown = structures[at[sure[at]]]
         numbers = len(at), len(shown), true_claims(p[at], size), int(alone[at].sum())
-        rows.append((*tests.loc[at[0], keys], *numbers, "; ".join(shown)))
+        rows.append((*named[at[0]], *numbers, "; ".join(shown)))
     columns = [*keys, "n_claims", "better", "at_least", "alone", "names"]
     return pd.DataFrame(rows, columns=columns)
 
