@@ -3,12 +3,17 @@
 Run ``python benchmarks/ranking.py TOUCHSTONE.csv.gz`` with a table task, case, algorithm, value (missing values are
 left out as incomplete cases); without an argument a table of the same size is simulated. challengeR's times are CPU
 seconds per 1,000 resamples of version 1.0.5 on the same data and one core, ranking and resampling only.
+``python benchmarks/ranking.py --evidence CHALLENGE SCORES`` measures all of ``rank --evidence`` instead.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -108,13 +113,38 @@ def growth(frame: pd.DataFrame, workers: int) -> list[dict[str, object]]:
     return rows
 
 
+def evidence(challenge: str, scores: Path) -> dict[str, object]:
+    """Return CPU seconds and peak memory of ``rank CHALLENGE SCORES --evidence`` in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "medpodium.cli", "rank", challenge, str(scores), "--evidence", folder]
+        before = os.times()
+        wall = time.perf_counter()
+        process = psutil.Popen(command, stdout=subprocess.DEVNULL)
+        peak = 0
+        while process.poll() is None:
+            try:
+                peak = max(peak, process.memory_info().rss)
+            except psutil.Error:
+                break
+            time.sleep(0.02)
+        process.wait()
+        after = os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    seconds = {"cpu_s": round(cpu, 1), "wall_s": round(time.perf_counter() - wall, 1)}
+    return {**seconds, "peak_mib": round(peak / 2**20), "exit": process.returncode}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", nargs="?", type=Path)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--growth", action="store_true", help="Also show how cost grows with resamples and cases.")
+    parser.add_argument("--evidence", metavar="CHALLENGE", help="Measure only the full evidence of a score table.")
     chosen = parser.parse_args()
+    if chosen.evidence:
+        print(json.dumps(evidence(chosen.evidence, chosen.table)))
+        return
     frame = complete(read_long(chosen.table)) if chosen.table else simulated()
     report: dict[str, object] = {"values": len(frame), "workers": chosen.workers}
     report["methods"] = methods(frame, chosen.workers)

@@ -209,7 +209,7 @@ def _rank_challenge(reference: str, path: Path, chosen: Chosen, drawing: Drawing
     known = definitions.read_beside(path)
     findings = definitions.check(challenge, frame, known, accept=chosen.accept_other_rules)
     findings += unsuitable(challenge, frame)
-    present = set(frame["task"])
+    present = set(frame["task"].unique())
     tasks = [task for task in challenge.ranking if task in present and chosen.task in (None, task)]
     if not tasks:
         fix = near(chosen.task or "", challenge.ranking)

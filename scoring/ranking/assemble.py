@@ -171,7 +171,7 @@ def _rows_of_task(scores: pd.DataFrame, task: str) -> pd.DataFrame:
 def _unknown_metrics(
     rows: pd.DataFrame, task: str, directions: Mapping[str, Direction], silent: Collection[str]
 ) -> list[Finding]:
-    unknown = sorted(set(rows["metric"]) - set(directions) - set(silent))
+    unknown = sorted(set(rows["metric"].unique()) - set(directions) - set(silent))
     return [
         Finding(
             RankingCode.NO_DIRECTION,

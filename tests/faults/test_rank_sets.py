@@ -170,7 +170,7 @@ def test_a_recipe_that_nobody_can_bound_is_printed_without_a_level(tmp_path: Pat
     assert any("no method guarantees them" in finding["cause"] for finding in json.loads(said)["findings"])
 
 
-@pytest.mark.parametrize("options", [[], ["--stratify", "centre"]])
+@pytest.mark.parametrize("options", [[], ["--stratify", "centre"], ["--cluster", "centre"]])
 def test_more_resamples_only_add(options: list[str], tmp_path: Path) -> None:
     values = np.random.default_rng(0).uniform(0.2, 0.9, (20, 4))
     scores = _table(values, groups={"centre": ["north"] * 7 + ["south"] * 13})
@@ -220,3 +220,23 @@ def test_decimal_scores_tie_as_decimals_do(tmp_path: Path) -> None:
     rounded, _ = _rank(tmp_path / "rounded", steps, _table(values), "--bootstrap", 0, dice="dice, decimals: 1")
     assert exact["rank"].tolist() == [2, 1]
     assert rounded["rank"].tolist() == [1, 1]
+
+
+def test_imported_scores_tie_as_decimals_do(tmp_path: Path) -> None:
+    """Published tables hold decimals, too: the same two teams, imported."""
+    (tmp_path / "table.yaml").write_text(
+        "{schema: 1, name: table, title: Table, edition: '1', "
+        "tasks: {items: {kind: table, metrics: {score: {kind: imported, direction: higher, missing: 0.0}}}}, "
+        "recipes: {own: {steps: [{mean: case}, rank]}}, ranking: {items: own}}",
+        "utf-8",
+    )
+    rows = [
+        f"items,{team},c{case},score,{value}"
+        for team, values in (("one", (0.1, 0.7)), ("two", (0.4, 0.4)))
+        for case, value in enumerate(values)
+    ]
+    (tmp_path / "scores.csv").write_text("\n".join(["task,submission,case,metric,value", *rows]), "utf-8")
+    arguments = ["rank", tmp_path / "table.yaml", tmp_path / "scores.csv", "--bootstrap", 0, "--json"]
+    done = CliRunner().invoke(main, [str(one) for one in arguments])
+    assert done.exit_code == 0, done.output
+    assert [row["rank"] for row in json.loads(done.stdout)["leaderboard"]] == [1, 1]

@@ -31,13 +31,41 @@ def write_evidence(evidence: Evidence, folder: Path, about: Mapping[str, Any]) -
         path.write_text(to_csv(frame), encoding="utf-8", newline="\n")
         files.append(path)
         if name not in ("case_ranks.csv", "kendall_tau.csv"):  # long; the CSV is enough
-            tables[name.removesuffix(".csv")] = [_strict(row) for row in frame.to_dict("records")]
-    payload = {**about, "findings": [finding.as_dict() for finding in evidence.findings], "tables": tables}
+            tables[name.removesuffix(".csv")] = frame
+    head = {**about, "findings": [finding.as_dict() for finding in evidence.findings]}
     path = folder / "evidence.json"
-    path.write_text(
-        json.dumps(payload, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8", newline="\n"
-    )
+    path.write_text(_as_json(head, tables), encoding="utf-8", newline="\n")
     return [*files, path]
+
+
+def _as_json(head: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> str:
+    """Return one JSON object: the head, then ``tables``, one row a line.
+
+    Written by hand, a column at a time: the encoder of the standard library is slow wherever lines are to be broken.
+    """
+    start = json.dumps(head, indent=1, ensure_ascii=False, allow_nan=False).removesuffix("\n}")
+    parts = []
+    for name, frame in tables.items():
+        keys = [json.dumps(str(column), ensure_ascii=False) for column in frame.columns]
+        columns = [
+            [f"{key}: {text}" for text in _texts(frame[own])] for key, own in zip(keys, frame.columns, strict=True)
+        ]
+        rows = [f"   {{{', '.join(cells)}}}" for cells in zip(*columns, strict=True)]
+        inside = "\n" + ",\n".join(rows) + "\n  " if rows else ""
+        parts.append(f"  {json.dumps(name)}: [{inside}]")
+    return start + ',\n "tables": {\n' + ",\n".join(parts) + "\n }\n}\n"
+
+
+def _texts(column: pd.Series) -> list[str]:
+    """Return the values of a column as JSON; what is no finite number is null."""
+    values = column.tolist()
+    if pd.api.types.is_float_dtype(column):
+        return [repr(value) if math.isfinite(value) else "null" for value in values]
+    known: dict[Any, str] = {}
+    for value in values:
+        if (type(value), value) not in known:
+            known[type(value), value] = json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
+    return [known[type(value), value] for value in values]
 
 
 def to_csv(frame: pd.DataFrame) -> str:
@@ -55,11 +83,6 @@ def _shortest(value: float) -> str:
     return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(float(value))
 
 
-def _strict(row: Mapping[Any, Any]) -> dict[str, Any]:
-    def plain(value: Any) -> Any:
-        value = value.item() if isinstance(value, np.generic) else value
-        if isinstance(value, float) and not math.isfinite(value):
-            return None
-        return value
-
-    return {str(key): plain(value) for key, value in row.items()}
+def _plain(value: Any) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

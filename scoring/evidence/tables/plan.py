@@ -107,12 +107,12 @@ def _choices(challenge: Challenge, task: str, recipe: str) -> list[Universe]:
 def unsuitable(challenge: Challenge, scores: pd.DataFrame) -> list[Finding]:
     """Return findings about what in a score table does not fit the challenge."""
     findings = []
-    other = sorted(set(scores["challenge"].astype(str)) - {"", challenge.name, *challenge.aliases})
+    other = sorted(set(map(str, scores["challenge"].unique())) - {"", challenge.name, *challenge.aliases})
     if other:
         cause = f"the scores are of {other[0]!r}, the definition of {challenge.name!r}"
         fix = "rank them with their own definition"
         findings.append(Finding(RankingCode.UNKNOWN_TASK, "scores", cause, fix, Severity.WARNING))
-    for task in sorted(set(scores["task"].astype(str)) - set(challenge.ranking)):
+    for task in sorted(set(map(str, scores["task"].unique())) - set(challenge.ranking)):
         cause, fix = f"{challenge.reference} has no ranking of this task", near(task, challenge.ranking)
         findings.append(Finding(RankingCode.UNKNOWN_TASK, str(task), cause, fix, Severity.WARNING))
     return findings

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pingouin
 import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
@@ -148,3 +150,37 @@ def test_touchstones_3420_p_values(shared: Path) -> None:
         assert p[one[0], two[0]] == pytest.approx(expected, abs=1e-9)
         compared += len(rows)
     assert compared == 3420
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_effects_of_all_pairs_at_once_are_pingouins(missing: bool) -> None:
+    rng = np.random.default_rng(5)
+    values = np.round(rng.uniform(0, 1, (40, 4)), 1)  # many ties
+    values[:, 3] = values[:, 0]
+    if missing:
+        values[rng.random(values.shape) < 0.2] = np.nan
+    names = tuple("abcd")
+    block = Block("dsc", "", values, "higher", tuple(f"c{index}" for index in range(40)))
+    for row in effect_sizes(block, names).to_dict("records"):
+        one, two = values[:, names.index(row["submission"])], values[:, names.index(row["versus"])]
+        both = ~np.isnan(one) & ~np.isnan(two)
+        assert row["n_pairs"] == both.sum()
+        wanted = pingouin.compute_effsize(one[both], two[both], eftype="CLES")
+        assert row["superiority"] == pytest.approx(wanted, abs=1e-12)
+        if (one[both] != two[both]).any():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                wanted = float(pingouin.wilcoxon(one[both], two[both])["RBC"].iloc[0])
+            assert row["rank_biserial"] == pytest.approx(wanted, abs=1e-12)
+        else:
+            assert row["rank_biserial"] == 0
+
+
+@pytest.mark.parametrize("k", [3, 10, 40])
+def test_nemenyi_is_scipys_studentised_range(k: int) -> None:
+    values = np.random.default_rng(k).normal(size=(30, k)) + np.linspace(0, 1, k)
+    found = friedman(values, higher_better=True)
+    scale = np.sqrt(k * (k + 1) / (6 * 30))
+    for one, two in ((0, 1), (0, k - 1), (1, k - 1)):
+        gap = abs(found.mean_ranks[one] - found.mean_ranks[two]) / scale * np.sqrt(2)
+        assert found.nemenyi[one, two] == pytest.approx(stats.studentized_range.sf(gap, k, np.inf), abs=1e-9)
