@@ -62,6 +62,8 @@ def accuracy_cost(
     better : {"higher", "lower"}
         Direction of the accuracy axis.
     """
+    from matplotlib.ticker import LogLocator, NullLocator
+
     shown = [
         name
         for name in order
@@ -76,8 +78,10 @@ def accuracy_cost(
     axes.plot(cost[front], accuracy[front], color=MUTED, linewidth=1, linestyle="--", zorder=1)
     if cost.min(initial=1) > 0 and cost.max(initial=1) / cost.min(initial=1) > 20:
         axes.set_xscale("log")
+        # Decades alone can leave an axis with one label or none.
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=10))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
-        axes.xaxis.set_minor_formatter(lambda *_: "")
+        axes.xaxis.set_minor_locator(NullLocator())
     for at, name in enumerate(shown):
         axes.plot(
             cost[at],

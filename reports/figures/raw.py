@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _VECTOR_DOTS = 1500
 """More dots than this are drawn as one picture inside the vector figure: a file of 11,000 paths helps nobody."""
-PODIUMS = 8
+PODIUMS = 5
 """Places and submissions a podium plot shows before the rest is pooled."""
 _LINES = 150
 """Lines of a podium plot; with more cases, every second, third, ... case gets one."""
@@ -37,30 +37,44 @@ _NUMBERS = 170
 
 
 def dot_box(
-    values: pd.DataFrame, order: Sequence[str], look: Look, axis: str, bounds: tuple[float, float] | None
+    values: pd.DataFrame,
+    measured: pd.DataFrame,
+    order: Sequence[str],
+    look: Look,
+    axis: str,
+    bounds: tuple[float, float] | None,
+    better: str,
 ) -> Figure:
     """Draw one dot per case and a box per submission, best submission on top.
 
+    Penalties and stand-ins are no measurements: they stand as ticks at the worse edge, and the axis is that of what was
+    measured. Boxes and means hold them all the same, as the tables do, and may leave the axis.
+
     Parameters
     ----------
-    values : pandas.DataFrame
-        Cases x submissions; NaN where a case has no value.
+    values, measured : pandas.DataFrame
+        Cases x submissions; NaN where a case has no value, and which of them measure a prediction.
     order : sequence of str
         Submissions, best first.
     axis : str
         Name and unit of the value.
     bounds : (float, float), optional
         Ends of the value axis for bounded metrics.
+    better : {"higher", "lower"}
+        Direction of the metric.
     """
     height = rows_height(len(order))
     figure, axes = single(WIDTH, height)
     random = np.random.default_rng(38)
     raster = values.size > _VECTOR_DOTS
     spread = 0.26 if len(order) > 12 else 0.2
+    low, high = reach(values, measured, bounds)
+    edge = low if better == "higher" else high
     for row, name in enumerate(order):
-        shown = values[name].to_numpy(float)
-        shown = shown[np.isfinite(shown)]
-        if not shown.size:
+        known = np.isfinite(values[name].to_numpy(float))
+        real = known & measured[name].to_numpy(bool)
+        shown = values[name].to_numpy(float)[real]
+        if not known.any():
             axes.text(
                 0.5,
                 row,
@@ -76,6 +90,16 @@ def dot_box(
             shown, jitter, "o", markersize=3.4 if shown.size < 60 else 2.4 if shown.size < 300 else 1.8,
             color=look.colour(name), alpha=0.75 if shown.size < 60 else 0.32, markeredgewidth=0, rasterized=raster,
         )  # fmt: skip
+        penalties = int(known.sum() - real.sum())
+        if penalties:
+            spots = row + np.linspace(-0.3, 0.3, min(penalties, 12) + 2)[1:-1]
+            axes.plot(
+                np.full(spots.size, edge), spots, "_", markersize=5, color=look.colour(name), markeredgewidth=1.1,
+                clip_on=False, zorder=6,
+            )  # fmt: skip
+            axes.text(
+                1.01, row, f"{penalties:,}", transform=axes.get_yaxis_transform(), va="center", fontsize=7, color=MUTED
+            )  # fmt: skip
     boxes(axes, [values[name].to_numpy(float) for name in order], range(len(order)), 0.52)
     means = values[list(order)].mean().to_numpy(float)
     axes.plot(
@@ -83,11 +107,22 @@ def dot_box(
     )
     name_rows(axes, order, row_font(len(order), height))
     axes.set_xlabel(axis)
-    if bounds:
-        pad = 0.02 * (bounds[1] - bounds[0])
-        axes.set_xlim(bounds[0] - pad, bounds[1] + pad)
+    pad = 0.02 * (high - low)
+    axes.set_xlim(low - pad, high + pad)
     axes.grid(axis="x")
     return figure
+
+
+def reach(values: pd.DataFrame, measured: pd.DataFrame, bounds: tuple[float, float] | None) -> tuple[float, float]:
+    """Return the ends of a value axis: the metric's bounds, else the range of what was measured."""
+    if bounds:
+        return bounds
+    known = values.to_numpy(float)
+    known = known[np.isfinite(known) & (measured.to_numpy(bool) | ~measured.to_numpy(bool).any())]
+    if not known.size:
+        return 0.0, 1.0
+    low, high = float(known.min()), float(known.max())
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
 def boxes(axes: Axes, samples: Sequence[np.ndarray], spots: Sequence[float], width: float) -> None:
@@ -115,7 +150,9 @@ def boxes(axes: Axes, samples: Sequence[np.ndarray], spots: Sequence[float], wid
     axes.vlines(middle, spot - half, spot + half, colors=INK, linewidth=2.0, zorder=4)
 
 
-def podium(ranks: pd.DataFrame, values: pd.DataFrame, order: Sequence[str], look: Look, axis: str) -> Figure:
+def podium(
+    ranks: pd.DataFrame, values: pd.DataFrame, order: Sequence[str], look: Look, axis: str, ends: tuple[float, float]
+) -> Figure:
     """Draw the podium plot: for each place, which submission took it on which case, and with what value.
 
     Upper part: one podium per place, one column per submission in it, one dot per case at the place the
@@ -126,6 +163,8 @@ def podium(ranks: pd.DataFrame, values: pd.DataFrame, order: Sequence[str], look
     ----------
     ranks, values : pandas.DataFrame
         Cases x submissions: places within the case (ties broken at random, whole numbers) and values.
+    ends : (float, float)
+        Of the value axis (:func:`reach`); values beyond, which only penalties have, are drawn at the end.
     """
     from matplotlib.collections import LineCollection
 
@@ -135,7 +174,7 @@ def podium(ranks: pd.DataFrame, values: pd.DataFrame, order: Sequence[str], look
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1, 0.38))
     figure.subplots_adjust(hspace=0.06)
     place = ranks[shown].clip(upper=places).to_numpy(float)
-    height = values[shown].to_numpy(float)
+    height = np.clip(values[shown].to_numpy(float), *ends)
     width = 0.84 / len(shown)
     offset = (np.arange(len(shown)) - (len(shown) - 1) / 2) * width
     across = place + offset

@@ -50,13 +50,32 @@ def _dot_box(task: TaskResults, panel: Panel, values: pd.DataFrame, key: str) ->
         f"Dot-and-box plot, {panel.title}",
         f"Submissions in the order of the ranking, best on top; {many}, box from the first to the third quartile with "
         f"the median, whiskers to the last value within 1.5 box lengths, diamond at the mean. "
-        f"{panel.better.capitalize()} values are better; {len(values):,} cases.",
+        f"{panel.better.capitalize()} values are better; {len(values):,} cases.{_penalties(task, panel, values)}",
         f"Distribution of {panel.title} over {len(values)} cases for {len(task.order)} submissions, in ranking order.",
         Plot(
             raw.dot_box,
-            {"values": values, "order": task.order, "look": task.look, "axis": panel.axis, "bounds": panel.bounds},
+            {
+                "values": values,
+                "measured": task.measured(panel),
+                "order": task.order,
+                "look": task.look,
+                "axis": panel.axis,
+                "bounds": panel.bounds,
+                "better": panel.better,
+            },
         ),
         values.reset_index(),
+    )
+
+
+def _penalties(task: TaskResults, panel: Panel, values: pd.DataFrame) -> str:
+    """Return the sentence about values that measure no prediction, if there are any."""
+    number = int((values.notna() & ~task.measured(panel)).to_numpy().sum())
+    if not number:
+        return ""
+    return (
+        f" Ticks at the edge, counted on the right, are {number:,} penalties and stand-ins for missing predictions: "
+        "boxes and diamonds hold them, the axis shows what was measured."
     )
 
 
@@ -74,7 +93,14 @@ def _podium(task: TaskResults, panel: Panel, values: pd.DataFrame, key: str) -> 
         f"Podium plot of {panel.title}: places within each case for {shown} submissions.",
         Plot(
             raw.podium,
-            {"ranks": places, "values": values, "order": task.order, "look": task.look, "axis": panel.axis},
+            {
+                "ranks": places,
+                "values": values,
+                "order": task.order,
+                "look": task.look,
+                "axis": panel.axis,
+                "ends": raw.reach(values, task.measured(panel), panel.bounds),
+            },
         ),
         places.astype("Int64").reset_index(),
     )

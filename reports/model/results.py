@@ -293,6 +293,14 @@ class TaskResults:
         index = pd.Index(block.cases, name="case")
         return pd.DataFrame(there, index=index, columns=list(self.settled.submissions)).reindex(columns=self.order)
 
+    def measured(self, panel: Panel) -> pd.DataFrame:
+        """Return which values of :meth:`matrix` measure a prediction: no stand-in, and no penalty in them."""
+        block, found = self.block(panel), self.predicted(panel)
+        if block.penalised is None:
+            return found
+        fined = pd.DataFrame(block.penalised, index=found.index, columns=list(self.settled.submissions))
+        return found & ~fined.reindex(columns=self.order)
+
     @cached_property
     def overall(self) -> list[Panel]:
         """One panel per metric: its only structure, or the mean over the structures of a case."""

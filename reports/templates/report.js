@@ -21,6 +21,17 @@
   const contents = document.querySelector(".contents details");
   if (contents && window.matchMedia("(min-width: 68rem)").matches) { contents.open = true; }
 
+  // Paper has no folds to open: they are opened for printing and closed again after it.
+  let opened = [];
+  window.addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll("details.fold:not([open])")];
+    for (const fold of opened) { fold.open = true; }
+  });
+  window.addEventListener("afterprint", () => {
+    for (const fold of opened) { fold.open = false; }
+    opened = [];
+  });
+
   // A saved figure carries its own colours: variables of the page mean nothing outside it.
   const light = { "--ink": "#1d2733", "--sheet": "#ffffff", "--rule": "#d9dee3", "--muted": "#6a7682", "--indigo": "#332288", "--wine": "#882255" };
   for (const save of document.querySelectorAll("button.save")) {

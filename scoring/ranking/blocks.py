@@ -39,6 +39,8 @@ class Block:
         Scores that the recipe ranks behind every other one of the case. None: those that are lacking.
     supplied : ndarray of bool, same shape, optional
         Scores that stand in for a missing prediction or a failed run. None: there are none.
+    penalised : ndarray of bool, same shape, optional
+        Scores that are a penalty in whole or, as means over structures, in part. None: there are none.
     after_last : bool
         Rank the last ones as challengeR does, one after the largest rank of a value.
     """
@@ -51,6 +53,7 @@ class Block:
     lacking: Bools | None = None
     last: Bools | None = None
     supplied: Bools | None = None
+    penalised: Bools | None = None
     after_last: bool = False
 
     def of_cases(self, keep: npt.NDArray[np.intp] | Bools | Sequence[int]) -> Block:
@@ -67,6 +70,7 @@ class Block:
             lacking=part(self.lacking),
             last=part(self.last),
             supplied=part(self.supplied),
+            penalised=part(self.penalised),
         )
 
     def without_empty(self) -> Block:

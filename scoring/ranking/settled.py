@@ -315,6 +315,7 @@ def _blocks(settled: Settled) -> Iterator[Block]:
     means = mean_cells(Cells.of(whole), steps, ranked)
     after_last = any(isinstance(step, Rank) and step.missing == "after-last" for step in steps)
     cases = tuple(whole.cases[at] for at in real)
+    penalised = settled.arranged.has(table.PENALISED)[:, real]
     for m, metric in enumerate(whole.labels["metric"]):
         used = [k for k in range(len(whole.labels["structure"])) if (cells.array.state[:, real, k, m] == OK).any()]
         picks = [(means, 0, MEAN)] if len(used) > 1 else []
@@ -322,7 +323,10 @@ def _blocks(settled: Settled) -> Iterator[Block]:
         for chosen, k, name in picks:
             state = chosen.array.state[:, real, k, m]
             stand_ins = settled.supplied[:, real][..., m]
-            supplied = np.asarray(stand_ins.any(axis=2)) if name == MEAN else stand_ins[..., k]
+            supplied, fined = (
+                np.asarray(mask.any(axis=2)) if name == MEAN else mask[..., k]
+                for mask in (stand_ins, np.asarray(penalised[..., m]))
+            )
             yield Block(
                 metric,
                 name,
@@ -332,5 +336,6 @@ def _blocks(settled: Settled) -> Iterator[Block]:
                 lacking=(state == MISSING).T,
                 last=(chosen.last[:, real, k, m] | (state == MISSING)).T,
                 supplied=supplied.T,
+                penalised=fined.T,
                 after_last=after_last,
             )

@@ -36,7 +36,18 @@ def _plots(teams: int) -> dict[str, Plot]:
     )
     matrix = pd.DataFrame(np.triu(np.ones((teams, teams)), 1).astype(bool), index=names, columns=names)
     return {
-        "dots": Plot(raw.dot_box, {"values": values, "order": names, "look": colours, "axis": "Dice", "bounds": None}),
+        "dots": Plot(
+            raw.dot_box,
+            {
+                "values": values,
+                "measured": values.notna(),
+                "order": names,
+                "look": colours,
+                "axis": "Dice",
+                "bounds": None,
+                "better": "higher",
+            },
+        ),
         "heat": Plot(raw.ranking_heatmap, {"counts": place_counts(places, teams), "order": names}),
         "sets": Plot(beyond.confidence_sets, {"sets": sets, "order": names, "look": colours}),
         "map": Plot(
