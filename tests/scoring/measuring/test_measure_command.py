@@ -169,3 +169,18 @@ def test_mistakes_and_exit_codes(
     monkeypatch.chdir(folders)
     written(case(0)[1:], folders / "refs" / "other.nii.gz")
     assert told in " ".join(run("measure", *words, code=code).output.split())
+
+
+def test_raw_data_set_of_nnunet_names_its_structures(folders: Path) -> None:
+    """With a union, and a label that the saved challenge leaves out, too."""
+    raw = folders / "Dataset001_Own"
+    (folders / "refs").rename(folders / "labelsTs")
+    raw.mkdir()
+    (folders / "labelsTs").rename(raw / "labelsTs")
+    labels = {"background": 0, "all": [1, 2], "core": 2, "ignore": 9}
+    (raw / "dataset.json").write_text(json.dumps({"labels": labels, "file_ending": ".nii.gz"}), encoding="utf-8")
+    words = ["measure", raw, folders / "alpha", "--metrics", "dice", "--workers", "1", "--json"]
+    got = json.loads(run(*words, "--save-challenge", folders / "raw.yaml").output)
+    assert [row["structure"] for row in got["structures"]] == ["all", "core"]
+    assert [row["n"] for row in got["structures"]] == [3, 3]
+    assert "ignore_labels: [9]" in (folders / "raw.yaml").read_text(encoding="utf-8")
