@@ -1,7 +1,7 @@
-"""Coverage of rank sets and of intervals, by simulation: two tables that docs/statistics.md shows.
+"""Coverage of rank sets by simulation: a table that docs/statistics.md shows.
 
-``python benchmarks/coverage.py`` prints them (some minutes per core; ``--simulations 100`` for a rough look),
-``--write docs/statistics.md`` puts them between its two marker comments; with ``--only PATTERN`` or ``--absent`` only
+``python benchmarks/coverage.py`` prints it (some minutes per core; ``--simulations 100`` for a rough look),
+``--write docs/statistics.md`` puts it between its two marker comments; with ``--only PATTERN`` or ``--absent`` only
 some rows are computed and the others of the page stay. Every setting draws data sets from a known
 truth, builds the rank sets exactly as ``medpodium rank`` does, and counts how often they hold all true ranks, or each
 true rank. Beside them stands what the construction of R's csranks says to the same data (Mogstad, Romano, Shaikh and
@@ -22,7 +22,6 @@ import numpy.typing as npt
 from coverage_settings import SETTINGS, Setting, draw, truth
 
 from medpodium.scoring.evidence.bootstrap import bootstrap, one_blas_thread, stream
-from medpodium.scoring.evidence.confidence import bca_interval, percentile_interval
 from medpodium.scoring.evidence.sets.construct import Draw, build, guaranteed
 from medpodium.scoring.evidence.sets.ranks import RankSets
 
@@ -142,58 +141,6 @@ def parametric_sets(values: Floats, n_resamples: int, rng: np.random.Generator) 
     return np.array([1.0 + better.sum(axis=0), number - better.sum(axis=1).astype(np.float64)])
 
 
-@dataclass(frozen=True)
-class Intervals:
-    """Coverage of intervals of one statistic of one distribution: percentile, widened percentile, BCa."""
-
-    statistic: str
-    noise: str
-    cases: int
-    plain: float
-    widened: float
-    bca: float
-
-
-DISTRIBUTIONS = ("normal", "log-normal", "a tenth failed")
-INTERVALS = tuple(
-    (statistic, noise, cases)
-    for statistic in ("mean", "median")
-    for noise in DISTRIBUTIONS
-    for cases in (8, 20, 50, 100)
-)
-
-
-def intervals(what: tuple[str, str, int], simulations: int, n_resamples: int, seed: int) -> Intervals:
-    """Count how often intervals of one statistic cover the truth."""
-    statistic, noise, cases = what
-    rng = stream(seed, f"intervals/{statistic}/{noise}", cases)
-    values, centre = _sample(noise, statistic, (cases, simulations), rng)
-    summary = np.mean if statistic == "mean" else np.median
-    inside = np.zeros((3, simulations), dtype=bool)
-    for index in range(simulations):
-        own = values[:, index]
-        resampled = summary(own[rng.integers(0, cases, (n_resamples, cases))], axis=1)[:, None]
-        left = summary(np.broadcast_to(own, (cases, cases))[~np.eye(cases, dtype=bool)].reshape(cases, -1), axis=1)
-        found = (
-            percentile_interval(resampled, LEVEL),
-            percentile_interval(resampled, LEVEL, n_units=cases),
-            bca_interval(np.array([summary(own)]), resampled, left[:, None], LEVEL),
-        )
-        inside[:, index] = [low[0] <= centre <= high[0] for low, high in found]
-    return Intervals(statistic, noise, cases, *inside.mean(axis=1).tolist())
-
-
-def _sample(noise: str, statistic: str, shape: tuple[int, int], rng: np.random.Generator) -> tuple[Floats, float]:
-    """Return values and their true mean or median."""
-    if noise == "normal":
-        return rng.normal(size=shape), 0.0
-    if noise == "log-normal":
-        return rng.lognormal(size=shape), float(np.exp(0.5)) if statistic == "mean" else 1.0
-    values = rng.normal(0.0, 0.03, shape) - 0.8 * (rng.random(shape) < 0.1)
-    # the median of the mixture: 0.9 of the mass lies around 0
-    return values, -0.08 if statistic == "mean" else 0.03 * -0.1397102989
-
-
 def _row(found: Coverage) -> str:
     setting = found.setting
     rival = "| |" if np.isnan(found.rival) else f"{found.rival:.3f} | {found.rival_width:.2f} |"
@@ -203,38 +150,30 @@ def _row(found: Coverage) -> str:
     )
 
 
-FIRST = (
+HEADING = (
     "| setting | teams x cases | built from | printed as | all ranks | least covered rank | mean width | "
     "csranks: all ranks | mean width |"
 )
-SECOND = "| interval of | scores | cases | percentile | widened | BCa |"
-KEYS = {FIRST: 2, SECOND: 3}
-"""How many of the first cells of a row name it."""
 
 
-def _interval_row(one: Intervals) -> str:
-    return f"| {one.statistic} | {one.noise} | {one.cases} | {one.plain:.3f} | {one.widened:.3f} | {one.bca:.3f} |"
+def _key(row: str) -> tuple[str, ...]:
+    """Return the cells that name a row."""
+    return tuple(cell.strip() for cell in row.split("|")[1:3])
 
 
-def _key(row: str, heading: str) -> tuple[str, ...]:
-    return tuple(cell.strip() for cell in row.split("|")[1 : 1 + KEYS[heading]])
+def _name(setting: Setting) -> tuple[str, ...]:
+    return setting.name, f"{len(setting.means)} x {setting.cases}"
 
 
-def rows_of(text: str, heading: str) -> dict[tuple[str, ...], str]:
-    """Return the rows of one table of a page by what names them."""
-    _, found, rest = text.partition(f"{heading}\n")
+def rows_of(text: str) -> dict[tuple[str, ...], str]:
+    """Return the rows of the table on a page by what names them."""
+    _, found, rest = text.partition(f"{HEADING}\n")
     rows = []
     for line in rest.splitlines()[1:] if found else []:
         if not line.startswith("|"):
             break
         rows.append(line)
-    return {_key(row, heading): row for row in rows}
-
-
-def _order(heading: str) -> list[tuple[str, ...]]:
-    if heading == SECOND:
-        return [(statistic, noise, str(cases)) for statistic, noise, cases in INTERVALS]
-    return [(own.name, f"{len(own.means)} x {own.cases}") for own in SETTINGS]
+    return {_key(row): row for row in rows}
 
 
 def _width_words(rows: Iterable[str], error: float) -> str:
@@ -249,25 +188,20 @@ def _width_words(rows: Iterable[str], error: float) -> str:
     )
 
 
-def tables(found: Sequence[Coverage | Intervals], simulations: int, n_resamples: int, page: str = "") -> str:
-    """Return both tables as Markdown: the rows found, and those of a page that were not computed anew."""
+def table(found: Sequence[Coverage], simulations: int, n_resamples: int, page: str = "") -> str:
+    """Return the table as Markdown: the rows found, and those of a page that were not computed anew."""
     error = float(np.sqrt(LEVEL * (1 - LEVEL) / simulations))
     head = (
         f"{simulations:,} data sets per setting, {n_resamples} resamples each; nominal level {LEVEL}, Monte-Carlo "
         f"standard error {error:.4f}."
     )
-    fresh = {FIRST: [_row(one) for one in found if isinstance(one, Coverage)],
-             SECOND: [_interval_row(one) for one in found if isinstance(one, Intervals)]}  # fmt: skip
-    kept = {heading: rows_of(page, heading) for heading in fresh}
-    if any(kept.values()) and head not in page:
+    kept = rows_of(page)
+    if kept and head not in page:
         raise SystemExit("the page has rows of other numbers of data sets or resamples: write all of them anew")
-    parts = []
-    for heading, rows in fresh.items():
-        known = kept[heading] | {_key(row, heading): row for row in rows}
-        own = [known[key] for key in _order(heading) if key in known]
-        parts.append("\n".join([heading, "|---" * (heading.count("|") - 1) + "|", *own]))
-        head += _width_words(own, error) if heading == FIRST else ""
-    return "\n\n".join([head, *parts])
+    known = kept | {_name(one.setting): _row(one) for one in found}
+    own = [known[name] for name in map(_name, SETTINGS) if name in known]
+    body = "\n".join([HEADING, "|---" * (HEADING.count("|") - 1) + "|", *own])
+    return f"{head}{_width_words(own, error)}\n\n{body}"
 
 
 def between_markers(text: str, inside: str) -> str:
@@ -277,11 +211,8 @@ def between_markers(text: str, inside: str) -> str:
     return f"{before}{MARKERS[0]}\n{inside}\n{MARKERS[1]}{after}"
 
 
-def _one(job: tuple[Setting | tuple[str, str, int], int, int, int]) -> Coverage | Intervals:
-    what, simulations, n_resamples, seed = job
-    if isinstance(what, Setting):
-        return simulate(what, simulations, n_resamples, seed)
-    return intervals(what, simulations, n_resamples, seed)
+def _one(job: tuple[Setting, int, int, int]) -> Coverage:
+    return simulate(*job)
 
 
 def main() -> None:
@@ -290,24 +221,22 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--only", default="", help="settings and intervals whose name (as in the tables) matches this")
+    parser.add_argument("--only", default="", help="settings whose name (as in the table) matches this")
     parser.add_argument("--absent", action="store_true", help="only what the page of --write does not have")
     parser.add_argument("--write", type=Path, help="page with the two marker comments; rows that were not run are kept")
     chosen = parser.parse_args()
     page = chosen.write.read_text("utf-8") if chosen.write is not None else ""
-    names = [(what, key) for heading, all_ in ((FIRST, SETTINGS), (SECOND, INTERVALS))
-             for what, key in zip(all_, _order(heading), strict=True)]  # fmt: skip
-    there = {key for heading in KEYS for key in rows_of(page, heading)} if chosen.absent else set()
-    wanted = [what for what, key in names if re.search(chosen.only, ", ".join(key)) and key not in there]
-    jobs = [(what, chosen.simulations, chosen.resamples, chosen.seed) for what in wanted]
-    found: list[Coverage | Intervals] = []
+    there = rows_of(page) if chosen.absent else {}
+    wanted = [own for own in SETTINGS if re.search(chosen.only, ", ".join(_name(own))) and _name(own) not in there]
+    jobs = [(own, chosen.simulations, chosen.resamples, chosen.seed) for own in wanted]
+    found: list[Coverage] = []
     with multiprocessing.Pool(chosen.workers) as pool:
         for one in pool.imap(_one, jobs):
             found.append(one)
-            print(_row(one) if isinstance(one, Coverage) else _interval_row(one), flush=True)
+            print(_row(one), flush=True)
     # read again: others may have written other rows meanwhile
     page = chosen.write.read_text("utf-8") if chosen.write is not None and (chosen.only or chosen.absent) else ""
-    text = tables(found, chosen.simulations, chosen.resamples, page)
+    text = table(found, chosen.simulations, chosen.resamples, page)
     print(text)
     if chosen.write is not None:
         chosen.write.write_text(between_markers(chosen.write.read_text("utf-8"), text), encoding="utf-8")

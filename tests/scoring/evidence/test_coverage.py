@@ -38,17 +38,20 @@ def test_every_setting_runs_and_is_built_as_the_documentation_says(coverage: Mod
         found = coverage.simulate(setting, 2, 60, 5)
         head = coverage._row(found).split(" | ")[:4]
         assert sum(row.split(" | ")[:4] == head for row in rows) == 1, head
-    intervals = ["| " + " | ".join(map(str, own)) + " |" for own in coverage.INTERVALS]
-    for head in intervals:
-        assert sum(row.startswith(head) for row in rows) == 1, head
-    assert coverage.intervals(coverage.INTERVALS[0], 5, 60, 5).cases == coverage.INTERVALS[0][2]
 
 
 def test_what_is_printed_as_95_percent_is_shown_to_hold(coverage: ModuleType) -> None:
-    """The table in the documentation: at least 0.95 less two Monte-Carlo standard errors, in every guaranteed line."""
+    """The table in the documentation: at least 0.95 less two Monte-Carlo standard errors, in every guaranteed line.
+
+    Sets of few units are guaranteed unless failures that those did not show differ, and only the settings made of
+    such failures may break that.
+    """
     text = (HERE / "docs" / "statistics.md").read_text("utf-8")
     shown = text.partition(coverage.MARKERS[0])[2].partition(coverage.MARKERS[1])[0]
-    rows = [line.strip("| ").split(" | ") for line in shown.splitlines() if " | 95 % | " in line]
+    rows = [line.strip("| ").split(" | ") for line in shown.splitlines() if " | 95 %" in line]
+    rare = [row for row in rows if "unless rare failures differ" in row[3] and "fail in a tenth" in row[0]]
+    assert 1 <= len(rare) < 5
+    rows = [row for row in rows if row not in rare]
     simulations = int(shown.split()[0].replace(",", ""))
     assert simulations >= 1000
     least = 0.95 - 2 * np.sqrt(0.95 * 0.05 / simulations)
