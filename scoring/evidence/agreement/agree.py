@@ -140,12 +140,12 @@ def _f_intervals(own: Ratings) -> list[tuple[float, float]]:
 
 
 @contextmanager
-def _unrounded(options: dict[str, Any]) -> Iterator[None]:
+def _unrounded(theirs: dict[str, Any]) -> Iterator[None]:
     """Keep pingouin from rounding intervals to two decimals."""
     names = ("round.column.CI95", "round.column.CI95%")
-    before = {name: options[name] for name in names if name in options}
-    options.update(dict.fromkeys(before))
+    before = {name: theirs[name] for name in names if name in theirs}
+    theirs.update(dict.fromkeys(before))
     try:
         yield
     finally:
-        options.update(before)
+        theirs.update(before)
