@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from medpodium.challenges.campaign import cases as case_files
 from medpodium.challenges.campaign import folder as campaigns
-from medpodium.challenges.campaign.folder import Campaign, CampaignCode, Submission, check_team, container_name
+from medpodium.challenges.campaign.folder import Campaign, CampaignCode, check_team, container_name
+from medpodium.challenges.campaign.work import Submission
 from medpodium.challenges.naming.names import clashes
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.containers.intake import image, integrity

@@ -12,7 +12,7 @@ from medpodium import console
 from medpodium.scoring.scheduling.options import Where, elsewhere, scheduler_options
 
 if TYPE_CHECKING:
-    from medpodium.challenges.campaign.folder import Submission
+    from medpodium.challenges.campaign.work import Submission
     from medpodium.challenges.schema.definition import Challenge
     from medpodium.containers.athome import Verdict
     from medpodium.containers.run.runner import Options

@@ -55,12 +55,17 @@ class EngineCode(Code):
     HOST_DISK = "host-disk-full"
     HOST_OOM = "host-out-of-memory"
     INPUT_CHANGED = "case-changed"
+    PREDICTION_CHANGED = "prediction-changed"
     GPU_BUSY = "gpu-busy"
     NO_GPU = "no-gpu"
     OLD_RUNTIME = "runtime-outdated"
     RUNTIME_DEFAULT = "runtime-default-nvidia"
     FEWER_CPUS = "fewer-cpus"
     CHECKER = "checker-failed"
+    MOUNT = "output-not-mounted"
+    BLIND = "engine-sees-other-files"
+    LIMITS = "engine-limits-ignored"
+    UNBOUNDED = "output-only-watched"
 
 
 FIXES: dict[Code, str] = {
@@ -70,7 +75,8 @@ FIXES: dict[Code, str] = {
     RunCode.GPU_MEMORY: "stay below the challenge's graphics memory limit",
     RunCode.TIMEOUT: "make inference faster (fewer folds, no test-time augmentation, larger step) or skip heavy cases",
     RunCode.NO_COMMAND: "make sure the command of the protocol exists in the image and is executable",
-    RunCode.CANNOT_START: "make sure that the mounted folders, /proc, /sys and /dev are plain folders in the image",
+    RunCode.CANNOT_START: "check WORKDIR, ENV, VOLUME and the program; mounted folders, /proc, /sys and /dev must be "
+    "plain folders in the image",
     RunCode.PLATFORM: "build for linux/amd64: docker build --platform linux/amd64",
     RunCode.PIDS: "start fewer processes and threads (nnU-Net: -npp 0 -nps 0; set OMP_NUM_THREADS)",
     RunCode.FILE_LIMIT: "write smaller files (compressed label maps as uint8)",
@@ -106,12 +112,17 @@ FIXES: dict[Code, str] = {
     EngineCode.HOST_DISK: "free some space, then run the same command again",
     EngineCode.HOST_OOM: "stop other programs or lower limits.memory; the host itself ran out of memory",
     EngineCode.INPUT_CHANGED: "restore the case's files, or make a new campaign",
+    EngineCode.PREDICTION_CHANGED: "restore the file, or run the task before again ('medpodium run --retry')",
     EngineCode.GPU_BUSY: "stop the other programs on this GPU, or choose another with --gpu",
     EngineCode.NO_GPU: "run on a machine with an NVIDIA GPU and driver, or set limits.gpus to 0",
     EngineCode.OLD_RUNTIME: "update the runtime (a distribution's package may carry the fix under an old number)",
     EngineCode.RUNTIME_DEFAULT: "make runc the default runtime in daemon.json",
     EngineCode.FEWER_CPUS: "expect longer running times here than in the hidden test",
     EngineCode.CHECKER: "see the message; the checker itself failed, not the submission",
+    EngineCode.MOUNT: "see the message; 'losetup -a' and 'mount' show what is in use, then run the same command again",
+    EngineCode.BLIND: "put the campaign where the engine sees it under the same path, or use this machine's engine",
+    EngineCode.LIMITS: "use an engine that enforces them (rootful Docker or Podman, or rootless with cgroups v2)",
+    EngineCode.UNBOUNDED: "run as root where the disk must not be filled: outputs then have a file system of their own",
 }
 """One line per code: what to do about it."""
 

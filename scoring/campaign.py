@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medpodium.challenges.campaign import folder as campaigns
-from medpodium.challenges.campaign.folder import Campaign, Submission
+from medpodium.challenges.campaign.folder import Campaign
+from medpodium.challenges.campaign.work import Submission
 from medpodium.challenges.schema.definition import Challenge, Task
 from medpodium.challenges.schema.kinds import KINDS
 from medpodium.challenges.schema.metrics.resource import AreaMetric, MeasuredMetric

@@ -18,13 +18,14 @@ import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from medpodium.challenges import registry
+from medpodium.challenges.campaign import work
 from medpodium.challenges.campaign.cases import Manifest
-from medpodium.challenges.campaign.ledger import FINAL, Attempt, Ledger, LedgerCode, work_key
+from medpodium.challenges.campaign.ledger import FINAL, Attempt, Ledger, LedgerCode
+from medpodium.challenges.campaign.work import Submission
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.protocol import ContainerProtocol
 from medpodium.findings import Code, Finding, UsageError
@@ -65,22 +66,6 @@ class CampaignCode(Code):
     UNKNOWN_TASK = "task-unknown"
     UNKNOWN_CASE = "case-unknown"
     DEFINITION_CHANGED = "definition-changed"
-
-
-@dataclass(frozen=True)
-class Submission:
-    """One team's entry; ``task`` is the container protocol it follows, which one or several tasks share."""
-
-    id: int
-    team: str
-    task: str
-    digest: str
-    detail: dict[str, Any]
-
-    @property
-    def folder(self) -> Path:
-        """Where its files are, below ``predictions`` and ``runs``."""
-        return Path(self.task) / self.team / self.digest.rpartition(":")[2][:16]
 
 
 class Campaign:
@@ -190,17 +175,17 @@ class Campaign:
         name = container_name(self.challenge, task or None)
         return self.challenge.containers[name].for_task(name)
 
+    def container(self, task: str) -> str:
+        """Return the name of the container protocol that a task, or a protocol's own name, means."""
+        return container_name(self.challenge, task)
+
     def keys(self, submission: Submission) -> dict[str, str]:
         """Return the pieces of work of a submission: case (empty for the whole set) to key."""
-        protocol = self.protocol(submission.task)
-        if protocol.per == "set":
-            return {"": work_key(submission.digest, self.manifest.hash, protocol.hash)}
-        return {case.id: work_key(submission.digest, case.hash, protocol.hash) for case in self.manifest.cases}
+        return work.keys(self, submission)
 
     def pending(self, submission: Submission) -> list[str]:
         """Return the cases (or the one empty name of the whole set) that still have to be run."""
-        done = {attempt.work_key for attempt in self.ledger.results(submission.id)}
-        return [case for case, key in self.keys(submission).items() if key not in done]
+        return work.pending(self, submission)
 
     @property
     def secret(self) -> str:

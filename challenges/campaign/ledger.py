@@ -247,6 +247,22 @@ class Ledger:
             )
         return int(cursor.lastrowid or 0)
 
+    def intend(self, attempt: int, outputs: list[tuple[str, str, str, int]]) -> None:
+        """Note which files an attempt is about to put into place, as (case, path, sha256, bytes)."""
+        with self.transaction() as db:
+            rows = [(attempt, *output) for output in outputs]
+            db.executemany("INSERT OR REPLACE INTO output VALUES (?, ?, ?, ?, ?)", rows)
+
+    def unfinished_outputs(self, submission: int, case: str) -> list[str]:
+        """Return the paths that attempts without a result had begun to put into place, but for those of results."""
+        query = (
+            "SELECT DISTINCT path FROM output JOIN attempt ON attempt.id = output.attempt "
+            "WHERE submission = ? AND attempt.case_id = ? AND state NOT IN ('done', 'failed') AND path NOT IN ("
+            "SELECT path FROM output JOIN attempt ON attempt.id = output.attempt "
+            "WHERE submission = ? AND state IN ('done', 'failed'))"
+        )
+        return [str(row["path"]) for row in self._rows(query, (submission, case, submission))]
+
     def finish(
         self,
         attempt: int,

@@ -14,9 +14,11 @@ from medpodium.challenges.schema.protocol import ContainerProtocol, parse_bytes,
 from medpodium.containers.failures import EngineCode, infrastructure, printable
 from medpodium.containers.intake import archive as archives
 from medpodium.containers.sandbox.engine import errors
+from medpodium.containers.sandbox.profile import inside
 from medpodium.findings import Code, Finding, Severity, UsageError
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst")
+_SYSTEM = ("proc", "sys", "dev")
 _HIJACK = ("LD_PRELOAD", "LD_AUDIT")
 _GPU_ENV = ("NVIDIA_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_DISABLE_REQUIRE")
 
@@ -108,16 +110,21 @@ def lint_config(config: dict[str, Any]) -> list[Finding]:
             say(ImageCode.GPU_ENV, "ENV", f"{key}={value}", fix, Severity.NOTE)
     workdir = str(config.get("WorkingDir") or "/")
     parts = PurePosixPath(workdir).parts
-    if not workdir.startswith("/") or ".." in parts or (len(parts) > 1 and parts[1] in ("proc", "sys", "dev")):
+    if not workdir.startswith("/") or ".." in parts or (len(parts) > 1 and parts[1] in _SYSTEM):
         fix = "set WORKDIR to a folder of your own, such as /workspace (CVE-2024-21626)"
         say(ImageCode.WORKDIR, "WORKDIR", workdir, fix, Severity.ERROR)
     user = str(config.get("User") or "").partition(":")[0]
     if user in ("", "0", "root"):
         fix = "add a USER that is not root and make sure that any user can read your files (chmod -R a+rX)"
         say(ImageCode.ROOT_USER, "USER", "runs as root; the hidden test uses another user", fix, Severity.WARNING)
-    for volume in sorted(config.get("Volumes") or {}):
-        fix = "remove VOLUME; what is written there is lost and limited to 16 MiB"
-        say(ImageCode.VOLUME, "VOLUME", str(volume), fix, Severity.WARNING)
+    for volume in sorted(map(str, config.get("Volumes") or {})):
+        place = inside(volume)
+        if place == "/" or place.split("/")[1] in _SYSTEM:
+            fix = "remove VOLUME; nothing bounds what is written there"
+            say(ImageCode.VOLUME, "VOLUME", f"{volume!r} is a system folder", fix, Severity.ERROR)
+        else:
+            fix = "remove VOLUME; what is written there is lost and limited to 16 MiB"
+            say(ImageCode.VOLUME, "VOLUME", volume, fix, Severity.WARNING)
     if (config.get("Healthcheck") or {}).get("Test") not in (None, [], ["NONE"]):
         say(ImageCode.HEALTHCHECK, "HEALTHCHECK", "is switched off", "remove it", Severity.NOTE)
     if config.get("StopSignal"):
@@ -146,6 +153,11 @@ def lint(image: dict[str, Any], protocol: ContainerProtocol) -> list[Finding]:
     if image["layers"] > parse_count(limits.layers):
         text = f"{image['layers']} layers, allowed {limits.layers}"
         found.append(Finding(ImageCode.LAYERS, "image", text, "merge RUN lines, or docker build --squash"))
+    for volume in sorted(map(str, image["config"].get("Volumes") or {})):
+        above = [mount.path for mount in protocol.mounts if inside(volume).startswith(mount.path.rstrip("/") + "/")]
+        if above:
+            text, fix = f"{volume!r} lies in {above[0]}, which the challenge mounts", "remove VOLUME"
+            found.append(Finding(ImageCode.VOLUME, "VOLUME", printable(text), fix))
     words = [*(image["config"].get("Entrypoint") or []), *(image["config"].get("Cmd") or [])]
     if protocol.command is None and protocol.entrypoint is None and not words:
         fix = "add an ENTRYPOINT to the Dockerfile"
@@ -305,7 +317,11 @@ def verify(client: Any, pinned: Pinned, protocol: ContainerProtocol, team: str) 
     """
     image = _find(client, pinned.engine_id)
     if image is None and pinned.archive and Path(pinned.archive).is_file():
-        again, _ = _from_archive(client, Path(pinned.archive), protocol, team, pinned.tag)
+        try:
+            again, _ = _from_archive(client, Path(pinned.archive), protocol, team, pinned.tag)
+        except UsageError as error:  # it was taken once: whatever is refused now has changed since
+            text = f"{pinned.archive} is not what was submitted ({error.findings[0].cause})"
+            raise infrastructure(EngineCode.IMAGE_CHANGED, team, text) from None
         if again.digest != pinned.digest:
             text = f"{pinned.archive} now holds {again.digest}, not {pinned.digest}"
             raise infrastructure(EngineCode.IMAGE_CHANGED, team, text)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from medpodium.containers.failures import EngineCode, Retry, RunCode, finding, infrastructure
+from medpodium.containers.run.blame import start
+from medpodium.containers.run.command import why_not
 from medpodium.containers.sandbox import monitor
 from medpodium.containers.sandbox.engine import errors, remove
 from medpodium.containers.sandbox.gpu import NO_GPU, Gpus
-from medpodium.containers.sandbox.profile import LABEL, Bind, Sandbox
+from medpodium.containers.sandbox.outputs import Outputs
+from medpodium.containers.sandbox.profile import Sandbox
 from medpodium.findings import Finding, Severity
 
 _SAMPLE_SECONDS = 0.05
@@ -81,7 +81,7 @@ class _Watch:
 def execute(
     client: Any,
     box: Sandbox,
-    output: Path,
+    output: Outputs,
     *,
     where: str,
     labels: dict[str, str] | None = None,
@@ -97,8 +97,8 @@ def execute(
         The engine.
     box : Sandbox
         Its profile and limits.
-    output : Path
-        The folder whose size is watched.
+    output : Outputs
+        What the run may write, and how it is counted.
     where : str
         Case or file, for messages.
     labels : dict of str to str
@@ -117,36 +117,27 @@ def execute(
     InfrastructureError
         When a container cannot be killed.
     """
-    import docker
-
     devices = gpus or Gpus((), [], NO_GPU)
     notes = devices.settle()
     host_kills = monitor.host_oom_kills()
-    began = time.monotonic()
-    with errors(where):
-        try:
-            container = client.containers.create(**box.docker_arguments(), labels={LABEL: "run", **(labels or {})})
-        except docker.errors.ImageNotFound as error:
-            raise Retry(finding(EngineCode.IMAGE_ABSENT, where, str(error))) from error
+    tried = time.monotonic()
+    found = start(client, box, labels or {}, where)
+    if isinstance(found, Finding):
+        return Ended(127, found, time.monotonic() - tried, 0.0, 0.0, monitor.Curve(), b"", log_cut=False)
+    container, began = found
     try:
-        try:
-            with errors(where):
-                container.start()
-        except Retry as error:
-            problem = _start_problem(error, where, box.binds)
-            if problem is None:
-                raise
-            return Ended(127, problem, time.monotonic() - began, 0.0, 0.0, monitor.Curve(), b"", log_cut=False)
         watch = _Watch(container)
         process_began = time.monotonic()
         curve, problem = _supervise(container, watch, box, output, devices, began, where)
         ended = time.monotonic()
         with errors(where):
             container.reload()
-            log, cut = _log(container, box.log)
+        log, cut = _log(container, box.log, where)
         state = container.attrs["State"]
         code = int(state.get("ExitCode", -1))
         problem = problem or _exit_problem(state, code, curve, box, host_kills, log, where)
+        if problem is not None and problem.code is RunCode.NO_COMMAND:
+            problem = why_not(container, code, where)
         began = process_began if timing == "process" else began
         startup = _startup(ready_line, log, state, process_began - began)
         if cut:
@@ -158,7 +149,7 @@ def execute(
 
 
 def _supervise(
-    container: Any, watch: _Watch, box: Sandbox, output: Path, devices: Gpus, began: float, where: str
+    container: Any, watch: _Watch, box: Sandbox, output: Outputs, devices: Gpus, began: float, where: str
 ) -> tuple[monitor.Curve, Finding | None]:
     """Sample and watch until the container ends or exceeds a limit; then it is dead."""
     curve = monitor.Curve()
@@ -174,7 +165,10 @@ def _supervise(
         if now >= deadline:
             problem = finding(RunCode.TIMEOUT, where, f"ran longer than {box.seconds:g} s")
         elif now - last_watch >= _WATCH_SECONDS:
-            problem = _usage_problem(output, box, where) or _gpu_problem(curve, box, where)
+            problem = output.problem(where, group) or _gpu_problem(curve, box, where)
+            if problem is None and output.host_is_full():
+                _kill(container, watch, where)
+                raise infrastructure(EngineCode.HOST_DISK, where, "the host's disk was all but full while it ran")
             last_watch = now + (time.monotonic() - now) * 4  # a folder that is slow to walk is walked less often
         if problem is not None:
             _kill(container, watch, where)
@@ -182,7 +176,7 @@ def _supervise(
     if watch.error is not None and problem is None:
         with errors(where):
             raise watch.error
-    return curve, problem or _usage_problem(output, box, where)
+    return curve, problem or output.final_problem(where)
 
 
 def _cgroup(container: Any) -> monitor.Cgroup | None:
@@ -191,7 +185,7 @@ def _cgroup(container: Any) -> monitor.Cgroup | None:
         pid = int(container.attrs["State"].get("Pid") or 0)
     except Exception:
         return None
-    return monitor.Cgroup(pid) if pid else None
+    return monitor.Cgroup(pid, str(container.id)) if pid else None
 
 
 def _sample(curve: monitor.Curve, group: monitor.Cgroup, devices: Gpus, elapsed: float) -> None:
@@ -203,17 +197,6 @@ def _sample(curve: monitor.Curve, group: monitor.Cgroup, devices: Gpus, elapsed:
     curve.oom_kills = max(curve.oom_kills, group.oom_kills())
     curve.pids_refused = max(curve.pids_refused, group.pids_refused())
     curve.memory_high = group.memory_high()
-
-
-def _usage_problem(output: Path, box: Sandbox, where: str) -> Finding | None:
-    usage = monitor.folder_usage(output, max_bytes=box.output, max_entries=box.output_files)
-    if usage.bytes > box.output:
-        return finding(RunCode.OUTPUT_TOO_LARGE, where, f"wrote more than {box.output} bytes")
-    if usage.entries > box.output_files:
-        return finding(RunCode.TOO_MANY_FILES, where, f"made more than {box.output_files} files and folders")
-    if usage.too_deep:
-        return finding(RunCode.TOO_MANY_FILES, where, "nested folders too deep")
-    return None
 
 
 def _gpu_problem(curve: monitor.Curve, box: Sandbox, where: str) -> Finding | None:
@@ -238,37 +221,6 @@ def _kill(container: Any, watch: _Watch, where: str) -> None:
         raise infrastructure(EngineCode.UNKILLABLE, where, text)
 
 
-_NO_COMMAND = ("executable file not found", "no such file or directory", "permission denied", "is a directory")
-_BAD_TREE = ("not a directory", "ordinary directory", "error mounting", "creating mountpoint", "too many levels of")
-_MACHINE = ("no space left", "cannot allocate memory", "nvidia", "resource temporarily unavailable", "cgroup")
-
-
-def _start_problem(error: Retry, where: str, binds: Sequence[Bind]) -> Finding | None:
-    """Tell an image that cannot start from an engine that cannot start images."""
-    cause = str(error.__cause__ or error)
-    low = cause.lower()
-    if "exec format error" in low:
-        return finding(RunCode.PLATFORM, where, "the image's program is built for another processor")
-    runtime = any(text in low for text in ("oci runtime create failed", "runc", "crun"))
-    if not runtime or any(text in low for text in _MACHINE):
-        return None
-    short = _without_sources(cause.rpartition("failed: ")[2], binds)[:300]
-    if any(text in low for text in _BAD_TREE):
-        return finding(RunCode.CANNOT_START, where, short)
-    inside = any(text in low for text in ("exec:", "unable to start container process", "chdir to cwd", "mkdir"))
-    if inside and (any(text in low for text in _NO_COMMAND) or "read-only file system" in low):
-        return finding(RunCode.NO_COMMAND, where, short)
-    return None
-
-
-def _without_sources(cause: str, binds: Sequence[Bind]) -> str:
-    """Hide where the organizer keeps things: teams read causes."""
-    sources = {path for bind in binds for path in (bind.source, os.path.realpath(bind.source))}
-    for source in sorted(sources, key=len, reverse=True):
-        cause = cause.replace(source, "(staged)")
-    return cause
-
-
 def _exit_problem(
     state: dict[str, Any], code: int, curve: monitor.Curve, box: Sandbox, host_kills: int, log: bytes, where: str
 ) -> Finding | None:
@@ -291,14 +243,15 @@ def _exit_problem(
     return finding(RunCode.CRASH, where, f"{text}; last words: {last[:200]}" if last else text)
 
 
-def _log(container: Any, limit: int) -> tuple[bytes, bool]:
+def _log(container: Any, limit: int, where: str) -> tuple[bytes, bool]:
     """Return the newest ``limit`` bytes of the log, and whether there was more."""
     kept, total = bytearray(), 0
-    for chunk in container.logs(stream=True, timestamps=True, follow=False):
-        total += len(chunk)
-        kept += chunk
-        if len(kept) > 2 * limit:
-            del kept[:-limit]
+    with errors(where):
+        for chunk in container.logs(stream=True, timestamps=True, follow=False):
+            total += len(chunk)
+            kept += chunk
+            if len(kept) > 2 * limit:
+                del kept[:-limit]
     return bytes(kept[-limit:]), total >= limit
 
 

@@ -16,14 +16,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast, overload
 
+from medpodium.challenges.campaign import work as pieces
 from medpodium.challenges.campaign.cases import Manifest
-from medpodium.challenges.campaign.folder import Campaign, Submission
-from medpodium.challenges.campaign.ledger import INFRA, Ledger
+from medpodium.challenges.campaign.folder import Campaign
+from medpodium.challenges.campaign.ledger import INFRA, Attempt, Ledger
+from medpodium.challenges.campaign.work import Submission
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.protocol import ContainerProtocol, parse_count
 from medpodium.containers.failures import EngineCode, Retry, infrastructure
 from medpodium.containers.intake import image
-from medpodium.containers.run.runner import Options, Outcome, Report, Runner, is_cascade
+from medpodium.containers.run import results
+from medpodium.containers.run.results import Outcome
+from medpodium.containers.run.runner import Options, Report, Runner
 from medpodium.containers.sandbox import engine, stage
 from medpodium.containers.sandbox.leash import held
 from medpodium.findings import Finding, InfrastructureError
@@ -42,11 +46,17 @@ class Snapshot:
         The active submissions.
     run : str
         Name of the run.
+    kept : dict of int to list of Attempt
+        Results of the submissions whose predictions others see.
+    files : dict of int to list of dict
+        What these results left, by attempt.
     """
 
     secret: str
     rows: list[dict[str, Any]]
     run: str
+    kept: dict[int, list[Attempt]] = field(default_factory=dict)
+    files: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
 
     def meta(self, key: str, default: str = "") -> str:
         """Return the secret; a worker needs nothing else."""
@@ -55,6 +65,14 @@ class Snapshot:
     def submissions(self) -> list[dict[str, Any]]:
         """Return the submissions as they were when the run began."""
         return self.rows
+
+    def results(self, submission: int | None = None) -> list[Attempt]:
+        """Return the results of a submission whose predictions others see."""
+        return self.kept.get(submission or 0, [])
+
+    def outputs(self, attempt: int) -> list[dict[str, Any]]:
+        """Return what a result left."""
+        return self.files.get(attempt, [])
 
     def events(self, kind: str | None = None) -> list[dict[str, Any]]:
         """Return the warm-ups of this run on this machine."""
@@ -104,6 +122,7 @@ def run_piece(plan: Plan, piece: Piece) -> Outcome | Finding:
         protocol = runner.fit(campaign.protocol(piece.submission.task))
         pinned = image.Pinned.from_dict(piece.submission.detail["image"])
         with held(leash), runner.checker:
+            runner.ask_engine({piece.submission.task})
             image.verify(runner.client, pinned, protocol, piece.submission.team)
             return runner.attempt(piece.submission, protocol, pinned, piece.name, piece.work)
     except Retry as problem:
@@ -166,41 +185,51 @@ class Fleet:
             When machines kept failing on a piece; everything else is done, and the same call goes on later.
         """
         problems: list[Finding] = []
-        for cascade in (False, True):
-            for protocol, entries in self._by_protocol(submissions, cascade):
+        levels = {one.id: pieces.level(self._campaign, one.task) for one in submissions}
+        for level in sorted(set(levels.values())):
+            for protocol, entries in self._by_protocol([one for one in submissions if levels[one.id] == level]):
                 problems += self._run(protocol, entries, report)
         if problems:
             raise InfrastructureError(*problems)
 
-    def _by_protocol(
-        self, submissions: list[Submission], cascade: bool
-    ) -> Iterator[tuple[ContainerProtocol, list[Submission]]]:
-        """Group submissions that need the same: what another task's predictions feed comes after that task."""
+    def _by_protocol(self, submissions: list[Submission]) -> Iterator[tuple[ContainerProtocol, list[Submission]]]:
+        """Group submissions that need the same."""
         groups: dict[str, tuple[ContainerProtocol, list[Submission]]] = {}
         for submission in submissions:
             protocol = self._campaign.protocol(submission.task)
-            if is_cascade(protocol) == cascade:
-                groups.setdefault(protocol.hash, (protocol, []))[1].append(submission)
+            groups.setdefault(protocol.hash, (protocol, []))[1].append(submission)
         yield from groups.values()
 
+    def _snapshot(self, submissions: list[Submission]) -> Snapshot:
+        """Return what workers need to know, with the results that these submissions see."""
+        campaign, ledger = self._campaign, self._campaign.ledger
+        found = Snapshot(campaign.secret, ledger.submissions(), self._runner.run_id)
+        todo = list(submissions)
+        while todo:
+            for one in filter(None, pieces.before(campaign, todo.pop()).values()):
+                if one.id not in found.kept:
+                    found.kept[one.id] = ledger.results(one.id)
+                    found.files |= {result.id: ledger.outputs(result.id) for result in found.kept[one.id]}
+                    todo.append(one)
+        return found
+
     def _run(self, protocol: ContainerProtocol, submissions: list[Submission], report: Report | None) -> list[Finding]:
-        campaign, secret = self._campaign, self._campaign.secret
-        pieces = _Pieces(campaign, [])
+        campaign = self._campaign
+        todo = _Pieces(campaign, [])
         for submission in submissions:
-            campaign.predictions_dir(submission).mkdir(parents=True, exist_ok=True)
-            order = stage.case_order(campaign.pending(submission), protocol, secret, submission.digest)
-            pieces.wanted += [(submission, name) for name in order]
-        snapshot = Snapshot(secret, campaign.ledger.submissions(), self._runner.run_id)
+            todo.wanted += [(submission, name) for name in self._runner.runnable(submission, report)]
+        snapshot = self._snapshot(submissions)
         plan = Plan(campaign.root.resolve(), campaign.challenge, campaign.manifest, snapshot, self._runner.options)
         needs = Needs(gpus=int(parse_count(protocol.limits.gpus)))
         problems = []
-        for done in self._scheduler.run(Bound(run_piece, plan), pieces, needs):
-            submission, name = pieces.wanted[done.index]
-            attempt, work = pieces.attempts.pop(done.index), pieces.folders.pop(done.index)
+        for done in self._scheduler.run(Bound(run_piece, plan), todo, needs):
+            submission, name = todo.wanted[done.index]
+            attempt, work = todo.attempts.pop(done.index), todo.folders.pop(done.index)
             try:
                 if isinstance(done.result, Outcome):
-                    self._runner.forget(submission, protocol, name)
-                    found = self._runner.record(submission, name, attempt, done.result, work)
+                    results.forget(campaign, submission, name)
+                    run = self._runner.run_id
+                    found = results.record(campaign, run, submission, name, attempt, done.result, work)
                     if report is not None:
                         report(submission, name, found)
                     continue

@@ -3,39 +3,45 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
-import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from medpodium.challenges.campaign import work as pieces
 from medpodium.challenges.campaign.cases import Case
-from medpodium.challenges.campaign.folder import Campaign, Submission
-from medpodium.challenges.campaign.ledger import DONE, FAILED, INFRA, disk_full
-from medpodium.challenges.naming.patterns import parse_name
+from medpodium.challenges.campaign.folder import Campaign
+from medpodium.challenges.campaign.ledger import FAILED, INFRA, disk_full
+from medpodium.challenges.campaign.work import Submission
 from medpodium.challenges.schema.protocol import ContainerProtocol, parse_count
-from medpodium.challenges.sources import RUNNING_ROOMS, package_version, source_hash
 from medpodium.containers.failures import EngineCode, Retry, RunCode, finding, infrastructure
 from medpodium.containers.intake import image
+from medpodium.containers.run import results
 from medpodium.containers.run.checker import Checker
 from medpodium.containers.run.collect import Collection, collect
 from medpodium.containers.run.diagnose import diagnose
 from medpodium.containers.run.execute import Ended, execute
-from medpodium.containers.sandbox import engine, stage
+from medpodium.containers.run.results import Outcome
+from medpodium.containers.sandbox import bounds, engine, probe, stage
 from medpodium.containers.sandbox.gpu import Gpus, find
 from medpodium.containers.sandbox.leash import held
-from medpodium.containers.sandbox.profile import LABEL, Sandbox, sandbox
+from medpodium.containers.sandbox.profile import LABEL, Sandbox, covered, sandbox
 from medpodium.findings import Finding, InfrastructureError, Severity
 
 ENGINE_PATIENCE = 60.0
 """Seconds that a run waits for a lost engine to come back."""
 
-_OF_ONE_TEAM = (EngineCode.ENGINE_ERROR, EngineCode.IMAGE_ABSENT, EngineCode.IMAGE_CHANGED, EngineCode.INPUT_CHANGED)
+_OF_ONE_TEAM = (
+    EngineCode.ENGINE_ERROR,
+    EngineCode.IMAGE_ABSENT,
+    EngineCode.IMAGE_CHANGED,
+    EngineCode.INPUT_CHANGED,
+    EngineCode.PREDICTION_CHANGED,
+)
 """Failures of the machine that may have to do with one image only."""
 
 Report = Callable[[Submission, str, Finding | None], None]
@@ -63,17 +69,6 @@ class Options:
     patience: float = ENGINE_PATIENCE
 
 
-@dataclass
-class Outcome:
-    """What one run came to."""
-
-    ended: Ended
-    collection: Collection
-    box: Sandbox
-    problem: Finding | None = None
-    notes: list[Finding] = field(default_factory=list)
-
-
 class Runner:
     """Runs the submissions of one campaign on one machine, one container at a time so that timings are fair.
 
@@ -94,6 +89,7 @@ class Runner:
         self.checker = Checker()
         self.run_id = secrets.token_hex(8)
         self.leash_id = self.run_id
+        self.machine = probe.Answer()
 
     @contextmanager
     def session(self) -> Iterator[None]:
@@ -101,7 +97,15 @@ class Runner:
         self.campaign.ledger.lock()
         self._clear_leftovers()
         with held(self.leash_id), self.checker:
+            if self.client is not None:
+                self.ask_engine({one.task for one in self.campaign.submissions()})
             yield
+
+    def ask_engine(self, tasks: set[str]) -> None:
+        """Ask the engine what it sees and obeys, before anybody's container runs."""
+        for task in sorted(tasks):
+            box = sandbox(self.fit(self.campaign.protocol(task)), "", (), {}, runtime=self.options.runtime)
+            self.machine = probe.ask(self.client, self.campaign.root / "work", box, self._labels())
 
     def _labels(self) -> dict[str, str]:
         return {f"{LABEL}.campaign": self.campaign.secret[:16], f"{LABEL}.run": self.leash_id}
@@ -127,7 +131,7 @@ class Runner:
         InfrastructureError
             When the machine keeps failing; nothing is lost, the same call goes on later.
         """
-        ordered = sorted(submissions, key=lambda one: (is_cascade(self.campaign.protocol(one.task)), one.id))
+        ordered = sorted(submissions, key=lambda one: (pieces.level(self.campaign, one.task), one.id))
         stuck: list[Finding] = []
         for submission in ordered:
             try:
@@ -139,20 +143,41 @@ class Runner:
         if stuck:
             raise InfrastructureError(*stuck)
 
+    def runnable(self, submission: Submission, report: Report | None) -> list[str]:
+        """Return the pieces that can be run now, in their order; what an earlier task decides is noted or left.
+
+        A case that the team's earlier task has failed on is a failure without a run; what waits for an earlier task
+        stays pending.
+        """
+        campaign = self.campaign
+        campaign.predictions_dir(submission).mkdir(parents=True, exist_ok=True)
+        results.set_aside(campaign, submission)
+        lost = pieces.lost_before(campaign, submission)
+        waiting, keys, left = pieces.waiting(campaign, submission), campaign.keys(submission), []
+        for name in campaign.pending(submission):
+            if name in lost:
+                cause = f"task {lost[name]!r} has no prediction of this case, and there is nothing to go on from"
+                problem = finding(RunCode.CASCADE, f"{submission.team}, case {name}", cause)
+                results.forget(campaign, submission, name)
+                attempt = campaign.ledger.start(submission.id, name, keys[name])
+                campaign.ledger.finish(attempt, FAILED, finding=problem, detail={"attempt": attempt})
+                if report is not None:
+                    report(submission, name, problem)
+            elif name not in waiting:
+                left.append(name)
+        protocol = campaign.protocol(submission.task)
+        return stage.case_order(left, protocol, campaign.secret, submission.digest)
+
     def _run_submission(self, submission: Submission, report: Report | None) -> None:
         protocol = self.fit(self.campaign.protocol(submission.task))
-        pending = self.campaign.pending(submission)
         pinned = image.Pinned.from_dict(submission.detail["image"])
-        self.campaign.predictions_dir(submission).mkdir(parents=True, exist_ok=True)
-        if not pending:
-            return
-        secret, digest = self.campaign.secret, submission.digest
-        for name in stage.case_order(pending, protocol, secret, digest):
+        names = self.runnable(submission, report)
+        for name in names:
             attempt_problem = self._one_piece(submission, protocol, pinned, name)
             if report is not None:
                 report(submission, name, attempt_problem)
-        if pinned.archive and not pinned.existed and not self.options.keep_images:
-            shared = [one for one in self.campaign.submissions() if one.digest == digest]
+        if names and pinned.archive and not pinned.existed and not self.options.keep_images:
+            shared = [one for one in self.campaign.submissions() if one.digest == submission.digest]
             if not any(self.campaign.pending(one) for one in shared):
                 with suppress(Retry):
                     image.discard(self.client, pinned)
@@ -169,7 +194,7 @@ class Runner:
     ) -> Finding | None:
         """Run one case (or the whole set) until it has a result that is the submission's own."""
         ledger, key = self.campaign.ledger, self.campaign.keys(submission)[name]
-        self.forget(submission, protocol, name)
+        results.forget(self.campaign, submission, name)
         for tries in range(protocol.retries + 1):
             attempt = ledger.start(submission.id, name, key)
             work = self.campaign.root / "work" / secrets.token_hex(8)
@@ -177,7 +202,7 @@ class Runner:
                 try:
                     image.verify(self.client, pinned, protocol, submission.team)
                     outcome = self.attempt(submission, protocol, pinned, name, work)
-                    return self.record(submission, name, attempt, outcome, work)
+                    return results.record(self.campaign, self.run_id, submission, name, attempt, outcome, work)
                 finally:
                     stage.remove(work)
             except Retry as problem:
@@ -186,7 +211,7 @@ class Runner:
                 engine.wait_for(self.client, self.options.patience)
                 engine.sweep(self.client, self._labels())
                 if tries == protocol.retries:
-                    raise InfrastructureError(problem.finding) from None
+                    raise InfrastructureError(_answered(problem.finding)) from None
             except InfrastructureError as error:
                 with suppress(Exception):  # the disk may be too full even for this line; the restart notes it then
                     ledger.finish(attempt, INFRA, finding=error.findings[0])
@@ -196,17 +221,6 @@ class Runner:
                     raise disk_full(self.campaign.root, error) from None
                 raise
         raise AssertionError("unreachable")
-
-    def forget(self, submission: Submission, protocol: ContainerProtocol, name: str) -> None:
-        """Remove what a killed run moved into place but did not note; a failure now must not keep it."""
-        folder = self.campaign.predictions_dir(submission)
-        known = {"case": {one.id for one in self.campaign.manifest.cases}}
-        for case in self._cases(name):
-            for rule in protocol.outputs:
-                for path in folder.glob(re.sub(r"\{[a-z][a-z0-9_]*\}", "*", rule.stored)):
-                    readings = parse_name(rule.stored, path.relative_to(folder).as_posix(), known)
-                    if readings and all(values.get("case", case.id) == case.id for values in readings):
-                        path.unlink()
 
     def _cases(self, name: str) -> list[Case]:
         return [self.campaign.manifest[name]] if name else list(self.campaign.manifest.cases)
@@ -251,9 +265,12 @@ class Runner:
             # A participant without a GPU can still see everything else; the hidden test says it in its records.
             gpus = Gpus((), [], gpus.status)
         empty = sandbox(protocol, pinned.engine_id, (), placeholders)
-        cascades = self._cascades(submission, protocol)
+        cascades = self._cascades(submission)
         (work.parent).mkdir(parents=True, exist_ok=True)
-        staged = stage.prepare(work, protocol, self.campaign.manifest, cases, names, empty.user, cascades)
+        bounded = self.machine.bounded
+        staged = stage.prepare(
+            work, protocol, self.campaign.manifest, cases, names, empty.user, cascades, bounded=bounded
+        )
         box = sandbox(
             protocol,
             pinned.engine_id,
@@ -267,14 +284,16 @@ class Runner:
         ended = execute(
             self.client,
             box,
-            staged.output,
+            staged.outputs,
             where=where,
             labels=self._labels(),
             gpus=gpus,
             timing=protocol.timing,
             ready_line=protocol.ready_line,
         )
-        return self._judge(protocol, cases, staged, ended, box, where)
+        outcome = self._judge(protocol, cases, staged, ended, box, where)
+        bounds.unmount_below(staged.root)  # here, not by whoever removes the folder: that may be another machine
+        return outcome
 
     def _judge(
         self,
@@ -308,81 +327,21 @@ class Runner:
             notes += diagnose(ended.log, where)
         return Outcome(ended, collection, box, problem, notes)
 
-    def _cascades(self, submission: Submission, protocol: ContainerProtocol) -> dict[str, Path]:
+    def _cascades(self, submission: Submission) -> dict[str, stage.Cascade]:
         found = {}
-        for mount in protocol.mounts:
-            if mount.task is not None:
-                before = self.campaign.submissions(task=mount.task, team=submission.team)
-                if before:
-                    found[mount.task] = self.campaign.predictions_dir(before[0])
+        for task, one in pieces.before(self.campaign, submission).items():
+            if one is not None:
+                patterns = tuple(rule.stored for rule in self.campaign.protocol(one.task).outputs)
+                files = pieces.state(self.campaign, one).files
+                found[task] = stage.Cascade(self.campaign.predictions_dir(one), patterns, files)
         return found
 
-    # -- results --
 
-    def record(self, submission: Submission, name: str, attempt: int, outcome: Outcome, work: Path) -> Finding | None:
-        """Move the files to their place, then note the result in one transaction: what is noted is on disk."""
-        target = self.campaign.predictions_dir(submission)
-        outputs = []
-        for stored in outcome.collection.files:
-            final = target / stored.path
-            final.parent.mkdir(parents=True, exist_ok=True)
-            (work / "collected" / stored.path).replace(final)
-            outputs.append((stored.case, stored.path, stored.sha256, stored.bytes))
-        problems = outcome.collection.problems
-        worst = outcome.problem or (next(iter(problems.values())) if problems else None)
-        detail = self._detail(name, attempt, outcome, problems)
-        self._write_record(submission, name, attempt, outcome, detail)
-        whole = outcome.problem or (worst if name else None)
-        if whole is None and problems and len(problems) == len(self.campaign.manifest.cases):
-            whole = worst
-        self.campaign.ledger.finish(attempt, FAILED if whole else DONE, finding=whole, detail=detail, outputs=outputs)
-        return worst
-
-    def _detail(self, name: str, attempt: int, outcome: Outcome, problems: dict[str, Finding]) -> dict[str, Any]:
-        ended = outcome.ended
-        resources: dict[str, Any] = {"running_time": ended.wall, **ended.resources()}
-        detail: dict[str, Any] = {
-            "attempt": attempt,
-            "exit_code": ended.exit_code,
-            "resources": {key: (value if value == value else None) for key, value in resources.items()},
-            "notes": [one.as_dict() for one in outcome.notes],
-            "run": self.run_id,
-            "medpodium": package_version(),
-            "sources": source_hash(RUNNING_ROOMS),
-        }
-        if not name:
-            detail["cases"] = {case: one.as_dict() for case, one in problems.items()}
-        return detail
-
-    def _write_record(
-        self, submission: Submission, name: str, attempt: int, outcome: Outcome, detail: dict[str, Any]
-    ) -> None:
-        folder = self.campaign.runs_dir(submission) / (name or "all-cases") / f"{attempt:06d}"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "log.txt").write_bytes(escape_log(outcome.ended.log))
-        record = {**detail, "command": outcome.box.command_line(), "image": submission.digest}
-        (folder / "run.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-        if outcome.ended.curve.samples:
-            outcome.ended.curve.write(folder / "curve.parquet")
-
-
-def is_cascade(protocol: ContainerProtocol) -> bool:
-    """Return whether a protocol mounts another task's predictions."""
-    return any(mount.kind == "cascade" for mount in protocol.mounts)
-
-
-def covered(volumes: tuple[str, ...], protocol: ContainerProtocol) -> tuple[str, ...]:
-    """Return the VOLUME folders of an image that no mount of the protocol covers anyway."""
-    taken = {mount.path.rstrip("/") for mount in protocol.mounts} | {"/tmp", ""}  # noqa: S108 - in the container
-    clean = (os.path.normpath(volume) for volume in volumes if volume.startswith("/"))
-    return tuple(path for path in clean if path not in taken and path != "/" and not path.startswith("/proc"))
-
-
-def escape_log(log: bytes) -> bytes:
-    """Return a log that is safe to print: every control character but the newline is escaped."""
-    text = log.decode("utf-8", "backslashreplace")
-    safe = (char if char == "\n" or char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-    return "".join(safe).encode()
+def _answered(problem: Finding) -> Finding:
+    """Return what to say of a connection that broke again and again, while the engine answers: it is not lost."""
+    if problem.code is not EngineCode.ENGINE_LOST:
+        return problem
+    return finding(EngineCode.ENGINE_ERROR, problem.where, f"the engine answers, but not about this: {problem.cause}")
 
 
 def machine_findings(protocol: ContainerProtocol, options: Options) -> list[Finding]:

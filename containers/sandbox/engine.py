@@ -37,15 +37,24 @@ def connect(timeout: float = 120.0) -> Any:
 
 
 def is_lost(error: BaseException) -> bool:
-    """Return whether an exception of the SDK means that the engine went away or is shutting down."""
-    import docker
+    """Return whether an exception of the SDK means that nobody answered.
+
+    An answer of the engine, whatever its status, is none of these: whose fault it tells of is another question, and
+    the engine is asked (:func:`answers`) before it is called lost.
+    """
     import requests
 
-    if isinstance(error, (requests.exceptions.ConnectionError, requests.exceptions.ReadTimeout, ConnectionError)):
-        return True
-    if isinstance(error, requests.exceptions.RequestException):
-        return True
-    return isinstance(error, docker.errors.APIError) and bool(error.is_server_error())
+    return isinstance(error, (requests.exceptions.RequestException, ConnectionError)) and not isinstance(
+        error, requests.exceptions.HTTPError
+    )
+
+
+def answers(client: Any) -> bool:
+    """Return whether the engine answers now."""
+    try:
+        return bool(client.ping())
+    except Exception:
+        return False
 
 
 @contextmanager

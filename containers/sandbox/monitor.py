@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import stat
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,10 +83,13 @@ class Cgroup:
     ----------
     pid : int
         Process id of the container's first process, as the host sees it.
+    container : str
+        The container's id, which the path of its control group contains. A process that has ended is shown in the root
+        group, and its number may belong to another process by now: a group without the id is never read.
     """
 
-    def __init__(self, pid: int) -> None:
-        self.folders = _folders(pid)
+    def __init__(self, pid: int, container: str) -> None:
+        self.folders = _folders(pid, container)
         self.version = 2 if "" in self.folders and "memory" not in self.folders else 1
 
     def _read(self, controller: str, name: str) -> str:
@@ -117,6 +122,16 @@ class Cgroup:
         text = self._read("memory", "memory.max_usage_in_bytes" if self.version == 1 else "memory.peak")
         return float(text) if text.strip() else float("nan")
 
+    def limits(self) -> tuple[float, float]:
+        """Return the limits in force: bytes of memory, and processes; infinite without one, NaN if not readable."""
+        one = self.version == 1
+        words = (
+            self._read("memory", "memory.limit_in_bytes" if one else "memory.max").strip(),
+            self._read("pids", "pids.max").strip(),
+        )
+        memory, pids = (float("nan") if not word else float("inf") if word == "max" else float(word) for word in words)
+        return memory, pids
+
     def cpu(self) -> float:
         """Return the CPU time of all processes so far, in s."""
         if self.version == 1:
@@ -140,8 +155,8 @@ class Cgroup:
         return {int(word) for word in self._read("memory", "cgroup.procs").split()}
 
 
-def _folders(pid: int) -> dict[str, Path]:
-    """Return the folder of each controller (empty name: version 2) that a process belongs to."""
+def _folders(pid: int, container: str) -> dict[str, Path]:
+    """Return the folder of each controller (empty name: version 2) that a container's process belongs to."""
     mounts: dict[str, Path] = {}
     try:
         table = Path("/proc/self/mountinfo").read_text().splitlines()
@@ -159,6 +174,8 @@ def _folders(pid: int) -> dict[str, Path]:
     found = {}
     for line in groups:
         _, controllers, path = line.split(":", 2)
+        if not container or container not in path:
+            continue
         for name in controllers.split(","):
             if name in mounts:
                 folder = mounts[name] / path.lstrip("/")
@@ -214,3 +231,21 @@ def folder_usage(root: Path, *, max_bytes: int, max_entries: int) -> Usage:
         except OSError:
             continue
     return Usage(total, entries)
+
+
+def deleted_bytes(pids: Iterable[int], root: Path) -> int:
+    """Return what files occupy that processes hold open after deleting them, on the file system of a folder.
+
+    Only what can be seen: a process may hide its descriptors from anybody but root.
+    """
+    device = root.stat().st_dev
+    found: dict[int, int] = {}
+    for pid in pids:
+        for kind in ("fd", "map_files"):
+            with suppress(OSError), os.scandir(f"/proc/{pid}/{kind}") as entries:
+                for entry in entries:
+                    with suppress(OSError):
+                        status = entry.stat()
+                        if status.st_dev == device and status.st_nlink == 0 and stat.S_ISREG(status.st_mode):
+                            found[status.st_ino] = status.st_blocks * 512
+    return sum(found.values())

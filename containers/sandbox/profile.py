@@ -7,6 +7,7 @@ what a participant reads is what the hidden test does.
 from __future__ import annotations
 
 import os
+import posixpath
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class Sandbox:
     seconds : float
         Wall time until the certain kill.
     output, output_files : int
-        Bytes and entries below the output folder; a watchdog kills what exceeds them.
+        Bytes and entries below the output folder; what exceeds them is killed.
     user : str
         ``uid:gid``.
     gpus : tuple of str
@@ -205,6 +206,21 @@ class Sandbox:
         if self.workdir is not None:
             words.append(f"--pwd={self.workdir}")
         return [*words, image, *(self.entrypoint or ()), *(self.command or ())]
+
+
+def inside(path: str) -> str:
+    """Return where a path of an image lies in a container, as the engine reads it: from the root, without detours."""
+    return "/" + posixpath.normpath("/" + path).lstrip("/")
+
+
+def covered(volumes: tuple[str, ...], protocol: ContainerProtocol) -> tuple[str, ...]:
+    """Return the VOLUME folders of an image that no mount of the protocol covers anyway.
+
+    They are named as the engine names them (``//vol`` and ``vol`` are ``/vol``): a cover under another name would lie
+    beside the volume, not on it.
+    """
+    taken = {mount.path.rstrip("/") for mount in protocol.mounts} | {"/tmp", "/"}  # noqa: S108 - in the container
+    return tuple(dict.fromkeys(path for path in map(inside, volumes) if path not in taken))
 
 
 def unprivileged_user() -> str:

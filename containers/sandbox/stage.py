@@ -20,9 +20,12 @@ from typing import Any
 
 from medpodium.challenges.campaign.cases import Case, Manifest
 from medpodium.challenges.campaign.ledger import disk_full
-from medpodium.challenges.naming.patterns import format_name
-from medpodium.challenges.schema.protocol import ContainerProtocol, MetadataFile, Mount, parse_bytes
+from medpodium.challenges.naming.patterns import format_name, parse_name
+from medpodium.challenges.schema.protocol import ContainerProtocol, MetadataFile, Mount, parse_bytes, parse_count
 from medpodium.containers.failures import EngineCode, Retry, finding
+from medpodium.containers.sandbox import bounds
+from medpodium.containers.sandbox.bounds import Bounded
+from medpodium.containers.sandbox.outputs import Outputs
 from medpodium.containers.sandbox.profile import Bind
 
 _CHUNK = 1 << 20
@@ -38,8 +41,8 @@ class Stage:
     ----------
     root : Path
         Everything below it belongs to this run and is removed afterwards.
-    output : Path
-        The empty folder the container writes to.
+    outputs : Outputs
+        The empty folder the container writes to, and how what it writes is bounded.
     binds : tuple of Bind
         What is mounted where.
     names : dict of str to str
@@ -47,9 +50,14 @@ class Stage:
     """
 
     root: Path
-    output: Path
+    outputs: Outputs
     binds: tuple[Bind, ...]
     names: dict[str, str]
+
+    @property
+    def output(self) -> Path:
+        """The folder the container writes to."""
+        return self.outputs.folder
 
 
 def pseudonyms(protocol: ContainerProtocol, cases: Iterable[Case], secret: str, digest: str) -> dict[str, str]:
@@ -59,13 +67,18 @@ def pseudonyms(protocol: ContainerProtocol, cases: Iterable[Case], secret: str, 
     a name helps a later entry, and that stay the same when a run is resumed.
     """
     found: dict[str, str] = {}
-    for case in cases:
-        if protocol.pseudonym is None:
-            found[case.id] = case.id
-            continue
-        code = hmac.new(secret.encode(), f"{digest}\n{case.id}".encode(), hashlib.sha256).digest()
-        token, name = code.hex()[:8], str(uuid.UUID(bytes=code[:16], version=4))
-        found[case.id] = format_name(protocol.pseudonym, {**case.values, "token": token, "uuid": name})
+    taken: set[str] = set()
+    for case in sorted(cases, key=lambda one: one.id):
+        text, name = f"{digest}\n{case.id}", case.id
+        while protocol.pseudonym is not None:
+            code = hmac.new(secret.encode(), text.encode(), hashlib.sha256).digest()
+            fresh = {"token": code.hex()[:8], "uuid": str(uuid.UUID(bytes=code[:16], version=4))}
+            name = format_name(protocol.pseudonym, {**case.values, **fresh})
+            if name not in taken:  # among many cases two short tokens can be the same
+                break
+            text += "\nagain"
+        taken.add(name)
+        found[case.id] = name
     return found
 
 
@@ -84,7 +97,9 @@ def prepare(
     cases: list[Case],
     names: dict[str, str],
     user: str,
-    cascades: Mapping[str, Path] | None = None,
+    cascades: Mapping[str, Cascade] | None = None,
+    *,
+    bounded: bool = False,
 ) -> Stage:
     """Copy the inputs of these cases into a new folder and make the output folder.
 
@@ -99,17 +114,22 @@ def prepare(
         What to stage and what to call it.
     user : str
         ``uid:gid`` that owns the output folder.
-    cascades : mapping of str to Path
-        Task to the folder of the same submission's collected predictions.
+    cascades : mapping of str to Cascade
+        Task to the same team's collected predictions.
+    bounded : bool
+        Put the outputs into a file system of fixed size (see :mod:`medpodium.containers.sandbox.bounds`).
 
     Raises
     ------
     Retry
-        When an input differs from the manifest.
+        When an input differs from the manifest, or the outputs' file system cannot be made.
     InfrastructureError
         When the disk is too full for the inputs and the outputs the limits promise.
     """
     _room(root.parent, protocol, cases)
+    limits = protocol.limits
+    size, entries = parse_bytes(limits.output), int(parse_count(limits.output_files))
+    space: Bounded | None = None
     try:
         root.mkdir(parents=True)
         binds = []
@@ -120,6 +140,8 @@ def prepare(
                 _inputs(folder, mount, manifest, cases, names)
             elif mount.kind == "cascade":
                 _cascade(folder, (cascades or {}).get(mount.task or ""), cases, names)
+            elif bounded:
+                space = bounds.mount(folder, size=size, entries=entries, user=user)
             writable = mount.kind == "output" or mount.writable
             _permit(folder, user, writable=writable)
             binds.append(Bind(str(folder.resolve()), mount.path, writable))
@@ -128,7 +150,7 @@ def prepare(
             raise disk_full(root.parent, error) from None
         raise
     output = root / f"m{protocol.mounts.index(protocol.output_mount)}"
-    return Stage(root, output, tuple(binds), names)
+    return Stage(root, Outputs(output, size, entries, space), tuple(binds), names)
 
 
 def _room(folder: Path, protocol: ContainerProtocol, cases: list[Case]) -> None:
@@ -212,16 +234,50 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _cascade(folder: Path, source: Path | None, cases: list[Case], names: dict[str, str]) -> None:
-    if source is None:
+@dataclass(frozen=True)
+class Cascade:
+    """What a team's earlier task left, as the ledger noted it.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder of the collected predictions.
+    patterns : tuple of str
+        What their names were made by.
+    files : dict of str to (list of (str, str))
+        Relative path and SHA-256 of every file, by case; those of all cases together under the empty name.
+    """
+
+    folder: Path
+    patterns: tuple[str, ...]
+    files: Mapping[str, list[tuple[str, str]]]
+
+
+def _cascade(folder: Path, given: Cascade | None, cases: list[Case], names: dict[str, str]) -> None:
+    if given is None:
         return
     for case in cases:
-        for path in sorted(source.rglob("*")):
-            if path.is_file() and case.id in path.relative_to(source).as_posix():
-                relative = path.relative_to(source).as_posix().replace(case.id, names[case.id])
-                target = folder / relative
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, target)
+        for path, digest in given.files.get(case.id, []):
+            _earlier(
+                folder / _renamed(path, given.patterns, case, names[case.id]), given.folder / path, digest, case.id
+            )
+    for path, digest in given.files.get("", []):
+        _earlier(folder / path, given.folder / path, digest, "all cases")
+
+
+def _earlier(target: Path, source: Path, digest: str, where: str) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not source.is_file() or _copy(source, target) != digest:
+        text = f"{source.name}, a prediction of the task before, is not what was collected"
+        raise Retry(finding(EngineCode.PREDICTION_CHANGED, where, text))
+
+
+def _renamed(path: str, patterns: tuple[str, ...], case: Case, name: str) -> str:
+    """Return a collected file's name with the case's name in the container, wherever the pattern has the case."""
+    for pattern in patterns:
+        for values in parse_name(pattern, path, {"case": [case.id], **{k: [v] for k, v in case.values.items()}}):
+            return format_name(pattern, {**values, "case": name})
+    return path
 
 
 def _permit(folder: Path, user: str, *, writable: bool) -> None:
@@ -243,6 +299,7 @@ def remove(root: Path) -> None:
     """
     if not root.exists() and not root.is_symlink():
         return
+    bounds.unmount_below(root)
     stack = [os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)]
     names: list[str] = []
     moved = 0

@@ -86,8 +86,8 @@ def test_control_groups_of_both_versions(
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     names = ("memory", "cpuacct", "pids") if version == 1 else ("",)
-    monkeypatch.setattr(monitor, "_folders", lambda _: dict.fromkeys(names, tmp_path))
-    group = Cgroup(1)
+    monkeypatch.setattr(monitor, "_folders", lambda *_: dict.fromkeys(names, tmp_path))
+    group = Cgroup(1, "id")
     assert group.version == version
     assert group.memory() == 600_000
     assert group.memory_high() == 1_500_000
@@ -98,9 +98,9 @@ def test_control_groups_of_both_versions(
 
 
 def test_vanished_control_group_is_no_reading(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(monitor, "_folders", lambda _: {"": tmp_path / "gone"})
-    assert math.isnan(Cgroup(1).memory())
-    assert Cgroup(1).pids() == set()
+    monkeypatch.setattr(monitor, "_folders", lambda *_: {"": tmp_path / "gone"})
+    assert math.isnan(Cgroup(1, "id").memory())
+    assert Cgroup(1, "id").pids() == set()
 
 
 def test_folder_walk_stops_at_its_caps_and_follows_no_link(tmp_path: Path) -> None:

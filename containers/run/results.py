@@ -1,0 +1,106 @@
+"""What a run came to: its files are moved to their place and noted, so that exactly what is noted is on disk."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medpodium.challenges.campaign import work as pieces
+from medpodium.challenges.campaign.folder import Campaign
+from medpodium.challenges.campaign.ledger import DONE, FAILED
+from medpodium.challenges.campaign.work import Submission
+from medpodium.challenges.sources import RUNNING_ROOMS, package_version, source_hash
+from medpodium.containers.run.collect import Collection
+from medpodium.containers.run.execute import Ended
+from medpodium.containers.sandbox.profile import Sandbox
+from medpodium.findings import Finding
+
+
+@dataclass
+class Outcome:
+    """What one run came to."""
+
+    ended: Ended
+    collection: Collection
+    box: Sandbox
+    problem: Finding | None = None
+    notes: list[Finding] = field(default_factory=list)
+
+
+def record(
+    campaign: Campaign, run: str, submission: Submission, name: str, attempt: int, outcome: Outcome, work: Path
+) -> Finding | None:
+    """Move the files of a run to their place, then note the result in one transaction.
+
+    The names are noted before anything is moved: a process killed in between leaves files that the ledger knows of.
+    """
+    target = campaign.predictions_dir(submission)
+    outputs = [(one.case, one.path, one.sha256, one.bytes) for one in outcome.collection.files]
+    campaign.ledger.intend(attempt, outputs)
+    for stored in outcome.collection.files:
+        final = target / stored.path
+        final.parent.mkdir(parents=True, exist_ok=True)
+        (work / "collected" / stored.path).replace(final)
+    problems = outcome.collection.problems
+    worst = outcome.problem or (next(iter(problems.values())) if problems else None)
+    detail = _detail(run, name, attempt, outcome, problems)
+    _write_record(campaign.runs_dir(submission) / (name or "all-cases"), submission, attempt, outcome, detail)
+    whole = outcome.problem or (worst if name else None)
+    if whole is None and problems and len(problems) == len(campaign.manifest.cases):
+        whole = worst
+    campaign.ledger.finish(attempt, FAILED if whole else DONE, finding=whole, detail=detail, outputs=outputs)
+    return worst
+
+
+def forget(campaign: Campaign, submission: Submission, name: str) -> None:
+    """Remove what a killed run of this piece moved into place but did not note; a failure now must not keep it."""
+    folder = campaign.predictions_dir(submission)
+    for path in campaign.ledger.unfinished_outputs(submission.id, name):
+        (folder / path).unlink(missing_ok=True)
+
+
+def set_aside(campaign: Campaign, submission: Submission) -> None:
+    """Move predictions away that were made of what is no longer so; nothing that was computed is deleted."""
+    folder = campaign.predictions_dir(submission)
+    for attempt, paths in pieces.stale_files(campaign, submission).items():
+        away = campaign.root / "superseded" / submission.folder / f"{attempt:06d}"
+        for path in paths:
+            if (folder / path).is_file():
+                (away / path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / path).replace(away / path)
+
+
+def _detail(run: str, name: str, attempt: int, outcome: Outcome, problems: dict[str, Finding]) -> dict[str, Any]:
+    ended = outcome.ended
+    resources: dict[str, Any] = {"running_time": ended.wall, **ended.resources()}
+    detail: dict[str, Any] = {
+        "attempt": attempt,
+        "exit_code": ended.exit_code,
+        "resources": {key: (value if value == value else None) for key, value in resources.items()},
+        "notes": [one.as_dict() for one in outcome.notes],
+        "run": run,
+        "medpodium": package_version(),
+        "sources": source_hash(RUNNING_ROOMS),
+    }
+    if not name:
+        detail["cases"] = {case: one.as_dict() for case, one in problems.items()}
+    return detail
+
+
+def _write_record(place: Path, submission: Submission, attempt: int, outcome: Outcome, detail: dict[str, Any]) -> None:
+    folder = place / f"{attempt:06d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "log.txt").write_bytes(escape_log(outcome.ended.log))
+    written = {**detail, "command": outcome.box.command_line(), "image": submission.digest}
+    (folder / "run.json").write_text(json.dumps(written, indent=1), encoding="utf-8")
+    if outcome.ended.curve.samples:
+        outcome.ended.curve.write(folder / "curve.parquet")
+
+
+def escape_log(log: bytes) -> bytes:
+    """Return a log that is safe to print: every control character but the newline is escaped."""
+    text = log.decode("utf-8", "backslashreplace")
+    safe = (char if char == "\n" or char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return "".join(safe).encode()
