@@ -8,6 +8,7 @@ submission's does not, twice, it is the submission's image.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +19,8 @@ from medpodium.containers.sandbox.engine import answers, is_lost, remove
 from medpodium.containers.sandbox.profile import LABEL, Bind, Sandbox
 from medpodium.findings import Finding
 
+_ROOT = re.compile(r"(?:/[^/\"]+)+/(?:merged|rootfs)(?=/)")
+"""Where engines keep the root of a container."""
 _NO_COMMAND = ("executable file not found", "no such file or directory", "permission denied", "is a directory")
 
 
@@ -127,4 +130,4 @@ def _without_sources(cause: str, binds: Sequence[Bind]) -> str:
     sources = {path for bind in binds for path in (bind.source, os.path.realpath(bind.source))}
     for source in sorted(sources, key=len, reverse=True):
         cause = cause.replace(source, "(staged)")
-    return cause
+    return _ROOT.sub("", cause)

@@ -71,7 +71,7 @@ def _say(where: str, cause: str, fix: str) -> Finding:
 
 
 def _look(container: Any, path: str) -> tuple[int | None, bytes, bool]:
-    """Return (mode, first bytes, whether links lead elsewhere) of a file in a container; no mode where there is none."""
+    """Return (mode, first bytes, whether links lead elsewhere) of a file in a container; no mode without a file."""
     import docker
     import requests
 

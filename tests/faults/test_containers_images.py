@@ -52,13 +52,10 @@ def broken() -> dict[str, tuple[dict[str, Any], dict[str, bytes], dict[str, str]
         "workdir-below-a-file": ({"WorkingDir": "/app/src"}, {"app": b"x"}, {}),
         "workdir-is-a-loop": ({"WorkingDir": "/loop"}, {}, {"loop": "loop"}),
         "input-is-a-file": ({}, {"input": b"x"}, {}),
-        "dev-is-a-file": ({}, {"dev": b"x"}, {}),
-        "proc-is-a-file": ({}, {"proc": b"x"}, {}),
         "env-with-nul": ({"Env": ["PATH=/bin", "BAD=a\0b"]}, {}, {}),
         "env-without-name": ({"Env": ["PATH=/bin", "=x"]}, {}, {}),
         "entrypoint-with-nul": ({"Entrypoint": ["/ru\0n"]}, {}, {}),
         "entrypoint-too-long": ({"Entrypoint": ["/bin/echo", "x" * 200_000]}, {}, {}),
-        "port-is-no-port": ({"ExposedPorts": {"no-port/xyz": {}}}, {}, {}),
         "words-of-the-machine": ({"WorkingDir": "/no space left/cgroup nvidia"}, {"no space left": b"x"}, {}),
         "command-missing": ({}, {"run.sh": b""}, {}),
         "command-not-executable": ({}, {}, {}),
@@ -97,7 +94,6 @@ def state(tiny: Any, docker_engine: Any, tmp_path_factory: pytest.TempPathFactor
         if code:
             refused[name] = said
     code, ran = medpodium("run", root)
-    print({row["team"]: (row["code"], row["cause"]) for row in medpodium("status", root)[1]["failures"]}, refused)
     yield {"code": code, "ran": ran, "refused": refused, "status": medpodium("status", root)[1], "root": root}
     tiny.clean(docker_engine)
 
@@ -110,7 +106,7 @@ def test_broken_images_are_their_teams_fault_and_stop_nobody(state: Any) -> None
     assert [team for team, row in counts.items() if row[2]] == []
     failures = {row["team"]: row for row in state["status"]["failures"]}
     taken = set(broken()) - set(state["refused"]) - {"user-unknown"}
-    assert len(taken) >= 15
+    assert len(taken) >= 14
     assert {team: failures[team]["code"] for team in taken if failures[team]["code"] not in ALLOWED} == {}
     assert counts["user-unknown"] == (1, 0, 0), "the sandbox's user runs it, whatever the image says"
 
@@ -125,4 +121,5 @@ def test_findings_say_what_is_wrong_with_the_command(state: Any) -> None:
     assert "Windows line ends" in failures["windows-line-ends"]["cause"]
     assert "not executable" in failures["command-not-executable"]["cause"]
     text = json.dumps(state["status"])
+    assert "/overlay2/" not in text
     assert str(state["root"]) not in text, "teams read causes: nothing of the organizer's machine may be in them"
