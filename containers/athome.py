@@ -150,6 +150,8 @@ def check_image(
     verdict = Verdict(
         findings=[*findings, *engine.preflight(client), *machine_findings(protocol, options or Options())]
     )
+    if has_errors(clash := integrity.shared_files(challenge, manifest)):
+        raise UsageError(*clash)
     broken = has_errors(found := list(integrity.references(challenge, container, manifest)))
     verdict.findings += found  # before anything runs: whoever has to mend them should not have to wait for it
     with tempfile.TemporaryDirectory(prefix="medpodium-") as temporary:

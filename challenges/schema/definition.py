@@ -265,6 +265,12 @@ class Challenge(Model):
         chosen = name or self.ranking[task]
         return chosen, self.recipes[chosen]
 
+    def file_stems(self, container: str) -> dict[str, frozenset[str]]:
+        """Return what placeholders in the names of a container's outputs can stand for, where that is known."""
+        answered = [task for task in self.tasks.values() if task.container in (None, container)]
+        stems = frozenset().union(*(task.file_stems for task in answered))
+        return {"structure": stems} if stems and all(task.file_stems for task in answered) else {}
+
     def protocol_for(self, task: str) -> ContainerProtocol | None:
         """Return the container protocol of a task: the one it names, or the challenge's only one."""
         name = self.tasks[task].container

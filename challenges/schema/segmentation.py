@@ -205,6 +205,11 @@ class SegmentationTask(TaskModel):
         """Printed names of the structures."""
         return {name: item.title or name for name, item in self.structures.items()}
 
+    @property
+    def file_stems(self) -> frozenset[str]:
+        """What ``{structure}`` can stand for in the names of files."""
+        return frozenset(item.file or name for name, item in self.structures.items())
+
     def structures_of(self, metric: MetricSpec) -> list[str]:
         """Return the names of the structures a metric is computed for, in file order."""
         if not isinstance(metric, StructureMetric):

@@ -151,6 +151,11 @@ class TaskModel(Model):
         return {}
 
     @property
+    def file_stems(self) -> frozenset[str]:
+        """What ``{structure}`` can stand for in the names of files; empty where the file does not say."""
+        return frozenset()
+
+    @property
     def answers(self) -> list[str]:
         """The answers to choose from, where there is a closed list of them."""
         return []

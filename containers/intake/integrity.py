@@ -9,11 +9,13 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from medpodium.challenges.campaign.cases import Case, CaseCode, Manifest
 from medpodium.challenges.naming.names import is_hidden
+from medpodium.challenges.naming.sharing import shared
 from medpodium.challenges.schema import formats
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.kinds import KINDS
@@ -23,6 +25,7 @@ from medpodium.findings import Finding, MedpodiumError, Severity, has_errors
 _CHUNK = 1 << 20
 _THUMB = 16
 _NEAR = 0.995
+_MAX_SHARED = 20
 _DATE = re.compile(r"(?<!\d)(?:19|20)\d{2}[-_.]?(?:0[1-9]|1[0-2])[-_.]?(?:0[1-9]|[12]\d|3[01])(?!\d)")
 _PERSON = re.compile(r"(?i)patient|name|birth|dob|mrn|hospital|dr\.|\^")
 _NO_REFERENCES = {"no-cases", "answers-no-file"}
@@ -52,7 +55,7 @@ def check(
     advance : callable
         Called after every case.
     """
-    findings = [*_names(manifest), *references(challenge, container, manifest)]
+    findings = [*_names(manifest), *shared_files(challenge, manifest), *references(challenge, container, manifest)]
     prints: dict[str, Any] = {}
     for case in manifest.cases:
         findings += _case(case, manifest)
@@ -64,6 +67,27 @@ def check(
     if training is not None:
         findings += _leaks(manifest, prints, training)
     return findings
+
+
+def shared_files(challenge: Challenge, manifest: Manifest) -> list[Finding]:
+    """Report cases that could share a file in any container protocol: staged, written or collected."""
+    cases = {case.id: {**case.values, "case": case.id} for case in manifest.cases}
+    found: dict[tuple[str, str], Finding] = {}
+    for name, whole in challenge.containers.items():
+        protocol, known = whole.for_task(name), challenge.file_stems(name)
+        patterns = {rule.stored: known for rule in protocol.outputs if rule.per_case}
+        if protocol.per == "set":
+            if protocol.pseudonym is None:
+                patterns |= {rule.name: known for rule in protocol.outputs if rule.per_case}
+            patterns |= {file.target: {} for _, file in protocol.input_files}
+        elif len(cases) > 1:
+            patterns |= {rule.stored: known for rule in protocol.outputs}
+        for pattern, choices in patterns.items():
+            for one, other in islice(shared(pattern, cases, choices), _MAX_SHARED):
+                cause = f"cases {one!r} and {other!r} can have the same file under {pattern!r} (container {name!r})"
+                fix = "rename a case, or give each case a folder of its own in the pattern: {case}/..."
+                found.setdefault((one, other), Finding(CaseCode.NAME_AMBIGUOUS, other, cause, fix))
+    return list(found.values())[:_MAX_SHARED]
 
 
 def references(challenge: Challenge, container: str, manifest: Manifest) -> Iterator[Finding]:

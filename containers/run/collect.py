@@ -7,7 +7,8 @@ import hashlib
 import os
 import stat
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection as Choices
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -131,7 +132,13 @@ def _open(name: str, parent: int, flags: int) -> int | None:
 
 
 def collect(
-    stage: Stage, protocol: ContainerProtocol, cases: list[Case], target: Path, checker: Checker, cases_dir: Path
+    stage: Stage,
+    protocol: ContainerProtocol,
+    cases: list[Case],
+    target: Path,
+    checker: Checker,
+    cases_dir: Path,
+    known: Mapping[str, Choices[str]] | None = None,
 ) -> Collection:
     """Collect the expected files of a run.
 
@@ -149,6 +156,8 @@ def collect(
         Parses and rewrites them.
     cases_dir : Path
         Folder of the inputs, whose grids the predictions must have.
+    known : mapping of str to collection of str, optional
+        What placeholders in names can stand for (``structure``), so that a name is read as one case's only.
     """
     found = Collection()
     stage.output.chmod(stat.S_IRWXU)  # the container owns this folder and may have closed it
@@ -161,9 +170,9 @@ def collect(
     for case in cases:
         for rule in protocol.outputs:
             if rule.per_case:
-                _take(rule, case, stage, protocol, free, target, checker, cases_dir, found)
+                _take(rule, case, stage, protocol, free, target, checker, cases_dir, found, known or {})
     for rule in shared:
-        _take(rule, None, stage, protocol, free, target, checker, cases_dir, found, cases)
+        _take(rule, None, stage, protocol, free, target, checker, cases_dir, found, known or {}, cases)
     for path in sorted(path for path in free if not is_hidden(path)):
         found.note(finding(RunCode.UNEXPECTED, printable(path), "was not asked for", Severity.WARNING))
     return found
@@ -179,13 +188,16 @@ def _take(
     checker: Checker,
     cases_dir: Path,
     found: Collection,
+    known: Mapping[str, Choices[str]],
     cases: Iterable[Case] = (),
 ) -> None:
     """Take the file or files of one rule, for one case or for all; a failure goes to the case's account."""
     blamed = [case.id] if case is not None else [one.id for one in cases]
     name = stage.names[case.id] if case is not None else ""
     pattern = rule.name.replace("{case}", name) if case is not None else rule.name
-    own = {"case": [name]} if case is not None else None
+    own: dict[str, Choices[str]] = {**known}
+    if case is not None:
+        own |= {"case": [name], **{key: [value] for key, value in case.values.items()}}
     readings = {path: ways for path in free if (ways := parse_name(rule.name, path, own))}
     matches = list(readings)
     problem: Finding | None = None

@@ -291,7 +291,7 @@ class Runner:
             timing=protocol.timing,
             ready_line=protocol.ready_line,
         )
-        outcome = self._judge(protocol, cases, staged, ended, box, where)
+        outcome = self._judge(protocol, cases, staged, ended, box, where, submission.task)
         bounds.unmount_below(staged.root)  # here, not by whoever removes the folder: that may be another machine
         return outcome
 
@@ -303,6 +303,7 @@ class Runner:
         ended: Ended,
         box: Sandbox,
         where: str,
+        task: str,
     ) -> Outcome:
         """Collect what the run left, unless it failed in a way that makes its files worthless."""
         problem = ended.problem
@@ -317,7 +318,8 @@ class Runner:
         collection = Collection()
         if kept:
             target = staged.root / "collected"
-            collection = collect(staged, protocol, cases, target, self.checker, self.campaign.cases_dir)
+            known = self.campaign.challenge.file_stems(task)
+            collection = collect(staged, protocol, cases, target, self.checker, self.campaign.cases_dir, known)
             if problem is not None and not collection.problems:
                 note = replace(problem, severity=Severity.WARNING)
                 problem = None
