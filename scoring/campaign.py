@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medpodium.challenges.campaign import folder as campaigns
+from medpodium.challenges.campaign import truth, work
 from medpodium.challenges.campaign.folder import Campaign
+from medpodium.challenges.campaign.standing import fingerprints
 from medpodium.challenges.campaign.work import Submission
 from medpodium.challenges.schema.definition import Challenge, Task
 from medpodium.challenges.schema.kinds import KINDS
@@ -60,10 +63,84 @@ def score_campaign(
 
     with campaigns.opened(root) as campaign:
         tasks = [pick_task(campaign.challenge, task)] if task else answered_tasks(campaign)
+        check(campaign, tasks)
+        made_of = {name: rows for name, rows in fingerprints(campaign).items() if name in tasks}
         result = merged([score(campaign, name, scheduler=place, skip_broken=skip_broken) for name in tasks])
+        own = out is None or out.resolve() == campaign.scores_path.resolve()
         out = out or campaign.scores_path
         campaign.ledger.event("score", ", ".join(tasks), rows=len(result.scores), out=str(out))
+        if own:
+            campaign.ledger.set_meta(scored=json.dumps(made_of))
         return campaign.challenge, result, out
+
+
+def check(campaign: Campaign, tasks: list[str]) -> None:
+    """Make sure that references and predictions are what was hashed; what no longer counts is set aside.
+
+    Raises
+    ------
+    InfrastructureError
+        Naming every file that is not.
+    """
+    entries = {one.id: one for name in tasks for one in campaign.submissions(task=name)}
+    for one in entries.values():
+        work.set_aside(campaign, one)
+    patterns = [task.files.reference for task in campaign.challenge.tasks.values() if KINDS[task.kind].computed]
+    truth.verify(campaign, entries.values(), patterns)
+
+
+def rescore(campaign: Campaign, cases: list[str], *, place: Scheduler | None = None) -> Path | None:
+    """Score some cases again, for every submission, and put the rows in the place of the old ones.
+
+    Parameters
+    ----------
+    cases : list of str
+        Cases whose references were corrected; nothing else depends on them.
+
+    Returns
+    -------
+    Path or None
+        The score table; ``None`` if nothing was scored before.
+    """
+    from medpodium.scoring import definitions, observations, table
+
+    path = campaign.scores_path
+    if not path.is_file() or not cases:
+        return None
+    old, beside = table.read_scores(path), observations.read_beside(path)
+    tasks = [name for name in answered_tasks(campaign) if name in set(old["task"])]
+    check(campaign, tasks)
+    scored = json.loads(campaign.ledger.meta("scored", "{}"))
+    known = fingerprints(campaign)
+    new = merged([score(campaign, name, scheduler=place, only=set(cases)) for name in tasks])
+    rows = _replaced(old, new.scores, cases)
+    table.write_scores(rows, path)
+    definitions.write_beside(campaign.challenge, rows, path)
+    if new.observations is not None and beside is not None:
+        observations.write_beside(_replaced(beside, new.observations, cases), path)
+    for name in tasks:
+        for team, marks in scored.get(name, {}).items():
+            marks |= {case: known[name][team][case] for case in cases if team in known.get(name, {})}
+    campaign.ledger.set_meta(scored=json.dumps(scored))
+    campaign.ledger.event("score", ", ".join(tasks), rows=len(new.scores), cases=cases, out=str(path))
+    return path
+
+
+def _replaced(old: pd.DataFrame, new: pd.DataFrame, cases: list[str]) -> pd.DataFrame:
+    """Return a table in which the rows of some cases are new, in the order in which the old ones stood."""
+    import pandas as pd
+
+    gone = old["case"].astype(str).isin(set(cases))
+    keys = [name for name in ("task", "submission", "case", "structure", "metric") if name in old.columns]
+
+    def ids(frame: pd.DataFrame) -> list[tuple[str, ...]]:
+        return list(zip(*(frame[name].astype(str) for name in keys), strict=True))
+
+    place = {key: number for number, key in enumerate(ids(old))}
+    whole = pd.concat([old[~gone], new[old.columns.intersection(new.columns)]], ignore_index=True)
+    whole_ids = ids(whole)
+    order = sorted(range(len(whole)), key=lambda row: place.get(whole_ids[row], len(place) + row))
+    return whole.iloc[order].reset_index(drop=True)
 
 
 def answered_tasks(campaign: Campaign) -> list[str]:
@@ -104,9 +181,14 @@ def merged(results: list[Result]) -> Result:
 
 
 def score(
-    campaign: Campaign, task_name: str, *, scheduler: Scheduler | None = None, skip_broken: bool = False
+    campaign: Campaign,
+    task_name: str,
+    *,
+    scheduler: Scheduler | None = None,
+    skip_broken: bool = False,
+    only: set[str] | None = None,
 ) -> Result:
-    """Score one task of a campaign; cases that were not run yet are missing."""
+    """Score one task of a campaign, all cases or only some; cases that were not run yet are missing."""
     from medpodium.scoring.kinds.engine import score_task
 
     challenge = campaign.challenge
@@ -128,17 +210,18 @@ def score(
         task_name,
         references,
         predictions,
-        cases=_cases(campaign),
+        cases=_cases(campaign, only),
         resources=measured,
         scheduler=scheduler,
         skip_broken=skip_broken,
     )
 
 
-def _cases(campaign: Campaign) -> pd.DataFrame:
+def _cases(campaign: Campaign, only: set[str] | None = None) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.DataFrame([{"case": case, **groups} for case, groups in campaign.groups().items()])
+    rows = campaign.groups().items()
+    return pd.DataFrame([{"case": case, **groups} for case, groups in rows if only is None or case in only])
 
 
 def resource_rows(campaign: Campaign, task_name: str, task: Task) -> pd.DataFrame:

@@ -45,6 +45,8 @@ class CaseCode(Code):
     GROUP_MISSING = "case-group-missing"
     GROUP_WITHOUT_CASE = "group-without-case"
     CHANGED = "case-changed"
+    REFERENCE_CHANGED = "reference-changed"
+    PREDICTION_CHANGED = "prediction-changed"
     GEOMETRY = "case-geometry"
     UNREADABLE = "case-unreadable"
     DUPLICATE = "case-duplicate"
@@ -97,11 +99,15 @@ class Case:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All cases of a campaign, and the folders their paths are relative to."""
+    """All cases of a campaign, and the folders their paths are relative to.
+
+    ``references`` are those of all cases together (a table of classes).
+    """
 
     cases_dir: str
     references_dir: str
     cases: tuple[Case, ...]
+    references: tuple[CaseFile, ...] = ()
 
     def __getitem__(self, case: str) -> Case:
         """Return a case by its name; `KeyError` if absent."""
@@ -116,6 +122,20 @@ class Manifest:
         """SHA-256 over all case hashes."""
         return hashlib.sha256("\n".join(sorted(case.hash for case in self.cases)).encode()).hexdigest()
 
+    def reference_hashes(self) -> dict[str, str]:
+        """Return a SHA-256 over the references of each case, those of all cases together included."""
+        common = [(file.path, file.sha256) for file in self.references]
+        seen = {case.id: [(file.path, file.sha256) for file in case.references] for case in self.cases}
+        return {
+            name: hashlib.sha256(json.dumps([sorted(files), sorted(common)]).encode()).hexdigest()
+            for name, files in seen.items()
+        }
+
+    @property
+    def reference_hash(self) -> str:
+        """SHA-256 over the references of all cases; where their folder is, is no part of it."""
+        return hashlib.sha256(json.dumps(self.reference_hashes(), sort_keys=True).encode()).hexdigest()
+
     def groups(self) -> dict[str, dict[str, str]]:
         """Return the groups (and matched placeholders) of every case, by case."""
         return {case.id: {**case.values, **case.groups} for case in self.cases}
@@ -123,7 +143,8 @@ class Manifest:
     def as_dict(self) -> dict[str, Any]:
         """Return the manifest as plain data."""
         return {"cases_dir": self.cases_dir, "references_dir": self.references_dir} | {
-            "cases": [asdict(case) | {"hash": case.hash} for case in self.cases]
+            "cases": [asdict(case) | {"hash": case.hash} for case in self.cases],
+            "references": [asdict(file) for file in self.references],
         }
 
     @classmethod
@@ -139,7 +160,8 @@ class Manifest:
             )
             for row in data["cases"]
         )
-        return cls(data["cases_dir"], data["references_dir"], cases)
+        common = tuple(CaseFile(**value) for value in data.get("references", []))
+        return cls(data["cases_dir"], data["references_dir"], cases, common)
 
 
 def sha256_of(path: Path) -> tuple[str, int]:
@@ -229,6 +251,7 @@ def build(
         findings.append(Finding(CaseCode.NAME_AMBIGUOUS, other, cause, fix))
     patterns = list(reference_patterns)
     references = _references(references_dir, patterns, inputs, findings)
+    common = _common(references_dir, patterns)
     # a table of classes is one file for all cases
     per_case = not patterns or any(case_parts(pattern) for pattern in patterns)
     if not inputs:
@@ -253,7 +276,8 @@ def build(
         fix = "remove it, or add the case"
         findings.append(Finding(CaseCode.REFERENCE_WITHOUT_CASE, name, text, fix, Severity.WARNING))
     truth_dir = str(references_dir.resolve()) if references_dir else ""
-    return Manifest(str(cases_dir.resolve()), truth_dir, tuple(cases)), findings
+    together = tuple(_take(references_dir, path) for path in common) if references_dir else ()
+    return Manifest(str(cases_dir.resolve()), truth_dir, tuple(cases), together), findings
 
 
 def _not_regular(relative: str) -> Finding:
@@ -297,6 +321,19 @@ def _references(
             elif likely and relative not in found[likely[0]]:
                 found[likely[0]].append(relative)
     return {name: paths for name, paths in found.items() if paths}
+
+
+def _common(folder: Path | None, patterns: Iterable[str]) -> list[str]:
+    """Return the references of all cases together: files whose pattern names no case."""
+    named = [pattern for pattern in dict.fromkeys(patterns) if not case_parts(pattern)]
+    return [pattern for pattern in named if folder is not None and (folder / pattern).is_file()]
+
+
+def references_of(folder: Path, patterns: Iterable[str], cases: Collection[str]) -> dict[str, list[str]]:
+    """Return the reference files there are now, as relative paths by case; of all cases together under no name."""
+    patterns = list(patterns)
+    found = _references(folder, patterns, cases, [])
+    return found | ({"": common} if (common := _common(folder, patterns)) else {})
 
 
 def _group_findings(groups: dict[str, dict[str, str]] | None, cases: Iterable[str]) -> list[Finding]:

@@ -33,6 +33,8 @@ from medpodium.findings import Code, Finding, UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
+DRAFT = "cases.json.new"
+"""A list of cases that is about to take the place of the old one."""
 TEAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 RESOURCE_COLUMNS = (
     "submission",
@@ -66,6 +68,8 @@ class CampaignCode(Code):
     UNKNOWN_TASK = "task-unknown"
     UNKNOWN_CASE = "case-unknown"
     DEFINITION_CHANGED = "definition-changed"
+    PENDING = "campaign-pending"
+    STALE = "scores-out-of-date"
 
 
 class Campaign:
@@ -286,6 +290,7 @@ def create(root: Path, challenge: Challenge, manifest: Manifest) -> Campaign:
         edition=challenge.edition,
         variant=challenge.variant,
         manifest=manifest.hash,
+        references=manifest.reference_hash,
         secret=secrets.token_hex(32),
     )
     ledger.event("init", challenge.reference, cases=len(manifest.cases), definition=challenge.digest)
@@ -312,17 +317,27 @@ def open(path: Path | str) -> Campaign:  # noqa: A001 - campaign.open reads as i
     ledger = Ledger(root / "ledger.sqlite")
     reference = f"{root / 'challenge.yaml'}:{ledger.meta('edition')}"
     challenge = registry.load(reference, variant=ledger.meta("variant"))
-    manifest = Manifest.from_dict(json.loads((root / "cases.json").read_text(encoding="utf-8")))
-    for what, found, kept in (
+    manifest = _manifest(root / "cases.json")
+    kept = ledger.meta("references", manifest.reference_hash)
+    draft = _manifest(root / DRAFT) if (root / DRAFT).is_file() else manifest
+    if manifest.reference_hash != kept == draft.reference_hash:
+        (root / DRAFT).replace(root / "cases.json")
+        manifest = draft
+    for what, found, stored in (
         ("challenge.yaml", challenge.digest, ledger.meta("definition")),
         ("cases.json", manifest.hash, ledger.meta("manifest")),
+        ("cases.json", manifest.reference_hash, kept),
     ):
-        if found != kept:
+        if found != stored:
             ledger.close()
             text = "was changed after the campaign was made"
             fix = "restore it, or make a new campaign so that every team is treated alike"
             raise UsageError(Finding(CampaignCode.DEFINITION_CHANGED, str(root / what), text, fix))
     return Campaign(root, challenge, manifest, ledger)
+
+
+def _manifest(path: Path) -> Manifest:
+    return Manifest.from_dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 @contextmanager

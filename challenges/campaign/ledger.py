@@ -253,15 +253,15 @@ class Ledger:
             rows = [(attempt, *output) for output in outputs]
             db.executemany("INSERT OR REPLACE INTO output VALUES (?, ?, ?, ?, ?)", rows)
 
-    def unfinished_outputs(self, submission: int, case: str) -> list[str]:
+    def unfinished_outputs(self, submission: int, case: str | None = None) -> list[str]:
         """Return the paths that attempts without a result had begun to put into place, but for those of results."""
         query = (
             "SELECT DISTINCT path FROM output JOIN attempt ON attempt.id = output.attempt "
-            "WHERE submission = ? AND attempt.case_id = ? AND state NOT IN ('done', 'failed') AND path NOT IN ("
-            "SELECT path FROM output JOIN attempt ON attempt.id = output.attempt "
+            "WHERE submission = ? AND (? IS NULL OR attempt.case_id = ?) AND state NOT IN ('done', 'failed') "
+            "AND path NOT IN (SELECT path FROM output JOIN attempt ON attempt.id = output.attempt "
             "WHERE submission = ? AND state IN ('done', 'failed'))"
         )
-        return [str(row["path"]) for row in self._rows(query, (submission, case, submission))]
+        return [str(row["path"]) for row in self._rows(query, (submission, case, case, submission))]
 
     def finish(
         self,

@@ -46,6 +46,11 @@ class Campaign(Protocol):
     manifest: Manifest
     ledger: Ledger
 
+    root: Path
+
+    def predictions_dir(self, submission: Submission) -> Path:
+        """Return the folder of a submission's collected predictions."""
+
     def submissions(self, *, task: str | None = None, team: str | None = None) -> Sequence[Submission]:
         """Return the active submissions, all or those that answer a task."""
 
@@ -191,3 +196,14 @@ def stale_files(campaign: Campaign, submission: Submission) -> Mapping[int, list
             paths = [str(row["path"]) for row in campaign.ledger.outputs(result.id)]
             found[result.id] = [path for path in paths if path not in kept]
     return found
+
+
+def set_aside(campaign: Campaign, submission: Submission) -> None:
+    """Move predictions away that were made of what is no longer so; nothing that was computed is deleted."""
+    folder = campaign.predictions_dir(submission)
+    for attempt, paths in stale_files(campaign, submission).items():
+        away = campaign.root / "superseded" / submission.folder / f"{attempt:06d}"
+        for path in paths:
+            if (folder / path).is_file():
+                (away / path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / path).replace(away / path)

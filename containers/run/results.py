@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medpodium.challenges.campaign import work as pieces
 from medpodium.challenges.campaign.folder import Campaign
 from medpodium.challenges.campaign.ledger import DONE, FAILED
 from medpodium.challenges.campaign.work import Submission
@@ -59,17 +58,6 @@ def forget(campaign: Campaign, submission: Submission, name: str) -> None:
     folder = campaign.predictions_dir(submission)
     for path in campaign.ledger.unfinished_outputs(submission.id, name):
         (folder / path).unlink(missing_ok=True)
-
-
-def set_aside(campaign: Campaign, submission: Submission) -> None:
-    """Move predictions away that were made of what is no longer so; nothing that was computed is deleted."""
-    folder = campaign.predictions_dir(submission)
-    for attempt, paths in pieces.stale_files(campaign, submission).items():
-        away = campaign.root / "superseded" / submission.folder / f"{attempt:06d}"
-        for path in paths:
-            if (folder / path).is_file():
-                (away / path).parent.mkdir(parents=True, exist_ok=True)
-                (folder / path).replace(away / path)
 
 
 def _detail(run: str, name: str, attempt: int, outcome: Outcome, problems: dict[str, Finding]) -> dict[str, Any]:

@@ -151,7 +151,7 @@ class Runner:
         """
         campaign = self.campaign
         campaign.predictions_dir(submission).mkdir(parents=True, exist_ok=True)
-        results.set_aside(campaign, submission)
+        pieces.set_aside(campaign, submission)
         lost = pieces.lost_before(campaign, submission)
         waiting, keys, left = pieces.waiting(campaign, submission), campaign.keys(submission), []
         for name in campaign.pending(submission):
