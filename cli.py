@@ -24,6 +24,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "submit": ("containers.commands:submit", "Take in a team's container image."),
     "run": ("containers.commands:run", "Run all submissions of a campaign in the sandbox."),
     "status": ("containers.commands:status", "Show how far a campaign is."),
+    "campaign": ("containers.campaign_commands:campaign", "Correct references, withdraw teams: recorded."),
     "score": ("scoring.commands:score", "Score predictions against references."),
     "import": ("scoring.exchange.commands:import_scores", "Read published score tables and foreign data sets."),
     "rank": ("scoring.rank_commands:rank", "Rank submissions, with evidence."),

@@ -108,6 +108,12 @@ def print_findings(findings: Iterable[Finding]) -> None:
         )
 
 
+def print_first(findings: Iterable[Finding]) -> None:
+    """Write to stdout, before anything else, what a reader of the table below has to know."""
+    for finding in findings:
+        out.print(f"{finding.cause} ({finding.fix})", markup=False, highlight=False, soft_wrap=True)
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
     """Write a table to stdout; floats with four decimals, missing values as a dash."""
     table = Table(*columns, title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)

@@ -13,6 +13,7 @@ from medpodium.challenges.campaign.folder import Campaign, CampaignCode, check_t
 from medpodium.challenges.campaign.work import Submission
 from medpodium.challenges.naming.names import clashes
 from medpodium.challenges.schema.definition import Challenge
+from medpodium.challenges.schema.kinds import KINDS
 from medpodium.containers.intake import image, integrity
 from medpodium.containers.run.runner import Options, Report, Runner, machine_findings
 from medpodium.containers.sandbox import engine
@@ -49,13 +50,9 @@ class Verdict:
         return not has_errors(self.findings)
 
 
-def reference_patterns(challenge: Challenge, container: str) -> list[str]:
-    """Return the patterns of the reference files of every task that a container protocol answers."""
-    found = []
-    for name, task in challenge.tasks.items():
-        if task.container in (None, container) or container_name(challenge, name) == container:
-            found.append(task.files.reference)
-    return list(dict.fromkeys(found))
+def reference_patterns(challenge: Challenge) -> list[str]:
+    """Return the patterns of the reference files of every task that is scored from files."""
+    return list(dict.fromkeys(one.files.reference for one in challenge.tasks.values() if KINDS[one.kind].computed))
 
 
 def submit(
@@ -145,7 +142,7 @@ def check_image(
     """
     container = container_name(challenge, task)
     protocol = challenge.containers[container]
-    patterns = reference_patterns(challenge, container)
+    patterns = reference_patterns(challenge)
     manifest, findings = case_files.build(protocol, cases_dir, references_dir, patterns, groups)
     verdict = Verdict(
         findings=[*findings, *engine.preflight(client), *machine_findings(protocol, options or Options())]

@@ -212,7 +212,7 @@ def init(challenge: str, folder: Path, hidden: HiddenTest, as_json: bool) -> Non
         loaded.containers[container],
         hidden.cases,
         hidden.references,
-        athome.reference_patterns(loaded, container),
+        athome.reference_patterns(loaded),
         groups,
     )
     with console.progress() as bar:
@@ -269,6 +269,7 @@ def submit(campaign: Path, image: str, team: str, task: str | None, allow_duplic
 @click.option("--gpu", multiple=True, help="GPU to hand out; repeat for several.")
 @click.option("--runtime", help="Container runtime of the engine, for instance runsc (gVisor).")
 @click.option("--keep-images", is_flag=True, help="Leave loaded images in the engine when a team is done.")
+@click.option("--retry", is_flag=True, help="Run failures again, and what lost its predictions.")
 @scheduler_options
 @console.json_option
 @console.guarded
@@ -278,6 +279,7 @@ def run(
     gpu: tuple[str, ...],
     runtime: str | None,
     keep_images: bool,
+    retry: bool,
     as_json: bool,
     scheduler: str | None,
     slurm: Path | None,
@@ -289,6 +291,7 @@ def run(
     one), which must see the campaign and the cases under the same paths.
     """
     from medpodium.challenges.campaign import folder as campaigns
+    from medpodium.challenges.campaign import work
     from medpodium.containers.run.fleet import Fleet
     from medpodium.containers.run.runner import Runner, machine_findings
     from medpodium.containers.sandbox import engine
@@ -304,6 +307,9 @@ def run(
             warnings += [one for one in machine_findings(opened.protocol(entry.task), options) if one not in warnings]
         runner = Runner(client, opened, options)
         with console.progress() as bar, runner.session():
+            warnings += runner.machine.findings
+            for entry in entries if retry else []:
+                work.retry(opened, entry)
             line = bar.add_task("running", total=sum(len(opened.pending(entry)) for entry in entries))
 
             def tell(entry: Submission, case: str, problem: Finding | None) -> None:
@@ -333,9 +339,12 @@ def run(
 def status(campaign: Path, as_json: bool) -> None:
     """Show what is done, what failed and what is pending; needs no container engine."""
     from medpodium.challenges.campaign import folder as campaigns
+    from medpodium.challenges.campaign import work
+    from medpodium.challenges.campaign.standing import standing
 
     with campaigns.opened(campaign) as opened:
         table = opened.resources()
+        unfinished = standing(opened).findings(str(campaign))
         rows = []
         for entry in opened.submissions():
             own = table[(table["submission"] == entry.team) & (table["task"] == entry.task)]
@@ -348,6 +357,7 @@ def status(campaign: Path, as_json: bool) -> None:
                     "done": int((own["status"] == "ok").sum()),
                     "failed": int(failed.sum()),
                     "pending": int((own["status"] == "pending").sum()),
+                    "waiting": len(work.waiting(opened, entry)),
                     "running_time": float(own["running_time"].mean()),
                     "peak_memory": float(own["peak_memory"].max()),
                 }
@@ -362,11 +372,13 @@ def status(campaign: Path, as_json: bool) -> None:
             "submissions": rows,
             "failures": problems,
             "scored": opened.scores_path.exists(),
+            "findings": unfinished,
         }
     if as_json:
         console.print_json(payload)
         return
-    names = ("team", "task", "done", "failed", "pending", "running_time", "peak_memory")
+    console.print_first(unfinished)
+    names = ("team", "task", "done", "failed", "pending", "waiting", "running_time", "peak_memory")
     title = f"{payload['challenge']}, {payload['cases']} cases (mean running time in s, peak memory in MB)"
     console.print_table(names, ([row[name] for name in names] for row in rows), title=title)
     if problems:

@@ -57,6 +57,7 @@ from medpodium.reports.request import Asked, Request
 @click.option("--show-images", is_flag=True, help="Allow hidden test images in the report (the organizer's decision).")
 @click.option("--workers", type=click.IntRange(1), help="Processes that draw figures.")
 @click.option("--accept-other-rules", is_flag=True, help="Report scores of other rules than the challenge's; says so.")
+@click.option("--with-pending", is_flag=True, help="Report teams of a campaign whose runs are not complete, too.")
 @console.json_option
 @console.guarded
 @console.gathered(Asked, "asked")
@@ -71,12 +72,14 @@ def report(asked: Asked, out: Path, as_json: bool) -> None:
 
     if not is_campaign(Path(asked.source)):
         registry.load(asked.source)  # an unknown name is said before anything heavy is imported or read
+    from medpodium.challenges.campaign.folder import STANDING
     from medpodium.reports import write
 
     written = write.write_report(Request.of(asked), out)
     if as_json:
         console.print_json({"report": out, "files": written.files, "findings": list(written.findings)})
     else:
+        console.print_first(one for one in written.findings if one.code in STANDING)
         console.print_findings(written.findings)
         for path in written.shown:
             console.out.print(f"wrote {path}", markup=False, highlight=False)

@@ -33,6 +33,7 @@ class Asked:
     show_images: bool = False
     workers: int | None = None
     accept_other_rules: bool = False
+    with_pending: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Request:
     show_images: bool = False
     workers: int | None = None
     accept_other_rules: bool = False
+    with_pending: bool = False
 
     @classmethod
     def of(cls, asked: Asked) -> Request:

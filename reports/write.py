@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,7 @@ class Inputs:
     references: Path | None = None
     predictions: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
     images: Path | None = None
+    unfinished: tuple[Finding, ...] = ()
 
 
 def read_inputs(request: Request) -> Inputs:
@@ -63,6 +64,7 @@ def read_inputs(request: Request) -> Inputs:
         If either is missing or unreadable.
     """
     from medpodium.challenges.campaign import folder as campaign
+    from medpodium.challenges.campaign.standing import standing
     from medpodium.scoring.observations import read_beside
     from medpodium.scoring.table import read_scores
 
@@ -72,17 +74,22 @@ def read_inputs(request: Request) -> Inputs:
             path = request.scores or opened.scores_path
             _must_exist(path, "score it first: medpodium score CAMPAIGN")
             tasks = list(opened.challenge.ranking)
+            known = standing(opened)
+            scores, beside = read_scores(path), read_beside(path)
+            scores = known.counting(scores, pending=request.with_pending)
+            beside = known.counting(beside, pending=request.with_pending) if beside is not None else None
             return Inputs(
                 opened.challenge,
-                read_scores(path),
+                scores,
                 definitions.read_beside(path),
                 _provenance(path, request, {one.team: one.digest for one in opened.submissions()}),
-                read_beside(path),
+                beside,
                 opened.resources(),
                 read_curves(opened),
                 request.references or opened.references_dir,
                 {task: request.predictions or opened.predictions_dirs(task) for task in tasks},
                 request.images or opened.cases_dir,
+                tuple(known.findings(folder.name, ranked=request.with_pending)),
             )
     challenge = registry.load(request.source)
     if request.scores is None:
@@ -177,6 +184,11 @@ def write_report(request: Request, out: Path) -> Written:
     )
     galleries, findings = _galleries(request, inputs, results)
     document = sections.assemble(results, request.title, galleries, every=request.figures == "all")
+    if inputs.unfinished:
+        causes = () if request.anonymous else tuple(one.cause for one in inputs.unfinished)
+        said = " ".join(f"{cause[:1].upper()}{cause[1:]}." for cause in causes)
+        first = said or "Not complete: runs are pending, or scores are older than what they were made of."
+        document = replace(document, subtitle=f"{first} {document.subtitle}")
     endings = sorted({_ENDINGS[name] for name in request.formats})
     document = draw_all(document, endings, request.workers)
     out.mkdir(parents=True, exist_ok=True)
@@ -195,7 +207,7 @@ def write_report(request: Request, out: Path) -> Written:
     if request.site is not None:
         pages = write_site(results, galleries, request.site, package_version(), request.title)
         shown.append(pages[0])
-    return Written((*files, "manifest.json"), tuple(shown), (*results.findings, *findings))
+    return Written((*files, "manifest.json"), tuple(shown), (*inputs.unfinished, *results.findings, *findings))
 
 
 def _galleries(request: Request, inputs: Inputs, results: Results) -> tuple[dict[str, Gallery], tuple[Finding, ...]]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from medpodium.challenges.campaign.standing import Standing
     from medpodium.challenges.schema.definition import Group
     from medpodium.challenges.schema.steps import Adjustment, Ties
     from medpodium.findings import Finding
@@ -49,11 +50,14 @@ class Chosen:
         Only this one.
     accept_other_rules : bool
         Whether scores of another definition are taken.
+    with_pending : bool
+        Whether teams of a campaign are ranked whose runs are not complete.
     """
 
     recipe: str | None
     task: str | None
     accept_other_rules: bool
+    with_pending: bool
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,7 @@ class Told:
 @click.option("--smaller-better", is_flag=True, help="Small values are good (a distance).")
 @click.option("--na", type=click.Choice(["worst", "0", "rm"]), help="Missing values: last, replaced by 0, removed.")
 @click.option("--accept-other-rules", is_flag=True, help=_ACCEPT)
+@click.option("--with-pending", is_flag=True, help="Rank teams of a campaign whose runs are not complete, too.")
 @scheduler_options
 @console.json_option
 @console.guarded
@@ -179,24 +184,28 @@ def rank(
             raise click.UsageError("--challenger takes its own file: leave CHALLENGE and SCORES out.")
         _rank_challenger(challenger, long, drawing, told)
         return
+    standing = None
     if challenge is not None and scores is None:
-        challenge, scores = _of_campaign(challenge)
+        challenge, scores, standing = _of_campaign(challenge)
     if challenge is None or scores is None:
         raise click.UsageError("Give CHALLENGE and SCORES, or --challenger FILE.")
-    _rank_challenge(challenge, scores, chosen, drawing, told)
+    _rank_challenge(challenge, scores, chosen, drawing, told, standing)
 
 
-def _of_campaign(folder: str) -> tuple[str, Path | None]:
-    """Return the frozen definition and the scores of a campaign folder; anything else is given back as it is."""
+def _of_campaign(folder: str) -> tuple[str, Path | None, Standing | None]:
+    """Return the frozen definition, the scores and the standing of a campaign; anything else as it is."""
     from medpodium.challenges.campaign import folder as campaign
+    from medpodium.challenges.campaign.standing import standing
 
     if not campaign.is_campaign(Path(folder)):
-        return folder, None
+        return folder, None, None
     with campaign.opened(folder) as opened:
-        return opened.challenge_reference, opened.scores_path
+        return opened.challenge_reference, opened.scores_path, standing(opened)
 
 
-def _rank_challenge(reference: str, path: Path, chosen: Chosen, drawing: Drawing, told: Told) -> None:
+def _rank_challenge(
+    reference: str, path: Path, chosen: Chosen, drawing: Drawing, told: Told, standing: Standing | None
+) -> None:
     from medpodium.challenges import registry
     from medpodium.findings import Finding, MedpodiumError
     from medpodium.scoring import definitions, observations, table
@@ -205,17 +214,24 @@ def _rank_challenge(reference: str, path: Path, chosen: Chosen, drawing: Drawing
     from medpodium.scoring.ranking.axes import RankingCode, near
 
     challenge = registry.load(reference)
-    frame = table.read_scores(path)
+    frame, observed = table.read_scores(path), observations.read_beside(path)
+    unfinished = standing.findings(str(path.parent), ranked=chosen.with_pending) if standing is not None else []
+    if standing is not None:
+        frame = standing.counting(frame, pending=chosen.with_pending)
+        observed = standing.counting(observed, pending=chosen.with_pending) if observed is not None else None
+    if not told.as_json:
+        console.print_first(unfinished)
     known = definitions.read_beside(path)
     findings = definitions.check(challenge, frame, known, accept=chosen.accept_other_rules)
+    findings[:0] = unfinished
     findings += unsuitable(challenge, frame)
     present = set(frame["task"].unique())
     tasks = [task for task in challenge.ranking if task in present and chosen.task in (None, task)]
     if not tasks:
         fix = near(chosen.task or "", challenge.ranking)
-        raise MedpodiumError(Finding(RankingCode.UNKNOWN_TASK, str(path), "no scores of a ranked task", fix))
+        problem = Finding(RankingCode.UNKNOWN_TASK, str(path), "no scores of a ranked task", fix)
+        raise MedpodiumError(*unfinished, problem)
     evidence = Evidence(findings=findings)
-    observed = observations.read_beside(path)
     plans = [plan_task(challenge, task, chosen.recipe, observed) for task in tasks]
     scheme = drawing.scheme(frame, observed, challenge.groups)
     _collect(evidence, frame, plans, drawing, scheme, full=told.evidence is not None)

@@ -72,6 +72,10 @@ class CampaignCode(Code):
     STALE = "scores-out-of-date"
 
 
+STANDING = (CampaignCode.PENDING, CampaignCode.STALE)
+"""What has to be said before a ranking is."""
+
+
 class Campaign:
     """An open campaign folder.
 

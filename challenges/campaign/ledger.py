@@ -22,6 +22,8 @@ from medpodium.challenges.sources import package_version, source_hash
 from medpodium.findings import Code, Finding, InfrastructureError, UsageError
 
 RUNNING, DONE, FAILED, INFRA, INTERRUPTED = "running", "done", "failed", "infra", "interrupted"
+SUPERSEDED = "superseded"
+"""Was a result, until somebody had it made again."""
 FINAL = (DONE, FAILED)
 
 _SCHEMA = """
@@ -230,6 +232,12 @@ class Ledger:
             ).fetchone()
         return int(row[0])
 
+    def withdraw(self, submission: int, team: str, reason: str) -> None:
+        """Take a submission out; its results stay, and submitting the image again brings it back."""
+        with self.transaction() as db:
+            db.execute("UPDATE submission SET active = 0 WHERE id = ?", (submission,))
+        self.event("withdraw", team, submission=submission, reason=reason)
+
     def submissions(self, *, active: bool = True) -> list[dict[str, Any]]:
         """Return the submissions, in order of arrival; ``detail`` is what intake found out."""
         where = "WHERE active = 1" if active else ""
@@ -288,6 +296,12 @@ class Ledger:
             )
             rows = [(attempt, *output) for output in outputs or []]
             db.executemany("INSERT OR REPLACE INTO output VALUES (?, ?, ?, ?, ?)", rows)
+
+    def supersede(self, attempts: list[int], reason: str) -> None:
+        """Take results back, so that their work is pending again; the rows stay, with what they found."""
+        with self.transaction() as db:
+            db.executemany("UPDATE attempt SET state = ? WHERE id = ?", [(SUPERSEDED, one) for one in attempts])
+        self.event("supersede", reason, attempts=attempts)
 
     def interrupt_running(self) -> list[int]:
         """Mark attempts that a killed process left behind; returns their ids."""

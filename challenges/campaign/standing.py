@@ -31,10 +31,13 @@ class Standing:
         Cases without a result, or that had none when the scores were made.
     stale : dict of (task, team) to int
         Cases whose reference or prediction is not the one that was scored.
+    entered : set of (task, team), optional
+        Who has a submission; the scores of others (withdrawn) are passed over.
     """
 
     pending: dict[Key, int] = field(default_factory=dict)
     stale: dict[Key, int] = field(default_factory=dict)
+    entered: frozenset[Key] | None = None
 
     def findings(self, where: str, *, ranked: bool = False) -> list[Finding]:
         """Return what has to be said first, as warnings.
@@ -58,12 +61,12 @@ class Standing:
             found.append(Finding(CampaignCode.STALE, where, cause, fix, Severity.WARNING))
         return found
 
-    def without_pending(self, scores: pd.DataFrame) -> pd.DataFrame:
-        """Return the scores of the teams that are complete, task by task."""
-        if not self.pending:
-            return scores
-        keys = zip(scores["task"].astype(str), scores["submission"].astype(str), strict=True)
-        return scores[[key not in self.pending for key in keys]].reset_index(drop=True)
+    def counting(self, scores: pd.DataFrame, *, pending: bool = False) -> pd.DataFrame:
+        """Return the rows of the teams that count, task by task: not withdrawn and complete, unless asked for."""
+        keys = list(zip(scores["task"].astype(str), scores["submission"].astype(str), strict=True))
+        out = frozenset() if pending else frozenset(self.pending)
+        wanted = [key not in out and (self.entered is None or key in self.entered) for key in keys]
+        return scores if all(wanted) else scores[wanted].reset_index(drop=True)
 
 
 def _listed(counts: Mapping[Key, int], most: int = 8) -> str:
@@ -119,4 +122,4 @@ def standing(campaign: Campaign) -> Standing:
             changed = [case for case, mark in rows.items() if mark and (before or {}).get(case) not in (mark, "")]
             if scored is not None and changed:
                 stale[task, team] = len(changed)
-    return Standing(pending, stale)
+    return Standing(pending, stale, frozenset((task, team) for task, teams in now.items() for team in teams))

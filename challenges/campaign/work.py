@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from medpodium.challenges.campaign.cases import Manifest
+from medpodium.challenges.campaign.cases import Manifest, sha256_of
 from medpodium.challenges.campaign.ledger import Ledger, work_key
 from medpodium.challenges.schema.protocol import ContainerProtocol
 
@@ -200,10 +200,33 @@ def stale_files(campaign: Campaign, submission: Submission) -> Mapping[int, list
 
 def set_aside(campaign: Campaign, submission: Submission) -> None:
     """Move predictions away that were made of what is no longer so; nothing that was computed is deleted."""
-    folder = campaign.predictions_dir(submission)
     for attempt, paths in stale_files(campaign, submission).items():
-        away = campaign.root / "superseded" / submission.folder / f"{attempt:06d}"
-        for path in paths:
-            if (folder / path).is_file():
-                (away / path).parent.mkdir(parents=True, exist_ok=True)
-                (folder / path).replace(away / path)
+        _away(campaign, submission, attempt, paths)
+
+
+def retry(campaign: Campaign, submission: Submission) -> int:
+    """Take back the failures of a submission, and results whose files are not what was collected; return how many."""
+    folder, current = campaign.predictions_dir(submission), set(keys(campaign, submission).values())
+    again = []
+    for result in campaign.ledger.results(submission.id):
+        rows = campaign.ledger.outputs(result.id)
+        changed = [row for row in rows if not _as_collected(folder / row["path"], row["sha256"])]
+        if result.work_key in current and (result.code or result.detail.get("cases") or changed):
+            _away(campaign, submission, result.id, [str(row["path"]) for row in rows])
+            again.append(result.id)
+    if again:
+        campaign.ledger.supersede(again, submission.team)
+    return len(again)
+
+
+def _as_collected(path: Path, sha256: str) -> bool:
+    return path.is_file() and sha256_of(path)[0] == sha256
+
+
+def _away(campaign: Campaign, submission: Submission, attempt: int, paths: Sequence[str]) -> None:
+    folder = campaign.predictions_dir(submission)
+    away = campaign.root / "superseded" / submission.folder / f"{attempt:06d}"
+    for path in paths:
+        if (folder / path).is_file():
+            (away / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).replace(away / path)

@@ -69,6 +69,11 @@ def check(
     return findings
 
 
+def all_references(challenge: Challenge, manifest: Manifest) -> list[Finding]:
+    """Check the references of every task, whichever container answers it."""
+    return [one for container in challenge.containers for one in references(challenge, container, manifest)]
+
+
 def shared_files(challenge: Challenge, manifest: Manifest) -> list[Finding]:
     """Report cases that could share a file in any container protocol: staged, written or collected."""
     cases = {case.id: {**case.values, "case": case.id} for case in manifest.cases}
