@@ -19,6 +19,9 @@ from medpodium.scoring.kinds.lookup import of
 DEFAULT_IMAGE = "python:3.11"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
+_TITLE = 36
+"""Characters of a column's title in Codabench's models (codalab/codabench, src/apps/leaderboards/models.py)."""
+
 
 def export(
     challenge: Challenge,
@@ -86,21 +89,35 @@ def export(
     return out
 
 
+def cut(titles: list[str]) -> list[str]:
+    """Return titles of columns that the platform takes (36 characters), each still another."""
+    found: list[str] = []
+    for title in titles:
+        short, number = (title if len(title) <= _TITLE else title[: _TITLE - 1] + "…"), 2
+        while short in found:
+            end = f"…{number}"
+            short, number = title[: _TITLE - len(end)] + end, number + 1
+        found.append(short)
+    return found
+
+
 def competition(
     challenge: Challenge, task: str, docker_image: str, start: str, submissions: int, minutes: int
 ) -> dict[str, Any]:
     """Return the content of ``competition.yaml`` (version 2)."""
     description = challenge.summary or challenge.title
+    columns = payload.columns(challenge, task)
+    titles = cut([column.title for column in columns])
     leaderboard = [
         {
-            "title": column.title,
+            "title": titles[index],
             "key": column.key,
             "index": index,
             "sorting": "asc" if column.ascending else "desc",
             "precision": 4,
             "hidden": False,
         }
-        for index, column in enumerate(payload.columns(challenge, task))
+        for index, column in enumerate(columns)
     ]
     return {
         "version": 2,
