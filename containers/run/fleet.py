@@ -121,7 +121,7 @@ def run_piece(plan: Plan, piece: Piece) -> Outcome | Finding:
         runner.leash_id, runner.run_id = leash, plan.snapshot.run
         protocol = runner.fit(campaign.protocol(piece.submission.task))
         pinned = image.Pinned.from_dict(piece.submission.detail["image"])
-        with held(leash), runner.checker:
+        with held(leash, piece.work), runner.checker:
             runner.ask_engine({piece.submission.task})
             image.verify(runner.client, pinned, protocol, piece.submission.team)
             return runner.attempt(piece.submission, protocol, pinned, piece.name, piece.work)

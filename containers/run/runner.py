@@ -96,7 +96,7 @@ class Runner:
         """Hold the campaign, clear what a killed run left behind, and keep the leash, for the length of a block."""
         self.campaign.ledger.lock()
         self._clear_leftovers()
-        with held(self.leash_id), self.checker:
+        with held(self.leash_id, self.campaign.root / "work"), self.checker:
             if self.client is not None:
                 self.ask_engine({one.task for one in self.campaign.submissions()})
             yield

@@ -10,15 +10,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from medpodium.containers.sandbox.profile import LABEL
 
 
 @contextmanager
-def held(run: str) -> Iterator[None]:
-    """Hold the leash of all containers labelled with this run, for the length of a block."""
+def held(run: str, work: Path) -> Iterator[None]:
+    """Hold the leash of all containers labelled with this run, and of what is mounted in its folder, for a block."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "medpodium.containers.sandbox.leash", run],
+        [sys.executable, "-m", "medpodium.containers.sandbox.leash", run, str(work.resolve())],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -32,13 +33,17 @@ def held(run: str) -> Iterator[None]:
             process.stdin.close()
 
 
-def main(run: str) -> None:
-    """Wait until standard input ends, then remove the containers of this run."""
+def main(run: str, work: str) -> None:
+    """Wait until standard input ends, then remove the containers of this run and what was mounted for them."""
     sys.stdin.buffer.read()
+    from medpodium.containers.sandbox.bounds import unmount_below
     from medpodium.containers.sandbox.engine import connect, sweep
 
-    sweep(connect(), {LABEL: "run", f"{LABEL}.run": run})
+    try:
+        sweep(connect(), {LABEL: "run", f"{LABEL}.run": run})
+    finally:
+        unmount_below(Path(work))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], sys.argv[2])
