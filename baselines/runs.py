@@ -98,7 +98,7 @@ def check_start(
     results : Path
         nnU-Net's folder of results, where what makes room goes to.
     resume : bool
-        Keep finished folds and go on with others; the number of epochs may then be another one.
+        Keep finished folds and go on with others; those may get another number of epochs.
     restart : bool
         Set earlier trainings aside and start anew.
 
@@ -132,7 +132,8 @@ def _refuse_unlike(fold: Fold, facts: Mapping[str, Any], *, resume: bool) -> Non
         return
     if fold.facts is None and resume:
         return  # of an earlier version or of nnU-Net itself: asked for by name
-    different = fold.unlike(facts, free=("epochs",) if resume else ())
+    # an interrupted training may be made longer or shorter; the learning rate of a finished one has come down to zero
+    different = fold.unlike(facts, free=("epochs",) if resume and fold.state == "unfinished" else ())
     if different:
         cause = (
             f"holds {'a finished' if fold.state == 'finished' else 'an unfinished'} training: {'; '.join(different)}"

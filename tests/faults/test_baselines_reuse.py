@@ -215,6 +215,8 @@ def test_a_finished_training_is_never_overwritten(planned: Any, nnunet: FakeNnun
     assert final.read_text() == "weights 1"
     other = verb(*train, "--resume", "--learning-rate", 0.5, code=2)["findings"][0]
     assert "learning rate the default, not 0.5" in other["cause"]
+    longer = verb(*train, "--resume", "--epochs", 2000, code=2)["findings"][0]
+    assert "epochs the default, not 2000" in longer["cause"]
     assert len(nnunet.trained) == 1
     verb(*train, "--restart", "--learning-rate", 0.5)
     assert final.read_text() == "weights 2"
