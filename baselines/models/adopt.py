@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -110,6 +111,8 @@ def adopt(challenge: Challenge, model: Path, wanted: Wanted | None = None, on_ev
     if known and not known.get("adopted") and how.out is None:
         cause = f"was trained by medpodium for {known.get('challenge')}; its notes would be lost"
         raise refuse(BaselineCode.MODEL_UNKNOWN, source, cause, "use it as it is, or give --out NEW")
+    if how.out is None and not os.access(source, os.W_OK):
+        raise refuse(BaselineCode.MODEL_UNKNOWN, source, "cannot be written to", "give --out NEW for links and notes")
     plans, dataset = _json(source / "plans.json"), _json(source / "dataset.json")
     checkpoint = how.checkpoint or _best_there(source)
     folds = trained_folds(source, how.folds, checkpoint)
