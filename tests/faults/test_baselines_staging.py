@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 
-@pytest.mark.parametrize("column", ["patient", "Subject ID", None])
+@pytest.mark.parametrize("column", ["Subject ID", None])
 def test_several_scans_of_a_patient_are_never_on_both_sides_of_a_fold(
     column: str | None, verb: Any, nnunet_installed: None, tmp_path: Path, monkeypatch: Any
 ) -> None:
@@ -19,17 +19,21 @@ def test_several_scans_of_a_patient_are_never_on_both_sides_of_a_fold(
     """
     from medpodium.baselines.staging import model as staging
 
-    random = np.random.default_rng(3)
-    features, rows = {}, []
-    for patient in range(60):
-        own, stage = random.normal(size=len(staging.FEATURES)), random.integers(1, 5)
-        for scan in range(4):
-            case = f"p{patient}-{scan}"
-            features[case] = own if column is None else own + random.normal(0, 0.01, own.shape)
-            rows.append(f"{case},S{stage},P{patient}")
-    monkeypatch.setattr(staging, "collect", lambda *_: (features, []))
-    (tmp_path / "stages.csv").write_text("\n".join([f"Case,stage,{column or 'site'}", *rows]))
-    answer = verb("baseline", "stage", "fit", "liqa/2025", "--stages", tmp_path / "stages.csv", "--images", tmp_path,
-                  "--model", tmp_path / "model.json")  # fmt: skip
-    assert answer["cases"] == 240
-    assert all(0.3 < value < 0.65 for value in answer["auc"].values()), answer["auc"]
+    found = []
+    for seed in range(4):
+        random = np.random.default_rng(seed)
+        features, rows = {}, []
+        for patient in range(40):
+            own, stage = random.normal(size=len(staging.FEATURES)), patient % 4 + 1
+            for scan in range(4):
+                case = f"p{patient}-{scan}"
+                features[case] = own if column is None else own + random.normal(0, 0.01, own.shape)
+                rows.append(f"{case},S{stage},P{patient}")
+        monkeypatch.setattr(staging, "collect", lambda *_, own=features: (own, []))
+        (tmp_path / "stages.csv").write_text("\n".join([f"Case,stage,{column or 'site'}", *rows]))
+        answer = verb("baseline", "stage", "fit", "liqa/2025", "--stages", tmp_path / "stages.csv", "--images",
+                      tmp_path, "--model", tmp_path / "model.json")  # fmt: skip
+        assert answer["cases"] == 160
+        found += answer["auc"].values()
+    # eight of them, each with a standard deviation of about 0.11 at ten and thirty patients
+    assert 0.34 < np.mean(found) < 0.66, found
