@@ -163,12 +163,16 @@ def _start_of(path: Path, length: int) -> bytes:
             return head[:length]
         engine = zlib.decompressobj(31)
         found = b""
-        while head and len(found) < length and not engine.eof:
+        while head and len(found) < length:
             try:
                 found += engine.decompress(head, length - len(found))
             except zlib.error as error:
                 raise DamageError(f"is no sound gzip file ({error})") from None
-            head = engine.unconsumed_tail or stream.read(1 << 12)
+            head = engine.unconsumed_tail or (engine.unused_data if engine.eof else b"") or stream.read(1 << 12)
+            if engine.eof:
+                if not head.startswith(_GZIP):
+                    break
+                engine = zlib.decompressobj(31)
         return found
 
 

@@ -269,12 +269,14 @@ def no_jobs(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], N
     import importlib
 
     def replace(job: Callable[..., Any]) -> None:
-        for name in ("nnunet.flow", "nnunet.folds", "models.predict", "models.adopt", "transfer.suite"):
+        rooms = ("nnunet.flow", "nnunet.folds", "models.predict", "models.adopt", "transfer.suite")
+        for name in (*rooms, "nnunet", "transfer"):  # the last two as 0.1.0 called them
             try:
                 module = importlib.import_module(f"medpodium.baselines.{name}")
             except ImportError:
                 continue
-            monkeypatch.setattr(module, "run_job", job, raising=False)
+            if hasattr(module, "run_job"):
+                monkeypatch.setattr(module, "run_job", job)
 
     return replace
 
@@ -284,7 +286,10 @@ def jobs_here(no_jobs: Any, tmp_path: Path) -> list[str]:
     """Have nnU-Net's jobs done in this process, which has torch loaded already; return the list of their kinds."""
     from contextlib import redirect_stdout
 
-    from medpodium.baselines.nnunet import jobs, worker
+    try:
+        from medpodium.baselines.nnunet import jobs, worker
+    except ImportError:  # as 0.1.0 called them
+        from medpodium.baselines import jobs, worker  # type: ignore[attr-defined, no-redef]
 
     kinds: list[str] = []
 

@@ -17,7 +17,10 @@ pytestmark = [pytest.mark.nnunet, pytest.mark.usefixtures("nnunet_installed")]
 @pytest.fixture(scope="module")
 def weights() -> dict[str, Any]:
     """Return weights of STU-Net-S for one channel; they are never computed with."""
-    from medpodium.baselines.stunet.stunet import POOLINGS, SIZES, STUNet
+    try:
+        from medpodium.baselines.stunet.stunet import POOLINGS, SIZES, STUNet
+    except ImportError:  # as 0.1.0 called it
+        from medpodium.baselines.trainers.stunet import POOLINGS, SIZES, STUNet
 
     network = STUNet(1, 2, SIZES["small"], [(2, 2, 2)] * POOLINGS)
     return dict(network.state_dict())

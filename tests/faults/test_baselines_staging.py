@@ -17,14 +17,19 @@ def test_several_scans_of_a_patient_are_never_on_both_sides_of_a_fold(
 
     Without a column the scans are copies of each other, which give themselves away.
     """
-    from medpodium.baselines.staging import model as staging
+    try:
+        from medpodium.baselines.staging import model as staging
+        from medpodium.baselines.staging.features import FEATURES
+    except ImportError:  # as 0.1.0 called them
+        from medpodium.baselines import staging  # type: ignore[no-redef]
+        from medpodium.baselines.staging_features import FEATURES
 
     found = []
     for seed in range(4):
         random = np.random.default_rng(seed)
         features, rows = {}, []
         for patient in range(40):
-            own, stage = random.normal(size=len(staging.FEATURES)), patient % 4 + 1
+            own, stage = random.normal(size=len(FEATURES)), patient % 4 + 1
             for scan in range(4):
                 case = f"p{patient}-{scan}"
                 features[case] = own if column is None else own + random.normal(0, 0.01, own.shape)
