@@ -96,7 +96,7 @@ class TestNetworks:
         assert len(heads) == 5
 
     @PATIENT
-    @given(st.data())
+    @given(data=st.data())
     def test_any_number_of_numpy_comes_back(self, data: st.DataObject, tmp_path: Path) -> None:
         import torch
 
