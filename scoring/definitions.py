@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from medpodium.challenges.schema import scored
 from medpodium.findings import Code, Finding, Severity, UsageError
-from medpodium.scoring import table
+from medpodium.scoring import published, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +93,7 @@ def check(
     keys = ["task", "metric", *([table.DEFINITION] if table.DEFINITION in scores.columns else [])]
     counts = scores.groupby(keys, sort=False).size().reset_index(name="rows")
     severity = Severity.WARNING if accept else Severity.ERROR
-    other, silent, ranked = [], 0, 0
+    other, silent, elsewhere, ranked = [], 0, 0, 0
     for row in counts.to_dict("records"):
         task, metric, found = str(row["task"]), str(row["metric"]), str(row.get(table.DEFINITION, ""))
         own = challenge.tasks.get(task)
@@ -101,13 +101,15 @@ def check(
             continue
         ranked += row["rows"]
         facts = scored.facts(challenge, task, metric)
-        if not scored.is_digest(found):
+        if found.startswith(published.PREFIX):
+            elsewhere += row["rows"]
+        elif not scored.is_digest(found):
             silent += row["rows"]
         elif found != scored.digest(facts):
             other.append(_other(challenge, task, metric, row, facts, (known or {}).get(found), severity))
     if other and not accept:
         raise UsageError(*other)
-    return other + _silent(challenge, silent, ranked)
+    return other + _silent(challenge, silent, ranked) + _elsewhere(elsewhere, ranked, published.sources(scores))
 
 
 def _other(
@@ -138,6 +140,14 @@ def _silent(challenge: Challenge, silent: int, ranked: int) -> list[Finding]:
         return []
     cause = f"{silent} of {ranked} scores do not say which rules they were computed by"
     fix = f"nothing to do if they were computed as {challenge.reference} says"
+    return [Finding(DefinitionCode.UNKNOWN, "scores", cause, fix, Severity.NOTE)]
+
+
+def _elsewhere(number: int, ranked: int, sources: list[str]) -> list[Finding]:
+    if not number:
+        return []
+    cause = f"{number} of {ranked} scores are values as published in {'; '.join(sources)}"
+    fix = "nothing to do; which rules the source computed them by is not checked here"
     return [Finding(DefinitionCode.UNKNOWN, "scores", cause, fix, Severity.NOTE)]
 
 

@@ -26,8 +26,12 @@ COLUMNS = (*KEY_COLUMNS, "value", "status")
 DEFINITION = "definition"
 """The one column that is no group: the digest of what the score depends on, see :mod:`medpodium.scoring.definitions`.
 
-Tables that were written by hand, imported, or made by version 0.1.0 lack it.
+Tables that were written by hand, imported, or made by version 0.1.0 lack it. Of published values it says where they
+were published (:mod:`medpodium.scoring.published`).
 """
+PUBLISHED_RANK = "published_rank"
+"""Column of the rank that was published with a value; no group either, and optional."""
+_OPTIONAL = (DEFINITION, PUBLISHED_RANK)
 
 OK = "ok"
 EMPTY_REFERENCE = "empty-reference"
@@ -59,13 +63,13 @@ class TableCode(Code):
 
 
 def group_columns(scores: pd.DataFrame) -> list[str]:
-    """Return the names of the group columns (everything after the fixed ones, but for the definition's digest)."""
-    return [str(name) for name in scores.columns if name not in COLUMNS and name != DEFINITION]
+    """Return the names of the group columns (everything after the fixed ones, but for the optional ones)."""
+    return [str(name) for name in scores.columns if name not in COLUMNS and name not in _OPTIONAL]
 
 
 def ordered(scores: pd.DataFrame) -> list[str]:
     """Return the names of all columns in the contract's order."""
-    own = [DEFINITION] if DEFINITION in scores.columns else []
+    own = [name for name in _OPTIONAL if name in scores.columns]
     return [*COLUMNS, *own, *group_columns(scores)]
 
 
@@ -118,7 +122,7 @@ def _from_text(path: Path) -> pd.DataFrame:
     except UsageError as error:
         (found,) = error.findings
         raise UsageError(replace(found, code=TableCode.UNREADABLE)) from None
-    fixed = {alike(name): name for name in (*COLUMNS, DEFINITION)}
+    fixed = {alike(name): name for name in (*COLUMNS, *_OPTIONAL)}
     columns = [fixed.get(alike(name), name) for name in sheet.columns]
     twice = next((name for name in columns if columns.count(name) > 1), None)
     if twice is not None:

@@ -12,7 +12,9 @@ from medpodium.reports.model import gallery, scores, sections, tables
 from medpodium.reports.model.document import Block, Column, Document, Paragraph, Pictures, Section, Table
 from medpodium.reports.model.gallery import Gallery
 from medpodium.reports.model.results import Results, TaskResults, slug
-from medpodium.reports.model.text import count, listed
+from medpodium.reports.model.wording.grammar import count, listed
+from medpodium.reports.model.wording.published import has_ranks
+from medpodium.scoring.published import submissions
 
 
 def write_site(
@@ -52,8 +54,11 @@ def team_page(results: Results, galleries: dict[str, Gallery], name: str) -> Doc
         if name not in task.order:
             continue
         row = task.leaderboard.set_index("submission").loc[name]
-        facts.append((task.title, f"rank {row['rank']:g} of {len(task.order)}"))
-        blocks: list[Block] = [_scores(task, name), *_statuses(task, name)]
+        official = ", as published" if has_ranks(task) else ""
+        facts.append((task.title, f"rank {row['rank']:g} of {len(task.order)}{official}"))
+        own = name in submissions(task.scores)
+        said = [Paragraph(f"Values as published in {listed(task.sources)}; nothing was scored here.")] if own else []
+        blocks: list[Block] = [*said, *_scores(task, name), *_whole(task, name), *_statuses(task, name)]
         worst = _worst(task, name)
         if worst is not None:
             blocks.append(worst)
@@ -66,7 +71,7 @@ def team_page(results: Results, galleries: dict[str, Gallery], name: str) -> Doc
     return Document(name, subtitle, tuple(facts), tuple(parts), colours=sections.colours(results))
 
 
-def _scores(task: TaskResults, name: str) -> Table:
+def _scores(task: TaskResults, name: str) -> list[Table]:
     rows, told = [], []
     for panel in [*task.overall, *(panel for panel in task.panels if panel not in task.overall)]:
         numbers = task.summary(panel)
@@ -77,13 +82,26 @@ def _scores(task: TaskResults, name: str) -> Table:
         quartiles = (float(mine["q25"]), float(mine["q75"]))
         values = (scores.estimates(ends)[0], float(mine["sd"]), float(mine["median"]), quartiles, float(place))
         rows.append((panel.title, int(mine["n"]), *values))
+    if not rows:
+        return []
     columns = (
         Column("Score"), Column("Cases", "integer"), Column("Mean", "estimate", None), Column("SD", "number", None),
         Column("Median", "number", None), Column("Quartiles", "interval"), Column("Place by mean", "integer"),
     )  # fmt: skip
-    how = f" {scores.interval_words(pd.concat(told))}" if told else ""
+    how = f" {scores.interval_words(pd.concat(told))}"
     caption = f"Over cases; place among all submissions.{how}"
-    return Table(f"scores-{slug(task.name)}", "Scores", columns, tuple(rows), caption)
+    return [Table(f"scores-{slug(task.name)}", "Scores", columns, tuple(rows), caption)]
+
+
+def _whole(task: TaskResults, name: str) -> list[Table]:
+    """Return the values of whole sets of cases as a table; nothing where there are none."""
+    table = scores.pooled(task)
+    if table is None:
+        return []
+    (mine,) = [row for row in table.rows if row[0] == name]
+    rows = tuple((column.title, value) for column, value in zip(table.columns[1:], mine[1:], strict=True))
+    columns = (Column("Score"), Column("Value", "estimate", None))
+    return [Table(f"whole-{slug(task.name)}", table.title, columns, rows, "One value per set of cases.")]
 
 
 def _statuses(task: TaskResults, name: str) -> list[Block]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from medpodium.challenges.schema.definition import Bias
 from medpodium.reports.model.document import Column, Table
 from medpodium.reports.model.results import Results, TaskResults
-from medpodium.reports.model.text import count, listed
+from medpodium.reports.model.wording.grammar import count, listed
+from medpodium.reports.model.wording.published import has_ranks
 
 MISSING = "not stated"
 
@@ -77,6 +78,12 @@ def checklist(results: Results) -> Table:
     return Table("bias", "BIAS checklist", columns, tuple(rows), caption=f"{len(rows)} items; {stated}.")
 
 
+def _cases(task: TaskResults) -> str:
+    if task.cases:
+        return count(len(task.cases), "case")
+    return "no single cases published" if task.wholly_published else "pooled values only"
+
+
 def _from_data(results: Results, task: TaskResults) -> list[tuple[str, str, str, str]]:
     prefix = f"{task.title}: " if len(results.tasks) > 1 else ""
     groups = [f"{task.group_title(name)} ({len(task.levels(name))})" for name in task.groups]
@@ -86,13 +93,17 @@ def _from_data(results: Results, task: TaskResults) -> list[tuple[str, str, str,
         (
             "Results",
             f"{prefix}Test cases",
-            count(len(task.cases), "case") if task.cases else "pooled values only",
+            _cases(task),
             "data",
         ),
         ("Results", f"{prefix}Score rows", f"{len(task.scores):,}", "data"),
         ("Results", f"{prefix}Metrics", listed(metrics), "challenge file"),
         ("Results", f"{prefix}Subgroups", listed(groups) or MISSING, "data" if groups else ""),
-        ("Results", f"{prefix}Ranking method", task.recipe, "challenge file"),
+        (
+            ("Results", f"{prefix}Ranking method", f"as published in {listed(task.sources)}", "publication")
+            if has_ranks(task)
+            else ("Results", f"{prefix}Ranking method", task.recipe, "challenge file")
+        ),
     ]
     resamples = int(task.facts.get("bootstrap") or 0)
     found.append(

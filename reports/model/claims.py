@@ -13,7 +13,7 @@ import pandas as pd
 
 from medpodium.reports.model.document import Cell, Column, Table
 from medpodium.reports.model.results import TaskResults, slug
-from medpodium.reports.model.text import count, listed
+from medpodium.reports.model.wording.grammar import count, listed
 from medpodium.scoring.evidence.tables.claimed import EQUIVALENT, NON_INFERIOR
 from medpodium.scoring.ranking.counting import selected
 

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from medpodium.challenges.schema.definition import Challenge
-from medpodium.findings import Finding, Severity
-from medpodium.reports.model.results import Results, TaskResults, ranked_tasks
-from medpodium.scoring import definitions, table
+from medpodium.findings import Finding, Severity, UsageError
+from medpodium.reports.model.results import ReportCode, Results, TaskResults
+from medpodium.scoring import definitions, published, table
 from medpodium.scoring.evidence.tables import blocks as evidence_blocks
 from medpodium.scoring.evidence.tables.collect import Evidence, Options, collect_consensus, collect_task, rank_task
 from medpodium.scoring.evidence.tables.columns import TABLES
@@ -85,7 +85,8 @@ def gather(
     collect_consensus(evidence)
     found = {name.removesuffix(".csv"): evidence.frame(name) for name in TABLES}
     told = tuple(
-        _task(challenge, scores, task, found, evidence.settled[task], evidence.units[task], options) for task in tasks
+        _task(challenge, scores, task, found, evidence.settled[task], evidence.units[task], options, recipe is None)
+        for task in tasks
     )
     notable = tuple(finding for finding in evidence.findings if finding.severity is not Severity.NOTE)
     return Results(
@@ -104,6 +105,29 @@ def gather(
     )
 
 
+def ranked_tasks(challenge: Challenge, scores: pd.DataFrame) -> list[str]:
+    """Return the tasks that have scores and a ranking, in file order.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    present = set(scores["task"].unique())
+    found = [name for name in challenge.tasks if name in present and name in challenge.ranking]
+    if not found:
+        listed = ", ".join(sorted(map(str, present)))
+        raise UsageError(
+            Finding(
+                ReportCode.NO_TASK,
+                challenge.reference,
+                f"no task of the challenge is both scored and ranked; the table has: {listed}",
+                f"name the tasks in the score table as the challenge does: {', '.join(challenge.tasks)}",
+            )
+        )
+    return found
+
+
 def _unique(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
     return tuple(dict.fromkeys(findings))
 
@@ -116,12 +140,15 @@ def _task(
     settled: Settled,
     units: Units,
     options: Options,
+    official: bool,
 ) -> TaskResults:
     own = {
         name: rows[rows["task"] == task].reset_index(drop=True) if "task" in rows.columns else rows
         for name, rows in found.items()
     }
     board = own["leaderboard"].dropna(axis="columns", how="all")
+    if official:
+        board = published.ordered(board, scores[scores["task"] == task])
     resampled = options.n_resamples if len(own["frequencies"]) else 0
     facts: dict[str, Any] = {"bootstrap": resampled, "seed": options.seed, "level": LEVEL}
     facts |= {"alpha": evidence_blocks.ALPHA, "adjust": evidence_blocks.ADJUST}
@@ -135,7 +162,10 @@ def _anonymous(
     order: list[str] = []
     for task in tasks:
         _, _, ranking = rank_task(scores, plan_task(challenge, task, recipe), Options())
-        order += [str(name) for name in ranking.table()["submission"]]
+        board = ranking.table()
+        if recipe is None:
+            board = published.ordered(board, scores[scores["task"] == task])
+        order += [str(name) for name in board["submission"]]
     order = list(dict.fromkeys([*order, *sorted(set(scores["submission"]))]))
     return anonymise(scores, order)
 

@@ -12,7 +12,7 @@ from medpodium.reports.figures.palette import look
 from medpodium.reports.model import scores
 from medpodium.reports.model.document import Block, Column, Figure, Paragraph, Plot, Section, Table
 from medpodium.reports.model.results import CASE_MEAN, Panel, Results, TaskResults, slug
-from medpodium.reports.model.text import count, listed
+from medpodium.reports.model.wording.grammar import agree, count, listed
 from medpodium.scoring.evidence.consensus import cluster_tasks
 from medpodium.scoring.evidence.units import plural
 
@@ -71,7 +71,7 @@ def _across(
             f"Area of each disc: share of the {len(ranks)} {what} in which the submission has that rank "
             f"({how}); cross: "
             "median; line: from the 2.5 to the 97.5 % quantile.",
-            f"Ranks of {len(order)} submissions over {len(ranks)} {what}.",
+            f"Ranks of {count(len(order), 'submission')} over {len(ranks)} {what}.",
             Plot(
                 stability.blob,
                 {"frequencies": shares, "summary": summary, "order": list(order), "look": task.look, "across": what},
@@ -151,7 +151,7 @@ def _stacked(results: Results, order: Sequence[str]) -> list[Block]:
                 f"stacked-tasks-{page + 1}",
                 f"Stacked frequency plot{words}",
                 "Share of resamples per rank, stacked over tasks; dotted lines: ranks on all cases.",
-                f"Stacked bars of bootstrap ranks of {len(names)} submissions.",
+                f"Stacked bars of bootstrap ranks of {count(len(names), 'submission')}.",
                 Plot(
                     stability.stacked_frequencies, {"frequencies": part, "full": full, "order": names, "look": colours}
                 ),
@@ -183,7 +183,7 @@ def subgroup_sections(task: TaskResults, prefix: str = "") -> Section:
             )
         )
     sections = tuple(part for part in parts if part)
-    fine = [f"{task.group_title(group)} ({levels:,} levels)" for group, levels in task.fine_groups.items()]
+    fine = [f"{task.group_title(group)} ({count(levels, 'level')})" for group, levels in task.fine_groups.items()]
     words = f"Too fine for subgroups of {count(len(task.cases), 'case')}: {listed(fine)}."
     notes = (Paragraph(words, "note"),) if fine else ()
     return Section(f"subgroups-{slug(task.name)}", f"{prefix}Subgroups", notes, sections)
@@ -217,7 +217,7 @@ def _subgroups(task: TaskResults, group: str, panel: Panel) -> Figure:
             else "; number of cases in brackets."
         )
         + " Differences between groups may also stem from which cases they contain.",
-        f"{metric} of {len(task.order)} submissions in {levels} levels of {title}.",
+        f"{metric} of {count(len(task.order), 'submission')} in {count(levels, 'level')} of {title}.",
         Plot(groups.subgroups, {"cells": cells, "order": task.order, "axis": panel.axis, "better": panel.better}),
         cells,
     )
@@ -241,10 +241,11 @@ def _gaps(task: TaskResults, group: str, panel: Panel) -> list[Block]:
                 f"gap-{slug(task.name)}-{slug(group)}-{slug(str(level))}-{slug(panel.metric)}",
                 f"Gap between {level} and the other cases, {task.metric_name(panel.metric)}",
                 f"Difference of the means with its 95 % interval ({plural(task.units.noun)} resampled); "
-                f"{better.get('level', 0)} submissions are "
+                f"{count(better.get('level', 0), 'submission')} {agree(better.get('level', 0), 'is', 'are')} "
                 f"better in {level}, "
-                f"{better.get('rest', 0)} elsewhere, {better.get('', 0)} intervals contain zero.",
-                f"Difference between {level} and the other cases for {len(gaps)} submissions.",
+                f"{better.get('rest', 0)} elsewhere; {count(better.get('', 0), 'interval')} "
+                f"{agree(better.get('', 0), 'contains', 'contain')} zero.",
+                f"Difference between {level} and the other cases for {count(len(gaps), 'submission')}.",
                 Plot(groups.domain_gap, {"gaps": gaps, "order": task.order, "axis": panel.axis, "level": str(level)}),
                 gaps.reset_index().drop(columns=["task"], errors="ignore"),
             )
@@ -270,7 +271,7 @@ def cost_section(task: TaskResults, prefix: str = "") -> Section:
                     f"cost-{slug(task.name)}-{panel.id}-{paid.id}",
                     f"{name} against {price[0].lower()}{price[1:]}",
                     "Means over cases. The dashed line joins the submissions that no other one beats in both.",
-                    f"Scatter plot of {name} against {price} of {len(points)} submissions.",
+                    f"Scatter plot of {name} against {price} of {count(len(points), 'submission')}.",
                     Plot(
                         cost.accuracy_cost,
                         {"points": points, "order": task.order, "look": task.look,
@@ -304,7 +305,7 @@ def memory_section(results: Results) -> Section:
                 f"memory-{page + 1}",
                 f"{what} over time{words}",
                 "One line per case, from the start of the container to its end.",
-                f"{what} against time for {len(names)} submissions.",
+                f"{what} against time for {count(len(names), 'submission')}.",
                 Plot(cost.memory_curves, {"curves": part, "order": names, "look": colours}),
                 part.reset_index(drop=True),
             )

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from medpodium.reports.figures import raw
-from medpodium.reports.model.document import Block, Figure, Paragraph, Plot, Section
+from medpodium.reports.model.document import Block, Figure, Plot, Section
 from medpodium.reports.model.results import CASE_MEAN, Panel, TaskResults, slug
 from medpodium.reports.model.tables import status_title
-from medpodium.reports.model.text import listed
+from medpodium.reports.model.wording.grammar import count, listed
 from medpodium.scoring.table import EMPTY_REFERENCE, OK
 
 
@@ -24,11 +24,7 @@ def raw_data(task: TaskResults, prefix: str = "", *, every: bool = True) -> Sect
     overall = [_panel_section(task, panel, folded=False) for panel in task.overall]
     rest = [panel for panel in task.panels if panel not in task.overall]
     single = [_panel_section(task, panel, folded=True) for panel in rest] if every else []
-    note = Paragraph(
-        f"The same figures for each {task.words.structure} by itself are drawn with --figures all.", "note"
-    )
-    blocks = (note,) if rest and not every else ()
-    return Section(f"raw-{slug(task.name)}", f"{prefix}Scores case by case", blocks, (*overall, *single))
+    return Section(f"raw-{slug(task.name)}", f"{prefix}Scores case by case", (), (*overall, *single))
 
 
 def _panel_section(task: TaskResults, panel: Panel, *, folded: bool) -> Section:
@@ -50,8 +46,10 @@ def _dot_box(task: TaskResults, panel: Panel, values: pd.DataFrame, key: str) ->
         f"Dot-and-box plot, {panel.title}",
         f"Submissions in the order of the ranking, best on top; {many}, box from the first to the third quartile with "
         f"the median, whiskers to the last value within 1.5 box lengths, diamond at the mean. "
-        f"{panel.better.capitalize()} values are better; {len(values):,} cases.{_penalties(task, panel, values)}",
-        f"Distribution of {panel.title} over {len(values)} cases for {len(task.order)} submissions, in ranking order.",
+        f"{panel.better.capitalize()} values are better; {count(len(values), 'case')}."
+        f"{_penalties(task, panel, values)}",
+        f"Distribution of {panel.title} over {count(len(values), 'case')} for {count(len(task.order), 'submission')}, "
+        "in ranking order.",
         Plot(
             raw.dot_box,
             {
@@ -82,7 +80,7 @@ def _penalties(task: TaskResults, panel: Panel, values: pd.DataFrame) -> str:
 def _podium(task: TaskResults, panel: Panel, values: pd.DataFrame, key: str) -> Figure:
     places = task.places(panel, "random")
     shown = min(len(task.order), raw.PODIUMS)
-    some = f"the first {shown} submissions of the ranking; " if shown < len(task.order) else ""
+    some = f"the first {count(shown, 'submission')} of the ranking; " if shown < len(task.order) else ""
     return Figure(
         f"podium-{key}",
         f"Podium plot, {panel.title}",
@@ -90,7 +88,7 @@ def _podium(task: TaskResults, panel: Panel, values: pd.DataFrame, key: str) -> 
         f"({some}ties broken at random with a fixed seed); thin lines join the results of one case. "
         "Below: share of cases "
         "in which each submission took each place.",
-        f"Podium plot of {panel.title}: places within each case for {shown} submissions.",
+        f"Podium plot of {panel.title}: places within each case for {count(shown, 'submission')}.",
         Plot(
             raw.podium,
             {
@@ -123,7 +121,8 @@ def _heatmap(task: TaskResults, panel: Panel, places: pd.DataFrame, key: str) ->
         f"Ranking heatmap, {panel.title}",
         "Number of cases in which each submission took each place; tied submissions share the lowest place."
         + _without_value(places),
-        f"Table of colours: how often each of {len(task.order)} submissions took each place for {panel.title}.",
+        f"Table of colours: how often each of {count(len(task.order), 'submission')} took each place for "
+        f"{panel.title}.",
         Plot(raw.ranking_heatmap, {"counts": counts, "order": task.order}),
         long[long["cases"] > 0].reset_index(drop=True),
     )
@@ -155,7 +154,7 @@ def _difficulty(panel: Panel, values: pd.DataFrame, key: str) -> Figure:
         f"Case difficulty, {panel.title}",
         "Each case's median, middle half and best value over all submissions; cases sorted from the hardest (worst "
         "median) to the easiest.",
-        f"Curve of {panel.title} over {len(summary)} cases from hardest to easiest.",
+        f"Curve of {panel.title} over {count(len(summary), 'case')} from hardest to easiest.",
         Plot(raw.case_difficulty, {"summary": summary, "axis": panel.axis}),
         summary,
     )
@@ -176,7 +175,7 @@ def failures(task: TaskResults) -> Figure | None:
         f"Missing, failed, skipped and penalised scores, {task.title}",
         "Number of scores per submission that do not come from a computed value, by reason; scores whose reference is "
         "empty are in the table only.",
-        f"Bars: number of missing, failed, skipped or penalised scores of {len(shown)} submissions.",
+        f"Bars: number of missing, failed, skipped or penalised scores of {count(len(shown), 'submission')}.",
         Plot(raw.failures, {"counts": shown, "order": task.order}),
         shown.rename_axis("submission").reset_index(),
     )

@@ -11,6 +11,7 @@ from medpodium.reports.model import claims, text
 from medpodium.reports.model.document import Block, Column, Figure, Paragraph, Plot, Section, Table
 from medpodium.reports.model.results import CASE_MEAN, Panel, TaskResults, slug
 from medpodium.reports.model.tables import guarantee
+from medpodium.reports.model.wording.grammar import agree, count
 from medpodium.scoring.evidence.units import Units, plural
 
 PER_PAGE = 20
@@ -55,9 +56,10 @@ def _bootstrap(task: TaskResults) -> list[Block]:
         Figure(
             f"blob-{slug(task.name)}",
             "Blob plot of the bootstrap ranks",
-            f"Area of each disc: share of {resamples:,} resamples of the cases in which the submission got that rank; "
+            f"Area of each disc: share of {count(resamples, 'resample')} of the cases in which the submission "
+            "got that rank; "
             "cross: median; line: from the 2.5 to the 97.5 % quantile. The rank on all cases stands beside the name.",
-            f"Bootstrap distribution of the rank of {len(order)} submissions.",
+            f"Bootstrap distribution of the rank of {count(len(order), 'submission')}.",
             Plot(
                 stability.blob,
                 {"frequencies": shown, "summary": summary[["rank", "median", "lower", "upper"]], "order": order,
@@ -80,7 +82,7 @@ def _bootstrap(task: TaskResults) -> list[Block]:
                 f"frequencies-{slug(task.name)}-{page + 1}",
                 f"Frequency of each rank{words}",
                 "Share of resamples per rank, one panel per submission; dotted line: rank on all cases.",
-                f"Bars of the bootstrap rank of {len(names)} submissions.",
+                f"Bars of the bootstrap rank of {count(len(names), 'submission')}.",
                 Plot(
                     stability.stacked_frequencies,
                     {"frequencies": part, "full": full, "order": names, "look": task.look},
@@ -96,7 +98,10 @@ def _tau(task: TaskResults, taus: pd.DataFrame) -> list[Block]:
     row = summary.iloc[0]
     undefined = int(row["n_undefined"])
     left_out = (
-        f" {undefined:,} resamples in which all submissions tie have no tau and are left out." if undefined else ""
+        f" {count(undefined, 'resample')} in which all submissions tie {agree(undefined, 'has', 'have')} no tau and "
+        f"{agree(undefined, 'is', 'are')} left out."
+        if undefined
+        else ""
     )
     columns = [Column("Task"), Column("Resamples", "integer"), Column("Without tau", "integer")]
     columns += [Column(name, "number", 3) for name in ("Mean", "Median", "25 % quantile", "75 % quantile")]
@@ -136,7 +141,7 @@ def _sets(task: TaskResults) -> list[Block]:
             f"sets-{slug(task.name)}-figure",
             title,
             caption,
-            f"{title} of {len(order)} submissions.",
+            f"{title} of {count(len(order), 'submission')}.",
             Plot(beyond.confidence_sets, {"sets": sets, "order": order, "look": task.look}),
             sets.reset_index(),
         )
@@ -169,7 +174,8 @@ def _map(task: TaskResults, panel: Panel, pairs: pd.DataFrame) -> Figure:
         f"One-sided paired Wilcoxon signed-rank tests of all {len(pairs):,} ordered pairs, "
         f"{adjust.capitalize()} adjusted, level {alpha:g}, on {_pairs_words(pairs, task.units)}: "
         f"{wins:,} are significant. Ranks of the task stand beside the names.",
-        f"Matrix of {len(task.order)} by {len(task.order)} submissions: {wins} significant differences.",
+        f"Matrix of {len(task.order)} by {count(len(task.order), 'submission')}: "
+        f"{count(wins, 'significant difference')}.",
         Plot(
             stability.significance_map,
             {"matrix": matrix, "ranks": task.ranks, "order": task.order, "alpha": alpha, "adjust": adjust},
@@ -205,7 +211,7 @@ def _critical_difference(task: TaskResults, panel: Panel, friedman: pd.DataFrame
             "joins submissions that "
             f"differ by less than the critical difference of the Nemenyi test (Friedman test: chi-squared "
             f"{row['statistic']:.1f}, {p_value}).",
-            f"Mean ranks of {len(ranks)} submissions with the critical difference {difference:.2f}.",
+            f"Mean ranks of {count(len(ranks), 'submission')} with the critical difference {difference:.2f}.",
             Plot(beyond.critical_difference, {"mean_ranks": ranks, "difference": difference, "look": task.look}),
             ranks.rename("mean_rank").reset_index().assign(critical_difference=difference, n_cases=int(row["n_cases"])),
         )
@@ -224,8 +230,9 @@ def _lines(task: TaskResults, panel: Panel) -> list[Block]:
             f"methods-{slug(task.name)}-{panel.id}",
             f"Line plot over ranking methods, {panel.title}",
             "Rank of each submission under common ranking methods, this metric alone; tied submissions "
-            f"share the lowest rank; {size} cases count per submission, a missing score as the recipe says.",
-            f"Lines: ranks of {len(task.order)} submissions under {found['method'].nunique()} methods.",
+            f"share the lowest rank; {size} cases per submission, a missing score as the recipe says.",
+            f"Lines: ranks of {count(len(task.order), 'submission')} under "
+            f"{count(found['method'].nunique(), 'method')}.",
             Plot(stability.ranking_methods, {"comparison": shown, "order": task.order, "look": task.look}),
             found.drop(columns=["task"], errors="ignore").reset_index(drop=True),
         )
@@ -268,10 +275,10 @@ def _multiverse(task: TaskResults) -> list[Block]:
     names = sorted({name for cell in winners["winners"] for name in str(cell).split("; ")})
     universes = len(winners)
     words = (
-        f"{same:,} of {universes:,} combinations of choices that the challenge marks as debatable "
-        "have the same first rank "
-        f"as the declared one; {len(names)} "
-        f"{'submission ranks' if len(names) == 1 else 'submissions rank'} first in at "
+        f"{'Applied to the published values, ' if task.sources else ''}{same:,} of "
+        f"{count(universes, 'combination')} of choices "
+        f"that the challenge marks as debatable {agree(same, 'has', 'have')} the same first rank as the declared one; "
+        f"{count(len(names), 'submission')} {agree(len(names), 'ranks', 'rank')} first in at "
         "least one."
     )
     counted = pd.Series([name for cell in winners["winners"] for name in str(cell).split("; ")]).value_counts()
@@ -285,7 +292,8 @@ def _multiverse(task: TaskResults) -> list[Block]:
             "Rank of every submission under every combination of choices; a white dot marks the first "
             "rank. Below: what was "
             "chosen in each column.",
-            f"Strip of ranks of {len(task.order)} submissions in {universes} combinations of choices.",
+            f"Strip of ranks of {count(len(task.order), 'submission')} in "
+            f"{count(universes, 'combination')} of choices.",
             Plot(beyond.multiverse, {"ranks": ranks, "choices": choices, "order": task.order}),
             found.drop(columns=["task"], errors="ignore").reset_index(drop=True),
         ),

@@ -16,9 +16,9 @@ from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.kinds import KINDS
 from medpodium.challenges.schema.metrics.spec import MetricSpec
 from medpodium.challenges.schema.task import Words
-from medpodium.findings import Code, Finding, UsageError
+from medpodium.findings import Code, Finding
 from medpodium.reports.figures.palette import Look, look
-from medpodium.scoring import table
+from medpodium.scoring import published, table
 from medpodium.scoring.evidence.units import Units, units_of
 from medpodium.scoring.ranking.blocks import MEAN, Block
 from medpodium.scoring.ranking.settled import Settled, settle_task
@@ -109,6 +109,16 @@ class TaskResults:
     def units(self) -> Units:
         """The independent units of the cases."""
         return self.arranged or units_of(self.settled.array)
+
+    @cached_property
+    def sources(self) -> list[str]:
+        """Where values of the task were published, if they were not scored here."""
+        return published.sources(self.scores)
+
+    @cached_property
+    def wholly_published(self) -> bool:
+        """Whether no value of the task was scored here."""
+        return published.wholly(self.scores)
 
     @cached_property
     def settled(self) -> Settled:
@@ -394,26 +404,3 @@ class Results:
     def submissions(self) -> list[str]:
         """Every submission, in the order of the first task's leaderboard."""
         return list(dict.fromkeys(name for task in self.tasks for name in task.order))
-
-
-def ranked_tasks(challenge: Challenge, scores: pd.DataFrame) -> list[str]:
-    """Return the tasks that have scores and a ranking, in file order.
-
-    Raises
-    ------
-    UsageError
-        If there is none.
-    """
-    present = set(scores["task"].unique())
-    found = [name for name in challenge.tasks if name in present and name in challenge.ranking]
-    if not found:
-        listed = ", ".join(sorted(map(str, present)))
-        raise UsageError(
-            Finding(
-                ReportCode.NO_TASK,
-                challenge.reference,
-                f"no task of the challenge is both scored and ranked; the table has: {listed}",
-                f"name the tasks in the score table as the challenge does: {', '.join(challenge.tasks)}",
-            )
-        )
-    return found

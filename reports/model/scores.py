@@ -10,6 +10,8 @@ import pandas as pd
 
 from medpodium.reports.model.document import Cell, Column, Table, digits_for
 from medpodium.reports.model.results import Panel, TaskResults, slug
+from medpodium.reports.model.tables import as_written
+from medpodium.reports.model.wording.grammar import listed
 from medpodium.scoring.evidence.intervals.means import SKEWED_FEW, bounds_of
 from medpodium.scoring.evidence.intervals.pooled import set_name
 from medpodium.scoring.evidence.intervals.resamples import Resamples
@@ -165,17 +167,19 @@ def pooled(task: TaskResults) -> Table | None:
                 rows = intervals(task, metric, set_name(PooledCell("", array.cases[at], structure, metric)))
                 rows = rows.assign(mean=values.astype(float))
                 told.append(rows)
-                columns.append(Column(head, "estimate", digits_for(values), spec.better))
+                digits = as_written(values) if task.sources else digits_for(values)
+                columns.append(Column(head, "estimate", digits, spec.better))
                 series.append(estimates(rows))
     if len(columns) == 1:
         return None
     how = interval_words(pd.concat(told))
+    said = f"Values as published in {listed(task.sources)}. " if task.sources else ""
     return Table(
         f"pooled-{slug(task.name)}",
         "Values of whole test sets",
         tuple(columns),
         tuple(zip(*series, strict=True)),
-        f"One value per submission and set of cases; the best of each column is bold. {how}".strip(),
+        f"{said}One value per submission and set of cases; the best of each column is bold. {how}".strip(),
     )
 
 

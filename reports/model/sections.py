@@ -14,6 +14,9 @@ from medpodium.reports.model.gallery import Gallery
 from medpodium.reports.model.illustrate_raw import failures, raw_data
 from medpodium.reports.model.illustrate_stability import stability_section
 from medpodium.reports.model.results import Results, TaskResults, slug
+from medpodium.reports.model.wording import published as publication
+from medpodium.reports.model.wording.grammar import agree, count, listed
+from medpodium.reports.model.wording.steps import recipe_items
 
 
 def assemble(
@@ -75,7 +78,7 @@ def _gallery(task: TaskResults, pictures: Gallery) -> Section:
         "the left, front on top."
     )
     if pictures.left_out:
-        words += f" {text.count(pictures.left_out, 'picture')} left out to keep the report readable."
+        words += f" {count(pictures.left_out, 'picture')} left out to keep the report readable."
     return replace(made, blocks=(Paragraph(words, "note"),)) if made else made
 
 
@@ -98,6 +101,9 @@ def _facts(results: Results) -> tuple[tuple[str, str], ...]:
     facts.append(("Submissions", str(len(results.submissions))))
     if cases:
         facts.append(("Test cases", f"{len(cases):,}"))
+    where = list(dict.fromkeys(source for task in results.tasks for source in task.sources))
+    if where:
+        facts.append(("Values", f"as published in {listed(where)}"))
     facts.append(("Scores", f"{sum(len(task.scores) for task in results.tasks):,}"))
     facts.append(("Definition", challenge.digest[:12]))
     return tuple(facts)
@@ -150,14 +156,20 @@ def _methods(results: Results) -> Section:
         blocks: list[Block] = [
             Paragraph(words) for words in (*text.methods_paragraphs(results, task), *claims.methods(task))
         ]
-        blocks.append(Paragraph("Metrics and their definitions:"))
-        blocks.append(Items(tuple(text.metric_sentence(key, spec) for key, spec in task.task.metrics.items())))
-        empty = any(task.task.policy_for(spec) is not None for spec in task.task.metrics.values())
-        blocks.append(Paragraph("Empty masks and missing predictions:" if empty else "Missing predictions:"))
-        blocks.append(Items(tuple(text.policy_sentences(task))))
+        own = not task.wholly_published
+        blocks.append(Paragraph("Metrics and their definitions:" if own else "Metrics, defined by the source:"))
+        blocks.append(Items(tuple(text.metric_sentence(task, key) for key in task.task.metrics)))
+        if own:  # what an empty mask counts is not known of values that somebody else computed
+            empty = any(task.task.policy_for(spec) is not None for spec in task.task.metrics.values())
+            blocks.append(Paragraph("Empty masks and missing predictions:" if empty else "Missing predictions:"))
+            blocks.append(Items(tuple(text.policy_sentences(task))))
         title = f" ({recipe.title})" if recipe.title else ""
-        blocks.append(Paragraph(f"The ranking follows the recipe {name}{title}:"))
-        blocks.append(Items(tuple(text.recipe_items(recipe)), ordered=True))
+        if publication.has_ranks(task):
+            words = "The ranks are as published. Applied to the published values, the recipe"
+            blocks.append(Paragraph(f"{words} {name}{title} gives the ranks by recipe:"))
+        else:
+            blocks.append(Paragraph(f"The ranking follows the recipe {name}{title}:"))
+        blocks.append(Items(tuple(recipe_items(recipe, task)), ordered=True))
         parts.append(Section(f"methods-{slug(task.name)}", task.title, tuple(blocks)))
     if len(parts) == 1:
         return Section("methods", "Methods", parts[0].blocks)
@@ -206,6 +218,6 @@ def _unconfirmed(results: Results) -> Section:
     rows = tuple((path, fact_text(value), why) for path, value, why in facts)
     columns = (Column("Field"), Column("Value"), Column("Why it is unconfirmed"))
     table = Table("unconfirmed", "Facts without a primary source", columns, rows)
-    verb = "has" if len(facts) == 1 else "have"
-    words = f"{text.count(len(facts), 'fact')} of the challenge file {verb} no primary source."
+    verb = agree(len(facts), "has", "have")
+    words = f"{count(len(facts), 'fact')} of the challenge file {verb} no primary source."
     return Section("unconfirmed", "Unconfirmed facts", (Paragraph(words), table), folded=len(facts) > 8)

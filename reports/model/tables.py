@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from medpodium.reports.model.document import Cell, Column, Table, digits_for
 from medpodium.reports.model.results import TaskResults, slug
+from medpodium.reports.model.wording.grammar import listed
+from medpodium.reports.model.wording.steps import column_title, distinct
 from medpodium.scoring import table as score_table
+from medpodium.scoring.published import RECIPE_RANK
 
 _INTERNAL = (
     "rank", "submission", "task", "recipe", "better", "letters", "rank_low", "rank_high", "set_low", "set_high",
     "guarantee", "first", "value_low", "value_high", "value_method", "value_note", "n_cases", "missing", "penalised",
-    "skipped",
+    "skipped", RECIPE_RANK,
 )  # fmt: skip
 _STEP_COLUMNS = 4
 """A recipe step with more result columns than this is in the downloads only."""
@@ -22,11 +26,16 @@ _STEP_COLUMNS = 4
 def leaderboard(task: TaskResults) -> Table:
     """Return the ranking with rank intervals, tied groups and one column per reduction step."""
     board = task.leaderboard
-    columns = [Column("Rank", "integer"), Column("Submission", "team")]
+    official = RECIPE_RANK in board
+    columns = [Column("Published rank" if official else "Rank", "integer"), Column("Submission", "team")]
     series: list[list[Cell]] = [_plain(board["rank"]), [str(name) for name in board["submission"]]]
-    steps = _shown_steps(board)
+    if official:
+        note = "rank by the recipe of the challenge file, applied to the published values"
+        columns.append(Column("Rank by recipe", "integer", note=note))
+        series.append(_plain(board[RECIPE_RANK]))
+    steps = _shown_steps(task, board)
     for name in steps[:1]:  # the ranked value stands beside the name, what it came from after the evidence
-        column, cells = _ranked_value(board, name)
+        column, cells = _ranked_value(task, board, name)
         columns.append(column)
         series.append(cells)
     holds = guarantee(board)
@@ -54,7 +63,7 @@ def leaderboard(task: TaskResults) -> Table:
         columns.append(Column("Cases", "integer", note="cases in which a score of the submission counts"))
         series.append(_plain(board["n_cases"]))
     for name in steps[1:]:
-        columns.append(_step_column(board, name))
+        columns.append(_step_column(task, board, name))
         series.append(_plain(board[name].astype(float)))
     return Table(
         f"leaderboard-{slug(task.name)}",
@@ -62,19 +71,26 @@ def leaderboard(task: TaskResults) -> Table:
         tuple(columns),
         tuple(zip(*series, strict=True)),
         data=board.drop(columns="task"),
-        caption=value_words(board),
+        caption=" ".join(filter(None, [_published(task, official), value_words(board)])),
         role="leaderboard",
         extent=float(len(board)),
     )
 
 
-def _ranked_value(board: pd.DataFrame, name: str) -> tuple[Column, list[Cell]]:
+def _published(task: TaskResults, official: bool) -> str:
+    """Return what of a leaderboard was published, and where."""
+    if not task.sources:
+        return ""
+    return f"{'Ranks and values' if official else 'Values'} as published in {listed(task.sources)}."
+
+
+def _ranked_value(task: TaskResults, board: pd.DataFrame, name: str) -> tuple[Column, list[Cell]]:
     """Return the ranked value with its interval."""
     values = board[name].astype(float)
     ends = board.reindex(columns=["value_low", "value_high"]).astype(float).to_numpy().tolist()
     cells: list[Cell] = [(value, low, high) for value, (low, high) in zip(values, ends, strict=True)]
     note = "the ranked value with its 95 % interval" if "value_low" in board else ""
-    return Column(step_title(name), "estimate", digits_for(values), note=note), cells
+    return Column(column_title(task, name), "estimate", decimals(values), note=note), cells
 
 
 def value_words(board: pd.DataFrame) -> str:
@@ -94,11 +110,25 @@ def guarantee(board: pd.DataFrame) -> str:
     return str(said.pop()) if len(said) == 1 and "none" not in said else ""
 
 
-def _step_column(board: pd.DataFrame, name: str) -> Column:
-    return Column(step_title(name), "number", digits_for(board[name].astype(float)))
+def _step_column(task: TaskResults, board: pd.DataFrame, name: str) -> Column:
+    return Column(column_title(task, name), "number", decimals(board[name].astype(float)))
 
 
-def _shown_steps(board: pd.DataFrame) -> list[str]:
+def decimals(values: pd.Series) -> int:
+    """Return the decimals of a column: none where all numbers are whole and some is above 1, as ranks and counts."""
+    told = values[np.isfinite(values)]
+    if len(told) and (told == told.round()).all() and (told > 1).any():
+        return 0
+    return digits_for(values)
+
+
+def as_written(values: pd.Series) -> int:
+    """Return the decimals that published numbers were written with, at most 4."""
+    told = values[np.isfinite(values)]
+    return next((digits for digits in range(4) if np.allclose(told, told.round(digits), rtol=0, atol=1e-9)), 4)
+
+
+def _shown_steps(task: TaskResults, board: pd.DataFrame) -> list[str]:
     """Return the columns to print: the ranked value and steps of a few columns; all are in the data."""
     steps = [
         str(name) for name in board.columns if name not in _INTERNAL and pd.api.types.is_numeric_dtype(board[name])
@@ -111,15 +141,9 @@ def _shown_steps(board: pd.DataFrame) -> list[str]:
         steps.remove(last := [name for name in steps if name in same][-1])
         steps.insert(0, last)
         same.discard(last)
-    return [name for name in steps if heads.count(name.partition(":")[0]) <= _STEP_COLUMNS and name not in same]
-
-
-def step_title(name: str) -> str:
-    """Return a leaderboard column's head in words: ``mean_case:dice`` becomes ``dice, mean over case``."""
-    step, _, labels = name.partition("#")[0].partition(":")
-    verb, _, dims = step.partition("_")
-    words = f"{verb} over {dims.replace('_', ', ')}" if dims else verb
-    return f"{labels.replace(':', ', ').replace('_', ' ')}, {words}" if labels else words[0].upper() + words[1:]
+    few = [name for name in steps if heads.count(name.partition(":")[0]) <= _STEP_COLUMNS and name not in same]
+    titles = [column_title(task, name) for name in few]
+    return [few[at] for at in distinct(titles, [tuple(board[name].fillna(-np.inf)) for name in few])]
 
 
 def _plain(values: pd.Series) -> list[Cell]:

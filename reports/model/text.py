@@ -8,51 +8,19 @@ import numpy as np
 import pandas as pd
 
 from medpodium.challenges.describe import metric_parameters
-from medpodium.challenges.schema.metrics.spec import EmptyPolicy, MetricSpec, Outcome
-from medpodium.challenges.schema.steps import Common, Quantile, Rank, Recipe, Reduce, Select, Step, Test, Threshold
+from medpodium.challenges.schema.metrics.spec import EmptyPolicy, Outcome
 from medpodium.findings import MedpodiumError
 from medpodium.reports.model.results import CASE_MEAN, Panel, Results, TaskResults
 from medpodium.reports.model.tables import guarantee
+from medpodium.reports.model.wording import published as publication
+from medpodium.reports.model.wording.grammar import agree, amount, count, listed, percent
+from medpodium.reports.model.wording.steps import ADJUST
 from medpodium.scoring.evidence.sets.ranks import UNSEEN
 from medpodium.scoring.evidence.units import plural
 from medpodium.scoring.ranking.recipe import rank_array
 
-_TIES = {
-    "min": "equal values share the lowest of their ranks",
-    "max": "equal values share the highest of their ranks",
-    "average": "equal values share the mean of their ranks",
-    "first": "equal values are ranked in alphabetical order of submission",
-    "dense": "equal values share a rank and no rank is left out",
-}
-_MISSING_RANK = {
-    "worst": "a missing value ranks behind every other",
-    "after-last": "a missing value takes the rank after the last one assigned",
-    "skip": "a missing value gets no rank",
-}
-_ADJUST = {
-    "none": "without adjustment for multiple testing",
-    "holm": "Holm's adjustment",
-    "hochberg": "Hochberg's adjustment",
-    "hommel": "Hommel's adjustment",
-    "bonferroni": "Bonferroni's adjustment",
-    "BH": "the Benjamini-Hochberg adjustment",
-    "BY": "the Benjamini-Yekutieli adjustment",
-}
 
-
-def listed(items: list[str], most: int | None = None) -> str:
-    """Join items as in a sentence: ``a``, ``a and b``, ``a, b and c``; a long list ends with how many more."""
-    if most is not None and len(items) > most:
-        return f"{', '.join(items[:most])} and {len(items) - most} more"
-    return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
-
-
-def count(number: int, one: str, many: str | None = None) -> str:
-    """Return a number with its noun in the right form."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def outcome(value: Outcome | Literal["compute"]) -> str:
+def outcome(value: Outcome | Literal["compute"], unit: str = "") -> str:
     """Return what a score becomes, in words."""
     if value == "skip":
         return "is left out"
@@ -60,16 +28,22 @@ def outcome(value: Outcome | Literal["compute"]) -> str:
         return "is computed as it stands"
     if value in ("worst", "best"):
         return f"gets the {value} value"
-    return f"gets {value:g}" if isinstance(value, float) else f"gets {value}"
+    return f"gets {amount(value, unit)}" if isinstance(value, (int, float)) else f"gets {value}"
 
 
-def metric_sentence(name: str, spec: MetricSpec) -> str:
-    """Return one sentence that says what a metric is, with its definition and parameters."""
-    parameters = metric_parameters(spec)
+def metric_sentence(task: TaskResults, name: str) -> str:
+    """Return one sentence that says what a metric is, with its definition and parameters.
+
+    Of published values only what is certain: how the source calls them, in which unit, and which way is better.
+    """
+    spec = task.metric(name)
     unit = f", in {spec.unit_name}" if spec.unit_name else ""
     better = "higher" if spec.better == "higher" else "lower"
+    if task.wholly_published:
+        return f"{task.metric_name(name)}{unit}; {better} values are better."
+    parameters = metric_parameters(spec)
     details = f" ({parameters})" if parameters else ""
-    return f"{spec.name} ({name}): {spec.info.formula}{details}{unit}; {better} values are better."
+    return f"{task.metric_name(name)}: {spec.info.formula}{details}{unit}; {better} values are better."
 
 
 def policy_sentences(task: TaskResults) -> list[str]:
@@ -78,100 +52,40 @@ def policy_sentences(task: TaskResults) -> list[str]:
     found: dict[str, list[str]] = {}
     for name, spec in definition.metrics.items():
         parts = []
+        unit = spec.unit_name
         if (policy := definition.policy_for(spec)) is not None:
-            parts.append(_empty(policy))
-        missing = f"a case without a prediction {outcome(spec.missing)}"
+            parts.append(_empty(policy, unit))
+        missing = f"a case without a prediction {outcome(spec.missing, unit)}"
         if spec.failed is not None and spec.failed != spec.missing:
-            missing += f" and a failed run {outcome(spec.failed)}"
+            missing += f" and a failed run {outcome(spec.failed, unit)}"
         parts.append(missing)
         found.setdefault("; ".join(parts), []).append(task.metric_name(name))
     return [f"{listed(names)}: {rule}." for rule, names in found.items()]
 
 
-def _empty(policy: EmptyPolicy) -> str:
+def _empty(policy: EmptyPolicy, unit: str) -> str:
     return (
-        f"with reference and prediction both empty the score {outcome(policy.both)}, "
-        f"with only the reference empty it {outcome(policy.reference)}, "
-        f"with only the prediction empty it {outcome(policy.prediction)}"
+        f"with reference and prediction both empty the score {outcome(policy.both, unit)}, "
+        f"with only the reference empty it {outcome(policy.reference, unit)}, "
+        f"with only the prediction empty it {outcome(policy.prediction, unit)}"
     )
-
-
-def step_words(step: Step) -> str:
-    """Return one recipe step in words."""
-    if isinstance(step, Select):
-        return "keep only " + listed([f"{dim} {listed(list(names), 6)}" for dim, names in step.keep.items()])
-    if isinstance(step, Common):
-        return f"keep only the {listed([_many(dim) for dim in step.over])} for which every submission has a value"
-    if isinstance(step, Threshold):
-        names = listed(list(step.metric))
-        if step.good_enough is not None:
-            return f"count every {names} better than {step.good_enough:g} as {step.good_enough:g}"
-        return f"let every {names} within {step.tolerance:g} of the best equal the best"
-    if isinstance(step, Rank):
-        within = f" within each {listed(list(step.within))}" if step.within else ""
-        missing = f"; {_MISSING_RANK[step.missing]}" if isinstance(step.missing, str) else ""
-        if isinstance(step.missing, float):
-            missing = f"; a missing value counts as {step.missing:g}"
-        tolerance = f"; values within {step.tolerance:g} tie" if step.tolerance else ""
-        return f"rank the submissions{within} ({_TIES[step.ties]}{tolerance}{missing})"
-    over = listed([_many(dim) for dim in step.over])
-    if isinstance(step, Test):
-        return (
-            f"compare all pairs of submissions with one-sided paired Wilcoxon signed-rank tests over the {over} "
-            f"({_ADJUST[step.adjust]}, significance level {step.alpha:g}) and take the share of the others beaten"
-        )
-    return _reduction(step, over)
-
-
-def _reduction(step: Reduce | Quantile, over: str) -> str:
-    if isinstance(step, Quantile):
-        what = f"the {100 * step.q:g} % quantile"
-    else:
-        what = {
-            "mean": "the mean",
-            "median": "the median",
-            "min": "the smallest",
-            "max": "the largest",
-            "sum": "the sum",
-        }[step.step]
-    text = f"take {what} over the {over}"
-    if isinstance(step, Reduce):
-        if step.weights:
-            text += " with weights " + listed([f"{name} {weight:g}" for name, weight in step.weights.items()])
-        if step.groups:
-            text += " within " + listed([f"{name} ({listed(list(items), 4)})" for name, items in step.groups.items()])
-    if step.by:
-        text += f", separately for each {step.by.replace('_', ' ')}"
-    if step.missing == "skip":
-        text += ", leaving missing values out"
-    elif isinstance(step.missing, float):
-        text += f", counting missing values as {step.missing:g}"
-    return text
-
-
-def _many(dim: str) -> str:
-    return {"case": "cases", "structure": "structures", "metric": "metrics"}.get(dim, dim.replace("_", " ") + " values")
-
-
-def recipe_items(recipe: Recipe) -> list[str]:
-    """Return the steps of a recipe in words, in order."""
-    return [f"{words[0].upper()}{words[1:]}." for words in map(step_words, recipe.steps)]
 
 
 def methods_paragraphs(results: Results, task: TaskResults) -> list[str]:
     """Return the methods section of one task: data, metrics, ranking, statistics."""
+    if task.wholly_published:
+        return [publication.data(task, results.challenge), *statistics_sentences(results, task)]
     challenge = results.challenge
     structures = list(task.task.structure_titles.values())
     data = f"{count(len(task.order), 'submission')} to {task.title} "
-    data += f"of {challenge.title} (edition {challenge.edition}) were scored"
+    data += f"of {challenge.title} (edition {challenge.edition}) {agree(len(task.order), 'was', 'were')} scored"
     data += f" on {count(len(task.cases), 'test case')}" if task.cases else " as values over whole sets of cases"
     if task.task.answers:
         data += f", each of one of the classes {listed(task.task.answers)}"
     elif structures:
         words = task.words
         data += f" for {count(len(structures), words.structure, words.structures)} ({listed(structures, 20)})"
-    paragraphs = [data + "."]
-    return [paragraphs[0], *statistics_sentences(results, task)]
+    return [f"{data}.{publication.some(task)}", *statistics_sentences(results, task)]
 
 
 def statistics_sentences(results: Results, task: TaskResults) -> list[str]:
@@ -253,7 +167,7 @@ def _tests(task: TaskResults) -> list[str]:
     if not len(pairs):
         return []
     rest = (
-        f"{_ADJUST[str(pairs['adjust'].iloc[0])]} over all ordered pairs; "
+        f"{ADJUST[str(pairs['adjust'].iloc[0])]} over all ordered pairs; "
         f"significance level {float(task.facts['alpha']):g}"
     )
     pooled = pairs["metric"].map(lambda name: task.metric(name).info.scope == "pooled").astype(bool)
@@ -302,7 +216,7 @@ def coverage(task: TaskResults) -> list[str]:
     said = []
     for number in sorted(set(lacking.tolist())):
         names = lacking.index[lacking == number]
-        verb = "has" if len(names) == 1 else "have"
+        verb = agree(len(names), "has", "have")
         said.append(f"{listed([str(name) for name in names], 4)} {verb} no score for {count(number, 'case')}")
     counted = task.by_submission(settled.n_cases)
     even = counted.nunique() == 1
@@ -331,10 +245,10 @@ def _common_leader(task: TaskResults) -> list[str]:
     leaders = list(told.index[told["rank"] == told["rank"].min()])
     where = f"On the {count(len(settled.common), 'case')} that every submission has"
     if set(leaders) == first:
-        verb = "leads" if len(leaders) == 1 else "lead"
+        verb = agree(len(leaders), "leads", "lead")
         return [f"{where}, {listed(leaders, 4)} {verb} as well."]
     best = [f"{name} {value:.4f}" for name, value in told["value"].head(3).items()]
-    verb = "ranks" if len(leaders) == 1 else "rank"
+    verb = agree(len(leaders), "ranks", "rank")
     return [f"{where}, {listed(leaders, 4)} {verb} first instead ({', '.join(best)})."]
 
 
@@ -344,6 +258,8 @@ def headline(task: TaskResults) -> str:
     ``first`` is said of the rank only; *better* only where the rank confidence sets tell the first submission
     from every other one.
     """
+    if task.wholly_published and (said := publication.headline(task)):
+        return said
     board = task.leaderboard.dropna(subset=["rank"])
     if board.empty:
         return f"No submission to {task.title} could be ranked."
@@ -366,7 +282,7 @@ def headline(task: TaskResults) -> str:
         return f"{sentence}, and the data rule out every other submission as first (confidence level {level})."
     if not rivals:
         return f"{sentence}; its rank confidence set reaches to rank {high:g} (confidence level {level})."
-    verb = "is" if len(rivals) == 1 else "are"
+    verb = agree(len(rivals), "is", "are")
     return (
         f"{sentence}, but the data do not rule out that {listed(rivals, 4)} {verb} as good or better "
         f"(confidence level {level})."
@@ -387,20 +303,16 @@ def place_words(task: TaskResults, submission: str) -> str:
     return "; ".join(parts)
 
 
-def percent(share: float) -> str:
-    """Return a share in per cent; "0 %" and "100 %" are said only when exact."""
-    shown = f"{100 * share:.0f} %"
-    if shown == "0 %" and share > 0:
-        return "under 1 %"
-    return "over 99 %" if shown == "100 %" and share < 1 else shown
-
-
 def skips_and_penalties(task: TaskResults) -> str:
     """Return one sentence on how many scores are missing, skipped or set by a policy."""
     counts = task.statuses
     total = int(counts.to_numpy().sum())
     other = counts.drop(columns=[name for name in ("ok",) if name in counts.columns])
     number = int(other.to_numpy().sum())
+    if task.wholly_published and not number:
+        return (
+            f"All {total:,} values of {task.title} are as published in {listed(task.sources)}; nothing was scored here."
+        )
     if not number:
         return f"All {total:,} scores of {task.title} have a value; none is missing, skipped or penalised."
     parts = [f"{int(other[name].sum()):,} {name}" for name in other.columns if other[name].sum()]

@@ -123,6 +123,10 @@ class Board:
         Metrics in per cent, where not all are.
     append : bool
         Whether to add to the score table that is there.
+    source : str, optional
+        Where the table was published.
+    rank_column : str, optional
+        Column of the published ranks.
     """
 
     challenge: str
@@ -134,6 +138,8 @@ class Board:
     percent: bool
     percent_metrics: tuple[str, ...]
     append: bool
+    source: str | None
+    rank_column: str | None
 
 
 @click.command(
@@ -152,6 +158,10 @@ class Board:
 @click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Read only rows with this value.")
 @click.option("--percent", is_flag=True, help="All fractions are in per cent (values in mm or s stay as they are).")
 @click.option("--percent-metric", "percent_metrics", multiple=True, help="Only this metric is in per cent; repeatable.")
+@click.option("--source", help="Where the table was published, as reports say it; the file's name when left out.")
+@click.option(
+    "--rank-column", help="Column of the published ranks; found by itself when it is called final_rank, rank or place."
+)
 @click.option("--append", is_flag=True, help="Add to the score table at --out, for a challenge of several tasks.")
 @_OUT
 @console.json_option
@@ -175,6 +185,8 @@ def leaderboard(path: Path, out: Path, as_json: bool, board: Board) -> None:
         where=_pairs(board.where, "--where"),
         scale=0.01 if board.percent else 1.0,
         percent=board.percent_metrics,
+        source=board.source,
+        rank_column=board.rank_column,
     )
     if board.append and out.exists():
         scores = table.normalise(pd.concat([table.read_scores(out), scores], ignore_index=True), str(out))

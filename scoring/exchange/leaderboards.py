@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from medpodium.challenges.naming.names import alike
-from medpodium.challenges.rows import read_sheet
+from medpodium.challenges.rows import Sheet, read_sheet
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.metrics.spec import MetricSpec
 from medpodium.findings import Finding, UsageError
+from medpodium.scoring import table
 from medpodium.scoring.exchange.importers import score_rows
 from medpodium.scoring.groups import refuse_reserved
+from medpodium.scoring.published import mark
 from medpodium.scoring.rows import ImportCode, number, refuse
+
+RANK_COLUMNS = ("final_rank", "final_ranking", "overall_rank", "rank", "place", "position")
+"""What columns of final ranks are called, the surest name first; only one that holds ranks in every row is taken."""
 
 
 def read_leaderboard(
@@ -29,6 +34,8 @@ def read_leaderboard(
     where: Mapping[str, str] | None = None,
     scale: float = 1.0,
     percent: Collection[str] = (),
+    source: str | None = None,
+    rank_column: str | None = None,
 ) -> tuple[pd.DataFrame, list[Finding]]:
     """Read a published table of one row per team (and domain): values pooled over a set of cases.
 
@@ -50,6 +57,10 @@ def read_leaderboard(
         Factor of every fraction (0.01 for percent); values with a unit (mm) stay as they are.
     percent : collection of str
         Metrics whose values are in percent, where not all fractions are.
+    source : str, optional
+        Where the table was published; its file name when left out. Every row carries it.
+    rank_column : str, optional
+        Column of the published ranks; when left out, one that is called so (:data:`RANK_COLUMNS`), if there is one.
 
     Raises
     ------
@@ -72,6 +83,7 @@ def read_leaderboard(
     sheet.refuse_control_characters([column[team_column]])
     written = sheet.numbers(column[name] for name in metrics)
     factors = {metric: _factor(specs[metric], scale, metric in percent) for metric in metrics.values()}
+    ranks = _rank_column(sheet, rank_column, column.values())
     outside: list[Finding] = []
     findings: list[Finding] = []
     found: list[dict[str, object]] = []
@@ -86,17 +98,43 @@ def read_leaderboard(
             text = "occurs twice" + (f" in {', '.join(levels.values())}" if levels else "")
             raise refuse(ImportCode.ROW_TWICE, f"{path.name}: {team}", text, "give the entries different names")
         seen.add(key)
+        if ranks and not _is_rank(row[ranks]):
+            cause, fix = f"{ranks} {row[ranks]!r} is no rank", "ranks are numbers from 1; correct the table"
+            raise refuse(ImportCode.NOT_A_NUMBER, f"{path.name}: {team}", cause, fix)
+        published = {table.PUBLISHED_RANK: row[ranks]} if ranks else {}
         for name, metric in metrics.items():
             where_found = f"{path.name}: {team}, {name}"
             value = number(row[column[name]], where_found, findings, numbers=written) * factors[metric]
             outside += _outside(value, metric, specs[metric], row[column[name]], where_found)
-            found.append({"submission": team, "case": "", "structure": "", "metric": metric, "value": value, **levels})
+            fixed = {"submission": team, "case": "", "structure": "", "metric": metric, "value": value}
+            found.append({**fixed, **published, **levels})
     if outside:
         raise UsageError(*outside[:20])
     if not found:
         chosen = ", ".join(f"{name} = {value}" for name, value in (where or {}).items())
         raise refuse(ImportCode.NO_ROWS, path, f"no row with {chosen}", "check the names")
-    return score_rows(found, challenge=challenge.name, edition=challenge.edition, task=task), findings
+    scores = score_rows(found, challenge=challenge.name, edition=challenge.edition, task=task)
+    return mark(scores, source or path.name), findings
+
+
+def _rank_column(sheet: Sheet, wanted: str | None, taken: Iterable[str]) -> str:
+    """Return the column of published ranks; empty where there is none."""
+    if wanted is not None:
+        (name,) = sheet.need(wanted)
+        return name
+    free = {alike(name).replace(" ", "_"): name for name in sheet.named if name not in set(taken)}
+    for known in RANK_COLUMNS:
+        name = free.get(known, "")
+        if name and all(_is_rank(row[name]) for row in sheet.rows):
+            return name
+    return ""
+
+
+def _is_rank(text: str) -> bool:
+    try:
+        return float(text) >= 1
+    except ValueError:
+        return False
 
 
 def _factor(spec: MetricSpec, scale: float, percent: bool) -> float:

@@ -23,7 +23,7 @@ from medpodium.challenges import registry
 from medpodium.reports import verification, write
 from medpodium.reports.formats import pdf
 from medpodium.reports.model import gather, sections, text
-from medpodium.reports.model.document import Document
+from medpodium.reports.model.document import Document, Paragraph
 from medpodium.reports.model.results import Results
 from medpodium.scoring import table
 from medpodium.scoring.exchange import importers
@@ -145,9 +145,9 @@ def test_the_headline_says_what_is_absent_and_who_leads_on_common_cases(touchsto
     names = truth.index[:3]
     best = f"{names[0]} 0.8305, {names[1]} 0.8297, {names[2]} 0.8295"
     assert f"On the 656 cases that every submission has, {RESENC} ranks first instead ({best})." in note
-    lead, below = touchstone.document.sections[0].blocks[:2]
-    assert lead.text == text.headline(task)
-    assert below.text == note
+    told = [block.text for block in touchstone.document.sections[0].blocks if isinstance(block, Paragraph)]
+    assert told[0] == text.headline(task)
+    assert note in told
 
 
 QUIZ = """
@@ -205,7 +205,7 @@ def test_a_question_without_an_answer_counts_in_every_format(quiz: Path) -> None
     for name, page in told.items():
         assert re.search(r"0\.500", page), name
         # nobody has a mean of 1 in any table
-        assert not re.search(r"(?<![\d.])1\.000(?!\d)", page), name
+        assert not re.search(r"(?<![\d.])1\.000(?![\d\]])", page), name
 
 
 def test_verification_finds_the_number_that_leaves_unanswered_questions_out(quiz: Path) -> None:

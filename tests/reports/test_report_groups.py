@@ -124,5 +124,5 @@ def test_shared_ranks_stand_on_one_step() -> None:
 def test_the_ranked_value_stands_beside_the_name(document: Document) -> None:
     board = next(table for table in document.tables() if table.role == "leaderboard")
     assert [column.title for column in board.columns[:4]] == [
-        "Rank", "Submission", "Mean over metric", "Rank confidence set",
+        "Rank", "Submission", "Mean over metrics", "Rank confidence set",
     ]  # fmt: skip

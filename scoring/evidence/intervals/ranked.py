@@ -58,6 +58,8 @@ def _of_one_score(ranking: Ranking, rows: pd.DataFrame) -> pd.DataFrame | None:
     values = np.asarray(ranking.values, dtype=np.float64)
     for _, part in rows.groupby(["metric", "structure"], sort=False):
         own = part.set_index("submission").reindex(list(ranking.submissions))
+        if "mean_low" not in own:  # values of whole sets whose cases nobody knows have no interval at all
+            continue
         for name, method, note in (("mean", "method", "note"), ("median", "median_method", "median_note")):
             if name not in own or not np.isfinite(values).any():
                 continue

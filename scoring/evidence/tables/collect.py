@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ import pandas as pd
 
 from medpodium.challenges.schema.steps import Step, Test
 from medpodium.findings import Finding, MedpodiumError, Severity
+from medpodium.scoring import published
 from medpodium.scoring.evidence.bootstrap import Bootstrap, bootstrap, one_blas_thread
 from medpodium.scoring.evidence.confidence import (
     bca_interval,
@@ -161,6 +162,14 @@ def rank_task(scores: pd.DataFrame, plan: TaskPlan, options: Options) -> tuple[S
     return settled, prepared, own
 
 
+def _as_published(finding: Finding, task: str, scores: pd.DataFrame) -> Finding:
+    """Return a finding with a fix that a reader of published values has: there is nothing to score again."""
+    where = published.sources(scores[scores["task"] == task])
+    if not where or finding.code != RankingCode.ONE_CASE:
+        return finding
+    return replace(finding, fix=f"nothing to do: no values of single cases were published in {'; '.join(where)}")
+
+
 def collect_task(
     evidence: Evidence,
     scores: pd.DataFrame,
@@ -195,7 +204,7 @@ def _collect_task(
         evidence.findings.append(Finding(RankingCode.CLUSTER_IGNORED, plan.task, cause, fix, Severity.WARNING))
     evidence.rankings[plan.task] = ranking
     evidence.settled[plan.task] = settled
-    evidence.findings += ranking.findings
+    evidence.findings += [_as_published(one, plan.task, scores) for one in ranking.findings]
     draws: Bootstrap | None = None
     sets: RankSets | None = None
     if options.n_resamples:
@@ -213,7 +222,7 @@ def _collect_task(
             board = ranking, case_numbers(settled, prepared), pair_numbers(settled, prepared)
             sets = _add_bootstrap(evidence, prepared, plan, board, draws, units.among(prepared.array.cases), options)
         except MedpodiumError as error:
-            evidence.findings += [_softer(finding) for finding in error.findings]
+            evidence.findings += [_as_published(_softer(one), plan.task, scores) for one in error.findings]
     asked = Asked(units, options.n_resamples, options.seed, plan.task)
     cells = None if draws is None else draws.cells
     intervals, differences = score_tables(settled, asked, prepared.pooled, cells, pairs=full)

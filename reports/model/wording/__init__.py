@@ -1,0 +1,1 @@
+"""How things are said: numbers and nouns, names, and the steps of a recipe."""
