@@ -15,10 +15,13 @@ import pandas as pd
 from pydantic import ValidationError
 
 from medpodium.challenges.schema.definition import Challenge
+from medpodium.challenges.sources import source_hash
 from medpodium.findings import Finding, Severity, UsageError
 from medpodium.reports import manifest
+from medpodium.reports.formats import reread
 from medpodium.reports.formats.spreadsheet import raw_text, to_csv
 from medpodium.reports.model import gather, sections
+from medpodium.reports.model.document import Document
 from medpodium.reports.model.results import ReportCode
 from medpodium.scoring.evidence.units import NONE
 from medpodium.scoring.observations import observations_path, read_observations
@@ -27,6 +30,7 @@ from medpodium.scoring.table import normalise, read_scores
 TOLERANCE = 1e-9
 """Largest relative difference of two numbers that count as equal: libraries may round the last digits differently."""
 _PER_FILE = 3
+_PER_PAGE = 12
 MEASURED = ("memory-",)
 """Data files that hold measurements, not numbers computed from the scores."""
 
@@ -41,7 +45,9 @@ class Outcome:
     @property
     def sentence(self) -> str:
         """The outcome in one line."""
-        checked = f"{self.counts['numbers']:,} numbers in {self.counts['tables']} tables"
+        pages = self.counts.get("pages", 0)
+        read = f" and {pages} {'page' if pages == 1 else 'pages'}" if pages else ""
+        checked = f"{self.counts['numbers']:,} numbers in {self.counts['tables']} tables{read}"
         if not self.findings:
             return f"verified: {self.counts['files']} files unchanged, {checked} recomputed and equal"
         return f"{len(self.findings)} findings; {checked} recomputed"
@@ -103,7 +109,24 @@ def verify(folder: Path, scores: Path | None = None) -> Outcome:
         counts["tables"] += 1
         counts["numbers"] += int(told.size)
         findings += _compare(name, told, again)
+    same_words = about.get("made_with", {}).get("sources_sha256") == source_hash()
+    findings += _pages(folder, document, counts, sentences=same_words)
     return Outcome(tuple(findings), counts)
+
+
+def _pages(folder: Path, document: Document, counts: dict[str, int], *, sentences: bool) -> Iterator[Finding]:
+    """Yield where the pages print something else than the scores give, whatever the manifest says of their hashes."""
+    readers = {"index.html": reread.html_differences, "report.md": reread.markdown_differences}
+    for name, read in readers.items():
+        if not (folder / name).is_file():
+            continue
+        page = (folder / name).read_text(encoding="utf-8", errors="replace")
+        found = list(read(page, document, sentences=sentences))
+        counts["pages"] = counts.get("pages", 0) + 1
+        for one in found[:_PER_PAGE]:
+            yield _differs(f"{name}: {one.table}", one.cause, "write the report again from these scores")
+        if len(found) > _PER_PAGE:
+            yield _differs(name, f"{len(found) - _PER_PAGE} more differences", "write the report again")
 
 
 def _observed(about: dict[str, Any], scores: Path | None) -> tuple[pd.DataFrame | None, Finding | None]:

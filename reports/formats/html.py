@@ -146,13 +146,21 @@ def _cells_with(colours: Mapping[str, str], links: Mapping[str, str]) -> Callabl
     return cells
 
 
+Show = Callable[[Column, Cell], str]
+"""How a format prints a cell."""
+
+
+def shown_text(column: Column, value: Cell) -> str:
+    """Return the text of a cell: long names of submissions are shortened."""
+    return label(str(value), _TEAM_LENGTH) if column.kind == "team" else column.show(value)
+
+
 def _cell(
     table: Table, column: Column, value: Cell, best: bool, colours: Mapping[str, str], links: Mapping[str, str]
 ) -> ShownCell:
-    text = column.show(value)
+    text = shown_text(column, value)
     if column.kind == "team":
-        name = str(value)
-        short = label(name, _TEAM_LENGTH)
+        name, short = str(value), text
         full = name if short != name else ""
         return ShownCell(short, "team", None, colours.get(name, ""), link=links.get(name, ""), full=full)
     if column.kind == "interval":
