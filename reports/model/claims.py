@@ -161,9 +161,10 @@ def methods(task: TaskResults) -> list[str]:
             "paired t-tests (Schuirmann 1987), adjusted by Holm's method over all pairs."
         )
     if len(joint):
+        several = bool((joint["n_claims"] > 1).any())
+        tested = f"pairs, metrics and {task.words.structures}" if several else "pairs and metrics"
         said.append(
-            "Joint statements use the p-values of all pairs, metrics and "
-            f"{task.words.structures} together, adjusted by Holm's method, which holds whatever they have to do with "
-            "each other; evidence tables also give the bounds of closed testing (Goeman and Solari 2011)."
+            f"Joint statements use the p-values of all {tested} together, adjusted by Holm's method, which holds "
+            "whatever they have to do with each other; evidence tables also give the bounds of closed testing (Goeman and Solari 2011)."
         )
     return [" ".join(said)] if said else []

@@ -29,7 +29,7 @@ METRIC = {
     "scoring/measures/overlap.py",
     "scoring/kinds/segmentation/measures.py",
 }
-FOREIGN = re.compile(r"(?i)\bmasks?\b|voxel|contour|segment|lesion|structure|\bclass\b|probabilit|\bslice")
+FOREIGN = re.compile(r"(?i)\bmasks?\b|voxel|contour|segment|lesion|structure|\bclass\b|probabilities|\bslice")
 """Words of other kinds that have no place in a text about counts."""
 
 
