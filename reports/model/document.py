@@ -91,11 +91,11 @@ def digits_for(values: Iterable[float]) -> int:
 
 
 def number(value: float, digits: int | None) -> str:
-    """Format a number: fixed decimals, large ones with fewer, never in exponent form below 1e7."""
+    """Format a number: fixed decimals, large ones with fewer, never in exponent form below 1e15."""
     digits = digits_for([value]) if digits is None else digits
     if not math.isfinite(value):
         return "∞" if value > 0 else "-∞" if value < 0 else "–"
-    if abs(value) >= 1e7:
+    if abs(value) >= 1e15:
         return f"{value:.3e}"
     if abs(value) >= 1000:
         return f"{value:,.0f}"

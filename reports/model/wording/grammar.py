@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from medpodium.reports.model.document import number
@@ -27,10 +26,10 @@ def agree(number: int, one: str, many: str) -> str:
 
 def amount(value: float, unit: str = "") -> str:
     """Return a number with its unit as people write it: ``29,491,200 MB s``, never in exponent form below 1e15."""
-    if (math.isfinite(value) and abs(value) < 1e15 and float(value).is_integer()) or 1e7 <= abs(value) < 1e15:
+    if float(value).is_integer() and abs(value) < 1e15:
         shown = f"{value:,.0f}"
     else:
-        shown = number(value, None) if abs(value) >= 1 or not value else f"{value:.6g}"
+        shown = number(value, None) if abs(value) >= 1 else f"{value:.6g}"
     return f"{shown} {unit}" if unit else shown
 
 
