@@ -10,10 +10,15 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medpodium.reports.figures.palette import STYLE
-from medpodium.reports.model.document import Document, Figure, Plot, Section
+from medpodium.reports.formats import glyphs
+from medpodium.reports.model.document import Document, Plot, Section
+from medpodium.reports.model.document import Figure as Drawn
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _PARALLEL_FROM = 12
 """Below this many figures, starting worker processes costs more than it saves."""
@@ -42,14 +47,33 @@ def draw(plot: Plot, endings: Sequence[str]) -> dict[str, bytes]:
         By ending.
     """
     import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     made: dict[str, bytes] = {}
     style: Any = STYLE
     with matplotlib.rc_context(style), warnings.catch_warnings():
-        # A name in another script: SVG is set by the reader's own fonts; elsewhere a box stands for the glyph.
+        # A name in another script: SVG is set by the reader's own fonts, and names no glyph that is missing here.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = plot.function(**plot.arguments)
+        lacking = glyphs.lacking(glyphs.texts(figure))
+        if not lacking:
+            return _written(figure, endings)
+        made = _written(figure, [one for one in endings if one == "svg"])
+        families = {char: glyphs.family_of(char) for char in sorted(lacking)}
+        more = sorted({family for family in families.values() if family})
+        # outlines instead of font programs: PDF cannot carry every kind of font that has these glyphs
+        fonts: Any = {"font.family": [*STYLE["font.sans-serif"], *more], "pdf.fonttype": 3}
+        with matplotlib.rc_context(fonts):
+            figure = plot.function(**plot.arguments)
+            glyphs.replace(figure, {char for char, family in families.items() if not family})
+            return made | _written(figure, [one for one in endings if one != "svg"])
+
+
+def _written(figure: Figure, endings: Sequence[str]) -> dict[str, bytes]:
+    """Return a figure in some formats, and let go of it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    made: dict[str, bytes] = {}
+    if endings:
         canvas: Any = FigureCanvasAgg(figure)
         renderer = canvas.get_renderer()
         engine = figure.get_layout_engine()
@@ -60,11 +84,11 @@ def draw(plot: Plot, endings: Sequence[str]) -> dict[str, bytes]:
         box = figure.get_tightbbox(renderer).padded(_MARGIN)
         for ending in endings:
             buffer = io.BytesIO()
-            extra = {"facecolor": "white"} if ending == "png" else {}
+            extra: Any = {"facecolor": "white"} if ending == "png" else {}
             dots = _DOTS if ending == "png" else _RASTER_DOTS
             figure.savefig(buffer, format=ending, dpi=dots, bbox_inches=box, metadata=_METADATA[ending], **extra)
             made[ending] = buffer.getvalue()
-        figure.clear()
+    figure.clear()
     return made
 
 
@@ -92,8 +116,8 @@ def draw_all(document: Document, endings: Sequence[str], workers: int | None = N
     return replace(document, sections=tuple(_with_files(section, by_id) for section in document.sections))
 
 
-def _with_files(section: Section, drawn: dict[str, Figure]) -> Section:
-    blocks = tuple(drawn[block.id] if isinstance(block, Figure) else block for block in section.blocks)
+def _with_files(section: Section, drawn: dict[str, Drawn]) -> Section:
+    blocks = tuple(drawn[block.id] if isinstance(block, Drawn) else block for block in section.blocks)
     return replace(section, blocks=blocks, sections=tuple(_with_files(part, drawn) for part in section.sections))
 
 

@@ -165,6 +165,7 @@ def methods(task: TaskResults) -> list[str]:
         tested = f"pairs, metrics and {task.words.structures}" if several else "pairs and metrics"
         said.append(
             f"Joint statements use the p-values of all {tested} together, adjusted by Holm's method, which holds "
-            "whatever they have to do with each other; evidence tables also give the bounds of closed testing (Goeman and Solari 2011)."
+            "whatever they have to do with each other; evidence tables also give the bounds of closed testing (Goeman "
+            "and Solari 2011)."
         )
     return [" ".join(said)] if said else []
