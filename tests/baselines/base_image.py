@@ -29,7 +29,11 @@ WATCH = """
 import json, runpy, sys
 seen = set()
 sys.addaudithook(lambda event, given: seen.add(given[0]) if event in ("open", "ctypes.dlopen") else None)
-runpy.run_path(sys.argv[1], run_name="__main__")
+try:
+    runpy.run_path(sys.argv[1], run_name="__main__")
+except SystemExit as end:
+    if end.code:
+        raise
 for module in list(sys.modules.values()):
     spec = getattr(module, "__spec__", None)
     seen |= {getattr(spec, "origin", None), getattr(spec, "cached", None)}
