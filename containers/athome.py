@@ -50,9 +50,17 @@ class Verdict:
         return not has_errors(self.findings)
 
 
-def reference_patterns(challenge: Challenge) -> list[str]:
-    """Return the patterns of the reference files of every task that is scored from files."""
-    return list(dict.fromkeys(one.files.reference for one in challenge.tasks.values() if KINDS[one.kind].computed))
+def reference_patterns(challenge: Challenge, container: str | None = None) -> list[str]:
+    """Return the patterns of the reference files of every task that is scored from files, or those of one protocol.
+
+    What a campaign keeps of its references is for all its tasks; a protocol needs only those of the tasks it answers.
+    """
+    found = []
+    for name, task in challenge.tasks.items():
+        answers = task.container in (None, container) or container_name(challenge, name) == container
+        if KINDS[task.kind].computed and (container is None or answers):
+            found.append(task.files.reference)
+    return list(dict.fromkeys(found))
 
 
 def submit(
@@ -142,8 +150,10 @@ def check_image(
     """
     container = container_name(challenge, task)
     protocol = challenge.containers[container]
-    patterns = reference_patterns(challenge)
-    manifest, findings = case_files.build(protocol, cases_dir, references_dir, patterns, groups)
+    needed = reference_patterns(challenge, container)
+    manifest, findings = case_files.build(
+        protocol, cases_dir, references_dir, reference_patterns(challenge), groups, needed
+    )
     verdict = Verdict(
         findings=[*findings, *engine.preflight(client), *machine_findings(protocol, options or Options())]
     )

@@ -214,6 +214,7 @@ def init(challenge: str, folder: Path, hidden: HiddenTest, as_json: bool) -> Non
         hidden.references,
         athome.reference_patterns(loaded),
         groups,
+        athome.reference_patterns(loaded, container),
     )
     with console.progress() as bar:
         line = bar.add_task("checking cases", total=len(manifest.cases))

@@ -193,6 +193,7 @@ def build(
     references_dir: Path | None = None,
     reference_patterns: Iterable[str] = (),
     groups: dict[str, dict[str, str]] | None = None,
+    needed: Iterable[str] | None = None,
 ) -> tuple[Manifest, list[Finding]]:
     """Take stock of the cases: match the protocol's source patterns, hash every file.
 
@@ -204,6 +205,8 @@ def build(
         Folders of the inputs and of the hidden references.
     reference_patterns : iterable of str
         Patterns of the reference files; their placeholders name the case, or a structure.
+    needed : iterable of str, optional
+        Those of which every case needs a file; all of them when left out.
     groups : dict, optional
         Groups of each case, as :func:`read_groups` returns them.
 
@@ -252,8 +255,10 @@ def build(
     patterns = list(reference_patterns)
     references = _references(references_dir, patterns, inputs, findings)
     common = _common(references_dir, patterns)
+    wanted = patterns if needed is None else list(needed)
     # a table of classes is one file for all cases
-    per_case = not patterns or any(case_parts(pattern) for pattern in patterns)
+    per_case = not wanted or any(case_parts(pattern) for pattern in wanted)
+    there = references if needed is None else _references(references_dir, wanted, inputs, [])
     if not inputs:
         fix = f"the protocol looks for {', '.join(required)} below this folder"
         raise UsageError(Finding(CaseCode.NO_CASES, str(cases_dir), "no file matches the protocol's inputs", fix))
@@ -264,7 +269,7 @@ def build(
             text = f"lacks {', '.join(format_name(source, {'case': name, **values[name]}) for source in lacking)}"
             findings.append(Finding(CaseCode.INPUT_MISSING, name, text, "add the file or remove the case"))
             continue
-        if references_dir is not None and per_case and name not in references:
+        if references_dir is not None and per_case and name not in there:
             text = "has no reference"
             findings.append(Finding(CaseCode.REFERENCE_MISSING, name, text, "add it or remove the case"))
         own = {source: _take(cases_dir, relative) for source, relative in sorted(inputs[name].items())}

@@ -124,11 +124,13 @@ def test_liqa_stages_come_from_one_table_for_all_cases(tmp_path: Path) -> None:
     truth = touch(tmp_path / "truth", "stages.csv")
     challenge = registry.load("liqa/2025")
     patterns = athome.reference_patterns(challenge)
-    manifest, findings = case_files.build(challenge.containers["lifs"], hidden, truth, patterns)
+    needed = athome.reference_patterns(challenge, "lifs")
+    manifest, findings = case_files.build(challenge.containers["lifs"], hidden, truth, patterns, needed=needed)
     assert findings == []
     assert [case.id for case in manifest.cases] == ["0001-A", "0002-A"]
     # a segmentation task does need a reference per case
-    _, findings = case_files.build(challenge.containers["liseg"], hidden, truth, patterns)
+    needed = athome.reference_patterns(challenge, "liseg")
+    _, findings = case_files.build(challenge.containers["liseg"], hidden, truth, patterns, needed=needed)
     assert [item.where for item in findings] == ["0001-A", "0002-A"]
     assert all("no reference" in item.cause for item in findings)
 
