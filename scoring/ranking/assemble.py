@@ -131,7 +131,7 @@ def arrange(
     groups = table.group_columns(scores)
     rows = rows.assign(case=_case_labels(rows, groups))
     _refuse_duplicates(rows, task)
-    names = sorted({*rows["submission"], *(submissions or ())})
+    names = sorted({*rows["submission"].unique(), *(submissions or ())})
     labels = {"submission": tuple(names)}
     labels.update({dim: tuple(sorted(rows[dim].unique())) for dim in _CELL})
     values, state, codes, statuses = _fill(rows, labels, failed or {})
@@ -226,7 +226,7 @@ def _fill(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8], npt.NDArray[np.int16], tuple[str, ...]]:
     """Return values, states and statuses of every cell; a failed run without a value becomes what is declared."""
     dims = ("submission", *_CELL)
-    position = tuple(pd.Categorical(rows[dim], categories=list(labels[dim])).codes.astype(np.intp) for dim in dims)
+    position = tuple(_positions(rows[dim], labels[dim]) for dim in dims)
     shape = tuple(len(labels[dim]) for dim in dims)
     value = rows["value"].to_numpy(dtype=np.float64, copy=True)
     broken = np.isnan(value) & rows["status"].str.startswith(table.FAILED_PREFIX).to_numpy()
@@ -253,13 +253,21 @@ def _fill(
     return values, state, codes, tuple(str(name) for name in kinds.categories)
 
 
+def _positions(column: pd.Series[str], labels: tuple[str, ...]) -> npt.NDArray[np.intp]:
+    """Return the position of every row's label; each different text is looked up once."""
+    codes, known = pd.factorize(column)
+    place = {name: at for at, name in enumerate(labels)}
+    return np.asarray([place[name] for name in known], dtype=np.intp)[codes]
+
+
 def _levels(
     rows: pd.DataFrame, cases: tuple[str, ...], groups: Sequence[str]
 ) -> tuple[dict[str, tuple[str, ...]], list[Finding]]:
     levels: dict[str, tuple[str, ...]] = {}
     findings = []
+    few = rows[["case", *groups]].drop_duplicates()
     for name in groups:
-        known = rows[["case", name]].dropna().astype(str).drop_duplicates()
+        known = few[["case", name]].dropna().astype(str).drop_duplicates()
         known = known[known[name] != ""]
         twice = sorted(known.loc[known.duplicated("case", keep=False), "case"].unique())
         if twice:

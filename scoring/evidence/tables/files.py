@@ -73,7 +73,9 @@ def to_csv(frame: pd.DataFrame) -> str:
     plain = frame.copy()
     for column in plain.columns:
         if pd.api.types.is_float_dtype(plain[column]):
-            plain[column] = [_shortest(value) for value in plain[column]]
+            # as objects: pandas would first make an Arrow array of them, only to take them out again
+            shown = [_shortest(value) for value in plain[column].tolist()]
+            plain[column] = pd.Series(shown, index=plain.index, dtype=object)
     return str(plain.to_csv(index=False, lineterminator="\n"))
 
 
