@@ -15,9 +15,11 @@ _LAST_BITS = 8 * np.finfo(float).eps
 
 def no_more_than(keys: Floats, best: Floats, tolerance: float) -> npt.NDArray[np.bool_]:
     """Return which keys are no more than a tolerance above another: 0.8 is 0.1 above 0.7 whatever the last bits say."""
-    spill = _LAST_BITS * np.maximum(np.abs(keys), np.abs(best))
     with np.errstate(invalid="ignore"):
-        return np.asarray(keys - best <= tolerance * (1 + _SAME) + spill)
+        gap = keys - best
+        # Last bits are those of finite numbers: an infinite distance is near nothing but another one.
+        spill = np.where(np.isfinite(gap), _LAST_BITS * np.maximum(np.abs(keys), np.abs(best)), 0.0)
+        return np.asarray((keys == best) | (gap <= tolerance * (1 + _SAME) + spill))
 
 
 def tie_within(keys: Floats, tolerance: float) -> Floats:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -24,6 +24,7 @@ from medpodium.scoring.evidence.sets.reach import smallest_p, within_reach
 from medpodium.scoring.evidence.units import Scheme, units_of
 from medpodium.scoring.ranking.apply import apply_step
 from medpodium.scoring.ranking.axes import OK, ScoreArray
+from medpodium.scoring.ranking.ranks import tie_within
 from medpodium.scoring.ranking.recipe import Prepared
 from medpodium.scoring.ranking.significance import PairedTests
 
@@ -201,6 +202,7 @@ STEPS: tuple[tuple[object, ...], ...] = (
 
 @pytest.mark.parametrize("steps", STEPS, ids=[str(index) for index in range(len(STEPS))])
 @given(st.integers(0, 2**31))
+@example(46443494)  # a value of which nothing is known, and a threshold
 @settings(max_examples=25, deadline=None)
 def test_bounds_hold_for_every_table_that_the_statement_allows(steps: tuple[object, ...], seed: int) -> None:
     """A truth, a true statement about it, and what the statement says of the later steps must fit the truth."""
@@ -228,6 +230,11 @@ def test_bounds_hold_for_every_table_that_the_statement_allows(steps: tuple[obje
     off = ~np.eye(5, dtype=bool)
     assert (after.lead[off] <= real[off] + 1e-9).all()
     assert (real[after.better & (off if real.ndim == 2 else off[..., None])] > 0).all()
+
+
+def test_infinity_is_near_nothing_finite() -> None:
+    keys = np.array([[1.0], [np.inf], [1.2], [np.inf], [-np.inf]])
+    assert tie_within(keys, 0.5).ravel().tolist() == [1.0, np.inf, 1.0, np.inf, -np.inf]
 
 
 def test_what_is_surely_better_than_a_better_one_is_better() -> None:
