@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -121,11 +120,11 @@ def adopt(model: Path, challenge: str, as_json: bool, options: AdoptOptions) -> 
         console.print_json({"model": made.model, **made.record, "findings": made.findings})
         console.finish(made.findings)
     console.print_findings(made.findings)
-    facts: dict[str, Any] = {key: made.record["settings"][key] for key in ("trainer", "configuration", "checkpoint")}
-    record = made.record
-    facts |= {"folds": ", ".join(map(str, record["settings"]["folds"])), "channels": ", ".join(record["channels"])}
+    settings = made.record["settings"]
     labels = [f"{value}: {label}" for value, label in made.record["values"].items() if value != "0"]
-    facts["labels, model: task"] = ", ".join(labels)
-    console.print_table(["", f"baseline {options.name}"], list(facts.items()))
+    rows = [(key, str(settings[key])) for key in ("trainer", "configuration", "checkpoint")]
+    rows += [("folds", ", ".join(map(str, settings["folds"]))), ("channels", ", ".join(made.record["channels"]))]
+    rows.append(("labels, model: task", ", ".join(labels)))
+    console.print_table(["", f"baseline {options.name}"], rows)
     console.out.print(f"Next: medpodium baseline predict {challenge} --model {made.model} --images ... --out ...")
     console.finish(made.findings)

@@ -105,7 +105,7 @@ def _from_data(results: Results, task: TaskResults) -> list[tuple[str, str, str,
             else ("Results", f"{prefix}Ranking method", task.recipe, "challenge file")
         ),
     ]
-    resamples = int(task.facts.get("bootstrap") or 0)
+    resamples = task.drawn.resamples
     found.append(
         (
             "Results",

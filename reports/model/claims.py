@@ -141,7 +141,7 @@ def _joint(task: TaskResults, first: str, second: str) -> list[str]:
         words = ("set of cases", "sets of cases") if pooled else (task.words.structure, task.words.structures)
         of = count(int(row["n_claims"]), *words)
         parts.append(f"in {int(row['better']) or 'none'} of {of} by {task.metric_name(str(row['metric']))}")
-    level = f"jointly at level {float(task.facts['alpha']):g}"
+    level = f"jointly at level {task.drawn.alpha:g}"
     return [f"Tests of all pairs show {first} better than {second} {listed(parts)}, {level}."]
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.findings import Finding, Severity, UsageError
-from medpodium.reports.model.results import ReportCode, Results, TaskResults
+from medpodium.reports.model.results import Drawn, ReportCode, Results, TaskResults
 from medpodium.scoring import definitions, published, table
 from medpodium.scoring.evidence.tables import blocks as evidence_blocks
 from medpodium.scoring.evidence.tables.collect import Evidence, Options, collect_consensus, collect_task, rank_task
@@ -18,9 +17,6 @@ from medpodium.scoring.evidence.tables.plan import plan_task, unsuitable
 from medpodium.scoring.evidence.units import Units, choose
 from medpodium.scoring.observations import group_columns
 from medpodium.scoring.ranking.settled import Settled
-
-LEVEL = 0.95
-"""Confidence level of every interval and set in the evidence tables."""
 
 
 def gather(
@@ -150,10 +146,9 @@ def _task(
     if official:
         board = published.ordered(board, scores[scores["task"] == task])
     resampled = options.n_resamples if len(own["frequencies"]) else 0
-    facts: dict[str, Any] = {"bootstrap": resampled, "seed": options.seed, "level": LEVEL}
-    facts |= {"alpha": evidence_blocks.ALPHA, "adjust": evidence_blocks.ADJUST}
+    drawn = Drawn(resampled, options.seed, evidence_blocks.ALPHA)
     recipe = str(board["recipe"].iloc[0])
-    return TaskResults(task, challenge, scores[scores["task"] == task], board, recipe, own, facts, settled, units)
+    return TaskResults(task, challenge, scores[scores["task"] == task], board, recipe, own, drawn, settled, units)
 
 
 def _anonymous(

@@ -48,7 +48,7 @@ def _bootstrap(task: TaskResults) -> list[Block]:
     frequencies = task.table("frequencies")
     if intervals.empty or frequencies.empty:
         return []
-    resamples = int(task.facts["bootstrap"])
+    resamples = task.drawn.resamples
     summary = intervals.set_index("submission").rename(columns={"q025": "lower", "q975": "upper"})
     shown = frequencies[["submission", "rank", "share"]]
     order = [name for name in task.order if name in summary.index]
@@ -166,7 +166,7 @@ def _map(task: TaskResults, panel: Panel, pairs: pd.DataFrame) -> Figure:
     )
     matrix = won.reindex(index=task.order, columns=task.order).fillna(0.0).astype(bool)
     adjust = str(pairs["adjust"].iloc[0])
-    alpha = float(task.facts.get("alpha", 0.05))
+    alpha = task.drawn.alpha
     wins = int(matrix.to_numpy().sum())
     return Figure(
         f"significance-{slug(task.name)}-{panel.id}",

@@ -74,6 +74,15 @@ def slug(text: str) -> str:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """How a task's evidence was made: resamples of the bootstrap (0: none), seed, significance level of the tests."""
+
+    resamples: int = 0
+    seed: int = 0
+    alpha: float = 0.05
+
+
+@dataclass(frozen=True)
 class TaskResults:
     """Everything about one task.
 
@@ -89,6 +98,8 @@ class TaskResults:
         Evidence tables of this task by name (:mod:`medpodium.scoring.evidence.tables.collect`).
     recipe : str
         Name of the recipe the leaderboard was made with.
+    drawn : Drawn
+        How the evidence was made.
     given : Settled, optional
         The scores as they count, where the ranking has made them already.
     arranged : Units, optional
@@ -101,7 +112,7 @@ class TaskResults:
     leaderboard: pd.DataFrame
     recipe: str
     evidence: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    drawn: Drawn = Drawn()
     given: Settled | None = None
     arranged: Units | None = None
 

@@ -240,7 +240,7 @@ def group_cells(task: TaskResults, group: str, metric: str) -> pd.DataFrame:
     for name in sorted(set(level.dropna()) - {""}):
         inside = block.of_cases((level == name).to_numpy())
         units = task.units.among(inside.cases)
-        drawn = Resamples(units, inside.cases, 0, seed=int(task.facts.get("seed", 0)), task=f"{group}/{name}")
+        drawn = Resamples(units, inside.cases, 0, seed=task.drawn.seed, task=f"{group}/{name}")
         rows = summary_rows(inside, names, drawn, bounds).assign(level=name)
         parts.append(rows[rows["submission"].isin(task.order)])
     if not parts:

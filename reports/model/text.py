@@ -91,7 +91,7 @@ def methods_paragraphs(results: Results, task: TaskResults) -> list[str]:
 def statistics_sentences(results: Results, task: TaskResults) -> list[str]:
     """Return what was computed beyond the ranking; only what is really there is named."""
     said = []
-    resamples = int(task.facts["bootstrap"])
+    resamples = task.drawn.resamples
     noun = task.units.noun
     said += _units(task)
     if resamples:
@@ -166,10 +166,7 @@ def _tests(task: TaskResults) -> list[str]:
     pairs = task.table("significance")
     if not len(pairs):
         return []
-    rest = (
-        f"{ADJUST[str(pairs['adjust'].iloc[0])]} over all ordered pairs; "
-        f"significance level {float(task.facts['alpha']):g}"
-    )
+    rest = f"{ADJUST[str(pairs['adjust'].iloc[0])]} over all ordered pairs; significance level {task.drawn.alpha:g}"
     pooled = pairs["metric"].map(lambda name: task.metric(name).info.scope == "pooled").astype(bool)
     said = []
     if not pooled.all():
