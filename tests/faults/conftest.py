@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import SimpleITK
+from click.testing import CliRunner
 
 CHALLENGE = """
 schema: 1
@@ -309,3 +311,21 @@ def jobs_here(no_jobs: Any, tmp_path: Path) -> list[str]:
 
     no_jobs(run_job)
     return kinds
+
+
+def _report(folder: Path, challenge: str, rows: list[tuple[Any, ...]], formats: str) -> Path:
+    from medpodium.cli import main
+
+    (folder / "challenge.yaml").write_text(challenge, encoding="utf-8")
+    columns = ["task", "submission", "case", "structure", "metric", "value", "status"]
+    pd.DataFrame(rows, columns=columns).to_csv(folder / "scores.csv", index=False)
+    words = ["report", str(folder / "challenge.yaml"), str(folder / "scores.csv"), "--out", str(folder / "report")]
+    result = CliRunner().invoke(main, [*words, "--formats", formats, "--bootstrap", "0"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return folder / "report"
+
+
+@pytest.fixture(scope="session")
+def write_report() -> Callable[..., Path]:
+    """Return what writes a report without bootstrap: (folder, challenge file, rows, formats) to its folder."""
+    return _report

@@ -91,23 +91,18 @@ CHANGES = {
 }
 
 
+def transfer_of(suite: Path, folder: Path) -> tuple[Any, ...]:
+    """Return the command that trains a suite below a folder."""
+    return ("baseline", "transfer", suite, "--workspace", folder / "ws", "--out", folder / "out", "--device", "cpu")
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_trial_is_not_reported_as_the_result_of_another_suite(
     change: str, suite: Path, nnunet: FakeNnunet, verb: Any, tmp_path: Path
 ) -> None:
     """A training with other settings or data is refused by name, and set aside on request; then it is done anew."""
     raw = tmp_path / "raw" / "Dataset900_Own"
-    common = (
-        "baseline",
-        "transfer",
-        suite,
-        "--workspace",
-        tmp_path / "ws",
-        "--out",
-        tmp_path / "out",
-        "--device",
-        "cpu",
-    )
+    common = transfer_of(suite, tmp_path)
     verb(*common)
     assert verb(*common)["models"] == verb(*common)["models"]
     assert len(nnunet.trained) == 1, "the same suite is not trained twice"
@@ -136,17 +131,7 @@ def test_another_checkpoint_under_the_same_name_is_noticed(
     weights = tmp_path / "small.model"
     weights.write_bytes(b"one")
     suite.write_text(suite.read_text() + f"checkpoints: {{small: {weights}}}\n")
-    common = (
-        "baseline",
-        "transfer",
-        suite,
-        "--workspace",
-        tmp_path / "ws",
-        "--out",
-        tmp_path / "out",
-        "--device",
-        "cpu",
-    )
+    common = transfer_of(suite, tmp_path)
     verb(*common)
     assert [job["pretrained"] is not None for job in nnunet.trained] == [False, True]
     weights.write_bytes(b"two")
@@ -161,17 +146,7 @@ def test_a_cut_off_training_image_stops_its_data_set(
 ) -> None:
     path = tmp_path / "raw" / "Dataset900_Own" / "imagesTr" / "c3_0000.nii.gz"
     path.write_bytes(path.read_bytes()[:-60])
-    common = (
-        "baseline",
-        "transfer",
-        suite,
-        "--workspace",
-        tmp_path / "ws",
-        "--out",
-        tmp_path / "out",
-        "--device",
-        "cpu",
-    )
+    common = transfer_of(suite, tmp_path)
     refused = verb(*common, code=1)
     assert nnunet.planned == 0
     assert "c3_0000.nii.gz" in refused["findings"][0]["cause"]

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
-from click.testing import CliRunner
-
-from medpodium.cli import main
 
 CHALLENGE = """\
 schema: 1
@@ -44,10 +42,9 @@ TEAMS = [f"team {at}" for at in range(9)]
 
 
 @pytest.fixture(scope="module")
-def drawings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def drawings(tmp_path_factory: pytest.TempPathFactory, write_report: Any) -> dict[str, str]:
     """Return the drawings of a report on nine teams, one of which found nothing in one case, as SVG by name."""
     path = tmp_path_factory.mktemp("figures")
-    (path / "figures.yaml").write_text(CHALLENGE, encoding="utf-8")
     random = np.random.default_rng(0)
     rows = []
     for number, team in enumerate(TEAMS):
@@ -58,13 +55,8 @@ def drawings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             rows.append((*row, "liver", "dice", 0.0 if lost else random.uniform(), "penalised" if lost else "ok"))
             rows.append((*row, "liver", "hd95", distance, "penalised" if lost else "ok"))
             rows.append((*row, "", "running_time", 1.2 + 2 * number**1.4, "ok"))
-    columns = ["task", "submission", "case", "structure", "metric", "value", "status"]
-    pd.DataFrame(rows, columns=columns).to_csv(path / "scores.csv", index=False)
-    arguments = ["report", str(path / "figures.yaml"), str(path / "scores.csv"), "--out", str(path / "report")]
-    words = [*arguments, "--formats", "markdown", "--bootstrap", "0"]
-    result = CliRunner().invoke(main, words, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return {each.stem: each.read_text(encoding="utf-8") for each in (path / "report").rglob("*.svg")}
+    made: Path = write_report(path, CHALLENGE, rows, "markdown")
+    return {each.stem: each.read_text(encoding="utf-8") for each in made.rglob("*.svg")}
 
 
 def _numbers(svg: str) -> list[float]:

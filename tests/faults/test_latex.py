@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
-from click.testing import CliRunner
-
-from medpodium.cli import main
 
 CHALLENGE = """\
 schema: 1
@@ -43,10 +40,9 @@ TEAMS = ["nnU-Net_ResEncL", "医院队", *(f"team {at}" for at in range(50))]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, write_report: Any) -> Path:
     """Return the LaTeX folder of a report on 52 teams."""
     path = tmp_path_factory.mktemp("paper")
-    (path / "paper.yaml").write_text(CHALLENGE, encoding="utf-8")
     random = np.random.default_rng(0)
     rows = [
         ("organs", team, f"c{case}", structure, "dice", random.uniform(), "ok")
@@ -54,12 +50,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for case in range(4)
         for structure in ("liver", "spleen")
     ]
-    columns = ["task", "submission", "case", "structure", "metric", "value", "status"]
-    pd.DataFrame(rows, columns=columns).to_csv(path / "scores.csv", index=False)
-    arguments = ["report", str(path / "paper.yaml"), str(path / "scores.csv"), "--out", str(path / "report")]
-    result = CliRunner().invoke(main, [*arguments, "--formats", "latex", "--bootstrap", "0"], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return path / "report" / "latex"
+    folder: Path = write_report(path, CHALLENGE, rows, "latex") / "latex"
+    return folder
 
 
 def _sources(folder: Path) -> dict[str, str]:

@@ -8,11 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
-from click.testing import CliRunner
-
-from medpodium.cli import main
 
 pytest.importorskip("playwright")
 
@@ -48,14 +44,13 @@ A4 = round((210 - 24) / 25.4 * 96)
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(tmp_path_factory: pytest.TempPathFactory, write_report: Any) -> Path:
     """Return the page of a report on fourteen structures."""
     path = tmp_path_factory.mktemp("printed")
     structures = [
         f"      {name}: {{label: {at}, title: Structure number {at}}}" for at, name in enumerate(STRUCTURES, 1)
     ]
     text = CHALLENGE.replace("STRUCTURES", "\n".join(structures))
-    (path / "printed.yaml").write_text(text, encoding="utf-8")
     random = np.random.default_rng(0)
     rows = [
         ("organs", f"A team with a long name {team}", f"c{case}", structure, "dice", random.uniform(), "ok")
@@ -63,12 +58,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for case in range(4)
         for structure in STRUCTURES
     ]
-    columns = ["task", "submission", "case", "structure", "metric", "value", "status"]
-    pd.DataFrame(rows, columns=columns).to_csv(path / "scores.csv", index=False)
-    arguments = ["report", str(path / "printed.yaml"), str(path / "scores.csv"), "--out", str(path / "report")]
-    result = CliRunner().invoke(main, [*arguments, "--formats", "html", "--bootstrap", "0"], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return path / "report" / "index.html"
+    page: Path = write_report(path, text, rows, "html") / "index.html"
+    return page
 
 
 @pytest.fixture
