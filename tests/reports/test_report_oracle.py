@@ -10,7 +10,7 @@ import pytest
 
 from medpodium.challenges import registry
 from medpodium.reports.model import illustrate_raw, illustrate_stability
-from medpodium.reports.model.results import TaskResults
+from medpodium.reports.model.results import Drawn, TaskResults
 from medpodium.scoring import table
 from medpodium.scoring.evidence.stability import rank_counts, rank_summary, tau_summary
 from medpodium.scoring.evidence.tables.collect import Evidence, Options, TaskPlan, collect_task
@@ -61,9 +61,7 @@ def organ(shared: Path) -> TaskResults:
     collect_task(evidence, scores, TaskPlan("segmentation", "mean", recipe.steps, rules), Options(), full=True)
     own = {name.removesuffix(".csv"): evidence.frame(name) for name in evidence.tables}
     board = own["leaderboard"].dropna(axis="columns", how="all")
-    return TaskResults(
-        "segmentation", challenge, scores, board, "mean-of-case-means", own, {"bootstrap": 0, "level": 0.95}
-    )
+    return TaskResults("segmentation", challenge, scores, board, "mean-of-case-means", own)
 
 
 def test_the_heatmap_shows_challengers_counts(shared: Path, organ: TaskResults) -> None:
@@ -112,7 +110,7 @@ def test_blob_and_violin_show_challengers_bootstrap(shared: Path, organ: TaskRes
         "kendall_summary": pd.DataFrame([tau_summary(taus)]),
     }
     told = TaskResults(
-        organ.name, organ.challenge, organ.scores, organ.leaderboard, organ.recipe, evidence, {"bootstrap": len(ranks)}
+        organ.name, organ.challenge, organ.scores, organ.leaderboard, organ.recipe, evidence, Drawn(len(ranks))
     )
     blob, violin, summary, *_ = illustrate_stability._bootstrap(told)
     lines = blob.plot.arguments["summary"]
