@@ -14,8 +14,7 @@ from medpodium.reports.model.tables import as_written
 from medpodium.reports.model.wording.grammar import listed
 from medpodium.scoring.evidence.intervals.means import SKEWED_FEW, bounds_of
 from medpodium.scoring.evidence.intervals.pooled import set_name
-from medpodium.scoring.evidence.intervals.resamples import Resamples
-from medpodium.scoring.evidence.intervals.scores import MACRO, summary_rows
+from medpodium.scoring.evidence.intervals.scores import MACRO, Asked, level_rows
 from medpodium.scoring.ranking.axes import OK
 from medpodium.scoring.ranking.pools import Cell as PooledCell
 
@@ -235,17 +234,11 @@ def group_cells(task: TaskResults, group: str, metric: str) -> pd.DataFrame:
     block = task.block(panel)
     bounds = bounds_of(task.settled.bounds.get(metric), block.values)
     names = np.asarray(task.settled.submissions, dtype=object)
-    level = task.case_groups[group].reindex(block.cases)
-    parts = []
-    for name in sorted(set(level.dropna()) - {""}):
-        inside = block.of_cases((level == name).to_numpy())
-        units = task.units.among(inside.cases)
-        drawn = Resamples(units, inside.cases, 0, seed=task.drawn.seed, task=f"{group}/{name}")
-        rows = summary_rows(inside, names, drawn, bounds).assign(level=name)
-        parts.append(rows[rows["submission"].isin(task.order)])
-    if not parts:
+    level = task.case_groups[group].reindex(block.cases).fillna("").astype(str)
+    cells = level_rows(block, names, list(level), Asked(task.units, 0, task.drawn.seed, group), bounds)
+    if cells.empty:
         return pd.DataFrame(columns=GROUPED)
-    cells = pd.concat(parts, ignore_index=True)
+    cells = cells[cells["submission"].isin(task.order)]
     cells = cells.rename(columns={"n": "cases", "mean_low": "lower", "mean_high": "upper"})
     cells = cells[cells["cases"] > 0]
     small = cells["cases"] < task.smallest_group(group)

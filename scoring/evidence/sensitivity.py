@@ -124,6 +124,7 @@ def domain_gap(
     *,
     seed: int,
     n_resamples: int,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> pd.DataFrame:
     """Compare every level of every group with all other cases, whichever of them is easier.
 
@@ -138,6 +139,8 @@ def domain_gap(
         Level per case of the block.
     units : Units, optional
         The block's cases and their independent units; single cases when left out.
+    bounds : (float, float)
+        Least and greatest possible mean: no gap can be larger than their distance, and no interval reaches further.
 
     Returns
     -------
@@ -159,6 +162,7 @@ def domain_gap(
             sides = _Side.of(block, inside, units), _Side.of(block, outside, units)
             gap = sides[0].mean - sides[1].mean
             low, high = _gap_interval(sides, units, n_resamples, seed, f"gap/{name}/{level}")
+            low, high = np.maximum(low, bounds[0] - bounds[1]), np.minimum(high, bounds[1] - bounds[0])
             for index, submission in enumerate(submissions):
                 side = _better_side(low[index], high[index], block.better)
                 numbers = (int(sides[0].cases[index]), int(sides[1].cases[index]))

@@ -13,8 +13,10 @@ import pandas as pd
 
 from medpodium.findings import Code, Finding, Severity, UsageError
 from medpodium.scoring import table
-from medpodium.scoring.evidence.units import Units, plural
-from medpodium.scoring.ranking.blocks import MEAN
+from medpodium.scoring.evidence.intervals.means import bounds_of
+from medpodium.scoring.evidence.intervals.scores import Asked, level_rows
+from medpodium.scoring.evidence.units import Units, plural, units_of
+from medpodium.scoring.ranking.blocks import MEAN, Block
 from medpodium.scoring.ranking.settled import Settled, settle_as_given
 from medpodium.scoring.ranking.significance import adjust
 
@@ -40,8 +42,9 @@ class Subgroups:
     ----------
     summary : DataFrame
         One row per group, level, submission and target (a structure, or ``mean`` of a case's structures): n_cases
-        with a value, n_members of the level, mean, sd (ddof 1), median, gap (mean minus the mean of all other
-        cases, whatever the direction) and too_small.
+        with a value, n_members of the level, mean with the ends of its 95 % interval (low, high; method, or a note
+        why there is none), sd (ddof 1), median, gap (mean minus the mean of all other cases, whatever the direction)
+        and too_small.
     tests : DataFrame
         One row per group, submission and target: Kruskal-Wallis statistic and p over the levels that are large
         enough, and the smallest Bonferroni-corrected Mann-Whitney p of any two levels with their names.
@@ -62,6 +65,7 @@ def analyse(
     *,
     settled: Settled | None = None,
     units: Units | None = None,
+    seed: int = 0,
 ) -> Subgroups:
     """Summarise one metric of a task by groups of cases.
 
@@ -79,6 +83,8 @@ def analyse(
         The same scores as they count by a challenge's rules; when left out, what a submission lacks is left out.
     units : Units, optional
         The independent units of the cases: tests compare the means of their cases. Single cases when left out.
+    seed : int
+        Of the resamples behind the intervals.
 
     Raises
     ------
@@ -95,14 +101,16 @@ def analyse(
     if rows.empty:
         known = ", ".join(sorted(set(scores["metric"])))
         raise UsageError(Finding(SubgroupCode.NO_GROUP, "scores", f"no metric {metric!r}", f"use one of: {known}"))
-    values = _targets(settled or settle_as_given(rows, metric), metric)
+    settled = settled or settle_as_given(rows, metric)
+    values = _targets(settled, metric)
+    resampled = units_of(settled.array) if units is None else units
     cases = rows.drop_duplicates("case").set_index("case")
     summary, tests, findings = [], [], []
     for group in groups:
         levels = cases[group].fillna("").astype(str).replace("", "unknown")
         smallest = minimum_size if isinstance(minimum_size, int) else minimum_size.get(group, 1)
         part, found = _summarise(values, levels, group, smallest)
-        summary.append(part)
+        summary.append(_with_intervals(part, settled, metric, levels, Asked(resampled, 0, seed, group)))
         findings += found
         torn = _torn(levels, units) if units is not None and units.clustered else []
         if torn and units is not None:
@@ -120,14 +128,22 @@ def _targets(settled: Settled, metric: str) -> pd.DataFrame:
     The mean over the structures of a case is a target of its own, after the structures.
     """
     parts = []
-    for block in sorted((own for own in settled.blocks if own.metric == metric), key=lambda own: own.structure == MEAN):
+    for block in _blocks(settled, metric):
         counts = ~np.isnan(block.values)
         case, submission = np.nonzero(counts if block.lacking is None else counts | block.lacking)
         names = {"case": np.asarray(block.cases)[case], "submission": np.asarray(settled.submissions)[submission]}
-        target = CASE_MEAN if block.structure == MEAN else block.structure
-        parts.append(pd.DataFrame({**names, "target": target, "value": block.values[case, submission]}))
+        parts.append(pd.DataFrame({**names, "target": _target(block), "value": block.values[case, submission]}))
     columns = ["case", "submission", "target", "value"]
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def _blocks(settled: Settled, metric: str) -> list[Block]:
+    """Return the metric's blocks, the mean over structures last."""
+    return sorted((own for own in settled.blocks if own.metric == metric), key=lambda own: own.structure == MEAN)
+
+
+def _target(block: Block) -> str:
+    return CASE_MEAN if block.structure == MEAN else block.structure
 
 
 def _summarise(
@@ -168,6 +184,27 @@ def _summarise(
             findings.append(Finding(SubgroupCode.TOO_SMALL, f"{group} = {level}", cause, fix, Severity.WARNING))
     columns = ["group", *keys, "n_members", "n_cases", "mean", "sd", "median", "gap", "too_small"]
     return part[columns], findings
+
+
+def _with_intervals(
+    part: pd.DataFrame, settled: Settled, metric: str, levels: pd.Series[str], asked: Asked
+) -> pd.DataFrame:
+    """Return the summary with an interval after every mean, as every other mean of scores gets it."""
+    names = np.asarray(settled.submissions, dtype=object)
+    ends = []
+    for block in _blocks(settled, metric):
+        own = block.without_empty()
+        bounds = bounds_of(settled.bounds.get(metric), own.values)
+        rows = level_rows(own, names, levels.reindex(own.cases).tolist(), asked, bounds)
+        ends.append(rows.assign(target=_target(block)))
+    keys = ["level", "submission", "target"]
+    found = pd.concat(ends, ignore_index=True).rename(columns={"mean_low": "low", "mean_high": "high"})
+    joined = part.merge(found[[*keys, "low", "high", "method", "note"]], on=keys, how="left")
+    joined[["method", "note"]] = joined[["method", "note"]].fillna("")
+    after = ["low", "high", "method", "note"]
+    order = [name for name in part.columns if name not in after]
+    at = order.index("mean") + 1
+    return joined[[*order[:at], *after, *order[at:]]]
 
 
 def _torn(levels: pd.Series[str], units: Units) -> list[str]:

@@ -119,6 +119,40 @@ def test_no_interval_of_a_group_leaves_the_bounds_of_the_metric(report: Path) ->
     assert cells["upper"].max() <= 1
 
 
+def test_subgroups_of_a_table_have_intervals_and_none_leaves_the_bounds(tmp_path: Path) -> None:
+    (tmp_path / "challenge.yaml").write_text(CHALLENGE, encoding="utf-8")
+    _scores(_values()).to_csv(tmp_path / "scores.csv", index=False)
+    call = ["analyse", "subgroups", str(tmp_path / "scores.csv"), "--metric", "dice", "--group", "site"]
+    call += ["--challenge", str(tmp_path / "challenge.yaml"), "--minimum-size", "3", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(main, call)
+    assert done.exit_code == 0, done.output
+    found = pd.read_csv(tmp_path / "out" / "subgroups.csv").set_index(["level", "submission"])
+    small = found.loc[("small", "team0")]
+    assert (small["low"], small["high"]) == (
+        pytest.approx(stats.t.interval(0.95, 3, 0.9625, stats.sem([1, 1, 1, 0.85]))[0]),
+        1.0,
+    )
+    large = _values()[4:, 1]
+    wide = stats.t.interval(0.95, 19, large.mean(), stats.sem(large))
+    row = found.loc[("large", "team1")]
+    assert row["high"] - row["low"] == pytest.approx(wide[1] - wide[0], rel=0.1)
+    assert row["low"] < row["mean"] < row["high"]
+
+
+def test_no_gap_of_groups_reaches_further_than_the_bounds_of_the_metric(tmp_path: Path) -> None:
+    (tmp_path / "challenge.yaml").write_text(CHALLENGE, encoding="utf-8")
+    values = np.zeros((24, 2))
+    values[:4] = [[1.0, 0.7], [1.0, 0.7], [1.0, 0.6], [0.85, 0.7]]  # the first gap is .9625, its error .0375
+    _scores(values).to_csv(tmp_path / "scores.csv", index=False)
+    call = ["rank", str(tmp_path / "challenge.yaml"), str(tmp_path / "scores.csv"), "--bootstrap", "500"]
+    done = CliRunner().invoke(main, [*call, "--out", str(tmp_path / "board.csv"), "--evidence", str(tmp_path / "e")])
+    assert done.exit_code == 0, done.output
+    gaps = pd.read_csv(tmp_path / "e" / "domain_gap.csv")
+    assert gaps["gap"].abs().max() == pytest.approx(0.9625)
+    assert gaps["low"].min() == -1  # the level 'large' comes first
+    assert gaps["high"].max() <= 1
+
+
 def test_yes_or_no_scores_get_wilsons_interval(tmp_path: Path) -> None:
     (tmp_path / "challenge.yaml").write_text(CHALLENGE, encoding="utf-8")
     right = np.column_stack([np.ones(24), np.arange(24) < 20]).astype(float)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -143,6 +143,34 @@ def summary_rows(
 ) -> pd.DataFrame:
     """Return the rows of ``score_intervals.csv`` about a block, or about some cases of one."""
     return _block_rows(block, names, drawn, bounds, None)[0]
+
+
+def level_rows(
+    block: Block,
+    names: npt.NDArray[np.object_],
+    levels: Sequence[str],
+    asked: Asked,
+    bounds: tuple[float, float],
+) -> pd.DataFrame:
+    """Return such rows about the cases of every level of a group, with the level.
+
+    Parameters
+    ----------
+    names : ndarray of str
+        Submissions of the block.
+    levels : sequence of str
+        Level of every case of the block; cases without one (empty) are left out.
+    asked : Asked
+        Units of the task's cases; ``task`` is what the levels are of, whose draws they get.
+    """
+    of_case = np.asarray(levels, dtype=object)
+    parts = []
+    for name in sorted(set(levels) - {""}):
+        inside = block.of_cases(of_case == name)
+        units = asked.units.among(inside.cases)
+        drawn = Resamples(units, inside.cases, asked.n_resamples, seed=asked.seed, task=f"{asked.task}/{name}")
+        parts.append(summary_rows(inside, names, drawn, bounds).assign(level=name))
+    return _joined(parts)
 
 
 def _block_rows(

@@ -19,6 +19,7 @@ from medpodium.scoring.evidence.consensus import (
     kemeny,
 )
 from medpodium.scoring.evidence.effects import effect_sizes
+from medpodium.scoring.evidence.intervals.means import bounds_of
 from medpodium.scoring.evidence.sensitivity import domain_gap
 from medpodium.scoring.evidence.stability import compare
 from medpodium.scoring.evidence.units import Units
@@ -44,7 +45,8 @@ def block_tables(settled: Settled, units: Units, seed: int, n_resamples: int) ->
     for block in found:
         if n_resamples and settled.groups and _is_headline(block, found):
             own = units.among(block.cases)
-            rows = domain_gap(block, settled.groups, names, own, seed=seed, n_resamples=n_resamples)
+            bounds = bounds_of(settled.bounds.get(block.metric), block.values)
+            rows = domain_gap(block, settled.groups, names, own, seed=seed, n_resamples=n_resamples, bounds=bounds)
             yield "domain_gap.csv", _named(rows, block)
         block = block.without_empty()
         own = units.among(block.cases)
