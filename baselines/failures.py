@@ -48,6 +48,8 @@ class BaselineCode(Code):
     CHECKPOINT_SIZE = "checkpoint-does-not-fit"
     STEM = "checkpoint-stem-undeclared"
     RUN_FAILED = "nnunet-failed"
+    COMMAND = "command-unsuitable"
+    COMMAND_FAILED = "command-failed"
 
     SUITE = "transfer-plan-invalid"
     STAGING_TABLE = "staging-table-invalid"

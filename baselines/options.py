@@ -64,13 +64,16 @@ class TrainOptions:
     trust_checkpoint: bool
     no_validation: bool
     workspace: Path | None
+    dataset: Path | None
+    model: Path | None
 
 
 @dataclass(frozen=True)
 class PredictOptions:
     """Model, images and how to predict, as ``baseline predict`` takes them; ``None`` means as in the training."""
 
-    model: Path
+    baseline: str | None
+    model: Path | None
     images: Path
     out: Path
     folds: list[int | str] | None
@@ -105,6 +108,7 @@ class AdoptOptions:
 class PackageOptions:
     """What becomes an image, as ``baseline package`` takes it."""
 
+    baseline: str | None
     out: Path | None
     context: Path | None
     no_build: bool

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from medpodium import console
 from medpodium.baselines.options import AdoptOptions, FoldList, PredictOptions, pairs
 from medpodium.baselines.progress import JobBar
+
+if TYPE_CHECKING:
+    from medpodium.baselines.command.method import Method
 
 _PATH = click.Path(path_type=Path)
 _DEVICES = click.Choice(["auto", "cuda", "cpu", "mps"])
@@ -19,7 +23,8 @@ _CHECKPOINTS = click.Choice(["final", "best", "latest"])
     epilog="Example: medpodium baseline predict flare-pancancer/2023 --model MODEL --images imagesTs --out predictions"
 )
 @click.argument("challenge")
-@click.option("--model", type=_PATH, required=True, help="Folder of the trained model, as 'train' prints it.")
+@click.option("--model", type=_PATH, help="Folder of the trained model, as 'train' prints it.")
+@click.option("--baseline", help="Baseline of the challenge file that is a command.")
 @click.option("--images", type=_PATH, required=True, help="Folder of the images.")
 @click.option("--out", type=_PATH, required=True, help="Folder for the predictions, in the challenge's layout.")
 @click.option("--folds", type=FoldList(), help="Folds to average; every trained one by default.")
@@ -46,6 +51,11 @@ def predict(challenge: str, as_json: bool, options: PredictOptions) -> None:
     from medpodium.baselines.models import predict as predicting
     from medpodium.challenges import registry
 
+    if (method := command_of(challenge, options.baseline, options.model)) is not None:
+        _predict_command(method, challenge, as_json, options)
+        return
+    if options.model is None:
+        raise click.UsageError("Missing option '--model'.")
     extras.require_nnunet()
     how = predicting.How(
         options.folds, options.checkpoint, options.device, options.step_size, options.mirroring, options.fast_export,
@@ -59,7 +69,11 @@ def predict(challenge: str, as_json: bool, options: PredictOptions) -> None:
     if as_json:
         console.print_json(result)
         console.finish(findings)
-    columns = ("case", "preprocess", "network", "export")
+    _show(result, challenge, ("case", "preprocess", "network", "export"))
+
+
+def _show(result: dict[str, Any], challenge: str, columns: tuple[str, ...]) -> None:
+    findings = result["findings"]
     console.print_findings(findings)
     console.print_table(columns, [[row[key] for key in columns] for row in result["cases"]], "seconds per case")
     if result["kept"]:
@@ -68,6 +82,32 @@ def predict(challenge: str, as_json: bool, options: PredictOptions) -> None:
         f"Next: medpodium score {challenge} --references ... --predictions NAME={result['out']} --out ..."
     )
     console.finish(findings)
+
+
+def command_of(challenge: str, name: str | None, model: Path | None) -> Method | None:
+    """Return the command baseline that is meant: by name, by what a model's notes say, or the only kind there is."""
+    from medpodium.baselines.command.method import find_method
+    from medpodium.baselines.nnunet.dataset import read_record
+
+    notes = read_record(model) if model is not None else {}
+    if name is None and notes:
+        return find_method(challenge, notes["baseline"]) if notes.get("kind") == "command" else None
+    return find_method(challenge, name)
+
+
+def _predict_command(method: Method, challenge: str, as_json: bool, options: PredictOptions) -> None:
+    """Predict with a baseline that is a command."""
+    from medpodium.baselines.command import predict as predicting
+
+    fold = (options.folds or method.baseline.folds)[0]
+    patterns = pairs(options.image_patterns, "--image-pattern")
+    how = predicting.How(options.model, fold, options.device, patterns, options.full_check, options.overwrite)
+    with console.progress() as bar:
+        result = predicting.predict(method, options.images, options.out, how, JobBar(bar))
+    if as_json:
+        console.print_json(result)
+        console.finish(result["findings"])
+    _show(result, challenge, ("case", "seconds"))
 
 
 @click.command(

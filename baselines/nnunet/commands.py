@@ -1,9 +1,7 @@
-"""The verbs ``baseline plan``, ``train`` and ``predict``."""
+"""The verb ``baseline plan``, and the options that it shares with ``train``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +13,6 @@ from medpodium.baselines.options import (
     Overrides,
     PerAxis,
     PlanOptions,
-    TrainOptions,
     pairs,
 )
 from medpodium.baselines.progress import JobBar
@@ -24,14 +21,13 @@ if TYPE_CHECKING:
     from medpodium.baselines.nnunet.flow import Chosen
 
 _PATH = click.Path(path_type=Path)
-_DEVICES = click.Choice(["auto", "cuda", "cpu", "mps"])
-_WORKSPACE = click.option(
+WORKSPACE = click.option(
     "--workspace", type=_PATH, help="nnU-Net's three folders; nnU-Net's own variables or ./nnunet by default."
 )
 
 
-def _choice_options(function: Any) -> Any:
-    """Options that choose a baseline and override its fields."""
+def choice_options(function: Any) -> Any:
+    """Add the options that choose a baseline and override its fields."""
     for option in reversed(
         [
             click.option(
@@ -47,7 +43,8 @@ def _choice_options(function: Any) -> Any:
     return function
 
 
-def _choose(challenge: str, name: str | None, overrides: Overrides) -> Chosen:
+def choose(challenge: str, name: str | None, overrides: Overrides) -> Chosen:
+    """Return the baseline of nnU-Net that is meant, with the fields that the command line says otherwise."""
     from medpodium.baselines.nnunet import flow as nnunet
     from medpodium.challenges import registry
 
@@ -59,7 +56,7 @@ def _choose(challenge: str, name: str | None, overrides: Overrides) -> Chosen:
     "--baseline stunet-base --partial annotated.csv"
 )
 @click.argument("challenge")
-@_choice_options
+@choice_options
 @click.option("--images", type=_PATH, required=True, help="Folder of training images.")
 @click.option("--labels", type=_PATH, help="Folder of labels; the images' folder by default.")
 @click.option("--image-pattern", "image_patterns", multiple=True, metavar="CHANNEL=PATTERN",
@@ -83,7 +80,7 @@ def _choose(challenge: str, name: str | None, overrides: Overrides) -> Chosen:
 @click.option("--full-check", is_flag=True, help="Unpack every image to find damage inside it, not only a cut-off end.")
 @click.option("--replace", is_flag=True,
               help="Set trainings on other data aside (moved, not deleted) where they are in the way.")  # fmt: skip
-@_WORKSPACE
+@WORKSPACE
 @console.json_option
 @console.guarded
 @console.gathered(Overrides, "overrides")
@@ -99,7 +96,7 @@ def plan(challenge: str, name: str | None, as_json: bool, overrides: Overrides, 
     from medpodium.baselines.nnunet.workspace import Workspace
 
     extras.require_nnunet()
-    chosen = _choose(challenge, name, overrides)
+    chosen = choose(challenge, name, overrides)
     partial = options.partial
     folders = nnunet.Folders(
         options.images,
@@ -137,73 +134,3 @@ def plan(challenge: str, name: str | None, as_json: bool, overrides: Overrides, 
         console.print_table(["", f"baseline {chosen.name}"], list(facts.items()))
         console.out.print(f"Next: medpodium baseline train {challenge} --baseline {chosen.name}")
     console.finish(planned.findings)
-
-
-@click.command(
-    epilog="Example: medpodium baseline train flare-pancancer/2023 --baseline stunet-base --folds all --device cuda"
-)
-@click.argument("challenge")
-@_choice_options
-@click.option("--epochs", type=click.IntRange(1), help="Epochs; nnU-Net's 1000 by default.")
-@click.option("--iterations", type=click.IntRange(1), help="Batches per epoch; nnU-Net's 250 by default.")
-@click.option("--learning-rate", type=float, help="Initial learning rate.")
-@click.option("--device", type=_DEVICES, default="auto", show_default=True)
-@click.option("--resume", is_flag=True, help="Keep finished folds, go on with the others.")
-@click.option("--restart", is_flag=True, help="Set earlier trainings aside (moved, not deleted) and start anew.")
-@click.option("--pretrained", type=_PATH, help="Checkpoint to start from; every shape is checked.")
-@click.option("--stem", type=click.Choice(["repeat", "average"]), help="Weights of one channel over several.")
-@click.option("--trust-checkpoint", is_flag=True, help="Unpickle objects in the checkpoint; this can run code.")
-@click.option("--no-validation", is_flag=True, help="Skip the prediction of the validation cases at the end.")
-@_WORKSPACE
-@console.json_option
-@console.guarded
-@console.gathered(Overrides, "overrides")
-@console.gathered(TrainOptions)
-def train(challenge: str, name: str | None, as_json: bool, overrides: Overrides, options: TrainOptions) -> None:
-    """Train a planned baseline, fold by fold.
-
-    An interrupted fold with the same settings goes on where it stopped. A finished one is never overwritten.
-    """
-    from medpodium.baselines import extras
-    from medpodium.baselines.nnunet import folds as nnunet
-    from medpodium.baselines.nnunet.workspace import Workspace
-
-    extras.require_nnunet()
-    chosen = _choose(challenge, name, overrides)
-    if options.resume and options.restart:
-        raise click.UsageError("--resume and --restart exclude each other.")
-    start = nnunet.Start(options.resume, options.restart, options.pretrained, options.stem, options.trust_checkpoint)
-    with console.progress() as bar, _interruptible():
-        line = JobBar(bar)
-
-        def name_fold(fold: int | str) -> None:
-            line.title = f"fold {fold}: "
-
-        results = nnunet.train(
-            chosen,
-            Workspace.at(options.workspace),
-            device=options.device,
-            iterations=options.iterations,
-            validate=not options.no_validation,
-            start=start,
-            on_event=line,
-            on_fold=name_fold,
-        )
-    if as_json:
-        console.print_json({"model": results[0]["model"], "folds": results})
-        return
-    columns = ("folder", "epochs", "seconds_per_epoch", "validation_dice", "training_dice", "gpu_memory_mb")
-    console.print_table(columns, [[row[key] for key in columns] for row in results])
-    console.out.print(
-        f"Next: medpodium baseline predict {challenge} --model {results[0]['model']} --images ... --out ..."
-    )
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Say how to go on after Ctrl-C."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        console.err.print("Interrupted; run the same command with --resume to go on from the last checkpoint.")
-        raise SystemExit(130) from None

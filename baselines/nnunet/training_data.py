@@ -14,6 +14,7 @@ from medpodium.challenges.naming.names import is_hidden
 from medpodium.challenges.naming.patterns import STRUCTURE, case_name, cases_in, parse_name, say_readings
 from medpodium.challenges.rows import read_sheet
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask
+from medpodium.challenges.schema.task import TaskModel
 from medpodium.findings import Finding
 
 MissingChannel = Literal["refuse", "drop", "zero"]
@@ -58,7 +59,7 @@ class Layout:
 
 
 def layout_of(
-    task: SegmentationTask,
+    task: TaskModel,
     channels: Sequence[str] | None,
     image_patterns: Mapping[str, str],
     label_pattern: str | None,

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import re
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from medpodium.baselines import extras
 from medpodium.baselines.checkpoints import read_content, weights_of
-from medpodium.baselines.failures import BaselineCode, broken, refuse
+from medpodium.baselines.failures import BaselineCode, refuse
 from medpodium.baselines.models.record import Checkpoint, checkpoint_path, record_for, trained_folds
 from medpodium.baselines.nnunet.prediction import use_fast_export
+from medpodium.baselines.package import image
 from medpodium.baselines.package.program import carry_trainer, try_out
 from medpodium.challenges.campaign import folder as campaign
 from medpodium.challenges.naming.patterns import format_name
@@ -27,30 +22,6 @@ from medpodium.challenges.schema.protocol import ContainerProtocol
 
 BASE = "pytorch/pytorch:2.5.1-cuda12.4-cudnn9-runtime"
 """Base image for real use; any image with Python 3 and PyTorch will do."""
-_CHUNK = 1 << 20
-_USER = re.compile(r"[\w][\w.-]*(:[\w][\w.-]*)?", re.ASCII)
-
-
-@dataclass(frozen=True)
-class Packaged:
-    """Result of packaging.
-
-    Parameters
-    ----------
-    context : Path, optional
-        Folder of the build context, where it was kept.
-    image : str, optional
-        Name of the built image.
-    archive : Path, optional
-        ``docker save`` archive.
-    bytes : int
-        Size of the archive.
-    """
-
-    context: Path | None
-    image: str | None
-    archive: Path | None
-    bytes: int = 0
 
 
 def package(
@@ -68,7 +39,7 @@ def package(
     checkpoint: Checkpoint | None = None,
     user: str = "root",
     trust: bool = False,
-) -> Packaged:
+) -> image.Packaged:
     """Write the build context of a trained model, try its program out, build it and save the image.
 
     Parameters
@@ -108,33 +79,28 @@ def package(
     """
     extras.require_nnunet()
     campaign.check_team(team)
-    if not _USER.fullmatch(user):
-        raise refuse(BaselineCode.PACKAGE, user, "is no user of an image", "give --user UID, UID:GID or a name")
+    image.check_user(user)
     notes, task = record_for(challenge, model)
     protocol = challenge.containers[campaign.container_name(challenge, notes["task"])].for_task(notes["task"])
     settings = _settings(notes, task, protocol, channels or {})
     weights: Checkpoint = checkpoint or notes["settings"].get("checkpoint") or "final"
     chosen = trained_folds(model, folds, weights)
-    with ExitStack() as stack:
-        if context is None:
-            target = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="medpodium-")))
-        else:
-            target = context
-            if target.exists() and any(target.iterdir()):
-                raise refuse(BaselineCode.PACKAGE, target, "the folder is not empty", "choose a new folder")
-        target.mkdir(parents=True, exist_ok=True)
+    with image.context_at(context) as target:
         axes = _weights([checkpoint_path(model, fold, weights) for fold in chosen], model, target, trust=trust)
         settings |= {"folds": list(chosen), "mirror_axes": axes}
         settings["trainer_module"] = carry_trainer(settings["trainer"], model, target)
-        _program(challenge, notes, protocol, settings, {"base": base, "user": user}, target)
-        _readable(target)
+        values = {
+            "method": notes["settings"]["method"],
+            "challenge": challenge.reference,
+            "task": notes["task"],
+            "base": base,
+            "user": user,
+            "nnunet": version("nnunetv2"),
+        }
+        parts = ("cores", "image_files", "mounts", "networks")
+        image.write_program(target, protocol, settings, values, ("Dockerfile.j2", "predict.py.j2"), parts)
         try_out(target, settings["trainer"])
-        if not build:
-            return Packaged(context, None, None)
-        name = _image_name(protocol, team)
-        _build(target, name, network)
-        size = _save(name, out) if out is not None else 0
-    return Packaged(context, name, out, size)
+        return image.finish(target, protocol, image.Wish(out, context, team, network, build))
 
 
 def _settings(
@@ -218,106 +184,3 @@ def _weights(paths: Sequence[Path], model: Path, target: Path, *, trust: bool) -
         mirrored.append(None if axes is None else list(axes))
         torch.save(weights_of(content, path), target / "model" / f"{path.parent.name}.pth")
     return mirrored[0]
-
-
-def _program(
-    challenge: Challenge,
-    notes: Mapping[str, Any],
-    protocol: ContainerProtocol,
-    settings: Mapping[str, Any],
-    image: Mapping[str, str],
-    target: Path,
-) -> None:
-    from jinja2 import Environment, StrictUndefined
-
-    source = files("medpodium.baselines") / "templates"
-    roots = {PurePosixPath(mount.path).parts[1] for mount in protocol.mounts}
-    workdir = protocol.workdir or ("/workspace" if "workspace" in roots else "/opt/baseline")
-    run = f"exec python3 {workdir}/predict.py"
-    # A command of the protocol comes after the entry point, so that one has to be a plain pass-through
-    entrypoint = ["python3", f"{workdir}/predict.py"] if protocol.command is None else []
-    values = {
-        "method": notes["settings"]["method"],
-        "challenge": challenge.reference,
-        "task": notes["task"],
-        **image,
-        "nnunet": version("nnunetv2"),
-        "workdir": workdir,
-        "entrypoint": json.dumps(entrypoint),
-    }
-    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)  # noqa: S701
-    for name in ("Dockerfile", "predict.py"):
-        text = environment.from_string((source / f"{name}.j2").read_text(encoding="utf-8")).render(values)
-        (target / name).write_text(text, encoding="utf-8", newline="\n")
-    (target / ".dockerignore").write_text("Dockerfile\n.dockerignore\n", encoding="utf-8")
-    (target / "predict.sh").write_text(f"#!/bin/sh\n{run}\n", encoding="utf-8", newline="\n")
-    (target / "predict.sh").chmod(0o755)
-    (target / "medpodium_parts").mkdir()
-    for name in ("cores", "image_files", "networks"):
-        part = files("medpodium.baselines.portable") / f"{name}.py"
-        (target / "medpodium_parts" / f"{name}.py").write_text(part.read_text(encoding="utf-8"), encoding="utf-8")
-    (target / "package.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
-
-
-def _readable(folder: Path) -> None:
-    """Let any user read the files: the hidden test runs as another, unprivileged one.
-
-    Done here, because changing the modes inside the image would store the weights a second time.
-    """
-    for path in (folder, *folder.rglob("*")):
-        path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
-
-
-def _image_name(protocol: ContainerProtocol, team: str) -> str:
-    return (protocol.image_name or "{team}").replace("{team}", team.lower()).replace("\\", "") + ":latest"
-
-
-def _build(context: Path, name: str, network: str | None) -> None:
-    from docker.errors import APIError, BuildError
-
-    from medpodium.containers.sandbox import engine
-
-    client = engine.connect(timeout=3600)
-    try:
-        client.images.build(
-            path=str(context), tag=name, rm=True, forcerm=True, platform="linux/amd64", network_mode=network
-        )
-    except BuildError as error:
-        lines = [str(row.get("stream") or row.get("error") or "").strip() for row in error.build_log]
-        last = next((line for line in reversed(lines) if line), str(error))
-        fix = "choose another base image with --base, or build the folder of --context by hand"
-        raise broken(BaselineCode.IMAGE_BUILD, name, last[:300], fix) from None
-    except APIError as error:
-        fix = "check that the engine can pull the base image, or choose a local one with --base"
-        raise broken(BaselineCode.IMAGE_BUILD, name, str(error.explanation or error)[:300], fix) from None
-
-
-def _save(name: str, out: Path) -> int:
-    """Write the image as a compressed archive; a broken-off write leaves nothing behind."""
-    from medpodium.containers.sandbox import engine
-
-    client = engine.connect(timeout=3600)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + ".part")
-    try:
-        with _gzip(partial) if out.suffix == ".gz" else partial.open("wb") as stream:
-            for chunk in client.images.get(name).save(chunk_size=_CHUNK, named=name):
-                stream.write(chunk)
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
-    return out.stat().st_size
-
-
-def _gzip(path: Path) -> Any:
-    """Open a compressed file for writing; layers of libraries and weights gain little from a higher level."""
-    opener: Any
-    try:
-        from isal import igzip
-
-        opener = igzip.open
-    except ImportError:  # no wheel for this machine: the standard library takes ten times as long
-        import gzip
-
-        opener = gzip.open
-    return opener(path, "wb", compresslevel=1)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from medpodium import console
 from medpodium.baselines.options import FoldList, PackageOptions, pairs
+
+if TYPE_CHECKING:
+    from medpodium.baselines.command.method import Method
+    from medpodium.baselines.package.image import Packaged
 
 _PATH = click.Path(path_type=Path)
 
@@ -15,8 +20,9 @@ _PATH = click.Path(path_type=Path)
 @click.command(
     epilog="Example: medpodium baseline package MODEL --challenge flare-pancancer/2023 --out baseline.tar.gz"
 )
-@click.argument("model", type=_PATH)
+@click.argument("model", type=_PATH, required=False)
 @click.option("--challenge", required=True, help="Challenge whose container protocol the image follows.")
+@click.option("--baseline", help="Baseline of the challenge file that is a command; it may need no MODEL.")
 @click.option("--out", type=_PATH, help="Archive to write, such as baseline.tar.gz.")
 @click.option("--context", type=_PATH, help="New folder in which to keep the Docker build context.")
 @click.option("--no-build", is_flag=True, help="Write the build context only (needs --context).")
@@ -32,13 +38,19 @@ _PATH = click.Path(path_type=Path)
 @console.json_option
 @console.guarded
 @console.gathered(PackageOptions)
-def package(model: Path, challenge: str, as_json: bool, options: PackageOptions) -> None:
+def package(model: Path | None, challenge: str, as_json: bool, options: PackageOptions) -> None:
     """Turn a trained MODEL into a container image that is submitted, checked and scored like any team's."""
+    from medpodium.baselines.models.commands import command_of
     from medpodium.baselines.package import build as packaging
     from medpodium.challenges import registry
 
     if options.no_build and options.context is None:
         raise click.UsageError("--no-build needs --context.")
+    if (method := command_of(challenge, options.baseline, model)) is not None:
+        _finish(_package_command(method, model, options), challenge, as_json, options)
+        return
+    if model is None:
+        raise click.UsageError("Missing argument 'MODEL'.")
     made = packaging.package(
         registry.load(challenge),
         model,
@@ -54,6 +66,20 @@ def package(model: Path, challenge: str, as_json: bool, options: PackageOptions)
         user=options.user or "root",
         trust=options.trust_checkpoint,
     )
+    _finish(made, challenge, as_json, options)
+
+
+def _package_command(method: Method, model: Path | None, options: PackageOptions) -> Packaged:
+    from medpodium.baselines.package import image
+    from medpodium.baselines.package.method import Options, package_method
+
+    fold = (options.folds or method.baseline.folds)[0]
+    how = Options(model, fold, options.base, options.user or "root", pairs(options.channels, "--channel"))
+    wish = image.Wish(options.out, options.context, options.team, options.network, not options.no_build)
+    return package_method(method, how, wish)
+
+
+def _finish(made: Packaged, challenge: str, as_json: bool, options: PackageOptions) -> None:
     if as_json:
         console.print_json({"context": made.context, "image": made.image, "archive": made.archive, "bytes": made.bytes})
         return

@@ -1,20 +1,62 @@
 """What a challenge file says about a reference method: how it is planned, trained and run.
 
-A baseline that names a trainer or a planner can be trained with ``medpodium baseline``; one that only carries
+A baseline that names a trainer, a planner or commands can be run with ``medpodium baseline``; one that only carries
 published figures is a line in a table.
 """
 
 from __future__ import annotations
 
+import re
+import shlex
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from medpodium.challenges.schema.base import Model
+from medpodium.challenges.naming.patterns import relative_pattern
+from medpodium.challenges.schema.base import Model, nearest
 
 Positive = Annotated[float, Field(gt=0)]
 Voxels = Annotated[int, Field(gt=0)]
 Normalisation = Literal["ct", "z-score", "rescale-0-1", "none"]
+
+PLACEHOLDER = re.compile(r"\{([a-z_]+)(?::([A-Za-z0-9_.-]+))?\}")
+"""Placeholder of a command: ``{model}``, or ``{image:t1}`` with the name of a channel."""
+_LITERAL = re.compile(r"\{\{[a-z_]+(:[A-Za-z0-9_.-]+)?\}\}")
+TRAINING = ("dataset", "model", "fold", "device", "python")
+"""Placeholders of the command that trains."""
+PREDICTING = ("model", "images", "out", "fold", "device", "python", "case", "image")
+"""Placeholders of the command that predicts; with one of the last two it is run once per case."""
+PER_CASE = ("case", "image")
+
+
+def _words(value: object) -> object:
+    """Split a command line as a shell splits words; nothing else of it is the shell's."""
+    return tuple(shlex.split(value)) if isinstance(value, str) else value
+
+
+Command = Annotated[tuple[str, ...], BeforeValidator(_words), Field(min_length=1)]
+"""A program and its arguments: a line, which is split into words, or a list of words. No shell looks at it."""
+
+
+class Package(Model):
+    """What goes into the image of a baseline that is a command.
+
+    Parameters
+    ----------
+    base : str
+        Base image; it needs Python 3.9 or later, and numpy and SimpleITK where ``labels`` are declared.
+    setup : list of str
+        Lines that are run when the image is built (``pip install ...``).
+    files : list of str
+        Files and folders of the method, relative to the challenge file; there the command is run.
+    predict : command, optional
+        Where it differs from the one at home.
+    """
+
+    base: str = "python:3.12-slim"
+    setup: list[str] = Field(default_factory=list)
+    files: list[str] = Field(default_factory=list)
+    predict: Command | None = None
 
 
 class Published(Model):
@@ -47,8 +89,9 @@ class Baseline(Model):
     ----------
     method : str
         One line for tables.
-    kind : {"nnunet", "staging", "published"}
-        Trained with nnU-Net v2, a staging model of images and masks, or published figures only.
+    kind : {"nnunet", "command", "staging", "published"}
+        Trained with nnU-Net v2, any program that can be started, a staging model of images and masks, or published
+        figures only.
     task : str, optional
         Task it predicts; the challenge's first of the right kind when left out.
     channels : list of str, optional
@@ -76,10 +119,20 @@ class Baseline(Model):
         Resample probabilities with torch instead of scipy.
     published : Published
         Figures printed about the method.
+    train, predict : command, optional
+        Of ``kind: command``: what is started to train and to predict, with the placeholders of :data:`TRAINING` and
+        :data:`PREDICTING`, in the folder of the challenge file.
+    outputs : str, optional
+        Pattern of the files that ``predict`` writes below ``{out}``; the task's own when left out.
+    labels : dict of str to int or str, optional
+        Structure (or label value) of the task to the method's own: a label value, the word that ``{structure}`` stands
+        for in ``outputs``, or ``none``. Without it ``predict`` writes the challenge's own values.
+    package : Package
+        What goes into the image.
     """
 
     method: str
-    kind: Literal["nnunet", "staging", "published"] = "nnunet"
+    kind: Literal["nnunet", "command", "staging", "published"] = "nnunet"
     task: str | None = None
     channels: list[str] | None = Field(default=None, min_length=1)
     normalisation: Normalisation | dict[str, Normalisation] | None = None
@@ -96,6 +149,11 @@ class Baseline(Model):
     step_size: float = Field(default=0.5, gt=0, le=1)
     fast_export: bool = False
     published: Published = Published()
+    train: Command | None = None
+    predict: Command | None = None
+    outputs: str | None = None
+    labels: dict[str, int | str] | None = Field(default=None, min_length=1)
+    package: Package = Package()
     notes: str = ""
 
     @model_validator(mode="after")
@@ -103,3 +161,41 @@ class Baseline(Model):
         if "all" in self.folds and len(self.folds) > 1:
             raise ValueError("fold 'all' trains on every case and cannot be combined with other folds")
         return self
+
+    @model_validator(mode="after")
+    def _commands(self) -> Baseline:
+        own = [name for name in ("train", "predict", "outputs", "labels", "package") if name in self.model_fields_set]
+        if self.kind != "command":
+            if own:
+                raise ValueError(f"{own[0]} belongs to 'kind: command', this is {self.kind}")
+            return self
+        if self.predict is None:
+            raise ValueError("a baseline that is a command needs 'predict'")
+        if self.outputs is not None:
+            relative_pattern(self.outputs)
+        for name, command, known in (
+            ("train", self.train, TRAINING),
+            ("predict", self.predict, PREDICTING),
+            ("package.predict", self.package.predict, PREDICTING),
+        ):
+            check_placeholders(name, command or (), known)
+        if not any("{out}" in word for word in self.predict):
+            raise ValueError("predict needs {out}, the folder that it writes to")
+        return self
+
+
+def check_placeholders(name: str, command: tuple[str, ...], known: tuple[str, ...]) -> None:
+    """Refuse a command with a placeholder that nothing stands for; ``{{model}}`` stands for ``{model}`` itself.
+
+    Raises
+    ------
+    ValueError
+        With the placeholder, and those that there are.
+    """
+    for word in command:
+        for found in PLACEHOLDER.finditer(_LITERAL.sub("", word)):
+            if found[1] not in known or (found[2] and found[1] != "image"):
+                raise ValueError(
+                    f"{name}: unknown placeholder {found[0]}{nearest(found[1], known)}; "
+                    f"known: {', '.join(f'{{{item}}}' for item in known)}"
+                )

@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 from collections.abc import Iterable, Iterator
 from importlib.util import source_from_cache
@@ -69,9 +70,7 @@ def layout(read: Iterable[Path], *, stand_ins: bool) -> Iterator[tuple[Path, str
     With ``stand_ins``, CUDA's libraries, which PyTorch is linked to and which the CPU never calls, are replaced by a
     tiny library of PyTorch's own: two gigabytes less. Only the runtime library is asked, for the number of GPUs.
     """
-    import torch
-
-    site = Path(torch.__file__).parents[1]
+    site = Path(sysconfig.get_path("purelib"))
     python = Path(os.path.realpath(sys.executable))
     tools = [Path(found) for found in map(shutil.which, SHELL) if found]
     own = [path for path in read if path.is_relative_to(site) and path.relative_to(site).parts[0] not in COMPILERS]
@@ -83,7 +82,8 @@ def layout(read: Iterable[Path], *, stand_ins: bool) -> Iterator[tuple[Path, str
     yield python, "usr/local/bin/python3"
     yield from ((tool, f"bin/{tool.name}") for tool in tools)
     yield from ((path, f"usr/local/lib/{STANDARD.name}/{path.relative_to(STANDARD)}") for path in standard)
-    own += site.glob("torch/bin/torch_shm_manager")  # PyTorch refuses to start without it
+    if any(path.is_relative_to(site / "torch") for path in own):
+        own += site.glob("torch/bin/torch_shm_manager")  # PyTorch refuses to start without it
     linked = libraries([python, *tools, *(path for path in [*own, *standard] if path.suffix == ".so")])
     for path in dict.fromkeys([*own, *linked]):
         if path.is_relative_to(site):
@@ -125,6 +125,8 @@ def build(name: str, program: Path, notes: Path) -> None:
     """Import the base image for a packaged program whose inputs are files of this machine."""
     read = watch(program, notes)
     send(name, layout(read, stand_ins=True))
+    if not any("torch" in path.parts for path in read):
+        return
     check = ["docker", "run", "--rm", "--network", "none", name, "python3", "-c", "import torch"]
     if subprocess.run(check, capture_output=True, check=False).returncode != 0:
         # a PyTorch that looks CUDA's functions up beforehand: slower, and larger by two gigabytes

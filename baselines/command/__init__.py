@@ -1,0 +1,1 @@
+"""Methods that are commands: anything that can be started becomes a baseline."""
