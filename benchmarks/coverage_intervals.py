@@ -30,7 +30,7 @@ from medpodium.scoring.evidence.intervals.means import (
 )
 from medpodium.scoring.evidence.intervals.resamples import Resamples
 from medpodium.scoring.evidence.units import Units
-from medpodium.scoring.kinds.classification import weighted
+from medpodium.scoring.measures.pooled import curves
 
 Floats = npt.NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int, int], Floats]
@@ -234,7 +234,7 @@ def _ask(setting: Setting, values: Floats, drawn: Resamples) -> tuple[Ends, Floa
         weights = np.concatenate(list(drawn._counts()))
         return (
             area_ends(areas, error, setting.units),
-            weighted.areas(truth, values, weights).T,
+            curves.areas(truth, values, weights).T,
             areas,
             None,
         )

@@ -13,7 +13,7 @@ from scipy import special
 from medpodium.challenges.schema.steps import parse_steps
 from medpodium.scoring.evidence.sets.construct import Members
 from medpodium.scoring.evidence.units import Scheme, units_of
-from medpodium.scoring.kinds.classification import weighted
+from medpodium.scoring.measures.pooled import curves, labels
 from medpodium.scoring.ranking.assemble import POOLED
 from medpodium.scoring.ranking.axes import ABSENT, OK, ScoreArray
 from medpodium.scoring.ranking.pools import Cell, Pool
@@ -297,12 +297,12 @@ class _Compute:
     def __call__(self, weights: Floats) -> Floats:
         given = (self.score > 0.5).astype(np.int64)
         if self.metric == "auc":
-            return weighted.areas(self.positive, self.score, weights)
+            return curves.areas(self.positive, self.score, weights)
         if self.metric == "kappa":
-            return weighted.quadratic_kappas(self.positive, given, weights, 2)
+            return labels.quadratic_kappas(self.positive, given, weights, 2)
         if self.metric == "recall":
-            return weighted.balanced_accuracies(self.positive, given, weights, 2)
-        return weighted.accuracies(self.positive, given, weights)
+            return labels.balanced_accuracies(self.positive, given, weights, 2)
+        return labels.accuracies(self.positive, given, weights)
 
 
 def _answers(setting: Setting, rng: np.random.Generator) -> tuple[ScoreArray, Pool]:

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 KEY_COLUMNS = ("challenge", "edition", "task", "submission", "case", "structure")
 TEXTS = ("truth", "answer")
-NUMBERS = ("confidence", "count", "time", "event")
+NUMBERS = ("confidence", "share", "count", "time", "event")
 COLUMNS = (*KEY_COLUMNS, *TEXTS, *NUMBERS, "status")
 """Fixed leading columns, in order; every further column is a group of the case.
 
 ``truth`` and ``answer`` are text (names of classes, ``1`` and ``0`` of a yes-or-no problem), ``confidence`` is the
-probability of the answer or of the positive side, ``count`` a number of objects, ``time`` a time to event and ``event``
-1 or 0 (censored). A missing answer is a row with a blank ``answer``, no ``confidence`` and the status ``missing`` or
-``failed:<reason>``.
+probability of the answer or of the positive side, ``share`` the part of several trials that is right, ``count`` a
+number of objects, ``time`` a time to event and ``event`` 1 or 0 (censored). A missing answer is a row with a blank
+``answer``, no ``confidence`` and the status ``missing`` or ``failed:<reason>``.
 """
 SUFFIX = ".observations.parquet"
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 RESERVED = (
     *("challenge", "edition", "task", "submission", "case", "structure", "metric", "value", "status", "definition"),
     "published_rank",
-    *("truth", "answer", "confidence", "count", "time", "event"),
+    *("truth", "answer", "confidence", "share", "count", "time", "event"),
 )
 """Columns of score tables and observations; a group of cases by such a name would overwrite them."""
 

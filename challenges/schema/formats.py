@@ -21,6 +21,10 @@ TABLES = (".csv", ".tsv", ".txt")
 """Endings of tables (:mod:`medpodium.challenges.rows`): delimited text, whatever the separator."""
 
 
+RECORDS = (".jsonl", ".ndjson", ".parquet")
+"""Endings of tables with one record per row that are no delimited text."""
+
+
 def may_be_read(pattern: str, endings: Sequence[str]) -> bool:
     """Return whether a file of this pattern can have one of the endings.
 

@@ -7,6 +7,7 @@ challenge file, ``lint``, ``show`` and the JSON schema need. How it is scored is
 from __future__ import annotations
 
 from medpodium.challenges.schema import formats
+from medpodium.challenges.schema.answers import AnswersTask
 from medpodium.challenges.schema.classification import ClassificationTask
 from medpodium.challenges.schema.segmentation import SegmentationTask
 from medpodium.challenges.schema.tabular import TableTask
@@ -19,6 +20,12 @@ KINDS: dict[str, TaskKind] = {
         layout="table",
         words=Words(structure="problem", structures="problems"),
         endings=formats.TABLES,
+    ),
+    "answers": TaskKind(
+        AnswersTask,
+        layout="table",
+        words=Words(case="question", cases="questions", structure="part", structures="parts"),
+        endings=(*formats.TABLES, *formats.RECORDS),
     ),
     "table": TaskKind(TableTask, layout="table", computed=False),
 }

@@ -38,6 +38,7 @@ class LintCode(Code):
     CONTAINER_UNKNOWN = "container-unknown"
     MARGIN = "margin-never-met"
     METRIC_UNKNOWN = "metric-unknown"
+    METRIC_UNFIT = "metric-does-not-fit"
 
 
 class Broken(NamedTuple):

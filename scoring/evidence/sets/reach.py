@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import numpy as np
 from scipy import special
@@ -24,7 +25,8 @@ def smallest_p(n: int) -> float:
 
 def within_reach(n: int) -> int:
     """Return how many tests may share the level so that one of n differences can still be significant."""
-    return int((1 - LEVEL) / smallest_p(n)) if n > 0 else 0
+    # With thousands of pairs the smallest p-value is below every float: then any number of tests may share the level.
+    return int((1 - LEVEL) / max(smallest_p(n), sys.float_info.min)) if n > 0 else 0
 
 
 def sets_findings(sets: RankSets, units: Units, task: str) -> list[Finding]:

@@ -18,9 +18,9 @@ from medpodium.challenges.schema.metrics.spec import MetricSpec
 from medpodium.findings import Code, Finding, UsageError
 from medpodium.scoring import observations as contract
 from medpodium.scoring import table
-from medpodium.scoring.kinds.classification import weighted
 from medpodium.scoring.kinds.classification.measures import at_least
 from medpodium.scoring.kinds.classification.probabilities import Answers, answered_by_class
+from medpodium.scoring.measures.pooled import curves, labels
 from medpodium.scoring.ranking.pools import Curve, Shares
 
 Floats = npt.NDArray[np.float64]
@@ -103,8 +103,8 @@ class Observed:
 
     cases: tuple[str, ...]
     submissions: tuple[str, ...]
-    stage: weighted.Classes
-    said: weighted.Classes
+    stage: labels.Classes
+    said: labels.Classes
     confidence: Mapping[str, Floats]
     sides: Mapping[str, Floats]
     usable: Bools
@@ -141,7 +141,7 @@ def arrange(task: ClassificationTask, observations: pd.DataFrame, submissions: S
         cases,
         submissions,
         np.asarray(truth["truth"].map(number), dtype=np.int64),
-        np.where(np.isnan(said), weighted.LEFT_OUT, said).astype(np.int64),
+        np.where(np.isnan(said), labels.LEFT_OUT, said).astype(np.int64),
         confidence,
         sides,
         np.logical_and.reduce(answered),
@@ -190,8 +190,8 @@ class PooledScore:
     """
 
     kind: str
-    truth: weighted.Classes
-    given: weighted.Classes
+    truth: labels.Classes
+    given: labels.Classes
     score: Floats | None
     classes: int
     delivered: Bools
@@ -203,16 +203,16 @@ class PooledScore:
 
     def _values(self, weights: Floats) -> Floats:
         if self.kind == "accuracy":
-            return weighted.accuracies(self.truth, self.given, weights)
+            return labels.accuracies(self.truth, self.given, weights)
         if self.score is None:
             if self.kind == "balanced_accuracy":
-                return weighted.balanced_accuracies(self.truth, self.given, weights, self.classes)
+                return labels.balanced_accuracies(self.truth, self.given, weights, self.classes)
             if self.kind == "quadratic_kappa":
-                return weighted.quadratic_kappas(self.truth, self.given, weights, self.classes)
+                return labels.quadratic_kappas(self.truth, self.given, weights, self.classes)
         elif self.kind == "auc":
-            return weighted.areas(self.truth, self.score, weights)
+            return curves.areas(self.truth, self.score, weights)
         elif self.kind in ("sensitivity", "specificity", "balanced_accuracy"):
-            both = weighted.recalls(self.truth, self.given, weights, 2)
+            both = labels.recalls(self.truth, self.given, weights, 2)
             specificity, sensitivity = both[:, :, 0], both[:, :, 1]
             if self.kind == "balanced_accuracy":
                 return np.asarray((sensitivity + specificity) / 2.0)
@@ -228,7 +228,7 @@ class PooledScore:
         if self.kind not in side or (self.score is None and self.kind != "accuracy"):
             return [None] * number
         own = side[self.kind]
-        counts = self.given != weighted.LEFT_OUT
+        counts = self.given != labels.LEFT_OUT
         if own is not None:
             counts &= (self.truth == own)[:, None]
         right = np.where(counts, (self.given == self.truth[:, None]).astype(np.float64), np.nan)
@@ -269,21 +269,21 @@ def pooled_score(task: ClassificationTask, spec: MetricSpec, observed: Observed,
         score = _penalised(spec, truth, observed.confidence[name][members])
         side = observed.sides[name][members]
         answer = np.where(np.isnan(side), at_least(score, problem.threshold), side > 0)
-        given = np.where(skipped, weighted.LEFT_OUT, answer).astype(np.int64)
+        given = np.where(skipped, labels.LEFT_OUT, answer).astype(np.int64)
         score = np.where(skipped, np.nan, score)
         if spec.kind in NEED_PROBABILITIES:
             delivered = delivered & ~without_probabilities(observed, name, members)
         return PooledScore(spec.kind, truth.astype(np.int64), given, score, 2, delivered)
     stage, said = observed.stage[members], observed.said[members]
     number = len(task.classes)
-    answered = delivered & (said != weighted.LEFT_OUT).any(axis=0)
+    answered = delivered & (said != labels.LEFT_OUT).any(axis=0)
     if spec.kind not in ALL_CLASSES and answered.any():
         fix = f"name a problem for this metric, or use one of {', '.join(ALL_CLASSES)}"
         cause = f"{spec.kind} is not defined for {number} classes here"
         raise UsageError(Finding(ObserveCode.NOT_SUPPORTED, spec.kind, cause, fix))
     farthest = np.where(stage >= number / 2, 0, number - 1)
-    said = np.where(said == weighted.LEFT_OUT, farthest[:, None], said)
-    given = np.where(skipped, weighted.LEFT_OUT, said).astype(np.int64)
+    said = np.where(said == labels.LEFT_OUT, farthest[:, None], said)
+    given = np.where(skipped, labels.LEFT_OUT, said).astype(np.int64)
     return PooledScore(spec.kind, stage, given, None, number, answered)
 
 

@@ -25,8 +25,8 @@ from medpodium.scoring.kinds.classification.observe import (
     pooled_scores,
     without_probabilities,
 )
-from medpodium.scoring.kinds.classification.weighted import LEFT_OUT
 from medpodium.scoring.kinds.protocol import BrokenReferencesError
+from medpodium.scoring.measures.pooled.labels import LEFT_OUT
 
 
 class StagingCode(Code):

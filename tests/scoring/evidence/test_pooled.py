@@ -23,7 +23,7 @@ from medpodium.containers.platforms.synapse import scorer as synapse
 from medpodium.scoring import observations
 from medpodium.scoring.evidence.bootstrap import tally
 from medpodium.scoring.evidence.tables.pooled import paired_p
-from medpodium.scoring.kinds.classification import weighted
+from medpodium.scoring.measures.pooled import curves
 
 staging = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "staging.py")))
 
@@ -52,8 +52,8 @@ def test_the_test_of_two_aucs_is_about_that_of_delong(seed: int) -> None:
     truth = rng.integers(0, 2, 300)
     shared = rng.normal(size=300)
     score = np.column_stack([truth * own + shared + rng.normal(size=300) for own in (1.2, 0.9)])
-    draws = weighted.areas(truth, score, _weights(rng, 300, 4000))
-    full = weighted.areas(truth, score, np.ones((1, 300)))[0]
+    draws = curves.areas(truth, score, _weights(rng, 300, 4000))
+    full = curves.areas(truth, score, np.ones((1, 300)))[0]
     p = paired_p(full[:1] - full[1:], draws[:, :1] - draws[:, 1:], 300)[0]
     # on the scale of the normal statistic: the spread of 4,000 resamples is known to about 1 %
     assert stats.norm.isf(p) == pytest.approx(stats.norm.isf(_delong(truth, score)), rel=0.07, abs=0.02)
@@ -65,8 +65,8 @@ def test_equal_submissions_are_rarely_told_apart() -> None:
     for _ in range(400):
         truth = rng.integers(0, 2, 60)
         score = truth[:, None] * 0.8 + rng.normal(size=(60, 1)) + rng.normal(size=(60, 2))
-        draws = weighted.areas(truth, score, _weights(rng, 60, 200))
-        full = weighted.areas(truth, score, np.ones((1, 60)))[0]
+        draws = curves.areas(truth, score, _weights(rng, 60, 200))
+        full = curves.areas(truth, score, np.ones((1, 60)))[0]
         found.append(paired_p(full[:1] - full[1:], draws[:, :1] - draws[:, 1:], 60)[0])
     # one-sided level 5 %: Monte-Carlo standard error 0.011
     assert 0.02 < np.mean(np.array(found) < 0.05) < 0.085

@@ -198,6 +198,36 @@ class Classes(Tables):
         return ",".join("0.8" if own == right else "0.1" for own in range(3))
 
 
+class Choices(Tables):
+    """Questions with five options, each asked once, with the model's confidence."""
+
+    task = """
+    kind: answers
+    options: [A, B, C, D, E]
+    extraction: letter-last
+    confidence: given
+    metrics:
+      right: {kind: correct}
+      accuracy: {kind: accuracy}
+      f1: {kind: macro_f1}
+      mcc: {kind: mcc}
+      shift: {kind: calibration_shift, ranked: false}
+      ece: {kind: ece}
+"""
+    header = "case,confidence,prediction"
+    reference_header = "case,answer"
+    broken = ("0.5,", "0.5,F", "0.5,A or B", "0.5,I cannot tell.", "0.5,A mass is seen.", "0.5,none")
+
+    def true(self, case: str) -> str:
+        return "ABCDE"[CASES.index(case) % 5]
+
+    def said(self, case: str, answer: str) -> str:
+        number = CASES.index(case) if case in CASES else 0
+        if answer not in ("good", "other"):
+            return answer
+        return f"0.{5 + number % 5},The answer is {'ABCDE'[(number + (answer == 'other')) % 5]}."
+
+
 class Counts(Tables):
     """One whole number per case: the kind of docs/architecture.md."""
 
@@ -218,7 +248,12 @@ class Counts(Tables):
         return {"good": str(number + number % 2), "other": str(number + 3)}.get(answer, answer)
 
 
-SAMPLES: dict[str, Sample] = {"segmentation": Masks(), "classification": Classes(), "counts": Counts()}
+SAMPLES: dict[str, Sample] = {
+    "segmentation": Masks(),
+    "classification": Classes(),
+    "answers": Choices(),
+    "counts": Counts(),
+}
 COMPUTED = [name for name, kind in KINDS.items() if kind.computed]
 KEY = ["submission", "case", "structure", "metric"]
 

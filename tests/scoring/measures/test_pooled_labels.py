@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medpodium.scoring.kinds.classification import measures, weighted
+from medpodium.scoring.kinds.classification import measures
+from medpodium.scoring.measures.pooled import curves, labels
 
 metrics = pytest.importorskip("sklearn.metrics")
 
@@ -24,8 +25,8 @@ def test_binary_scores_are_those_of_scikit_learn_with_sample_weights(seed: int) 
     truth = rng.integers(0, 2, cases)
     score = np.round(rng.random((cases, 3)), int(rng.integers(1, 4)))  # few decimals: many ties
     given = (score >= 0.5).astype(np.int64)
-    area, right = weighted.areas(truth, score, weights), weighted.accuracies(truth, given, weights)
-    recall = weighted.recalls(truth, given, weights, 2)
+    area, right = curves.areas(truth, score, weights), labels.accuracies(truth, given, weights)
+    recall = labels.recalls(truth, given, weights, 2)
     for row, own in enumerate(weights):
         for team in range(3):
             keep = own > 0
@@ -48,8 +49,8 @@ def test_scores_of_all_classes_are_those_of_scikit_learn_with_sample_weights(see
     rng, cases, weights = _draw(1000 + seed)
     classes = int(rng.integers(2, 12))
     truth, given = rng.integers(0, classes, cases), rng.integers(0, classes, (cases, 3))
-    balanced = weighted.balanced_accuracies(truth, given, weights, classes)
-    kappa = weighted.quadratic_kappas(truth, given, weights, classes)
+    balanced = labels.balanced_accuracies(truth, given, weights, classes)
+    kappa = labels.quadratic_kappas(truth, given, weights, classes)
     for row, own in enumerate(weights):
         keep = own > 0
         for team in range(3):
@@ -71,10 +72,10 @@ def test_whole_weights_are_repeated_rows_to_the_bit(seed: int) -> None:
     score = rng.random((cases, 2))
     late = (truth == classes - 1).astype(np.int64)
     found = {
-        "accuracy": weighted.accuracies(truth, given, weights),
-        "balanced": weighted.balanced_accuracies(truth, given, weights, classes),
-        "kappa": weighted.quadratic_kappas(truth, given, weights, classes),
-        "auc": weighted.areas(late, score, weights),
+        "accuracy": labels.accuracies(truth, given, weights),
+        "balanced": labels.balanced_accuracies(truth, given, weights, classes),
+        "kappa": labels.quadratic_kappas(truth, given, weights, classes),
+        "auc": curves.areas(late, score, weights),
     }
     for row, own in enumerate(weights.astype(int)):
         repeated = np.repeat(np.arange(cases), own)
@@ -93,21 +94,21 @@ def test_whole_weights_are_repeated_rows_to_the_bit(seed: int) -> None:
 def test_a_case_left_out_is_a_case_less_for_that_submission_only() -> None:
     truth = np.array([0, 0, 1, 1, 1])
     score = np.array([[0.1, 0.1], [0.9, np.nan], [0.8, 0.8], [0.2, 0.2], [0.95, 0.95]])
-    given = np.where(np.isnan(score), weighted.LEFT_OUT, score >= 0.5).astype(np.int64)
+    given = np.where(np.isnan(score), labels.LEFT_OUT, score >= 0.5).astype(np.int64)
     ones = np.ones((1, 5))
     # 4 of 6 pairs in order with case 1, 3 of 3 without it
-    assert weighted.areas(truth, score, ones).tolist() == [[4 / 6, 1.0]]
-    assert weighted.accuracies(truth, given, ones).tolist() == [[3 / 5, 3 / 4]]
-    assert weighted.recalls(truth, given, ones, 2).tolist() == [[[0.5, 2 / 3], [1.0, 2 / 3]]]
-    assert weighted.balanced_accuracies(truth, given, ones, 2)[0, 1] == pytest.approx((1 + 2 / 3) / 2)
+    assert curves.areas(truth, score, ones).tolist() == [[4 / 6, 1.0]]
+    assert labels.accuracies(truth, given, ones).tolist() == [[3 / 5, 3 / 4]]
+    assert labels.recalls(truth, given, ones, 2).tolist() == [[[0.5, 2 / 3], [1.0, 2 / 3]]]
+    assert labels.balanced_accuracies(truth, given, ones, 2)[0, 1] == pytest.approx((1 + 2 / 3) / 2)
 
 
 def test_nothing_drawn_and_one_class_only_are_undefined() -> None:
     truth, given, score = np.array([0, 1]), np.array([[0], [1]]), np.array([[0.2], [0.7]])
     weights = np.array([[0.0, 0.0], [3.0, 0.0]])
-    assert np.isnan(weighted.areas(truth, score, weights)).all()
-    assert np.isnan(weighted.quadratic_kappas(truth, given, weights, 2)).all()
-    accuracy = weighted.accuracies(truth, given, weights)
+    assert np.isnan(curves.areas(truth, score, weights)).all()
+    assert np.isnan(labels.quadratic_kappas(truth, given, weights, 2)).all()
+    accuracy = labels.accuracies(truth, given, weights)
     assert np.isnan(accuracy[0, 0])
     assert accuracy[1, 0] == 1.0
-    assert weighted.areas(truth, np.full((2, 1), np.nan), np.ones((1, 2))).shape == (1, 1)
+    assert curves.areas(truth, np.full((2, 1), np.nan), np.ones((1, 2))).shape == (1, 1)

@@ -1,0 +1,1 @@
+"""Answers to questions: replies in, what is right, consistent and calibrated out."""

@@ -1,0 +1,76 @@
+"""What a submission is told of its replies: those in which no answer was found, those that a published rule drew."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from medpodium.challenges.schema.answers import AnswersTask
+from medpodium.findings import Finding, Severity
+from medpodium.scoring.kinds.answers import published
+from medpodium.scoring.kinds.answers.key import Item
+from medpodium.scoring.kinds.answers.marking import mark, shown_options
+from medpodium.scoring.kinds.answers.replies import Replies, ReplyCode, parse_score
+
+_SHOWN = 60
+
+
+def tell_extraction(
+    task: AnswersTask, items: Mapping[str, Item], replies: Mapping[str, Replies], where: str
+) -> list[Finding]:
+    """Count the replies in which the rule finds no answer, and say which is the first.
+
+    Parameters
+    ----------
+    items : mapping of str to Item
+        The questions that are asked for.
+    replies : mapping of str to Replies
+        What was replied.
+    where : str
+        Name of the team's table.
+    """
+    if task.form == "rubric":
+        return _unparsed(task, items, replies, where)
+    number, lost, drawn = 0, [], 0
+    for name, item in items.items():
+        own = replies.get(name)
+        for piece in task.pieces if own is not None else ():
+            made = mark(task, item, own, piece) if own is not None else None
+            if made is None or own is None:
+                continue
+            number += len(made.answers)
+            texts = [reply.text for reply in own.pieces[piece]]
+            lost += [(name, text) for text, answer in zip(texts, made.answers, strict=False) if answer is None]
+            if task.rule == "as-vlmevalkit":
+                shown = dict(shown_options(item.options, task.orders.get(piece, "")))
+                drawn += sum(published.is_drawn(text, shown) for text in texts[: task.trials])
+    found = []
+    if lost:
+        name, text = lost[0]
+        shown_text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+        cause = f"{len(lost)} of {number} replies hold no answer by the rule {task.rule} (first {name}: {shown_text!r})"
+        fix = "have the model write its answer as the rule takes it; such a reply counts as wrong, it is never guessed"
+        found.append(Finding(ReplyCode.NOT_EXTRACTED, where, cause, fix))
+    if drawn:
+        cause = f"{drawn} of {number} answers are options drawn at random, as the published scorer does"
+        fix = "nothing to do if published numbers are to be reproduced; score with letter-or-text otherwise"
+        found.append(Finding(ReplyCode.DRAWN, where, cause, fix, Severity.WARNING))
+    return found
+
+
+def _unparsed(
+    task: AnswersTask, items: Mapping[str, Item], replies: Mapping[str, Replies], where: str
+) -> list[Finding]:
+    number, lost = 0, []
+    for name in items:
+        own = replies.get(name)
+        for piece, rounds in own.pieces.items() if own is not None else ():
+            low, high = task.criteria[piece].low, task.criteria[piece].high
+            number += len(rounds)
+            lost += [(name, piece, one.text) for one in rounds if math.isnan(parse_score(one.text, low, high))]
+    if not lost:
+        return []
+    name, piece, text = lost[0]
+    cause = f"{len(lost)} of {number} rounds of the judge hold no score (first {name}, {piece}: {text[:_SHOWN]!r})"
+    fix = "judge them again; until then they count as the metric declares (unparsed)"
+    return [Finding(ReplyCode.NOT_EXTRACTED, where, cause, fix)]

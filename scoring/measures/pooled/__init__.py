@@ -1,0 +1,1 @@
+"""Metrics over many cases as functions of case weights: labels, curves and confidence; arrays in, numbers out."""
