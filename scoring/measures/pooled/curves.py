@@ -123,6 +123,6 @@ def _of_classes(measure: object, truth: Classes, probabilities: Floats, weights:
     single = np.stack([of((truth == own).astype(np.int64), probabilities[:, :, own], weights) for own in range(number)])
     if average == "macro":
         return np.asarray(single.mean(axis=0))
-    counted = (~np.isnan(probabilities).any(axis=2)).astype(np.float64)
+    counted: Floats = np.asarray(~np.isnan(probabilities).any(axis=2), dtype=np.float64)
     sizes = np.stack([weights[:, truth == own] @ counted[truth == own] for own in range(number)])
     return share(np.asarray((single * sizes).sum(axis=0)), np.asarray(sizes.sum(axis=0)))

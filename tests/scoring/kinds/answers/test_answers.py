@@ -238,7 +238,7 @@ def test_numbers_and_texts(tmp_path: Path) -> None:
 
 
 def test_judged_criteria(tmp_path: Path) -> None:
-    """A round without a score counts as the lowest one, or is dropped as published scorers do; either way it is told."""
+    """A round without a score counts as the lowest one, or is dropped as published scorers do; it is told."""
     task = """
     form: rubric
     criteria: {complete: {high: 2}, precise: {high: 2}}
