@@ -32,13 +32,30 @@ _VERBS: dict[str, tuple[str, str]] = {
     "export": ("containers.platforms.commands:export", "Write the scorer for grand-challenge, Codabench, Synapse."),
     "report": ("reports.commands:report", "Write the report of a ranking."),
     "baseline": ("baselines.commands:baseline", "Train, run and package reference methods (nnU-Net, STU-Net)."),
+    "explain": ("guide.commands:explain", "What a finding means and what to do about it."),
+    "doctor": ("guide.commands:doctor", "What this machine lacks, and how to change that."),
     "verify": ("reports.commands:verify", "Recompute a report's numbers from its scores."),
 }
+
+_WELCOME = """\
+Look around      medpodium demo
+                 medpodium measure reference.nii.gz prediction.nii.gz
+Organize         medpodium lint mine.yaml
+                 medpodium init mine.yaml campaign/ --cases hidden/images --references hidden/labels
+                 medpodium doctor
+Take part        medpodium check predictions CHALLENGE --references val/labels --predictions out/
+                 medpodium check image CHALLENGE team.tar.gz --cases val/images --references val/labels
+Write the paper  medpodium rank CHALLENGE scores.csv --evidence evidence/
+                 medpodium report CHALLENGE scores.csv --out report/
+
+All verbs: medpodium --help. One verb: medpodium VERB --help. A finding: medpodium explain CODE.
+"""
 
 
 @click.group(
     cls=console.LazyGroup,
     verbs=_VERBS,
+    welcome=_WELCOME,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit codes: 0 ok, 1 findings, 2 usage, 3 infrastructure. Start with: medpodium demo",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import importlib
 import json
@@ -25,7 +26,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from medpodium.findings import ExitCode, Finding, MedpodiumError, Severity, has_errors
+from medpodium.findings import Code, ExitCode, Finding, MedpodiumError, Severity, has_errors
 
 # Output that goes to a file or a pipe is not squeezed into 80 columns.
 out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 140)
@@ -35,6 +36,13 @@ _STYLE = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE:
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
+class UsageCode(Code):
+    """What can be wrong with a command line."""
+
+    USAGE = "usage"
+    """A verb, option or argument is not known, lacking or of the wrong kind."""
+
+
 class LazyGroup(click.Group):
     """A group that imports a verb's module only when the verb is used.
 
@@ -42,11 +50,52 @@ class LazyGroup(click.Group):
     ----------
     verbs : dict of str to (str, str)
         Verb to (``module:attribute`` below the package, help line).
+    welcome : str
+        Shown instead of the help when nothing is asked.
     """
 
-    def __init__(self, *args: Any, verbs: dict[str, tuple[str, str]], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, verbs: dict[str, tuple[str, str]], welcome: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._verbs = verbs
+        self._welcome = welcome
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb; one that is not known is told with those that look like it."""
+        if args and args[0] not in self._verbs and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], self._verbs, n=2)
+            hint = f"Did you mean {' or '.join(near)}?" if near else ""
+            raise click.UsageError(f"no verb {args[0]!r}. {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run the command line; what is wrong with it is told as any other finding."""
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        try:
+            done = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        except click.exceptions.NoArgsIsHelpError as error:
+            whole = error.ctx is None or error.ctx.parent is None
+            click.echo(self._welcome if whole and self._welcome else error.ctx.get_help() if error.ctx else "")
+            raise SystemExit(ExitCode.OK) from None
+        except click.UsageError as error:
+            print_findings([_usage(error)])
+            raise SystemExit(ExitCode.USAGE) from None
+        except click.ClickException as error:
+            print_findings([Finding(UsageCode.USAGE, "command line", error.format_message(), "see --help")])
+            raise SystemExit(error.exit_code) from None
+        except click.Abort:
+            err.print("Interrupted; run the same command again to go on.")
+            raise SystemExit(130) from None
+        raise SystemExit(done if isinstance(done, int) else 0)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the verbs in the order they are used."""
@@ -64,6 +113,15 @@ class LazyGroup(click.Group):
         """List the verbs without importing them."""
         with formatter.section("Verbs"):
             formatter.write_dl([(name, text) for name, (_, text) in self._verbs.items()])
+
+
+def _usage(error: click.UsageError) -> Finding:
+    """Return what is wrong with a command line, and where its help is."""
+    where = error.ctx.command_path if error.ctx is not None else "medpodium"
+    cause, _, hint = error.format_message().partition("Did you mean")
+    near = f"did you mean{hint.rstrip('?. )')}? " if hint else ""
+    cause = cause.strip().rstrip(".( ")
+    return Finding(UsageCode.USAGE, where, cause[:1].lower() + cause[1:], f"{near}see '{where} --help'")
 
 
 def json_option(function: _F) -> _F:

@@ -5,7 +5,7 @@ Everything else about the build is in ``pyproject.toml``, which cannot say "ever
 
 from setuptools import find_packages, setup
 
-ROOMS = ("baselines", "challenges", "compat", "containers", "reports", "scoring")
+ROOMS = ("baselines", "challenges", "compat", "containers", "guide", "reports", "scoring")
 
 setup(
     packages=[

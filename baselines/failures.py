@@ -25,7 +25,6 @@ class BaselineCode(Code):
     OVERLAP = "training-structures-overlap"
     UNREADABLE = "training-file-unreadable"
     GEOMETRY = "training-geometry-mismatch"
-    PARTIAL = "training-labels-partial"
     REGIONS = "regions-do-not-nest"
     NORMALISATION = "normalisation-doubtful"
     TOO_FEW_CASES = "training-cases-too-few"
@@ -39,6 +38,7 @@ class BaselineCode(Code):
     SPLITS = "splits-unsuitable"
     PREDICTED_OTHERWISE = "predictions-of-another-model"
     NOT_PREDICTED = "case-not-predicted"
+    """A case has no prediction after the run; all others were predicted."""
     LABEL_UNMATCHED = "model-label-unmatched"
     MODEL_UNKNOWN = "model-unusable"
     CONFIGURATION = "configuration-absent"
@@ -48,6 +48,7 @@ class BaselineCode(Code):
     CHECKPOINT_SIZE = "checkpoint-does-not-fit"
     STEM = "checkpoint-stem-undeclared"
     RUN_FAILED = "nnunet-failed"
+    """nnU-Net ended with an error: its last line is named, and the log has the rest."""
     COMMAND = "command-unsuitable"
     COMMAND_FAILED = "command-failed"
 
@@ -56,6 +57,7 @@ class BaselineCode(Code):
     STAGING_MODEL = "staging-model-invalid"
     PACKAGE = "package-impossible"
     IMAGE_BUILD = "package-build-failed"
+    """The engine could not build the image of a baseline."""
 
 
 def problem(code: BaselineCode, where: str | Path, cause: str, fix: str) -> Finding:

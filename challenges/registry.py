@@ -33,10 +33,13 @@ class DefinitionCode(Code):
 
     UNKNOWN_CHALLENGE = "challenge-unknown"
     UNKNOWN_EDITION = "edition-unknown"
+    """The challenge file has no such edition; those it has are named."""
     UNKNOWN_VARIANT = "variant-unknown"
+    """The challenge file has no such scoring variant; those it has are named."""
     UNREADABLE = "definition-unreadable"
     NOT_YAML = "definition-not-yaml"
     INVALID_FIELD = "definition-invalid-field"
+    """A field of the challenge file has a value that it cannot have; the field's own description says which."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,6 @@ class RowsCode(Code):
     COLUMN_TWICE = "table-text-column-twice"
     COLUMN_MISSING = "table-text-column-missing"
     CONTROL_CHARACTER = "table-text-control-character"
-    NUMBER_AMBIGUOUS = "table-text-number-ambiguous"
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ class DefinitionCode(Code):
     """What can be wrong between a score table and a definition."""
 
     OTHER = "scores-of-other-rules"
+    """Scores were computed by another version of the challenge file."""
     UNKNOWN = "scores-of-unknown-rules"
     OUT_OF_BOUNDS = "score-out-of-bounds"
 

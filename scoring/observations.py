@@ -38,12 +38,15 @@ class ObservationCode(Code):
     """What can be wrong with observations."""
 
     UNREADABLE = "observations-unreadable"
+    """The file of observations beside the scores cannot be read."""
     COLUMN_MISSING = "observations-column-missing"
     NOT_NUMERIC = "observations-not-numeric"
     STATUS_UNKNOWN = "observations-status-unknown"
     DUPLICATE_ROWS = "observations-duplicate-rows"
     TRUTH_CONFLICT = "observations-truth-conflict"
+    """One case has two truths in the observations: they are of two versions of the reference; score again."""
     GROUP_CONFLICT = "observations-group-conflict"
+    """One case has two levels of one group in the observations: correct the table of cases and score again."""
     GROUP_NAME = "observations-group-name"
 
 

@@ -60,6 +60,7 @@ class TableCode(Code):
     COLUMN_TWICE = "table-column-twice"
     NAMES_ALIKE = "table-names-alike"
     EMPTY = "table-empty"
+    """A score table has no rows."""
 
 
 def group_columns(scores: pd.DataFrame) -> list[str]:

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from medpodium.cli import main
 
 VERBS = [
     "challenges", "show", "lint", "demo", "check", "template", "init", "submit", "run", "status",
-    "score", "rank", "report", "verify", "baseline", "export", "import",
+    "score", "rank", "report", "verify", "baseline", "export", "import", "explain", "doctor",
 ]  # fmt: skip
 
 
@@ -148,10 +147,8 @@ def test_main_job_on_a_real_label_map(shared: Path, tmp_path: Path) -> None:
     definition.write_text(AMOS.format(structures=structures), encoding="utf-8")
     scores, leaderboard, report = folder / "scores.csv", folder / "leaderboard.csv", folder / "Bericht"
     teams = [f"--predictions={team}={folder / team}" for team in ("perfect", "shifted", "eroded", "missed")]
-    started = time.monotonic()
     done = _run("score", definition, "--references", folder / "reference", *teams, "--out", scores, "--json")
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - started < 120
     table = pd.read_csv(scores)
     assert len(table) == 4 * 15 * 4
     assert (table[table["submission"] == "perfect"].groupby("metric")["value"].nunique() == 1).all()

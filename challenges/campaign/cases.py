@@ -48,10 +48,13 @@ class CaseCode(Code):
     REFERENCE_CHANGED = "reference-changed"
     PREDICTION_CHANGED = "prediction-changed"
     GEOMETRY = "case-geometry"
+    """An image and the reference of a case do not lie on one grid."""
     UNREADABLE = "case-unreadable"
+    """An image of a hidden case cannot be read, so no team could."""
     DUPLICATE = "case-duplicate"
     PATIENT_OVERLAP = "leak-patient-overlap"
     IMAGE_OVERLAP = "leak-image-overlap"
+    """A hidden image is among the training images, as a file or as voxels."""
     IDENTIFIER = "leak-identifier"
     NAME_LEAK = "leak-name"
 

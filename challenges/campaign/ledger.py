@@ -56,6 +56,7 @@ class LedgerCode(Code):
     DISK_FULL = "disk-full"
     BUSY = "campaign-busy"
     DAMAGED = "ledger-damaged"
+    """A line of the campaign's ledger cannot be read."""
     ABSENT = "campaign-absent"
 
 

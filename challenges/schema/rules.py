@@ -18,6 +18,7 @@ class LintCode(Code):
     WORST_UNKNOWN = "worst-unknown"
     PENALTY_REWARDS = "penalty-rewards"
     REWARD_DECLARED = "penalty-rewards-as-declared"
+    """A penalty is better than some real scores: whoever fails gains by it."""
     LAZY_WINS = "lazy-prediction-wins"
     GATE_UNKNOWN = "gate-unknown"
     PATTERN = "file-pattern"

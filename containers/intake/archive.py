@@ -29,7 +29,6 @@ class ArchiveCode(Code):
     """What can be wrong with an archive of an image."""
 
     UNREADABLE = "archive-unreadable"
-    NOT_TAR = "archive-not-tar"
     BOMB = "archive-too-large"
     TOO_MANY = "archive-too-many-files"
     TRAVERSAL = "archive-path"

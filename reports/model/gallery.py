@@ -41,7 +41,6 @@ class GalleryCode(Code):
     """Why a picture could not be made."""
 
     NO_FILE = "gallery-file-missing"
-    UNREADABLE = "gallery-file-unreadable"
     GRID = "gallery-grid-differs"
 
 

@@ -29,12 +29,12 @@ class ReportCode(Code):
 
     NO_TASK = "report-no-task"
     UNKNOWN_FORMAT = "report-unknown-format"
-    EVIDENCE_MISSING = "report-evidence-missing"
     FILE_MISSING = "report-file-missing"
     FILE_CHANGED = "report-file-changed"
     NUMBER_DIFFERS = "report-number-differs"
+    """What a report prints is not what its scores give: write the report again, and ask who changed the file."""
     NO_MANIFEST = "report-no-manifest"
-    CANNOT_RANK = "report-cannot-rank"
+    """The folder has no manifest, or one that cannot be read."""
 
 
 CASE_MEAN = MEAN

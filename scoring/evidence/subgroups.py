@@ -29,8 +29,6 @@ class SubgroupCode(Code):
 
     NO_GROUP = "subgroup-unknown-group"
     TOO_SMALL = "subgroup-too-small"
-    NO_LEVEL = "subgroup-level-empty"
-    ONE_LEVEL = "subgroup-one-level"
     TORN = "subgroup-cluster-in-two-levels"
 
 

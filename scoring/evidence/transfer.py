@@ -31,6 +31,7 @@ class TransferCode(Code):
     NO_PAIR = "suite-no-pair"
     DATASET_JSON = "dataset-json-invalid"
     LABELS_AMBIGUOUS = "label-names-doubtful"
+    """A source states names and numbers of labels that do not fit together."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,6 @@ class ResultCode(Code):
 
     UNREADABLE = "nnunet-summary-unreadable"
     UNKNOWN_LABEL = "nnunet-label-unknown"
-    NOT_A_NUMBER = "nnunet-value-invalid"
     COUNTS = "nnunet-counts-disagree"
     NO_DATASET = "nnunet-dataset-invalid"
 

@@ -33,7 +33,9 @@ class PairingCode(Code):
     DUPLICATE = "case-twice"
     CONFLICT = "case-twice-conflicting"
     ROW_SETS = "row-sets-differ"
+    """Submissions were scored on different cases."""
     STRUCTURES = "columns-differ"
+    """The tables of several submissions do not have the same structures."""
     GAPS = "gaps-differ"
 
 

@@ -40,11 +40,13 @@ class ScoreCode(Code):
     NO_TASK = "task-unknown"
     NAME_INVALID = "submission-name-invalid"
     SCORER_FAILED = "scorer-failed"
+    """The scorer itself failed on a case."""
     NOT_MEASURED = "not-measured"
     NOT_COMPUTED = "scores-computed-elsewhere"
     OVER_BUDGET = "prediction-over-memory-budget"
     PREDICTION_MISSING = "prediction-missing"
     CASE_COLUMN = "cases-column-invalid"
+    """The table of cases names structures that the task does not have."""
     REFERENCE_MISSING = "reference-missing"
     REFERENCE_BROKEN = "reference-broken"
 

@@ -18,7 +18,6 @@ class MeasureCode(Code):
     PARAMETER = "measure-parameter-invalid"
     STRUCTURES = "measure-structures-invalid"
     NOTHING = "measure-nothing-to-measure"
-    LABELS_FILE = "measure-labels-unreadable"
     LAYOUT = "measure-files-and-folders"
 
 

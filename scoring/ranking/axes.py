@@ -39,6 +39,7 @@ class RankingCode(Code):
     INFINITE = "ranking-infinite-value"
     MISSING_VALUES = "ranking-missing-values"
     MIXED_DIRECTIONS = "ranking-mixed-directions"
+    """A step would average metrics of which some are better when high and others when low."""
     NO_DIRECTION = "ranking-no-direction"
     BAD_STEP = "ranking-bad-step"
     UNKNOWN_LABEL = "ranking-unknown-label"

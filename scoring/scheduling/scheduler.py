@@ -33,10 +33,12 @@ class SchedulerCode(Code):
     NO_WORKERS = "no-workers"
     NO_RESOURCE = "no-worker-with-resource"
     VERSION_DIFFERS = "worker-version-differs"
+    """A worker has other versions of what scores depend on."""
     LOST = "scheduler-lost"
     SETTINGS = "slurm-settings-invalid"
     BOTH = "scheduler-given-twice"
     JOB_FAILED = "job-failed-everywhere"
+    """A part of the work failed on every worker it was given to."""
     FILE_NOT_SEEN = "file-not-seen-by-worker"
 
 

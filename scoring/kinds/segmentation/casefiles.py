@@ -28,6 +28,7 @@ class CaseFilesCode(Code):
 
     NO_CASES = "no-cases"
     PATTERN = "case-file-pattern"
+    """A pattern of file names has no {case}, or more placeholders than the cases can fill."""
     NAME_AMBIGUOUS = "case-name-ambiguous"
 
 

@@ -28,6 +28,7 @@ class ReferenceCode(Code):
     """What can be wrong with the references of a segmentation task."""
 
     LABEL_UNKNOWN = "reference-label-unknown"
+    """A reference has a label that the challenge file does not know."""
     STRUCTURE_EMPTY = "reference-structure-empty"
     ALL_EMPTY = "references-empty"
 

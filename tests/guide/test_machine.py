@@ -1,0 +1,55 @@
+"""The doctor sees what is there and what is not."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from medpodium.cli import main
+from medpodium.findings import Severity
+from medpodium.guide import machine
+
+
+def _looks() -> dict[str, machine.Look]:
+    return {look.name: look for look in machine.examine()}
+
+
+def test_the_machine_of_the_tests_can_score() -> None:
+    done = CliRunner().invoke(main, ["doctor", "--json"])
+    checks = {one["name"]: one for one in json.loads(done.output)["checks"]}
+    assert done.exit_code == 0, done.output
+    assert checks["Python"]["state"] == checks["packages"]["state"] == "note"
+    assert f"{sys.version_info.major}.{sys.version_info.minor}." in checks["Python"]["found"]
+    told = CliRunner().invoke(main, ["doctor"]).output
+    assert all(name in told for name in checks)
+
+
+def test_no_engine_is_told_with_its_fix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    look = _looks()["container engine"]
+    assert look.state is Severity.WARNING
+    assert "no container engine answers" in look.found
+    assert "docker.io" in look.fix
+
+
+def test_a_package_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = machine.version
+    monkeypatch.setattr(machine, "version", lambda name: "0.0.1" if name.lower() == "numpy" else real(name))
+    look = _looks()["packages"]
+    assert look.state is Severity.ERROR
+    assert look.found.startswith("numpy 0.0.1, needs >=")
+    assert CliRunner().invoke(main, ["doctor"]).exit_code == 1
+
+
+def test_a_look_that_fails_stops_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def _gone() -> object:
+        raise OSError("no such disk")
+
+    monkeypatch.setattr(machine, "_LOOKS", (_gone, machine._python))
+    looks = machine.examine()
+    assert looks[0].found == "OSError: no such disk"
+    assert looks[1].name == "Python"
