@@ -91,6 +91,7 @@ def print_challenge(challenge: Challenge) -> None:
         _print_metrics(task)
     for name, recipe in challenge.recipes.items():
         tasks = [task for task, used in challenge.ranking.items() if used == name]
+        tasks += [f"{key} ({', '.join(own.tasks)})" for key, own in challenge.overall.items() if own.recipe == name]
         mark = f"  ranks {', '.join(tasks)}" if tasks else ""
         out.print(f"\n[bold]Recipe {escape(name)}[/]{escape(mark)}  {escape(recipe.title)}")
         for line in step_text(recipe):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from medpodium.challenges import penalties, registry
 from medpodium.challenges.naming.patterns import file_pattern_problems
@@ -146,8 +146,18 @@ def _ranking(challenge: Challenge) -> Rules:
         if recipe not in challenge.recipes:
             fix = f"use one of {', '.join(challenge.recipes)}"
             yield Broken(LintCode.RECIPE_UNKNOWN, at, f"no recipe {recipe!r}", fix)
+    for name, own in challenge.overall.items():
+        at = ("ranking", name)
+        if name in challenge.tasks:
+            yield Broken(LintCode.TASK_UNKNOWN, at, "is the name of a task", "give the ranking another name")
+        for task in own.tasks:
+            if task not in challenge.tasks:
+                yield Broken(LintCode.TASK_UNKNOWN, at, f"no task {task!r}", use_task)
+        if own.recipe not in challenge.recipes:
+            fix = f"use one of {', '.join(challenge.recipes)}"
+            yield Broken(LintCode.RECIPE_UNKNOWN, at, f"no recipe {own.recipe!r}", fix)
     for task in challenge.tasks:
-        if task not in challenge.ranking:
+        if task not in challenge.ranked_tasks:
             cause = "has no entry in 'ranking'"
             yield Broken(LintCode.TASK_UNRANKED, ("tasks", task), cause, "name its recipe there")
     for task, debatable in challenge.debatable.items():
@@ -164,7 +174,7 @@ def _ranking(challenge: Challenge) -> Rules:
 
 
 def _recipes(challenge: Challenge) -> Rules:
-    used = set(challenge.ranking.values())
+    used = {*challenge.ranking.values(), *(own.recipe for own in challenge.overall.values())}
     for debatable in challenge.debatable.values():
         used |= set(debatable.recipes)
     for name, rules in challenge.recipes.items():
@@ -182,14 +192,23 @@ def _steps(challenge: Challenge) -> Rules:
         tasks = [task for task, used in challenge.ranking.items() if used == name and task in challenge.tasks]
         tasks += [task for task in recipe.tasks or () if task in challenge.tasks and task not in tasks]
         for task in tasks:
-            yield from _walk(challenge, task, name, recipe)
+            yield from _walk(challenge, (task,), name, recipe)
+        for own in challenge.overall.values():
+            if own.recipe == name and set(own.tasks) <= set(challenge.tasks):
+                yield from _walk(challenge, own.tasks, name, recipe)
 
 
-def _walk(challenge: Challenge, task_name: str, recipe_name: str, recipe: Recipe) -> Rules:
+def _walk(challenge: Challenge, names: Sequence[str], recipe_name: str, recipe: Recipe) -> Rules:
     """Follow the dimensions through a recipe and name the step at which one is unknown or gone."""
-    task = challenge.tasks[task_name]
-    labels = _labels(challenge, task)
-    present = set(_DIMENSIONS) - _single(task, recipe)
+    tasks = [challenge.tasks[name] for name in names]
+    labels = _labels(challenge, tasks[0])
+    for task in tasks[1:]:
+        for dimension, known in _labels(challenge, task).items():
+            before = labels[dimension]
+            labels[dimension] = None if before is None or known is None else before | known
+    if len(names) > 1:
+        labels["task"] = set(names)
+    present = set(_DIMENSIONS) - set.intersection(*(_single(task, recipe) for task in tasks))
     for index, step in enumerate(recipe.steps):
         at = ("recipes", recipe_name, "steps", index)
         for dimension in _named(step) if not isinstance(step, (Select, Threshold)) else ():
@@ -206,7 +225,7 @@ def _walk(challenge: Challenge, task_name: str, recipe_name: str, recipe: Recipe
                 present.add(step.by)
     left = present - {"submission"}
     if left:
-        cause = f"task {task_name!r}: {', '.join(sorted(left))} still there at the last rank"
+        cause = f"task {', '.join(names)!r}: {', '.join(sorted(left))} still there at the last rank"
         fix = "reduce these dimensions in earlier steps"
         yield Broken(LintCode.DIMENSION_LEFT, ("recipes", recipe_name), cause, fix)
 
@@ -256,7 +275,7 @@ def _step_labels(step: Step, at: Location, labels: dict[str, set[str] | None], c
         for label in step.metric:
             if known is not None and label not in known:
                 yield Broken(LintCode.LABEL_UNKNOWN, at, f"no metric {label!r}", "correct the name")
-    if isinstance(step, (Reduce, Quantile)) and step.by is not None and step.by not in challenge.groups:
+    if isinstance(step, (Reduce, Quantile)) and step.by is not None and not {step.by} & {*challenge.groups, *labels}:
         fix = "declare it under 'groups'"
         yield Broken(LintCode.GROUP_UNKNOWN, at, f"by {step.by!r}: no such group", fix)
     if isinstance(step, Reduce):

@@ -98,7 +98,12 @@ def check(
     for row in counts.to_dict("records"):
         task, metric, found = str(row["task"]), str(row["metric"]), str(row.get(table.DEFINITION, ""))
         own = challenge.tasks.get(task)
-        if own is None or task not in challenge.ranking or metric not in own.metrics or not own.metrics[metric].ranked:
+        if (
+            own is None
+            or task not in challenge.ranked_tasks
+            or metric not in own.metrics
+            or not own.metrics[metric].ranked
+        ):
             continue
         ranked += row["rows"]
         facts = scored.facts(challenge, task, metric)

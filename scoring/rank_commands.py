@@ -212,6 +212,7 @@ def _rank_challenge(
     from medpodium.scoring.evidence.tables.collect import Evidence
     from medpodium.scoring.evidence.tables.plan import plan_task, unsuitable
     from medpodium.scoring.ranking.axes import RankingCode, near
+    from medpodium.scoring.ranking.joint import with_overall
 
     challenge = registry.load(reference)
     frame, observed = table.read_scores(path), observations.read_beside(path)
@@ -225,6 +226,7 @@ def _rank_challenge(
     findings = definitions.check(challenge, frame, known, accept=chosen.accept_other_rules)
     findings[:0] = unfinished
     findings += unsuitable(challenge, frame)
+    challenge, frame = with_overall(challenge, frame)
     present = set(frame["task"].unique())
     tasks = [task for task in challenge.ranking if task in present and chosen.task in (None, task)]
     if not tasks:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
 from pydantic import (
     Discriminator,
     Field,
+    PrivateAttr,
     Tag,
     ValidationError,
     ValidatorFunctionWrapHandler,
@@ -29,7 +30,7 @@ from medpodium.challenges.schema.kinds import KINDS
 from medpodium.challenges.schema.metrics.spec import Outcome
 from medpodium.challenges.schema.protocol import ContainerProtocol
 from medpodium.challenges.schema.segmentation import Geometry, SegmentationTask, Structure
-from medpodium.challenges.schema.steps import Recipe, Ties
+from medpodium.challenges.schema.steps import Names, Recipe, Ties
 from medpodium.challenges.schema.tabular import TableTask
 from medpodium.challenges.schema.task import Files, TaskModel
 
@@ -49,6 +50,10 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
+JOINED = "ranked_task"
+"""Group that tells the tasks apart where several are ranked together; recipes call it ``task``."""
+SHARED = "shared_case"
+"""Group that joins what is one case in several tasks."""
 
 
 class Source(Model):
@@ -181,6 +186,25 @@ class Debatable(Model):
     empty: list[Outcome] = Field(default_factory=list)
 
 
+class Overall(Model):
+    """A ranking over several tasks.
+
+    Parameters
+    ----------
+    tasks : list of str
+        Whose scores are ranked together.
+    recipe : str
+        How: ``mean: {over: case, by: task}`` gives every task a value of its own, ``mean: task`` then weighs them the
+        same.
+    title : str, optional
+        Printed name.
+    """
+
+    tasks: Names
+    recipe: str
+    title: str | None = None
+
+
 class Challenge(Model):
     """A challenge, resolved to one edition and one scoring variant.
 
@@ -194,6 +218,8 @@ class Challenge(Model):
         What is predicted and ranked.
     recipes, ranking : dict
         Recipes by name, and the recipe each task is ranked with.
+    overall : dict of str to Overall
+        Rankings over several tasks; a challenge file writes them under ``ranking``, too.
     containers : dict of str to ContainerProtocol
         Container protocols by name; a task names its own where there are several.
     """
@@ -213,11 +239,30 @@ class Challenge(Model):
     groups: dict[Name, Group] = Field(default_factory=dict)
     tasks: dict[Name, Task] = Field(min_length=1)
     recipes: dict[Name, Recipe] = Field(min_length=1)
-    ranking: dict[str, str] = Field(min_length=1)
+    ranking: dict[str, str] = Field(default_factory=dict)
+    overall: dict[Name, Overall] = Field(default_factory=dict)
     debatable: dict[str, Debatable] = Field(default_factory=dict)
     containers: dict[Name, ContainerProtocol] = Field(default_factory=dict)
     baselines: dict[Name, Baseline] = Field(default_factory=dict)
     notes: dict[str, str] = Field(default_factory=dict)
+    _widened_from: str | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _part_rankings(cls, data: Any) -> Any:
+        """Tell rankings over several tasks, which are mappings, from those of one."""
+        ranking = data.get("ranking") if isinstance(data, dict) else None
+        if not isinstance(ranking, dict) or not any(isinstance(own, dict) for own in ranking.values()):
+            return data
+        over = {name: own for name, own in ranking.items() if isinstance(own, dict)}
+        single = {name: own for name, own in ranking.items() if name not in over}
+        return {**data, "ranking": single, "overall": {**(data.get("overall") or {}), **over}}
+
+    @model_validator(mode="after")
+    def _ranks_something(self) -> Challenge:
+        if not self.ranking and not self.overall:
+            raise ValueError("'ranking' names no recipe: nothing would be ranked")
+        return self
 
     @field_validator("groups")
     @classmethod
@@ -246,9 +291,25 @@ class Challenge(Model):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the resolved definition (hex), the same on every machine."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=True)
+        """SHA-256 of the resolved definition (hex), the same on every machine; that of what it was widened from."""
+        if self._widened_from is not None:
+            return self._widened_from
+        said = self.model_dump(mode="json")
+        if not self.overall:  # the digests of definitions without it are older than the field
+            del said["overall"]
+        text = json.dumps(said, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def ranked_tasks(self) -> frozenset[str]:
+        """Tasks that are ranked alone or with others."""
+        return frozenset(self.ranking).union(*(own.tasks for own in self.overall.values()))
+
+    def widened(self, **fields: Any) -> Challenge:
+        """Return the definition with other fields, for what is computed from it; it keeps its digest."""
+        wider = self.model_copy(update=fields)
+        wider._widened_from = self.digest
+        return wider
 
     def unconfirmed_list(self) -> list[tuple[str, object, str]]:
         """Return every fact without a primary source as (path, value, why)."""
@@ -262,7 +323,8 @@ class Challenge(Model):
         KeyError
             If the task has no ranking, or there is no recipe of that name.
         """
-        chosen = name or self.ranking[task]
+        own = self.overall.get(task)
+        chosen = name or (self.ranking[task] if own is None else own.recipe)
         return chosen, self.recipes[chosen]
 
     def file_stems(self, container: str) -> dict[str, frozenset[str]]:

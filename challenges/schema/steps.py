@@ -12,6 +12,7 @@ A recipe is a list of one-key mappings. Each step acts on one array whose axes h
 - quantile: {over: case, q: 0.05}
 - rank: {within: [case, metric], ties: min, missing: worst}
 - mean: {over: metric, weights: {running_time: 0.5}}
+- mean: {over: case, weights_from: weight}                        # a weight per case, in a column of the table of cases
 - test: {over: case, alpha: 0.05, adjust: holm}                   # share of significant wins
 - rank: {ties: min}                                               # the last step ranks the submissions
 ```
@@ -94,6 +95,8 @@ class Reduce(StepModel):
     over: Names
     weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = None
     """Weight per label of a collapsed dimension, 1 where none is given (mean and sum only)."""
+    weights_from: str | None = None
+    """Group column of the cases that holds the weight of each of them (mean and sum over cases only)."""
     groups: dict[str, Names] | None = None
     """Collapse only within these sets of labels; the dimension stays, unnamed labels stay as they are."""
     by: str | None = None
@@ -104,6 +107,8 @@ class Reduce(StepModel):
     def _consistent(self) -> Reduce:
         if self.weights is not None and self.step not in ("mean", "sum"):
             raise ValueError(f"weights belong to mean or sum, not to {self.step}")
+        if self.weights_from is not None and (self.step not in ("mean", "sum") or "case" not in self.over):
+            raise ValueError("weights_from names a column of weights of cases: it belongs to a mean or sum over 'case'")
         if self.groups is not None:
             _check_groups(self.over, self.groups)
         if self.by is not None and "case" not in self.over:
@@ -273,7 +278,9 @@ class Recipe(Model):
         collapses = (at for at, step in enumerate(self.steps) if "case" in getattr(step, "over", ()))
         later = self.steps[next((at for at in collapses if not isinstance(self.steps[at], Common)), 0) : -1]
         return all(
-            isinstance(step, Select) or (isinstance(step, Reduce) and step.step in ("mean", "sum")) for step in later
+            isinstance(step, Select)
+            or (isinstance(step, Reduce) and step.step in ("mean", "sum") and step.weights_from is None)
+            for step in later
         )
 
     @field_validator("steps")

@@ -16,6 +16,7 @@ from medpodium.scoring.evidence.tables.columns import TABLES
 from medpodium.scoring.evidence.tables.plan import plan_task, unsuitable
 from medpodium.scoring.evidence.units import Units, choose
 from medpodium.scoring.observations import group_columns
+from medpodium.scoring.ranking.joint import with_overall
 from medpodium.scoring.ranking.settled import Settled
 
 
@@ -64,14 +65,15 @@ def gather(
     MedpodiumError
         If nothing can be ranked; findings say why.
     """
+    # whoever asked for the report has decided whether scores of other rules are taken; here they are only told
+    findings = [*definitions.check(challenge, scores, accept=True), *unsuitable(challenge, scores)]
+    challenge, scores = with_overall(challenge, scores)
     tasks = ranked_tasks(challenge, scores)
     names: Mapping[str, str] = {}
     if anonymous:
         scores, names = _anonymous(challenge, scores, tasks, recipe)
         resources, curves = _renamed(resources, names), _renamed(curves, names)
         observations = _renamed(observations, names)
-    # whoever asked for the report has decided whether scores of other rules are taken; here they are only told
-    findings = [*definitions.check(challenge, scores, accept=True), *unsuitable(challenge, scores)]
     evidence = Evidence(findings=findings)
     columns = table.group_columns(scores) + ([] if observations is None else group_columns(observations))
     scheme = choose(columns, challenge.groups, stratify=stratify, cluster=cluster)

@@ -19,6 +19,10 @@ Ints = npt.NDArray[np.int64]
 
 _LIMB = 26
 _MAX_LIMBS = 8
+_LARGE = 100_000
+"""Fewer weights than this are not worth a look at what they are."""
+_SPARSE = 50
+"""At most every 50th weight may differ from 1 for sums to be all minus the others."""
 _SPLIT = 134217729.0  # 2**27 + 1, Dekker's splitting constant
 
 
@@ -85,7 +89,7 @@ class ExactSums:
             Non-negative integers whose sum stays below 2**26.
         """
         shape = (weights.shape[0], self._counted.shape[1])
-        parts = [weights @ limb for limb in self._limbs]
+        parts = self._products(weights)
         for index in range(len(parts) - 1, 0, -1):
             carry = np.floor(np.ldexp(parts[index], -_LIMB))
             parts[index] = parts[index] - np.ldexp(carry, _LIMB)
@@ -100,6 +104,21 @@ class ExactSums:
             with np.errstate(invalid="ignore"):
                 high = high + np.where(plus > 0, np.inf, 0.0) - np.where(minus > 0, np.inf, 0.0)
         return high, low
+
+    def _products(self, weights: Floats) -> list[Floats]:
+        """Return the sums of the limbs; where nearly all weights are 1 (leave-one-out), as all minus the others.
+
+        Both are sums of integers below 2**53, so both are the same to the bit.
+        """
+        if isinstance(weights, np.ndarray) and weights.size > _LARGE:
+            other = weights != 1.0
+            if np.count_nonzero(other) * _SPARSE <= weights.size:
+                from scipy.sparse import csr_array
+
+                rows, columns = np.nonzero(other)
+                gone = csr_array((1.0 - weights[rows, columns], (rows, columns)), shape=weights.shape)
+                return [limb.sum(axis=0) - gone @ limb for limb in self._limbs]
+        return [weights @ limb for limb in self._limbs]
 
     def counts(self, weights: Floats) -> Floats:
         """Return how many cells count, with their weights, shape (n_weightings, n_columns)."""

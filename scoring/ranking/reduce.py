@@ -88,6 +88,29 @@ def _settle(values: Floats, some: Floats, lacking: Floats, skipped: Floats) -> t
     return np.where(state == OK, values, np.nan), state
 
 
+def _case_weights(array: ScoreArray, step: Reduction) -> Floats:
+    """Return the weight of every case, from the group column a step names; 1 where it names none."""
+    column = step.weights_from if isinstance(step, Reduce) else None
+    if column is None:
+        return np.ones(len(array.labels["case"]))
+    if column not in array.groups:
+        cause = f"the scores have no group column {column!r}"
+        raise problem(RankingCode.UNKNOWN_LABEL, f"weights_from: {column}", cause, near(column, array.groups))
+    weights = []
+    pooled = array.pooled or (False,) * len(array.labels["case"])
+    for case, text, whole in zip(array.labels["case"], array.groups[column], pooled, strict=True):
+        try:
+            weight = 1.0 if whole else float(text)
+        except ValueError:
+            weight = np.nan
+        if not 0.0 <= weight < np.inf:
+            cause = f"case {case} has the weight {text!r}"
+            fix = "give every case a number from 0 upwards"
+            raise problem(RankingCode.UNKNOWN_LABEL, f"weights_from: {column}", cause, fix)
+        weights.append(weight)
+    return np.asarray(weights, dtype=np.float64)
+
+
 class CaseReducer:
     """A reduction over the cases (and perhaps more), prepared once and then applied to many resamples.
 
@@ -119,15 +142,18 @@ class CaseReducer:
         self._kept_shape = tuple(len(array.labels[dim]) for dim in self._kept)
         self._columns = (len(array.submissions), int(np.prod(self._kept_shape, dtype=np.int64)))
         rows = self._n_cases * self._per_case
+        self._cell = np.tile(_cell_weights(array, others, getattr(step, "weights", None)), self._n_cases)
+        own = np.repeat(_case_weights(array, step), self._per_case)
+        self._cell = self._cell * own
         flat = values.reshape(rows, -1)
-        flat_state = state.reshape(rows, -1)
+        # a case of weight 0 is not there: it can neither lack nor be left out
+        flat_state = np.where(own[:, None] > 0, state.reshape(rows, -1), ABSENT)
         self._some = (flat_state == OK).astype(np.float64)
         self._full = bool((flat_state == OK).all())
         self._lacking = (flat_state == MISSING).astype(np.float64)
-        was_missing = before.transpose(order).reshape(rows, -1) == MISSING
+        was_missing = (before.transpose(order).reshape(rows, -1) == MISSING) & (own[:, None] > 0)
         self._skipped = (was_missing & (flat_state == ABSENT)).astype(np.float64)
         self._complete = not was_missing.any()
-        self._cell = np.tile(_cell_weights(array, others, getattr(step, "weights", None)), self._n_cases)
         self._apply = self._prepare(np.where(flat_state == OK, flat, np.nan))
         self._levels = self._level_masks()
 

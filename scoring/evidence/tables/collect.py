@@ -65,6 +65,8 @@ class TaskPlan:
         The same of the value that is ranked.
     pool : Pool, optional
         What pooled values are computed from; without it they stay as they are while cases are resampled.
+    joins : str, optional
+        Group that joins what is one case in several tasks, where several are ranked together.
     """
 
     task: str
@@ -76,6 +78,7 @@ class TaskPlan:
     margins: Mapping[str, float] = field(default_factory=dict)
     margin: float | None = None
     pool: Pool | None = None
+    joins: str | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,7 @@ class Evidence:
     rankings: dict[str, Ranking] = field(default_factory=dict)
     settled: dict[str, Settled] = field(default_factory=dict)
     units: dict[str, Units] = field(default_factory=dict)
+    joint: set[str] = field(default_factory=set)
 
     def add(self, name: str, rows: pd.DataFrame, **constants: str) -> None:
         """Append rows to a table."""
@@ -193,7 +197,12 @@ def _collect_task(
     advance: Callable[[int], None] | None,
 ) -> None:
     settled, prepared, ranking = rank_task(scores, plan, options)
-    units, told = task_units(settled.array, options.scheme, plan.pool, plan.task)
+    scheme = options.scheme
+    if plan.joins is not None:
+        evidence.joint.add(plan.task)
+        if scheme.cluster is None and plan.joins in settled.array.groups:
+            scheme = replace(scheme, cluster=plan.joins)
+    units, told = task_units(settled.array, scheme, plan.pool, plan.task)
     evidence.units[plan.task] = units
     evidence.findings += told
     if units.clustered and any(isinstance(step, Test) for step in plan.steps):
@@ -255,7 +264,9 @@ def _collect_task(
 def collect_consensus(evidence: Evidence) -> None:
     """Add the consensus over tasks and how alike the tasks rank; nothing to add for a single task."""
     rankings = {
-        task: dict(zip(own.submissions, own.ranks.tolist(), strict=True)) for task, own in evidence.rankings.items()
+        task: dict(zip(own.submissions, own.ranks.tolist(), strict=True))
+        for task, own in evidence.rankings.items()
+        if task not in evidence.joint  # a ranking over tasks is no further task
     }
     if len(rankings) < 2:
         return

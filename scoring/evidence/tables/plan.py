@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from medpodium.challenges.schema.definition import SHARED
 from medpodium.challenges.schema.steps import (
     DECIMAL,
     Adjustment,
@@ -26,6 +27,8 @@ from medpodium.scoring.evidence.tables.collect import TaskPlan
 from medpodium.scoring.kinds.lookup import of
 from medpodium.scoring.ranking.axes import RankingCode, near
 from medpodium.scoring.ranking.challenger import METHODS, Method, NaTreatment, method_steps
+from medpodium.scoring.ranking.joint import joint_pool
+from medpodium.scoring.ranking.pools import Pool
 from medpodium.scoring.ranking.rules import Outcome, Rules, rules_of
 
 if TYPE_CHECKING:
@@ -59,12 +62,23 @@ def plan_task(
     recipes: dict[str, Sequence[Step]] = {
         key: decimal_ties(own.steps) if rounded else own.steps for key, own in challenge.recipes.items()
     }
-    pool = None if observations is None else of(challenge.tasks[task]).pool(challenge, task, observations)
+    pool = None if observations is None else _pool(challenge, task, observations)
     specs = challenge.tasks[task].metrics
     margins = {key: spec.margin for key, spec in specs.items() if spec.margin is not None and spec.ranked}
     margin = chosen.margin if chosen.margin is not None else _margin_of_only(challenge, task, chosen)
     choices = _choices(challenge, task, name)
-    return TaskPlan(task, name, recipes[name], rules, recipes, choices, margins, margin, pool)
+    joins = SHARED if task in challenge.overall else None
+    return TaskPlan(task, name, recipes[name], rules, recipes, choices, margins, margin, pool, joins)
+
+
+def _pool(challenge: Challenge, task: str, observations: pd.DataFrame) -> Pool | None:
+    """Return what the pooled values of a task, or of several tasks that are ranked together, are computed from."""
+    own = challenge.overall.get(task)
+    if own is None:
+        return of(challenge.tasks[task]).pool(challenge, task, observations)
+    found = {name: of(challenge.tasks[name]).pool(challenge, name, observations) for name in own.tasks}
+    cases = {name: observations.loc[observations["task"] == name, "case"].unique() for name in own.tasks}
+    return joint_pool(own, {name: pool for name, pool in found.items() if pool is not None}, cases)
 
 
 def _margin_of_only(challenge: Challenge, task: str, recipe: Recipe) -> float | None:
@@ -112,7 +126,7 @@ def unsuitable(challenge: Challenge, scores: pd.DataFrame) -> list[Finding]:
         cause = f"the scores are of {other[0]!r}, the definition of {challenge.name!r}"
         fix = "rank them with their own definition"
         findings.append(Finding(RankingCode.UNKNOWN_TASK, "scores", cause, fix, Severity.WARNING))
-    for task in sorted(set(map(str, scores["task"].unique())) - set(challenge.ranking)):
+    for task in sorted(set(map(str, scores["task"].unique())) - challenge.ranked_tasks):
         cause, fix = f"{challenge.reference} has no ranking of this task", near(task, challenge.ranking)
         findings.append(Finding(RankingCode.UNKNOWN_TASK, str(task), cause, fix, Severity.WARNING))
     return findings
