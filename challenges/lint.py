@@ -208,7 +208,8 @@ def _walk(challenge: Challenge, names: Sequence[str], recipe_name: str, recipe: 
             labels[dimension] = None if before is None or known is None else before | known
     if len(names) > 1:
         labels["task"] = set(names)
-    present = set(_DIMENSIONS) - set.intersection(*(_single(task, recipe) for task in tasks))
+    present = set(_DIMENSIONS)
+    present -= {name for name in _DIMENSIONS if all(name in _single(task, recipe) for task in tasks)}
     for index, step in enumerate(recipe.steps):
         at = ("recipes", recipe_name, "steps", index)
         for dimension in _named(step) if not isinstance(step, (Select, Threshold)) else ():

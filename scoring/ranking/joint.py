@@ -108,7 +108,7 @@ def _policies(spec: MetricSpec) -> dict[str, Any]:
 def _rows(scores: pd.DataFrame, name: str, own: Overall) -> pd.DataFrame:
     """Return the scores of some tasks as those of one; cases that occur in several of them get the task's name."""
     rows = scores[scores["task"].isin(list(own.tasks))].copy()
-    shared = shared_cases({task: part["case"].unique() for task, part in rows.groupby("task", sort=False)})
+    shared = shared_cases({task: set(rows.loc[rows["task"] == task, "case"]) for task in own.tasks})
     rows[JOINED] = rows["task"]
     rows[SHARED] = rows["case"].where(rows["case"].isin(shared), "")
     rows["case"] = [_name(task, case, shared) for task, case in zip(rows["task"], rows["case"], strict=True)]

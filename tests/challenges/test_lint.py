@@ -97,6 +97,8 @@ def _set(*path: str | int, value: Any) -> Callable[[Any], None]:
     return change
 
 
+ANSWERS = {"kind": "answers", "options": ["A", "B"], "metrics": {"f1": {"kind": "token_f1"}}}
+
 SEG = ("tasks", "seg")
 STEPS = ("recipes", "main", "steps")
 BROKEN: list[tuple[str, LintCode, Callable[[Any], None]]] = [
@@ -155,6 +157,7 @@ BROKEN: list[tuple[str, LintCode, Callable[[Any], None]]] = [
         LintCode.PROBLEM_UNKNOWN,
         lambda data: data["tasks"]["stage"]["metrics"]["auc"].pop("problem"),
     ),
+    ("metric of another form", LintCode.METRIC_UNFIT, _set("tasks", "stage", value=ANSWERS)),
 ]
 
 
