@@ -1,0 +1,41 @@
+"""The documentation site: ``python -m sphinx -W -b html docs site``."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version as installed
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+import generate
+
+project = "medpodium"
+author = "The medpodium developers"
+version = release = installed("medpodium")
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.doctest",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+]
+myst_enable_extensions = ["colon_fence", "dollarmath", "fieldlist"]
+myst_heading_anchors = 4
+source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
+exclude_patterns = ["Thumbs.db"]
+html_theme = "pydata_sphinx_theme"
+html_title = f"medpodium {release}"
+html_theme_options = {
+    "show_prev_next": False,
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "navbar_align": "left",
+}
+html_show_sourcelink = False
+autodoc_typehints = "none"  # numpydoc says types where they help, and the signature repeats them
+autodoc_member_order = "bysource"
+napoleon_google_docstring = False
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+generate.write(Path(__file__).parent / "reference")
