@@ -13,6 +13,8 @@ from medpodium.findings import ExitCode
 from medpodium.scoring.scheduling.options import Where, choose, scheduler_options
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from medpodium.challenges.schema.definition import Challenge
     from medpodium.scoring.kinds.engine import Result
 
@@ -31,6 +33,8 @@ class Request:
         Which task, and which scoring variant.
     skip_broken : bool
         Whether cases with a broken reference are left out instead of stopping everything.
+    add : bool
+        Whether scores of other tasks in the table stay.
     """
 
     predictions: tuple[str, ...]
@@ -41,6 +45,7 @@ class Request:
     cases: Path | None
     resources: Path | None
     skip_broken: bool
+    add: bool
 
     @property
     def teams(self) -> dict[str, Path]:
@@ -64,6 +69,7 @@ class Request:
 @click.option("--resources", type=click.Path(path_type=Path), help="CSV of measured values: running time, memory.")
 @click.option("--workers", type=click.IntRange(1), help="Processes; by default what cores and memory allow.")
 @click.option("--skip-broken", is_flag=True, help="Leave cases with a broken reference out, for everybody, and go on.")
+@click.option("--add", is_flag=True, help="Keep the scores of other tasks that the table has already.")
 @click.option("--audit", is_flag=True, help="Score again with the reference libraries and print the differences.")
 @scheduler_options
 @console.json_option
@@ -87,9 +93,10 @@ def score(challenge: str, request: Request, where: Where, audit: bool, as_json: 
     loaded, result, out = (
         _score_campaign(folder, request, where) if is_campaign(folder) else _score(challenge, request, where)
     )
-    table.write_scores(result.scores, out)
-    definitions.write_beside(loaded, result.scores, out)
-    observations.write_beside(result.observations, out)
+    scores, observed = _added(result, out) if request.add else (result.scores, result.observations)
+    table.write_scores(scores, out)
+    definitions.write_beside(loaded, scores, out)
+    observations.write_beside(observed, out)
     rows: list[dict[str, Any]] = []
     if audit:
         from medpodium.scoring.kinds.segmentation.audit import audit_segmentation
@@ -109,6 +116,21 @@ def score(challenge: str, request: Request, where: Where, audit: bool, as_json: 
     if result.unscored:
         raise SystemExit(ExitCode.INFRASTRUCTURE)
     console.finish(result.all_findings())
+
+
+def _added(result: Result, out: Path) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """Return the new scores and observations after those of other tasks that are there."""
+    from medpodium.scoring import observations, table
+
+    if not out.is_file():
+        return result.scores, result.observations
+    new = set(result.scores["task"])
+    old, before = table.read_scores(out), observations.read_beside(out)
+    kept = None if before is None else before[~before["task"].isin(new)]
+    return (
+        table.concatenate([old[~old["task"].isin(new)], result.scores]),
+        observations.concatenate([kept if kept is not None and len(kept) else None, result.observations]),
+    )
 
 
 def _given(path: Path | None, option: str) -> Path:

@@ -52,12 +52,16 @@ class Chosen:
         Whether scores of another definition are taken.
     with_pending : bool
         Whether teams of a campaign are ranked whose runs are not complete.
+    subset, macro : str, optional
+        Cut of the cases, and group whose levels weigh the same.
     """
 
     recipe: str | None
     task: str | None
     accept_other_rules: bool
     with_pending: bool
+    subset: str | None
+    macro: str | None
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,10 @@ class Told:
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Same seed, same bytes.")
 @click.option("--recipe", help="Rank by this recipe of the challenge instead of the declared one.")
 @click.option("--task", help="Rank only this task.")
+@click.option(
+    "--subset", metavar="GROUP=LEVEL,...", help="Rank by some cases only: 'modality=CT, department=oncology'."
+)
+@click.option("--macro", metavar="GROUP", help="Let every level of a group weigh the same, instead of every case.")
 @click.option("--stratify", metavar="GROUP", help="Draw from every level of a group as many cases as it has.")
 @click.option("--cluster", metavar="GROUP", help=_CLUSTER)
 @click.option("--compat", type=click.Choice(["challenger"]), help="Bootstrap as challengeR does, defects included.")
@@ -210,7 +218,8 @@ def _rank_challenge(
     from medpodium.findings import Finding, MedpodiumError
     from medpodium.scoring import definitions, observations, table
     from medpodium.scoring.evidence.tables.collect import Evidence
-    from medpodium.scoring.evidence.tables.plan import plan_task, unsuitable
+    from medpodium.scoring.evidence.tables.plan import macro, plan_task, unsuitable
+    from medpodium.scoring.kinds.subset import cut, parse
     from medpodium.scoring.ranking.axes import RankingCode, near
     from medpodium.scoring.ranking.joint import with_overall
 
@@ -226,6 +235,8 @@ def _rank_challenge(
     findings = definitions.check(challenge, frame, known, accept=chosen.accept_other_rules)
     findings[:0] = unfinished
     findings += unsuitable(challenge, frame)
+    if chosen.subset is not None:
+        frame, observed = cut(challenge, frame, observed, parse(chosen.subset))
     challenge, frame = with_overall(challenge, frame)
     present = set(frame["task"].unique())
     tasks = [task for task in challenge.ranking if task in present and chosen.task in (None, task)]
@@ -235,6 +246,8 @@ def _rank_challenge(
         raise MedpodiumError(*unfinished, problem)
     evidence = Evidence(findings=findings)
     plans = [plan_task(challenge, task, chosen.recipe, observed) for task in tasks]
+    if chosen.macro is not None:
+        plans = [macro(plan, chosen.macro) for plan in plans]
     scheme = drawing.scheme(frame, observed, challenge.groups)
     _collect(evidence, frame, plans, drawing, scheme, full=told.evidence is not None)
     if not evidence.rankings:

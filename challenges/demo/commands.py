@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -14,18 +15,22 @@ from medpodium import console
 @click.command(epilog="Example: medpodium demo my-demo")
 @click.argument("folder", default="medpodium-demo", type=click.Path(path_type=Path), metavar="[DIR]")
 @click.option("--cases", default=8, show_default=True, type=click.IntRange(2, 500), help="Number of cases to make.")
+@click.option("--challenge", help="Make questions for this challenge, whose tasks are of the kind answers, instead.")
 @click.option("--seed", default=0, show_default=True, help="Same seed, same files.")
 @console.json_option
 @console.guarded
-def demo(folder: Path, cases: int, seed: int, as_json: bool) -> None:
+def demo(folder: Path, cases: int, challenge: str | None, seed: int, as_json: bool) -> None:
     """Make a small synthetic challenge in DIR, then score, rank and report it with the real verbs.
 
     References are ellipsoids, no medical data; the three teams fail in realistic ways: a missing case, a flipped
-    one, lesions missed and invented.
+    one, lesions missed and invented. With --challenge, made-up questions, a key and the replies of three models.
     """
     from medpodium.challenges.demo import make as maker
     from medpodium.findings import ExitCode
 
+    if challenge is not None:
+        _questions(folder, challenge, cases, seed, as_json)
+        return
     places = maker.make(folder, cases, seed)
     teams = [f"{team.name}={places[f'predictions/{team.name}']}" for team in maker.TEAMS]
     scores, leaderboard = folder / "scores.csv", folder / "leaderboard.csv"
@@ -37,15 +42,7 @@ def demo(folder: Path, cases: int, seed: int, as_json: bool) -> None:
         ["rank", maker.CHALLENGE, str(scores), "--out", str(leaderboard)],
         ["report", maker.CHALLENGE, str(scores), "--out", str(folder / "report")],
     )
-    codes = {}
-    for verb in verbs:
-        if not as_json:
-            console.out.print(f"\n$ medpodium {' '.join(verb)}", style="bold", markup=False, highlight=False)
-        # Each verb runs as a user would run it; findings (exit code 1) are part of the show.
-        done = subprocess.run([sys.executable, "-m", "medpodium.cli", *verb], check=False, capture_output=as_json)
-        codes[verb[0]] = done.returncode
-        if done.returncode > ExitCode.FINDINGS:
-            raise SystemExit(done.returncode)
+    codes = _run(verbs, as_json)
     page = (folder / "report" / "index.html").resolve()
     if not (leaderboard.exists() and page.exists()):
         # A verb that crashed also ends with exit code 1.
@@ -54,3 +51,36 @@ def demo(folder: Path, cases: int, seed: int, as_json: bool) -> None:
         console.print_json({"folder": folder, "leaderboard": leaderboard, "report": page, "exit_codes": codes})
         return
     console.out.print(f"\nLeaderboard  {leaderboard}\nReport       {page}", markup=False, highlight=False)
+
+
+def _run(verbs: Iterable[list[str]], as_json: bool) -> dict[str, int]:
+    """Run verbs as a user would; findings (exit code 1) are part of the show."""
+    from medpodium.findings import ExitCode
+
+    codes = {}
+    for verb in verbs:
+        if not as_json:
+            console.out.print(f"\n$ medpodium {' '.join(verb)}", style="bold", markup=False, highlight=False)
+        done = subprocess.run([sys.executable, "-m", "medpodium.cli", *verb], check=False, capture_output=as_json)
+        codes[verb[0]] = done.returncode
+        if done.returncode > ExitCode.FINDINGS:
+            raise SystemExit(done.returncode)
+    return codes
+
+
+def _questions(folder: Path, challenge: str, number: int, seed: int, as_json: bool) -> None:
+    """Make questions for a challenge, then score every task, rank and report."""
+    from medpodium.challenges.demo import questions
+
+    scores, leaderboard = folder / "scores.csv", folder / "leaderboard.csv"
+    verbs = []
+    for task, (key, teams) in questions.make(folder, challenge, max(number, 12), seed).items():
+        given = [part for name, path in teams.items() for part in ("--predictions", f"{name}={path}")]
+        verbs.append(
+            ["score", challenge, "--task", task, "--references", str(key), *given, "--out", str(scores), "--add"]
+        )
+    verbs.append(["rank", challenge, str(scores), "--out", str(leaderboard)])
+    verbs.append(["report", challenge, str(scores), "--out", str(folder / "report")])
+    codes = _run(verbs, as_json)
+    if as_json:
+        console.print_json({"folder": folder, "leaderboard": leaderboard, "exit_codes": codes})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -89,6 +90,25 @@ def _margin_of_only(challenge: Challenge, task: str, recipe: Recipe) -> float | 
         for step in recipe.steps[:-1]
     )
     return ranked[0].margin if len(ranked) == 1 and means else None
+
+
+def macro(plan: TaskPlan, group: str) -> TaskPlan:
+    """Return the plan with the mean over the cases as the mean over the levels of a group of their means.
+
+    Raises
+    ------
+    UsageError
+        If the recipe does not take the mean over all cases.
+    """
+    at = next((at for at, step in enumerate(plan.steps) if "case" in getattr(step, "over", ())), None)
+    step = None if at is None else plan.steps[at]
+    if at is None or not isinstance(step, Reduce) or step.step != "mean" or step.by is not None:
+        cause = f"recipe {plan.recipe!r} does not take the mean over all cases"
+        raise UsageError(Finding(RankingCode.BAD_STEP, "--macro", cause, "name a recipe that does, with --recipe"))
+    both = (step.model_copy(update={"by": group}), Reduce(step="mean", over=(group,)))
+    return replace(
+        plan, steps=(*plan.steps[:at], *both, *plan.steps[at + 1 :]), recipe=f"{plan.recipe}, by {group}", choices=()
+    )
 
 
 def decimal_ties(steps: Sequence[Step]) -> tuple[Step, ...]:
