@@ -232,7 +232,7 @@ def write_data(document: Document, results: Results, out: Path) -> list[str]:
     folder = out / "data"
     folder.mkdir(exist_ok=True)
     written = ["definition.json", "data/scores.csv.gz"]
-    text = json.dumps(results.challenge.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False)
+    text = json.dumps(results.challenge.declared.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False)
     (out / "definition.json").write_text(text + "\n", encoding="utf-8", newline="\n")
     (folder / "scores.csv.gz").write_bytes(gzip.compress(to_csv(results.scores), 6, mtime=0))
     items = [(table.id, table.frame()) for table in document.tables()]

@@ -245,7 +245,7 @@ class Challenge(Model):
     containers: dict[Name, ContainerProtocol] = Field(default_factory=dict)
     baselines: dict[Name, Baseline] = Field(default_factory=dict)
     notes: dict[str, str] = Field(default_factory=dict)
-    _widened_from: str | None = PrivateAttr(default=None)
+    _widened_from: Challenge | None = PrivateAttr(default=None)
 
     @model_validator(mode="before")
     @classmethod
@@ -293,7 +293,7 @@ class Challenge(Model):
     def digest(self) -> str:
         """SHA-256 of the resolved definition (hex), the same on every machine; that of what it was widened from."""
         if self._widened_from is not None:
-            return self._widened_from
+            return self._widened_from.digest
         said = self.model_dump(mode="json")
         if not self.overall:  # the digests of definitions without it are older than the field
             del said["overall"]
@@ -308,8 +308,13 @@ class Challenge(Model):
     def widened(self, **fields: Any) -> Challenge:
         """Return the definition with other fields, for what is computed from it; it keeps its digest."""
         wider = self.model_copy(update=fields)
-        wider._widened_from = self.digest
+        wider._widened_from = self.declared
         return wider
+
+    @property
+    def declared(self) -> Challenge:
+        """The definition as it was declared."""
+        return self if self._widened_from is None else self._widened_from
 
     def unconfirmed_list(self) -> list[tuple[str, object, str]]:
         """Return every fact without a primary source as (path, value, why)."""

@@ -16,7 +16,7 @@ from medpodium.scoring.evidence.tables.columns import TABLES
 from medpodium.scoring.evidence.tables.plan import plan_task, unsuitable
 from medpodium.scoring.evidence.units import Units, choose
 from medpodium.scoring.observations import group_columns
-from medpodium.scoring.ranking.joint import with_overall
+from medpodium.scoring.ranking.joint import with_overall, without_overall
 from medpodium.scoring.ranking.settled import Settled
 
 
@@ -90,7 +90,7 @@ def gather(
     return Results(
         challenge=challenge,
         tasks=told,
-        scores=scores,
+        scores=without_overall(challenge, scores),
         bootstrap=bootstrap,
         seed=seed,
         findings=_unique(notable),

@@ -14,7 +14,7 @@ joint statement    closed testing (Goeman and Solari, Statistical Science 26, 20
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +58,10 @@ class Compared:
         return np.asarray((self.error <= 0) | ((differing < FEWEST) & (2 * differing < self.number)))
 
 
+_AT_ONCE = 128
+"""So many pairs are compared at a time: all of them would need an array of units and pairs, many times over."""
+
+
 def compare(contributions: Floats, first: Ints, second: Ints) -> Compared:
     """Compare pairs of submissions over the units that both have.
 
@@ -68,6 +72,16 @@ def compare(contributions: Floats, first: Ints, second: Ints) -> Compared:
     first, second : ndarray of int, shape (m,)
         Which submissions are compared.
     """
+    parts = [
+        _compare(contributions, first[at : at + _AT_ONCE], second[at : at + _AT_ONCE])
+        for at in range(0, max(len(first), 1), _AT_ONCE)
+    ]
+    return Compared(
+        *(np.concatenate([getattr(part, own.name) for part in parts]) for own in fields(Compared)),
+    )
+
+
+def _compare(contributions: Floats, first: Ints, second: Ints) -> Compared:
     known = ~np.isnan(contributions)
     number = (known[:, first] & known[:, second]).sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -203,15 +204,19 @@ class _Side:
         """How many cases have a score, shape (n_submissions,)."""
         return np.asarray(self.numbers.sum(axis=0))
 
-    @property
+    @cached_property
     def units(self) -> Floats:
         """How many units have a score, shape (n_submissions,)."""
         return np.asarray((self.numbers > 0).sum(axis=0))
 
     def deviations(self, counts: Floats) -> Floats:
         """Return how far resampled means are from the mean, as far as a mean of so few units is unsure."""
+        there = np.flatnonzero((self.numbers > 0).any(axis=1))
+        drawn, numbers = counts[:, there], self.numbers[there]
+        # where nobody lacks a case, one column of numbers is that of all
+        same = bool((numbers == numbers[:, :1]).all())
         with np.errstate(divide="ignore", invalid="ignore"):
-            means = counts @ self.sums / (counts @ self.numbers)
+            means = drawn @ self.sums[there] / (drawn @ (numbers[:, :1] if same else numbers))
             return np.asarray((means - self.mean) * np.sqrt(self.units / (self.units - 1)))
 
 

@@ -179,7 +179,7 @@ class Units:
         """Return how often each unit is drawn with replacement, shape (size, n_units)."""
         counts = np.zeros((size, self.number))
         for own in self._blocks:
-            counts[:, own] = tally(rng.integers(0, len(own), size=(size, len(own))), len(own))
+            _count(own[rng.integers(0, len(own), size=(size, len(own)))], counts)
         return counts
 
     def draw(self, rng: np.random.Generator, size: int) -> Floats:

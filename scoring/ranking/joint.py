@@ -58,6 +58,14 @@ def with_overall(challenge: Challenge, scores: pd.DataFrame) -> tuple[Challenge,
     return wider, whole
 
 
+def without_overall(challenge: Challenge, scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the scores that were computed: without those that :func:`with_overall` added."""
+    if not challenge.overall:
+        return scores
+    kept = scores[~scores["task"].isin(list(challenge.overall))]
+    return kept.drop(columns=[JOINED, SHARED], errors="ignore").reset_index(drop=True)
+
+
 def _step(step: Step) -> Step:
     """Return a step with the group's name where it says ``task``."""
 

@@ -7,8 +7,10 @@ ties (Hollander and Wolfe 1973; Lehmann 1975).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +22,14 @@ from medpodium.scoring.ranking.exact import means_by
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Small = npt.NDArray[np.int32]
+Signs = npt.NDArray[np.int8]
 Positions = npt.NDArray[np.intp]
 
 
 @kernel
 def _signed_ranks(
-    rows: Ints, ties: Ints, signs: Floats, sizes: Ints, weights: Floats, plus: Floats, number: Floats, loss: Floats
+    rows: Small, ties: Small, signs: Signs, sizes: Ints, weights: Floats, plus: Floats, number: Floats, loss: Floats
 ) -> None:
     # differences are sorted by size; ties numbers the groups of equal size
     for resample in range(weights.shape[0]):
@@ -52,6 +56,14 @@ def _signed_ranks(
             loss[resample, pair] = correction
 
 
+def _padded(parts: Sequence[npt.NDArray[Any]], kind: type) -> npt.NDArray[Any]:
+    """Return rows of different lengths as one array, zeros behind the shorter ones."""
+    out: npt.NDArray[Any] = np.zeros((len(parts), max((len(own) for own in parts), default=0)), dtype=kind)
+    for row, own in zip(out, parts, strict=True):
+        row[: len(own)] = own
+    return out
+
+
 class PairedTests:
     """One-sided signed-rank tests of every ordered pair of columns, for many integer weightings of the rows.
 
@@ -75,29 +87,47 @@ class PairedTests:
         self._size = values.shape[1]
         self._first, self._second = np.triu_indices(self._size, 1)
         self._shift = 0.5 if continuity else 0.0
-        keyed = values if higher_better else -values
-        with np.errstate(invalid="ignore"):
-            # infinite minus infinite is NaN and counts as no pair, as in R
-            difference = keyed[:, self._first] - keyed[:, self._second]
-        if units is not None:
-            difference = means_by(difference, units, int(units.max(initial=-1)) + 1)
-        self.number = len(difference)
+        keyed = np.ascontiguousarray((values if higher_better else -values).T)
+        n_units = None if units is None else int(units.max(initial=-1)) + 1
+        self.number = values.shape[0] if n_units is None else n_units
         """Number of rows, or of units."""
-        self._paired = (~np.isnan(difference)).astype(np.float64)
-        used = ~np.isnan(difference) & (difference != 0)
-        size = np.where(used, np.abs(difference), np.nan)
-        order = np.argsort(size, axis=0, kind="stable")
-        ordered = np.take_along_axis(size, order, axis=0)
-        new_group = np.ones(ordered.shape, dtype=np.int64)
-        new_group[1:] = ordered[1:] != ordered[:-1]
-        self._rows = np.ascontiguousarray(order.T)
-        self._ties = np.ascontiguousarray(np.cumsum(new_group, axis=0).T)
-        self._signs = np.ascontiguousarray(np.sign(np.take_along_axis(difference, order, axis=0)).T)
-        self._sizes = used.sum(axis=0)
+        rows: list[Positions] = []
+        ties: list[Positions] = []
+        signs: list[npt.NDArray[np.int8]] = []
+        unpaired: dict[int, npt.NDArray[np.bool_]] = {}
+        for pair, (one, other) in enumerate(zip(self._first, self._second, strict=True)):
+            with np.errstate(invalid="ignore"):
+                # infinite minus infinite is NaN and counts as no pair, as in R
+                difference = keyed[one] - keyed[other]
+            if units is not None and n_units is not None:
+                difference = means_by(difference[:, None], units, n_units)[:, 0]
+            absent = np.isnan(difference)
+            if absent.any():
+                unpaired[pair] = absent
+            used = np.flatnonzero(~absent & (difference != 0))
+            size = np.abs(difference[used])
+            if len(size) and size.min() < size.max():
+                order = np.argsort(size, kind="stable")
+                used, size = used[order], size[order]
+            rows.append(used)
+            ties.append(np.cumsum(np.append(True, size[1:] != size[:-1])[: len(size)]))
+            signs.append(np.sign(difference[used]).astype(np.int8))
+        self._sizes = np.array([len(own) for own in rows], dtype=np.int64)
+        self._rows, self._ties = _padded(rows, np.int32), _padded(ties, np.int32)
+        self._signs = _padded(signs, np.int8)
+        self._unpaired = unpaired
+
+    def _shared(self, weights: Floats) -> Floats:
+        """Return how many rows both submissions of every pair have, shape (n_weightings, n_pairs)."""
+        found = np.repeat(weights.sum(axis=1)[:, None], len(self._first), axis=1)
+        for pair, absent in self._unpaired.items():
+            found[:, pair] -= weights[:, absent].sum(axis=1)
+        return found
 
     def pairs(self, weights: Floats) -> Floats:
         """Return the number of rows both submissions have, shape (n_weightings, S, S)."""
-        return self._square(weights @ self._paired, weights @ self._paired)
+        shared = self._shared(weights)
+        return self._square(shared, shared)
 
     def _sums(self, weights: Floats) -> tuple[Floats, Floats, Floats]:
         """Return the sum of positive ranks, the number of differences and the loss by ties of every pair."""
@@ -116,7 +146,7 @@ class PairedTests:
         plus, number, _ = self._sums(np.ones((1, self.number)))
         total = number * (number + 1) / 2
         found = np.where(number > 0, (2 * plus - total) / np.maximum(total, 1), 0.0)
-        found = np.where(self._paired.sum(axis=0) >= 2, found, np.nan)
+        found = np.where(self._shared(np.ones((1, self.number))) >= 2, found, np.nan)
         return np.asarray(self._square(found, -found)[0])
 
     def p_values(self, weights: Floats) -> Floats:
@@ -130,7 +160,7 @@ class PairedTests:
         with np.errstate(divide="ignore", invalid="ignore"):
             better = special.ndtr(-(centred - self._shift) / spread)
             worse = special.ndtr(-(-centred - self._shift) / spread)
-        some = (weights @ self._paired) > 0
+        some = self._shared(weights) > 0
         zero = (number == 0) & some
         better, worse = np.where(zero, 1.0, better), np.where(zero, 1.0, worse)
         return self._square(np.where(some, better, np.nan), np.where(some, worse, np.nan))

@@ -60,7 +60,8 @@ def _texts(column: pd.Series) -> list[str]:
     """Return the values of a column as JSON; what is no finite number is null."""
     values = column.tolist()
     if pd.api.types.is_float_dtype(column):
-        return [repr(value) if math.isfinite(value) else "null" for value in values]
+        shown = {value: repr(value) if math.isfinite(value) else "null" for value in set(values)}
+        return [shown[value] if value == value else "null" for value in values]
     known: dict[Any, str] = {}
     for value in values:
         if (type(value), value) not in known:
@@ -74,7 +75,10 @@ def to_csv(frame: pd.DataFrame) -> str:
     for column in plain.columns:
         if pd.api.types.is_float_dtype(plain[column]):
             # as objects: pandas would first make an Arrow array of them, only to take them out again
-            shown = [_shortest(value) for value in plain[column].tolist()]
+            values = plain[column].tolist()
+            # ranks, shares and 0 or 1 come a million times over
+            texts = {value: _shortest(value) for value in set(values)}
+            shown = [texts[value] if value == value else "" for value in values]
             plain[column] = pd.Series(shown, index=plain.index, dtype=object)
     return str(plain.to_csv(index=False, lineterminator="\n"))
 

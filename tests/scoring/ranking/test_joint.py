@@ -97,6 +97,8 @@ def test_rank_and_report_tell_the_overall_ranking(made: tuple[Path, pd.DataFrame
     assert done.exit_code in (0, 1), done.output
     text = "".join(one.read_text(encoding="utf-8") for one in (tmp_path / "r").rglob("*.md"))
     assert "overall" in text
+    done = CliRunner().invoke(main, ["verify", str(tmp_path / "r")])
+    assert done.exit_code == 0, done.output
 
 
 def test_definition_keeps_its_digest_and_lint_names_what_is_wrong(made: tuple[Path, pd.DataFrame]) -> None:
