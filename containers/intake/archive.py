@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from medpodium.containers.failures import printable
+from medpodium.containers.intake.layout import LayoutError, image_of
+from medpodium.containers.intake.streams import ERRORS_FROM, unpacked
 from medpodium.findings import Code, Finding, MedpodiumError, UsageError
 
 _CHUNK = 1 << 20
@@ -63,6 +65,8 @@ class Archive:
         Member that holds the configuration.
     bytes : int
         Size of the unpacked layers.
+    sizes : dict of str to int
+        Unpacked size of each of these members.
     """
 
     path: Path
@@ -73,6 +77,7 @@ class Archive:
     layers: tuple[str, ...]
     config_name: str
     bytes: int
+    sizes: dict[str, int]
 
     @property
     def diff_ids(self) -> list[str]:
@@ -116,47 +121,19 @@ class _Member(tarfile.TarInfo):
         return super()._proc_gnulong(tar)  # type: ignore[misc]
 
 
-_UNPACKERS = ("zstandard", "igzip_lib", "isal")
-"""Where the errors of damaged archives come from, besides the standard library."""
-
-
-def _gunzip(file: IO[bytes]) -> IO[bytes]:
-    """Open gzip for reading; an image is read whole twice, and isal takes a fraction of the time."""
-    opener: Any
-    try:
-        from isal import igzip
-
-        opener = igzip.IGzipFile
-    except ImportError:  # no wheel for this machine
-        import gzip
-
-        opener = gzip.GzipFile
-    return cast("IO[bytes]", opener(fileobj=file))
-
-
 @contextmanager
 def _plain(path: Path, limit: int) -> Iterator[_Counted]:
     """Open an archive as a plain tar stream; compression is recognised by content, not by name."""
     try:
         with path.open("rb") as file:
-            magic = file.read(4)
-            file.seek(0)
-            if magic[:2] == b"\x1f\x8b":
-                yield _Counted(_gunzip(file), limit, path)
-            elif magic == b"\x28\xb5\x2f\xfd":
-                import zstandard
-
-                reader = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(file)
-                yield _Counted(reader, limit, path)
-            else:
-                yield _Counted(file, limit, path)
+            yield _Counted(unpacked(file), limit, path)
     except MedpodiumError:
         raise
     except (OSError, EOFError, zlib.error, tarfile.TarError, ValueError, MemoryError) as error:
         fix = "save it again with: docker save IMAGE | gzip > team.tar.gz"
         raise refuse(ArchiveCode.UNREADABLE, path, f"{type(error).__name__}: {error}", fix) from None
     except Exception as error:
-        if type(error).__module__.partition(".")[0] not in _UNPACKERS:
+        if type(error).__module__.partition(".")[0] not in ERRORS_FROM:
             raise
         raise refuse(ArchiveCode.UNREADABLE, path, str(error), "save and compress it again") from None
 
@@ -174,7 +151,8 @@ def inspect(path: Path, *, max_bytes: int, max_layers: int) -> Archive:
     Parameters
     ----------
     path : Path
-        ``.tar``, ``.tar.gz`` or ``.tar.zst`` written by ``docker save`` (Docker's or the OCI layout).
+        ``.tar``, ``.tar.gz`` or ``.tar.zst`` written by ``docker save``, or an archive of the OCI image layout.
+        Layers may be compressed.
     max_bytes, max_layers : int
         Limits of the unpacked image.
 
@@ -211,7 +189,8 @@ def inspect(path: Path, *, max_bytes: int, max_layers: int) -> Archive:
 
     digest = "sha256:" + hashlib.sha256(raw).hexdigest()
     tags = tuple(str(tag) for tag in document.get("RepoTags") or [])
-    return Archive(path, sha256_of(path)[0], digest, config, tags, tuple(names), config_name, size)
+    sizes = {name: contents.hashes[name][1] for name in {*names, config_name}}
+    return Archive(path, sha256_of(path)[0], digest, config, tags, tuple(names), config_name, size, sizes)
 
 
 def _scan(stream: _Counted, path: Path, max_bytes: int) -> _Contents:
@@ -250,51 +229,24 @@ def _safe(name: str, path: Path) -> str:
 def _hash(source: IO[bytes], path: Path, max_bytes: int) -> tuple[tuple[str, int], bytes]:
     """Return (SHA-256 and size of the member, unpacked if it is compressed) and its first bytes."""
     digest, size, head = hashlib.sha256(), 0, b""
-    unpack: Any = None
-    while chunk := source.read(_CHUNK):
-        if not head:
-            head = chunk[:_SMALL]
-            unpack = _unpacker(chunk)
-        while chunk:
-            data = unpack.decompress(chunk, _CHUNK) if unpack is not None else chunk
-            chunk = getattr(unpack, "unconsumed_tail", b"")
-            digest.update(data)
-            size += len(data)
-            if size > max_bytes:
-                text = f"a layer unpacks to more than {max_bytes} bytes"
-                raise refuse(ArchiveCode.BOMB, path, text, "make the image smaller (slim base, no caches, no data)")
+    reader = unpacked(source)
+    while data := reader.read(_CHUNK):
+        if len(head) < _SMALL:
+            head += data[: _SMALL - len(head)]
+        digest.update(data)
+        size += len(data)
+        if size > max_bytes:
+            text = f"a layer unpacks to more than {max_bytes} bytes"
+            raise refuse(ArchiveCode.BOMB, path, text, "make the image smaller (slim base, no caches, no data)")
     return (digest.hexdigest(), size), head
 
 
-class _Zstd:
-    """zstandard's decompressor with zlib's interface; it gives out bounded pieces by itself."""
-
-    def __init__(self) -> None:
-        import zstandard
-
-        self._inner = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj(write_size=_CHUNK)
-
-    def decompress(self, chunk: bytes, _limit: int) -> bytes:
-        return self._inner.decompress(chunk)
-
-
-def _unpacker(chunk: bytes) -> Any:
-    if chunk[:2] == b"\x1f\x8b":
-        return zlib.decompressobj(31)
-    return _Zstd() if chunk[:4] == b"\x28\xb5\x2f\xfd" else None
-
-
 def _manifest(contents: _Contents, path: Path) -> dict[str, Any]:
-    raw = contents.small.get("manifest.json")
-    if raw is None:
-        fix = "submit the output of docker save (not docker export, not a Dockerfile folder)"
-        raise refuse(ArchiveCode.NO_MANIFEST, path, "has no manifest.json", fix)
-    found = _json(raw, path, "manifest.json")
-    if not isinstance(found, list) or len(found) != 1 or not isinstance(found[0], dict):
-        count = len(found) if isinstance(found, list) else 0
-        text = f"holds {count} images"
-        raise refuse(ArchiveCode.MANY_IMAGES, path, text, "save exactly one image: docker save NAME:TAG")
-    return found[0]
+    try:
+        return image_of(contents.small)
+    except LayoutError as error:
+        known = {"none": ArchiveCode.NO_MANIFEST, "many": ArchiveCode.MANY_IMAGES}
+        raise refuse(known.get(error.kind, ArchiveCode.CONFIG), path, error.cause, error.fix) from None
 
 
 def _json(raw: bytes, path: Path, what: str) -> Any:
@@ -318,7 +270,8 @@ def _resolve(name: str, contents: _Contents, path: Path) -> str:
 def normalised(archive: Archive, tag: str, *, max_bytes: int) -> Iterator[bytes]:
     """Yield a new archive for the engine: this configuration, these layers, one tag of ours, nothing else.
 
-    A tag inside the submission could otherwise move ``python:latest`` or another team's name.
+    A tag inside the submission could otherwise move ``python:latest`` or another team's name. Layers are handed over
+    unpacked: engines differ in the compressions they read.
     """
     layers = {name: f"{index:03d}/layer.tar" for index, name in enumerate(dict.fromkeys(archive.layers))}
     wanted = layers | {archive.config_name: f"{archive.digest.partition(':')[2]}.json"}
@@ -334,15 +287,20 @@ def normalised(archive: Archive, tag: str, *, max_bytes: int) -> Iterator[bytes]
             name = posixpath.normpath(member.name)
             source = tar.extractfile(member) if name in wanted and member.isreg() else None
             if source is not None:
-                yield from _tar_member(wanted[name], member.size, source)
+                yield from _tar_member(wanted[name], archive.sizes[name], unpacked(source))
     yield bytes(1024)
 
 
-def _tar_member(name: str, size: int, source: IO[bytes]) -> Iterator[bytes]:
+def _tar_member(name: str, size: int, source: Any) -> Iterator[bytes]:
     info = tarfile.TarInfo(name)
     info.size, info.mode = size, 0o644
     yield info.tobuf(tarfile.GNU_FORMAT)
-    while chunk := source.read(_CHUNK):
+    left = size  # the file may have changed since it was checked; the engine still gets a whole archive
+    while left and (chunk := source.read(min(left, _CHUNK))):
+        left -= len(chunk)
         yield chunk
+    while left:
+        left -= (gap := min(left, _CHUNK))
+        yield bytes(gap)
     if size % 512:
         yield bytes(512 - size % 512)

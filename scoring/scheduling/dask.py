@@ -41,7 +41,8 @@ class DaskScheduler(Scheduler):
     Parameters
     ----------
     address : str or cluster
-        ``tcp://HOST:PORT``, or a cluster object of ``distributed`` or ``dask_jobqueue``.
+        ``tls://HOST:PORT`` or ``tcp://HOST:PORT``, or a cluster object of ``distributed``. The certificates of TLS are
+        those that Dask's configuration names.
     patience_s : float
         How long no worker at all may be there before the run gives up, in seconds.
 
@@ -59,14 +60,18 @@ class DaskScheduler(Scheduler):
             self._client = distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
             cause = f"no Dask scheduler answers ({one_line_error(error)})"
-            fix = "start one with 'dask scheduler', and give its address as tcp://HOST:PORT"
+            fix = "start one with 'dask scheduler', and give its address as tls://HOST:PORT or tcp://HOST:PORT"
             raise InfrastructureError(Finding(SchedulerCode.UNREACHABLE, self._where, cause, fix)) from None
+        except (TypeError, RuntimeError) as error:  # what Dask says without certificates, by version
+            cause = f"no certificate for an encrypted connection ({one_line_error(error)})"
+            fix = "name them: DASK_DISTRIBUTED__COMM__TLS__CA_FILE, ...__CLIENT__CERT, ...__CLIENT__KEY (docs/scale.md)"
+            raise InfrastructureError(Finding(SchedulerCode.NO_CERTIFICATE, self._where, cause, fix)) from None
 
     def run(self, function: Callable[[J], R], jobs: Sequence[J], needs: Needs | None = None) -> Iterator[Done[R]]:
         """Run on the cluster's workers."""
         needs = needs or Needs()
         self._await_workers(needs.gpus)
-        flight: _Flight[J, R] = _Flight(self._client, self._where, self._patience, needs)
+        flight: _Flight[J, R] = _Flight(self._client, self._where, self._patience, needs, self._tend)
         flight.load(function)
         try:
             yield from flight.fly(jobs)
@@ -77,10 +82,20 @@ class DaskScheduler(Scheduler):
         """Disconnect; the cluster stays."""
         self._client.close()
 
+    def _tend(self, workers: Sequence[str]) -> None:
+        """Look after the cluster, now and then while it is used; one that somebody else started needs nothing.
+
+        Parameters
+        ----------
+        workers : sequence of str
+            Names of the workers that are there.
+        """
+
     def _await_workers(self, gpus: int) -> None:
         """Wait for the first worker, and refuse workers that would score differently or lack what is needed."""
         deadline = time.monotonic() + self._patience
         while not (workers := self._client.scheduler_info(n_workers=-1)["workers"]):
+            self._tend([])
             if time.monotonic() > deadline:
                 raise no_workers(self._where, self._patience)
             time.sleep(0.2)
@@ -146,6 +161,7 @@ class _Flight(Generic[J, R]):
     where: str
     patience: float
     needs: Needs
+    tend: Callable[[Sequence[str]], None]
     flying: dict[Any, int] = field(default_factory=dict)
     landed: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
     function: Any = None
@@ -255,6 +271,7 @@ class _Flight(Generic[J, R]):
             raise self._lost()
         if self.client.status == "running":
             workers = self.client.scheduler_info(n_workers=-1)["workers"]
+            self.tend([str(item.get("name", "")) for item in workers.values()])
             if self.needs.gpus:
                 fitting = [item.get("resources", {}).get("GPU", 0) // self.needs.gpus for item in workers.values()]
                 self._room = 2 * int(sum(fitting))

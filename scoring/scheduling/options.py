@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from medpodium import console
+
 if TYPE_CHECKING:
     from medpodium.scoring.scheduling.scheduler import Scheduler
 
@@ -21,7 +23,7 @@ class Where:
     Parameters
     ----------
     scheduler : str, optional
-        Address of a Dask scheduler, ``tcp://HOST:PORT``.
+        Address of a Dask scheduler, ``tls://HOST:PORT`` or ``tcp://HOST:PORT``.
     slurm : Path, optional
         YAML file of :class:`medpodium.scoring.scheduling.slurm.SlurmSettings`.
     workers : int, optional
@@ -35,7 +37,7 @@ class Where:
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _HELP = {
-    "scheduler": "Run on a Dask cluster; start it with 'dask scheduler' and 'dask worker'.",
+    "scheduler": "Run on a Dask cluster; start it with 'dask scheduler' and 'dask worker' (TLS: docs/scale.md).",
     "slurm": "Run on Slurm workers: queue, time, memory, cores, gpus, jobs.",
     "script": "Print the script that --slurm would submit, and stop.",
 }
@@ -49,7 +51,7 @@ def scheduler_options(function: _F) -> _F:
     )(function)
     # Eager: read before the flag above, which needs it.
     function = click.option("--slurm", type=path, metavar="FILE.yaml", is_eager=True, help=_HELP["slurm"])(function)
-    return click.option("--scheduler", metavar="tcp://HOST:PORT", help=_HELP["scheduler"])(function)
+    return click.option("--scheduler", metavar="tls://HOST:PORT", help=_HELP["scheduler"])(function)
 
 
 def _print_script(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -88,7 +90,10 @@ def choose(where: Where) -> Scheduler:
         raise UsageError(Finding(SchedulerCode.BOTH, "--slurm", cause, "give one of them"))
     if where.scheduler is not None:
         from medpodium.scoring.scheduling.dask import DaskScheduler
+        from medpodium.scoring.scheduling.encryption import open_connection
 
+        if (warning := open_connection(where.scheduler)) is not None:
+            console.print_findings([warning])
         return DaskScheduler(where.scheduler)
     if where.slurm is not None:
         from medpodium.scoring.scheduling.slurm import SlurmScheduler, read_settings

@@ -40,6 +40,10 @@ class SchedulerCode(Code):
     JOB_FAILED = "job-failed-everywhere"
     """A part of the work failed on every worker it was given to."""
     FILE_NOT_SEEN = "file-not-seen-by-worker"
+    OPEN = "scheduler-not-encrypted"
+    NO_CERTIFICATE = "scheduler-certificate"
+    REFUSED = "slurm-refused"
+    JOBS_ENDED = "slurm-jobs-ended"
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,13 @@
-"""Workers on a Slurm cluster: what each asks for, the submission script, and starting them through dask-jobqueue."""
+"""Workers on a Slurm cluster: what each asks for, the submission script, and the scheduler they come to."""
 
 from __future__ import annotations
 
 import math
+import shutil
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -11,7 +15,9 @@ from medpodium.challenges.schema.base import Model
 from medpodium.challenges.schema.protocol import Duration, Size, parse_bytes, parse_seconds
 from medpodium.findings import Finding, InfrastructureError, UsageError
 from medpodium.scoring.scheduling.dask import DaskScheduler
+from medpodium.scoring.scheduling.encryption import temporary
 from medpodium.scoring.scheduling.scheduler import SchedulerCode, require
+from medpodium.scoring.scheduling.slurm_jobs import NAME, SlurmJobs
 
 
 class SlurmSettings(Model):
@@ -41,6 +47,8 @@ class SlurmSettings(Model):
         Network interface that workers and scheduler talk over (``ib0``).
     local_directory : str, optional
         Fast local folder for the workers' spill files.
+    shared_directory : str, optional
+        Folder that all nodes see, for the run's certificate and the jobs' outputs; the home folder when left out.
     python : str, optional
         Python of the workers; the one running now when left out.
     prologue : list of str
@@ -62,12 +70,13 @@ class SlurmSettings(Model):
     jobs: int = Field(default=1, ge=1)
     interface: str | None = None
     local_directory: str | None = None
+    shared_directory: str | None = None
     python: str | None = None
     prologue: list[str] = Field(default_factory=list)
     directives: list[str] = Field(default_factory=list)
     patience: Duration = "24 h"
 
-    @field_validator("queue", "account", "gpu_type", "interface", "local_directory", "python")
+    @field_validator("queue", "account", "gpu_type", "interface", "local_directory", "shared_directory", "python")
     @classmethod
     def _one_line(cls, value: str | None) -> str | None:
         if value is not None and (not value.strip() or any(ord(char) < 32 for char in value)):
@@ -152,7 +161,12 @@ def job_arguments(settings: SlurmSettings) -> dict[str, object]:
     return arguments
 
 
-def submission_script(settings: SlurmSettings, scheduler: str = "tcp://SCHEDULER:8786") -> str:
+def submission_script(
+    settings: SlurmSettings,
+    scheduler: str = "tls://SCHEDULER:8786",
+    folder: Path = Path("FOLDER"),
+    security: Any = None,
+) -> str:
     """Return the script that ``sbatch`` would get; nothing is started and Slurm need not be there.
 
     Parameters
@@ -161,14 +175,32 @@ def submission_script(settings: SlurmSettings, scheduler: str = "tcp://SCHEDULER
         What a worker asks for.
     scheduler : str
         Address of the Dask scheduler; chosen when a run starts.
+    folder : Path
+        Where the jobs' outputs go, and the run's certificate; made when a run starts.
+    security : distributed.Security, optional
+        Certificate and key of the run.
     """
     arguments = job_arguments(settings)
+    words = _strings(arguments["worker_extra_args"])
     if settings.interface is not None:
         # The script names the interface; the interface itself is only there on the cluster.
-        arguments["worker_extra_args"] = [*_strings(arguments["worker_extra_args"]), "--interface", settings.interface]
+        words += ["--interface", settings.interface]
         arguments["interface"] = None
-    job = require("dask_jobqueue.slurm").SLURMJob(scheduler=scheduler, name="medpodium", **arguments)
-    return str(job.job_script())
+    # A worker's own pages go unencrypted, and nobody needs them.
+    words += ["--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
+    arguments["worker_extra_args"] = words
+    prologue = ["export DASK_DISTRIBUTED__WORKER__HTTP__ROUTES='[]'", *settings.prologue]
+    arguments |= {"job_script_prologue": prologue, "security": security or _certificate(folder)}
+    job = require("dask_jobqueue.slurm").SLURMJob(scheduler=scheduler, name=NAME, **arguments)
+    # dask-jobqueue would make the folder it is told of, even for a script that is only printed
+    head = [f"#SBATCH -e {folder}/medpodium-%J.err", f"#SBATCH -o {folder}/medpodium-%J.out"]
+    first, rest = str(job.job_script()).split("\n", 1)
+    return "\n".join([first, *head, rest.lstrip("\n")])
+
+
+def _certificate(folder: Path) -> Any:
+    files = {f"tls_worker_{part}": str(folder / f"{part}.pem") for part in ("cert", "key")}
+    return require("distributed").Security(require_encryption=True, tls_ca_file=str(folder / "ca_file.pem"), **files)
 
 
 def _strings(value: object) -> list[str]:
@@ -178,6 +210,9 @@ def _strings(value: object) -> list[str]:
 class SlurmScheduler(DaskScheduler):
     """Dask workers in Slurm jobs; the scheduler runs in this process and ends with it.
 
+    All connections are encrypted with a certificate made for this run. The scheduler listens at one address: that of
+    ``interface``, else the one from which this machine reaches others.
+
     Parameters
     ----------
     settings : SlurmSettings
@@ -186,26 +221,81 @@ class SlurmScheduler(DaskScheduler):
     Raises
     ------
     InfrastructureError
-        If dask-jobqueue is not installed or there is no ``sbatch``.
+        If a library is not installed, there is no ``sbatch``, or Slurm refuses the jobs.
     """
 
     def __init__(self, settings: SlurmSettings) -> None:
-        import shutil
-
-        jobqueue = require("dask_jobqueue")
-        dask = require("dask")
+        distributed = require("distributed")
+        require("dask_jobqueue")
         if shutil.which("sbatch") is None:
             cause = "there is no sbatch on this machine"
             fix = "run this on the cluster's login node, or give a running Dask scheduler with --scheduler"
             raise InfrastructureError(Finding(SchedulerCode.UNREACHABLE, "sbatch", cause, fix))
-        # A case that kills its worker once more after a second chance is set aside, not sent around the cluster.
-        with dask.config.set({"distributed.scheduler.allowed-failures": 1}):
-            self._cluster = jobqueue.SLURMCluster(**job_arguments(settings))
-        # Adapting rather than scaling replaces jobs that Slurm ended.
-        self._cluster.adapt(minimum_jobs=settings.jobs, maximum_jobs=settings.jobs)
-        super().__init__(self._cluster, patience_s=parse_seconds(settings.patience))
+        self._folder = _run_folder(settings)
+        try:
+            security = temporary(self._folder)
+            self._cluster = _listening(distributed, security, settings.interface)
+            try:
+                script = self._folder / "job.sh"
+                address = str(self._cluster.scheduler_address)
+                script.write_text(submission_script(settings, address, self._folder, security), encoding="utf-8")
+                self._jobs = SlurmJobs(script, self._folder, settings.jobs)
+                try:
+                    self._jobs.tend([])
+                    super().__init__(self._cluster, patience_s=parse_seconds(settings.patience))
+                except BaseException:
+                    self._jobs.end()
+                    raise
+            except BaseException:
+                self._cluster.close()
+                raise
+        except BaseException:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
 
     def close(self) -> None:
         """Disconnect and end the Slurm jobs started here."""
-        super().close()
-        self._cluster.close()
+        try:
+            super().close()
+        finally:
+            self._jobs.end()
+            self._cluster.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _tend(self, workers: Sequence[str]) -> None:
+        self._jobs.tend(workers)
+
+
+def _run_folder(settings: SlurmSettings) -> Path:
+    """Make the folder of one run, which nobody else can enter."""
+    place = Path(settings.shared_directory).expanduser() if settings.shared_directory else Path.home()
+    try:
+        return Path(tempfile.mkdtemp(prefix=".medpodium-slurm-", dir=place))
+    except OSError as error:
+        fix = "give a folder that all nodes see, as shared_directory"
+        raise InfrastructureError(Finding(SchedulerCode.SETTINGS, str(place), str(error), fix)) from None
+
+
+def _listening(distributed: Any, security: Any, interface: str | None) -> Any:
+    """Start the scheduler in this process, at one address, with nothing to see for a browser."""
+    dask = require("dask")
+    try:
+        own = distributed.utils.get_ip_interface(interface) if interface else distributed.utils.get_ip()
+    except ValueError as error:
+        fix = "name an interface of this machine: interface in the settings"
+        raise InfrastructureError(Finding(SchedulerCode.SETTINGS, str(interface), str(error), fix)) from None
+    quiet = {
+        # A case that kills its worker once more after a second chance is set aside, not sent around the cluster.
+        "distributed.scheduler.allowed-failures": 1,
+        "distributed.scheduler.http.routes": [],
+    }
+    with dask.config.set(quiet):
+        return distributed.LocalCluster(
+            n_workers=0,
+            threads_per_worker=1,
+            host=f"tls://{own}",
+            security=security,
+            dashboard_address=None,
+            scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
+            silence_logs="ERROR",
+        )
