@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,13 @@ from medpodium.challenges.campaign.work import Submission
 from medpodium.challenges.naming.names import clashes
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.kinds import KINDS
+from medpodium.containers.failures import RunCode
 from medpodium.containers.intake import image, integrity
+from medpodium.containers.run.byhand import stage_first
 from medpodium.containers.run.runner import Options, Report, Runner, machine_findings
 from medpodium.containers.sandbox import engine
 from medpodium.findings import Finding, Severity, UsageError, has_errors
+from medpodium.scoring.masks.codes import MaskCode
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +33,11 @@ class Verdict:
     Parameters
     ----------
     command : str
-        The ``docker run`` of the first case, as the hidden test issues it.
+        The ``docker run`` of the first case, as the hidden test issued it; its folders are gone.
+    by_hand : str
+        The same for folders that stay, ready to be run; empty without ``keep``.
+    log : tuple of (str, str)
+        Case, and the last lines of its log, of the first failure that left one.
     cases : list of dict
         Per case: status, running time, peak memory, ...
     findings : list of Finding
@@ -40,6 +47,8 @@ class Verdict:
     """
 
     command: str = ""
+    by_hand: str = ""
+    log: tuple[str, str] = ("", "")
     cases: list[dict[str, Any]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     scores: pd.DataFrame | None = None
@@ -48,6 +57,25 @@ class Verdict:
     def passed(self) -> bool:
         """Whether the hidden test would take every output."""
         return not has_errors(self.findings)
+
+    @property
+    def doubts(self) -> list[Finding]:
+        """What says that predictions the hidden test takes are hardly right."""
+        return [one for one in self.findings if str(one.code) in _DOUBTS]
+
+
+_DOUBTS = frozenset(
+    str(code)
+    for code in (
+        MaskCode.LOOKS_FLIPPED,
+        MaskCode.LOOKS_TRANSPOSED,
+        MaskCode.LOOKS_SHIFTED,
+        MaskCode.LOOKS_RELABELLED,
+        MaskCode.OVERLAP_LOW,
+        MaskCode.PREDICTION_EMPTY,
+        MaskCode.STRUCTURE_MISSING,
+    )
+)
 
 
 def reference_patterns(challenge: Challenge, container: str | None = None) -> list[str]:
@@ -146,7 +174,8 @@ def check_image(
     cases_dir, references_dir : Path
         Cases laid out as the protocol's source patterns say, and their references if at hand.
     keep : Path, optional
-        Folder for the campaign (logs, predictions, curves); a temporary one if left out.
+        Folder for the campaign (logs, predictions, curves), and below ``by-hand`` for the first case; without it a
+        temporary folder, and an image that came as an archive does not stay in the engine.
     """
     container = container_name(challenge, task)
     protocol = challenge.containers[container]
@@ -166,6 +195,7 @@ def check_image(
         try:
             submission, found = submit(client, campaign, source, team, container)
             verdict.findings += found
+            options = replace(options or Options(), keep_images=True) if keep is not None else options
             runner = Runner(client, campaign, options)
             try:
                 with runner.session():
@@ -173,7 +203,10 @@ def check_image(
             finally:
                 if keep is None:
                     image.untag(client, image.Pinned.from_dict(submission.detail["image"]))
-            _tell(campaign, submission, verdict)
+            _tell(campaign, submission, verdict, kept=keep is not None)
+            if keep is not None:
+                by_hand = runner.fit(campaign.protocol(submission.task))
+                verdict.by_hand = stage_first(runner, submission, by_hand, (campaign.root / "by-hand").resolve())
             if references_dir is not None and not broken:
                 _score(campaign, verdict)
         finally:
@@ -181,20 +214,36 @@ def check_image(
     return verdict
 
 
-def _tell(campaign: Campaign, submission: Submission, verdict: Verdict) -> None:
+def _tell(campaign: Campaign, submission: Submission, verdict: Verdict, *, kept: bool) -> None:
     import json
 
     failures = campaign.failures(submission.task)
     for row in campaign.resources().to_dict("records"):
         verdict.cases.append({str(key): value for key, value in row.items() if key not in ("submission", "task")})
+    logs: dict[str, Path] = {}
+    for attempt in campaign.ledger.results(submission.id):
+        folder = campaign.runs_dir(submission) / (attempt.case or "all-cases") / f"{attempt.id:06d}"
+        if (folder / "log.txt").is_file():
+            logs[attempt.case] = folder / "log.txt"
+        record = folder / "run.json"
+        if not verdict.command and record.is_file():
+            verdict.command = json.loads(record.read_text(encoding="utf-8"))["command"]
     for (_, case), one in sorted(failures.items(), key=lambda item: item[0]):
-        verdict.findings.append(Finding(one.code, case, one.cause, one.fix))
+        log = logs.get(case) or logs.get("")
+        fix = one.fix
+        if str(one.code) in _READ_THE_LOG:
+            fix = f"read {log}" if kept and log else "see the end of its log below; --keep DIR keeps all of it"
+        verdict.findings.append(Finding(one.code, case, one.cause, fix))
+        if log is not None and not verdict.log[1]:
+            verdict.log = (case, "\n".join(log.read_text(encoding="utf-8").splitlines()[-_LOG_LINES:]))
     for attempt in campaign.ledger.results(submission.id):
         for note in attempt.detail.get("notes", []):
             verdict.findings.append(Finding(note["code"], note["where"], note["cause"], note["fix"], _level(note)))
-        record = campaign.runs_dir(submission) / (attempt.case or "all-cases") / f"{attempt.id:06d}" / "run.json"
-        if not verdict.command and record.is_file():
-            verdict.command = json.loads(record.read_text(encoding="utf-8"))["command"]
+
+
+_READ_THE_LOG = (str(RunCode.CRASH), str(RunCode.WARM_UP))
+"""Failures of which only the log says why."""
+_LOG_LINES = 25
 
 
 def _level(note: dict[str, str]) -> Severity:
@@ -202,14 +251,30 @@ def _level(note: dict[str, str]) -> Severity:
 
 
 def _score(campaign: Campaign, verdict: Verdict) -> None:
+    """Score what came out, and say what would explain a low overlap."""
     import pandas as pd
 
     from medpodium.scoring.campaign import answered_tasks, score
+    from medpodium.scoring.kinds.engine import check_task
 
     tables = []
     for name in answered_tasks(campaign):
         result = score(campaign, name)
         tables.append(result.scores)
-        known = {(str(one.code), one.where) for one in verdict.findings}
-        verdict.findings += [one for one in result.all_findings() if (str(one.code), one.where) not in known]
+        found = result.all_findings()
+        scores = result.scores
+        cases = pd.DataFrame({"case": sorted(set(scores.loc[scores["status"] == "ok", "case"]))})
+        for folder in campaign.predictions_dirs(name).values() if len(cases) else ():
+            references = Path(campaign.manifest.references_dir)
+            found += check_task(campaign.challenge, name, references, folder, cases=cases)
+        known = {(str(one.code), _place(one.where)) for one in verdict.findings}
+        for one in found:
+            if (str(one.code), _place(one.where)) not in known:
+                verdict.findings.append(one)
+                known.add((str(one.code), _place(one.where)))
     verdict.scores = pd.concat(tables, ignore_index=True) if tables else None
+
+
+def _place(where: str) -> str:
+    """Return what two findings about one file have in common, however they name its folder."""
+    return Path(where).name

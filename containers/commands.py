@@ -1,4 +1,4 @@
-"""The verbs ``template``, ``init``, ``submit``, ``run``, ``status`` and ``check image``."""
+"""The verbs ``template``, ``init``, ``submit``, ``run`` and ``status``."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from medpodium.scoring.scheduling.options import Where, elsewhere, scheduler_opt
 
 if TYPE_CHECKING:
     from medpodium.challenges.campaign.work import Submission
-    from medpodium.challenges.schema.definition import Challenge
-    from medpodium.containers.athome import Verdict
     from medpodium.containers.run.runner import Options
     from medpodium.findings import Finding
 
@@ -25,32 +23,6 @@ def _options(gpu: tuple[str, ...], runtime: str | None, keep_images: bool = Fals
     from medpodium.containers.run.runner import Options
 
     return Options(gpu_ids=gpu, runtime=runtime, keep_images=keep_images)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What ``check image`` runs an image on.
-
-    Parameters
-    ----------
-    cases, references : Path
-        Folders of cases and, where there are any, of their references.
-    groups : Path, optional
-        Table of case metadata.
-    task : str, optional
-        Which container protocol.
-    team : str
-        Name of the team.
-    keep : Path, optional
-        New folder for everything that is usually thrown away.
-    """
-
-    cases: Path
-    references: Path | None
-    groups: Path | None
-    task: str | None
-    team: str
-    keep: Path | None
 
 
 @dataclass(frozen=True)
@@ -75,91 +47,6 @@ class HiddenTest:
     training: Path | None
     task: str | None
     variant: str | None
-
-
-@click.command(
-    "image",
-    epilog="Example: medpodium check image flare-pancancer team.tar.gz --cases val/images --references val/labels",
-)
-@click.argument("challenge")
-@click.argument("image")
-@click.option("--cases", required=True, type=_FOLDER, help="Folder of cases, laid out as the challenge's own.")
-@click.option("--references", type=_FOLDER, help="Folder of their references; scores every prediction.")
-@click.option("--groups", type=_FOLDER, help="CSV of case metadata, where the protocol hands it to the container.")
-@click.option("--task", help="Task, where the challenge has several container protocols.")
-@click.option("--team", default="team", show_default=True, help="Team name, for name rules.")
-@click.option("--keep", type=_FOLDER, help="New folder for logs, predictions and resource curves.")
-@click.option("--gpu", multiple=True, help="GPU to use; repeat for several.")
-@click.option("--runtime", help="Container runtime of the engine, for instance runsc.")
-@console.json_option
-@console.guarded
-@console.gathered(Trial, "trial")
-def check_image(
-    challenge: str, image: str, trial: Trial, gpu: tuple[str, ...], runtime: str | None, as_json: bool
-) -> None:
-    """Run IMAGE (an archive of docker save, or a local image) exactly as the hidden test does.
-
-    The same sandbox, limits, collection and scoring; prints the command it stands for and what to mend.
-    """
-    from medpodium.challenges import registry
-    from medpodium.challenges.campaign import cases as case_files
-    from medpodium.containers import athome
-    from medpodium.containers.sandbox import engine
-
-    loaded = registry.load(challenge)
-    client = engine.connect()
-    groups = case_files.read_groups(trial.groups) if trial.groups else None
-    with console.progress() as bar:
-        line = bar.add_task("running cases", total=None)
-
-        def tell(_: Submission, __: str, ___: Finding | None) -> None:
-            bar.advance(line)
-
-        verdict = athome.check_image(
-            client,
-            loaded,
-            image,
-            trial.cases,
-            trial.references,
-            task=trial.task,
-            team=trial.team,
-            groups=groups,
-            options=_options(gpu, runtime),
-            keep=trial.keep,
-            report=tell,
-        )
-    _print_verdict(loaded, verdict, as_json)
-    console.finish(verdict.findings)
-
-
-def _print_verdict(challenge: Challenge, verdict: Verdict, as_json: bool) -> None:
-    scores = verdict.scores
-    if as_json:
-        rows = scores.to_dict("records") if scores is not None else None
-        console.print_json(
-            {
-                "passed": verdict.passed,
-                "command": verdict.command,
-                "cases": verdict.cases,
-                "findings": verdict.findings,
-                "scores": rows,
-            }
-        )
-        return
-    columns = ("case", "status", "running_time", "cpu_time", "peak_memory", "peak_gpu_memory")
-    console.print_table(columns, ([row[name] for name in columns] for row in verdict.cases))
-    if scores is not None and len(scores):
-        from medpodium.scoring.ranking.settled import settle_task
-
-        for task, own in scores.groupby("task", sort=False):
-            means = settle_task(own, challenge, str(task), ranked=False).averages("metric", "structure").reset_index()
-            console.print_table(
-                ("metric", "structure", "mean", "n"), means.itertuples(index=False), title=f"scores, {task}"
-            )
-    console.print_findings(verdict.findings)
-    console.out.print(f"the hidden test runs (first case):\n{verdict.command}", markup=False)
-    verdict_text = "PASS: the hidden test would take every output" if verdict.passed else "FAIL: see the findings"
-    console.out.print(verdict_text, markup=False)
 
 
 @click.command(epilog="Example: medpodium template flare-pancancer my-submission/")

@@ -43,6 +43,7 @@ class RunCode(Code):
     NETWORK = "network-used"
     ROOT_PATH = "writes-outside-output"
     LOG_FLOOD = "log-too-large"
+    LINE_ENDS = "windows-line-ends"
 
 
 class EngineCode(Code):
@@ -106,6 +107,7 @@ FIXES: dict[Code, str] = {
     RunCode.CASCADE: "submit the image of the first task too, and let it finish",
     RunCode.NETWORK: "pack weights and data into the image; there is no network",
     RunCode.ROOT_PATH: "write to the output folder or /tmp only; the rest of the file system is read-only",
+    RunCode.LINE_ENDS: "save scripts with Unix line ends (dos2unix, or git config core.autocrlf input) and build again",
     RunCode.LOG_FLOOD: "print less; only the newest part of the log is kept",
     EngineCode.NO_ENGINE: "install and start Docker (Debian: apt install docker.io), or set DOCKER_HOST",
     EngineCode.NO_SDK: "pip install docker",

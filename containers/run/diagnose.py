@@ -21,7 +21,14 @@ _PATTERNS: tuple[tuple[RunCode, str], ...] = (
     (RunCode.PIDS, r"can't fork|Cannot fork|can't start new thread|fork: retry|pthread_create failed"),
     (RunCode.FILE_LIMIT, r"File size limit exceeded|File too large|Errno 27"),
     (RunCode.OOM, r"MemoryError|Cannot allocate memory|std::bad_alloc|Unable to allocate"),
-    (RunCode.PLATFORM, r"exec format error|Exec format error"),
+    (RunCode.PLATFORM, r"[Ee]xec format error"),
+    (RunCode.NO_COMMAND, r"bad interpreter: No such file|cannot execute: required file not found"),
+)
+_LINE_ENDS = re.compile(
+    # what a shell or env says of a name with a carriage return at its end: as it is, quoted, or made visible
+    r"(?P<name>[^\s:'\"$]{0,80})(?:\r['\u2019\"]?|\\r['\u2019\"]|\^M): "
+    r"(?:not found|[Nn]o such file|command not found|bad interp)"
+    r"|\$'(?P<quoted>[^'\n]{0,80})\\r'|bad interpreter: (?P<shebang>[^\n]{0,80})\^M"
 )
 _SIGNS = tuple((code, re.compile(pattern)) for code, pattern in _PATTERNS)
 _DENIED = re.compile(r"Permission denied|Errno 13|can't create|cannot open", re.IGNORECASE)
@@ -38,7 +45,12 @@ def diagnose(log: bytes, where: str) -> list[Finding]:
         Case, for messages.
     """
     found: dict[RunCode, Finding] = {}
-    for line in log.decode("utf-8", "replace").splitlines()[-_MAX_LINES:]:
+    whole = log.decode("utf-8", "replace")
+    if (match := _LINE_ENDS.search(whole)) is not None:
+        name = match["name"] or match["quoted"] or match["shebang"] or "a line"
+        cause = f"the log names {_line(name)!r} with a carriage return at its end: a script has Windows line ends"
+        found[RunCode.LINE_ENDS] = finding(RunCode.LINE_ENDS, where, cause, Severity.WARNING)
+    for line in whole.splitlines()[-_MAX_LINES:]:
         # A line is cut before any pattern sees it: patterns on a megabyte without a line break would take hours.
         text = line[:_MAX_LINE]
         for code, pattern in _SIGNS:

@@ -265,7 +265,7 @@ class Runner:
             # A participant without a GPU can still see everything else; the hidden test says it in its records.
             gpus = Gpus((), [], gpus.status)
         empty = sandbox(protocol, pinned.engine_id, (), placeholders)
-        cascades = self._cascades(submission)
+        cascades = self.cascades(submission)
         (work.parent).mkdir(parents=True, exist_ok=True)
         bounded = self.machine.bounded
         staged = stage.prepare(
@@ -329,7 +329,8 @@ class Runner:
             notes += diagnose(ended.log, where)
         return Outcome(ended, collection, box, problem, notes)
 
-    def _cascades(self, submission: Submission) -> dict[str, stage.Cascade]:
+    def cascades(self, submission: Submission) -> dict[str, stage.Cascade]:
+        """Return what the same team's earlier tasks left, by task."""
         found = {}
         for task, one in pieces.before(self.campaign, submission).items():
             if one is not None:

@@ -115,8 +115,11 @@ def test_such_images_are_taken_and_run(tiny: Any, docker_engine: Any, tmp_path: 
     images, references = tiny.cases(tmp_path, 1)
     for number, make in enumerate((estargz, chunked)):
         layer = tiny.layer({**tiny.script(f"{tiny.GOOD}; : {number}")})
-        blob, diff_id = make(layer), "sha256:" + hashlib.sha256(layer).hexdigest()
-        path = oci(tiny, tmp_path / f"new{number}.tar", blob, diff_id)
+        path, diff_id = tmp_path / f"new{number}.tar", "sha256:" + hashlib.sha256(layer).hexdigest()
+        if make is estargz:
+            tiny.archive(path, layers=[layer], members={"0/layer.tar": make(layer)})
+        else:
+            oci(tiny, path, make(layer), diff_id)
         words = ["check", "image", rules, path, "--cases", images, "--references", references, "--team", f"new{number}"]
         result = CliRunner().invoke(main, [str(word) for word in words])
         assert result.exit_code == 0, result.output
