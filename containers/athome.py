@@ -99,7 +99,7 @@ def submit(
     Parameters
     ----------
     source : str
-        Archive of ``docker save`` or name of a local image.
+        Archive of ``docker save``, name of a local image, or ``REGISTRY/NAME@sha256:...``.
     team : str
         Who submits.
     task : str, optional
@@ -120,7 +120,7 @@ def submit(
             raise UsageError(Finding(CampaignCode.TEAM_NAME, "--team", text, fix))
     container = container_name(campaign.challenge, task)
     protocol = campaign.protocol(container)
-    pinned, found = image.take(client, source, protocol, team)
+    pinned, found = image.take(client, source, protocol, team, campaign.root / "images")
     machine = engine.describe(client)
     same = [one for one in campaign.submissions() if one.digest == pinned.digest]
     earlier = [one for one in same if (one.team, one.task) == (team, container)]
@@ -170,7 +170,7 @@ def check_image(
     challenge : Challenge
         Its container protocol is followed.
     source : str
-        Archive of ``docker save`` or name of a local image.
+        Archive of ``docker save``, name of a local image, or ``REGISTRY/NAME@sha256:...``.
     cases_dir, references_dir : Path
         Cases laid out as the protocol's source patterns say, and their references if at hand.
     keep : Path, optional

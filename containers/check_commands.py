@@ -125,7 +125,7 @@ class Trial:
 def check_image(
     challenge: str, image: str, trial: Trial, gpu: tuple[str, ...], runtime: str | None, as_json: bool
 ) -> None:
-    """Run IMAGE (an archive of docker save, or a local image) exactly as the hidden test does.
+    """Run IMAGE (archive of docker save, local image, or REGISTRY/NAME@sha256:...) exactly as the hidden test does.
 
     The same sandbox, limits, collection and scoring; prints the command it stands for and what to mend.
     """

@@ -129,7 +129,7 @@ def init(challenge: str, folder: Path, hidden: HiddenTest, as_json: bool) -> Non
 @console.json_option
 @console.guarded
 def submit(campaign: Path, image: str, team: str, task: str | None, allow_duplicate: bool, as_json: bool) -> None:
-    """Check, load and pin a team's IMAGE (an archive of docker save, or a local image)."""
+    """Check, load and pin a team's IMAGE (an archive of docker save, a local image, or REGISTRY/NAME@sha256:...)."""
     from medpodium.challenges.campaign import folder as campaigns
     from medpodium.containers import athome
     from medpodium.containers.sandbox import engine

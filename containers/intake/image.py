@@ -13,6 +13,7 @@ from typing import Any
 from medpodium.challenges.schema.protocol import ContainerProtocol, parse_bytes, parse_count
 from medpodium.containers.failures import EngineCode, infrastructure, printable
 from medpodium.containers.intake import archive as archives
+from medpodium.containers.intake import registry
 from medpodium.containers.sandbox.engine import errors
 from medpodium.containers.sandbox.profile import inside
 from medpodium.findings import Code, Finding, Severity, UsageError
@@ -195,8 +196,23 @@ def is_archive(source: str) -> bool:
     return Path(source).exists() or source.endswith(ENDINGS)
 
 
-def take(client: Any, source: str, protocol: ContainerProtocol, team: str) -> tuple[Pinned, list[Finding]]:
-    """Take in a submission: an archive of ``docker save``, or the name of an image in the engine.
+def take(
+    client: Any, source: str, protocol: ContainerProtocol, team: str, folder: Path
+) -> tuple[Pinned, list[Finding]]:
+    """Take in a submission: an archive of ``docker save``, the name of an image in the engine, or one in a registry.
+
+    Parameters
+    ----------
+    client : docker.DockerClient
+        The engine.
+    source : str
+        The archive's path, the name, or ``REGISTRY/NAME@sha256:...``.
+    protocol : ContainerProtocol
+        Its limits and name rules.
+    team : str
+        Who submits.
+    folder : Path
+        Where archives fetched from a registry are kept.
 
     Returns
     -------
@@ -208,12 +224,18 @@ def take(client: Any, source: str, protocol: ContainerProtocol, team: str) -> tu
     UsageError
         With every error found, before anything was loaded.
     """
-    pinned, found = (
-        _from_archive(client, Path(source), protocol, team)
-        if is_archive(source)
-        else _local(client, source, protocol, team)
-    )
-    return pinned, found
+    if is_archive(source):
+        return _from_archive(client, Path(source), protocol, team)
+    reference = registry.parse(source)
+    if reference is None or _find(client, source) is not None:
+        return _local(client, source, protocol, team)
+    limits = protocol.limits
+    max_bytes, max_layers = parse_bytes(limits.image), int(parse_count(limits.layers))
+    path = registry.fetch(reference, folder, max_bytes=max_bytes, max_layers=max_layers)
+    pinned, found = _from_archive(client, path, protocol, team)
+    # the rules for names are about what the team calls its image, not about our file
+    found = [one for one in found if one.code not in (ImageCode.NAME, ImageCode.ARCHIVE_NAME)]
+    return pinned, [*name_findings(protocol, team, [source.partition("@")[0]], None), *found]
 
 
 def _tag(team: str, digest: str) -> str:
@@ -294,7 +316,10 @@ def _find(client: Any, name: str) -> Any:
 def _local(client: Any, name: str, protocol: ContainerProtocol, team: str) -> tuple[Pinned, list[Finding]]:
     image = _find(client, name)
     if image is None:
-        text, fix = "neither a file nor an image in the engine", "give an archive of docker save or a local image"
+        if (moving := registry.tagged(name)) is not None:
+            raise UsageError(moving)
+        text = "neither a file nor an image in the engine"
+        fix = "give an archive of docker save, a local image, or REGISTRY/NAME@sha256:..."
         raise UsageError(Finding(ImageCode.NOT_FOUND, printable(name, 200), text, fix))
     facts: dict[str, Any] = {
         "os": str(image.attrs.get("Os", "")),

@@ -111,7 +111,7 @@ def test_printed_command_recreates_the_container(
     from medpodium.containers.intake import image
 
     protocol = load(tiny.challenge(tmp_path, entrypoint=entrypoint)).containers["default"]
-    pinned, _ = image.take(docker_engine, str(tiny.archive(tmp_path / "team.tar")), protocol, "team")
+    pinned, _ = image.take(docker_engine, str(tiny.archive(tmp_path / "team.tar")), protocol, "team", tmp_path)
     binds = (Bind(str(tmp_path), "/input"), Bind(str(tmp_path), "/output", writable=True))
     box = sandbox(protocol, pinned.engine_id, binds, {"case": "c1", "team": "t"}, covered=("/vol",))
     api = docker_engine.containers.create(**box.docker_arguments())
