@@ -281,6 +281,7 @@ def create(root: Path, challenge: Challenge, manifest: Manifest) -> Campaign:
     from ruamel.yaml import YAML
 
     writer = YAML(typ="safe", pure=True)
+    writer.width = 1 << 20  # a name that is broken over two lines is no key any more
     # Structures and metrics keep their order: it is the order of the score table.
     writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     with (root / "challenge.yaml").open("w", encoding="utf-8") as stream:

@@ -105,6 +105,7 @@ def write_truth(challenge: Challenge, task: str, references: Path, cases: Path |
     root = references if references.is_dir() else references.parent
     folder.mkdir(parents=True, exist_ok=True)
     writer: Any = YAML(typ="safe", pure=True)
+    writer.width = 1 << 20  # a name that is broken over two lines is no key any more
     # Structures and metrics keep their order: it is the order of the score table.
     writer.sort_base_mapping_type_on_output = False
     with (folder / "challenge.yaml").open("w", encoding="utf-8", newline="\n") as stream:

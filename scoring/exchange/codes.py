@@ -25,4 +25,6 @@ class PlatformCode(Code):
     RESULTS = "results-unusable"
     """A platform's result file has no scores of this program."""
     LAYOUT = "layout-unknown"
+    LIMIT = "platform-limit"
+    TIMES = "job-without-duration"
     LABEL_UNMAPPED = "label-unmapped"

@@ -13,14 +13,12 @@ from typing import Any
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.sources import package_version
 from medpodium.containers.platforms import bundle
+from medpodium.containers.platforms.codabench import limits
 from medpodium.scoring.exchange.platforms import payload
 from medpodium.scoring.kinds.lookup import of
 
 DEFAULT_IMAGE = "python:3.11"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-
-_TITLE = 36
-"""Characters of a column's title in Codabench's models (codalab/codabench, src/apps/leaderboards/models.py)."""
 
 
 def export(
@@ -56,6 +54,7 @@ def export(
     minutes : int
         Time limit of scoring one submission.
     """
+    limits.check_image(docker_image)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as name:
         work = Path(name)
@@ -72,6 +71,7 @@ def export(
         pack(truth, top / "reference_data.zip")
         pack(program, top / "scoring_program.zip")
         texts = {"challenge": challenge, "task": task, "columns": payload.columns(challenge, task)}
+        texts["keys"] = limits.keys(challenge, task)
         texts |= {"asked": of(challenge.tasks[task]).answer_columns(challenge.tasks[task])}
         for page in ("overview", "evaluation", "terms"):
             (top / f"{page}.md").write_text(bundle.template(f"codabench.{page}.md.j2", texts), encoding="utf-8")
@@ -89,29 +89,18 @@ def export(
     return out
 
 
-def cut(titles: list[str]) -> list[str]:
-    """Return titles of columns that the platform takes (36 characters), each still another."""
-    found: list[str] = []
-    for title in titles:
-        short, number = (title if len(title) <= _TITLE else title[: _TITLE - 1] + "…"), 2
-        while short in found:
-            end = f"…{number}"
-            short, number = title[: _TITLE - len(end)] + end, number + 1
-        found.append(short)
-    return found
-
-
 def competition(
     challenge: Challenge, task: str, docker_image: str, start: str, submissions: int, minutes: int
 ) -> dict[str, Any]:
     """Return the content of ``competition.yaml`` (version 2)."""
     description = challenge.summary or challenge.title
     columns = payload.columns(challenge, task)
-    titles = cut([column.title for column in columns])
+    titles = limits.cut([column.title for column in columns], limits.COLUMN_TITLE)
+    keys = limits.keys(challenge, task)
     leaderboard = [
         {
             "title": titles[index],
-            "key": column.key,
+            "key": keys[column.key],
             "index": index,
             "sorting": "asc" if column.ascending else "desc",
             "precision": 4,
@@ -121,7 +110,7 @@ def competition(
     ]
     return {
         "version": 2,
-        "title": challenge.title,
+        "title": limits.cut([challenge.title], limits.COMPETITION_TITLE)[0],
         "description": description,
         "image": "logo.png",
         "terms": "terms.md",
@@ -130,7 +119,7 @@ def competition(
         "tasks": [
             {
                 "index": 0,
-                "name": f"{challenge.reference}: {task}",
+                "name": limits.cut([f"{challenge.reference}: {task}"], limits.TASK_NAME)[0],
                 "description": description,
                 "is_public": False,
                 "reference_data": "reference_data.zip",

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from medpodium.containers.platforms import bundle
+from medpodium.containers.platforms.codabench import limits
 from medpodium.findings import Finding, MedpodiumError
 from medpodium.scoring import table
 from medpodium.scoring.exchange.platforms import payload
@@ -35,12 +36,13 @@ def run(folder: Path, out: Path) -> dict[str, float]:
     place = inner_folder(folder / "res")
     result = bundle.score(rules, place)
     means = payload.aggregates(bundle.settle(rules, result))
-    wanted = [column.key for column in payload.columns(rules.challenge, rules.task)]
-    scores = {name: means[name]["mean"] for name in wanted if name in means and means[name]["mean"] is not None}
+    wanted = limits.keys(rules.challenge, rules.task)
+    known = ((name, means[own]["mean"]) for own, name in wanted.items() if own in means)
+    scores, left_out = limits.storable((name, mean) for name, mean in known if mean is not None)
     out.mkdir(parents=True, exist_ok=True)
     # participants can download this folder: it must not hold the observations, which give the hidden classes away
     table.write_scores(result.scores, out / SCORE_TABLE)
-    (out / DETAILS).write_text(details(result.all_findings(), means), encoding="utf-8", newline="\n")
+    (out / DETAILS).write_text(details([*result.all_findings(), *left_out], means), encoding="utf-8", newline="\n")
     payload.write_json(scores, out / LEADERBOARD)
     return scores
 
