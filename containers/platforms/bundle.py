@@ -23,6 +23,7 @@ from medpodium.findings import Finding, InfrastructureError, UsageError, has_err
 from medpodium.scoring import table
 from medpodium.scoring.exchange.codes import PlatformCode
 from medpodium.scoring.exchange.files import place
+from medpodium.scoring.exchange.platforms import payload
 from medpodium.scoring.kinds.engine import Result, score_task
 from medpodium.scoring.kinds.lookup import of
 from medpodium.scoring.kinds.protocol import BrokenReferencesError, Given, References
@@ -169,6 +170,7 @@ def score(
     *,
     submission: str = _SUBMISSION,
     failures: Mapping[str, str] | None = None,
+    times: Mapping[str, float] | None = None,
     workers: int | None = None,
 ) -> Result:
     """Score one submission with the engine behind ``medpodium score``.
@@ -181,6 +183,8 @@ def score(
         Folder (or table) of predictions, or the file(s) of each case.
     failures : mapping of str to str
         Case to the reason why there is no prediction.
+    times : mapping of str to float
+        Case to its running time in seconds, where the platform tells it.
     workers : int, optional
         Processes; by default what cores and memory allow.
     """
@@ -193,6 +197,10 @@ def score(
         for case, why in (failures or {}).items()
     ]
     resources_frame = pd.DataFrame(rows).assign(value=float("nan")) if rows else None
+    if times is not None:
+        resources_frame = pd.concat(
+            [one for one in (resources_frame, _running_times(bundle, submission, times)) if one is not None]
+        )
     result = score_task(
         bundle.challenge,
         bundle.task,
@@ -206,6 +214,17 @@ def score(
     if result.unscored:  # a platform shows one number, and nobody would see that a case is not in it
         raise InfrastructureError(*result.unscored)
     return result
+
+
+def _running_times(bundle: Bundle, submission: str, times: Mapping[str, float]) -> pd.DataFrame:
+    """Return running times as the rows that the engine takes for each metric of them."""
+    measured = payload.running_times(bundle.challenge.tasks[bundle.task])
+    rows = [
+        (submission, case, name, table.OK, spec.in_unit(seconds))
+        for name, spec in measured.items()
+        for case, seconds in times.items()
+    ]
+    return pd.DataFrame(rows, columns=["submission", "case", "metric", "status", "value"])
 
 
 def write_program(folder: Path) -> None:

@@ -88,11 +88,12 @@ def _tell(written: list[Path], as_json: bool) -> None:
 @click.option("--base-image", default="python:3.11-slim", show_default=True, help="Image with Python 3.10 or newer.")
 @click.option("--input-slug", help="Slug of the phase's input socket.")
 @click.option("--output-slug", help="Slug of the phase's output socket.")
+@click.option("--uploads", is_flag=True, help="The phase takes predictions (zip or CSV), not algorithms.")
 @console.json_option
 @console.guarded
 @console.gathered(Source, "source")
 def grand_challenge(
-    source: Source, base_image: str, input_slug: str | None, output_slug: str | None, as_json: bool
+    source: Source, base_image: str, input_slug: str | None, output_slug: str | None, uploads: bool, as_json: bool
 ) -> None:
     """Write an evaluation container for grand-challenge, with ground truth, phase settings and pack context."""
     from medpodium.containers.platforms.grand_challenge import export as platform
@@ -105,6 +106,7 @@ def grand_challenge(
         base_image=base_image,
         input_slug=input_slug,
         output_slug=output_slug,
+        uploads=uploads,
     )
     _tell(written, as_json)
 

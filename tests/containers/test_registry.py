@@ -91,12 +91,21 @@ def medpodium(*words: object) -> Any:
     return CliRunner().invoke(main, [str(word) for word in words])
 
 
+def campaign(tiny: Any, folder: Path, count: int = 1, **limits: str) -> Path:
+    """Make a campaign by the command line."""
+    rules = tiny.challenge(folder, limits=limits)
+    images, references = tiny.cases(folder, count)
+    result = medpodium("init", rules, folder / "campaign", "--cases", images, "--references", references)
+    assert result.exit_code == 0, result.output
+    return folder / "campaign"
+
+
 def test_a_digest_is_submitted_run_and_scored(
     tiny: Any, docker_engine: Any, registries: Any, push: Callable[..., str], tmp_path: Path
 ) -> None:
     """0.1.0 refused it unless somebody had pulled the image by hand."""
     name = push(registries["open"][0], "aurora")
-    tiny.campaign(tmp_path, count=2).close()
+    campaign(tiny, tmp_path, 2)
     result = medpodium("submit", tmp_path / "campaign", name, "--team", "aurora")
     assert result.exit_code == 0, result.output
     # the registry is not needed any more: the archive is in the campaign, should the engine lose the image
@@ -111,15 +120,15 @@ def test_a_digest_is_submitted_run_and_scored(
 def test_what_a_registry_gives_is_checked(
     tiny: Any, docker_engine: Any, registries: Any, push: Callable[..., str], tmp_path: Path
 ) -> None:
-    host, folder = registries["open"]
+    host, storage = registries["open"]
     name = push(host, "borealis")
-    tiny.campaign(tmp_path, count=1, limits={"image": "4 MiB"}).close()
+    campaign(tiny, tmp_path, image="4 MiB")
 
     def refused(source: str, code: str, campaign: Path = tmp_path / "campaign") -> None:
-        result = medpodium("submit", campaign, source, "--team", "borealis")
+        result = medpodium("submit", folder, source, "--team", "borealis")
         assert result.exit_code == 2, result.output
         assert code in result.output
-        assert not list(campaign.rglob("*.part"))
+        assert not list(folder.rglob("*.part"))
 
     refused(name.partition("@")[0] + ":v1", "registry-tag")
     refused(name[:-4] + ("0000" if not name.endswith("0000") else "1111"), "registry-refused")
@@ -131,7 +140,7 @@ def test_what_a_registry_gives_is_checked(
         timeout=5,
     ).json()
     layer = manifest["layers"][0]["digest"].partition(":")[2]
-    blob = folder / "storage" / "docker/registry/v2/blobs/sha256" / layer[:2] / layer / "data"
+    blob = storage / "storage" / "docker/registry/v2/blobs/sha256" / layer[:2] / layer / "data"
     content = blob.read_bytes()
     try:
         blob.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -140,9 +149,7 @@ def test_what_a_registry_gives_is_checked(
         refused(name, "registry-")
     finally:
         blob.write_bytes(content)
-    small = tmp_path / "small"
-    tiny.campaign(small, count=1, limits={"image": "64 KiB"}).close()
-    refused(name, "image-too-large", small / "campaign")
+    refused(name, "image-too-large", campaign(tiny, tmp_path / "small", image="64 KiB"))
     assert medpodium("submit", tmp_path / "campaign", name, "--team", "borealis").exit_code == 0
     tiny.clean(docker_engine, "medpodium/borealis")
 
@@ -170,17 +177,16 @@ def test_an_index_gives_the_image_for_this_processor_and_passwords_are_docker_lo
         )
         assert answer.status_code == 201, answer.text
         source = f"{host}/corona@{answer.headers['Docker-Content-Digest']}"
-        tiny.campaign(tmp_path / str(number), count=1).close()
-        campaign = tmp_path / str(number) / "campaign"
+        folder = campaign(tiny, tmp_path / str(number))
         monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "nobody"))
-        result = medpodium("submit", campaign, source, "--team", "corona")
+        result = medpodium("submit", folder, source, "--team", "corona")
         assert result.exit_code == 2
         assert "401" in result.output
         (tmp_path / "login").mkdir(exist_ok=True)
         stored = {"auths": {host: {"auth": base64.b64encode(b"team:secret").decode()}}}
         (tmp_path / "login" / "config.json").write_text(json.dumps(stored), encoding="utf-8")
         monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "login"))
-        result = medpodium("submit", campaign, source, "--team", "corona")
+        result = medpodium("submit", folder, source, "--team", "corona")
         assert result.exit_code == (0 if platforms[1] in chosen else 2), result.output
         assert ("no image for linux/amd64" in result.output) == (platforms[1] not in chosen)
     tiny.clean(docker_engine, "medpodium/corona")

@@ -11,6 +11,7 @@ from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.kinds import KINDS
 from medpodium.challenges.sources import package_version
 from medpodium.containers.platforms import bundle
+from medpodium.containers.platforms.grand_challenge.scorer import UPLOAD
 from medpodium.findings import Finding, UsageError
 from medpodium.scoring.exchange import files
 from medpodium.scoring.exchange.codes import PlatformCode
@@ -30,6 +31,7 @@ def export(
     base_image: str = DEFAULT_BASE,
     input_slug: str | None = None,
     output_slug: str | None = None,
+    uploads: bool = False,
 ) -> list[Path]:
     """Write everything a phase of grand-challenge needs.
 
@@ -47,6 +49,8 @@ def export(
         Image with Python 3.10 or newer as ``python``; libraries it lacks are installed with pip.
     input_slug, output_slug : str, optional
         Slugs of the phase's sockets for the input image and the segmentation.
+    uploads : bool
+        The phase takes files with predictions (a zip, or the one table that the task asks for), not algorithms.
 
     Returns
     -------
@@ -58,13 +62,14 @@ def export(
     UsageError
         If the task is no segmentation, or there is nothing to score against.
     """
-    if KINDS[challenge.tasks[task].kind].layout != "files":
+    if KINDS[challenge.tasks[task].kind].layout != "files" and not uploads:
         cause = f"task {task!r} is a {challenge.tasks[task].kind} task: one job per case cannot answer it"
-        fix = "use 'medpodium export codabench' or 'synapse'"
+        fix = "add --uploads for a phase that takes predictions, or use 'medpodium export codabench' or 'synapse'"
         raise UsageError(Finding(PlatformCode.TASK_KIND, challenge.reference, cause, fix))
     files.new_folder(out)
     slug = _slug(f"{challenge.name}-{challenge.edition}-{task}")
-    sockets = {
+    sockets: dict[str, Any] = {
+        "submission": UPLOAD if uploads else "algorithm",
         "input": _socket(input_slug or f"{slug}-image", "Image"),
         "output": _socket(output_slug or f"{slug}-segmentation", "Segmentation"),
     }
@@ -79,6 +84,7 @@ def export(
         "version": package_version(),
         "base_image": base_image,
         "imports": ", ".join(bundle.LIBRARIES),
+        "uploads": uploads,
     }
     for name, target in (
         ("grand-challenge.Dockerfile.j2", "Dockerfile"),
@@ -88,15 +94,17 @@ def export(
     ):
         (out / target).write_text(bundle.template(name, values), encoding="utf-8", newline="\n")
     (out / "test_run.sh").chmod(0o755)
-    payload.write_json(phase_settings(challenge, task), out / "phase_settings.json")
-    payload.write_json(pack_context(challenge, slug, sockets), out / "pack-context.json")
+    payload.write_json(phase_settings(challenge, task, uploads=uploads), out / "phase_settings.json")
+    if not uploads:  # a starter kit is about algorithms
+        payload.write_json(pack_context(challenge, slug, sockets), out / "pack-context.json")
     return sorted(out.iterdir())
 
 
-def phase_settings(challenge: Challenge, task: str) -> dict[str, Any]:
+def phase_settings(challenge: Challenge, task: str, *, uploads: bool = False) -> dict[str, Any]:
     """Return the settings of a phase: where its score is, how it is sorted, and the further columns."""
-    first, *others = payload.columns(challenge, task)
+    first, *others = payload.columns(challenge, task, timed=not uploads)
     return {
+        "submission_kind": "Predictions" if uploads else "Algorithm",
         "score_title": first.title,
         "score_jsonpath": first.path,
         "score_error_jsonpath": "",

@@ -7,6 +7,8 @@ image.
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -33,12 +35,15 @@ class Jobs:
         Output file of every case that has exactly one.
     failures : dict of str to str
         Case to the code of why it has none.
+    times : dict of str to float
+        Case to how long its job ran, in seconds (``exec_duration``).
     findings : list of Finding
         Everything odd.
     """
 
     files: dict[str, Path] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    times: dict[str, float] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
     def fail(self, case: str, code: PlatformCode, where: str, cause: str, fix: str) -> None:
@@ -106,12 +111,33 @@ def _take(folder: Path, case: str, jobs: list[dict[str, Any]], output: str | Non
         cause = f"the job ended as {jobs[0].get('status')!r}"
         found.fail(case, PlatformCode.JOB_FAILED, where, cause, "see the job's log on the platform")
     else:
+        seconds = duration(done[0].get("exec_duration"))
+        if seconds is not None:
+            found.times[case] = seconds
         try:
             found.files[case] = output_file(folder, done[0], output)
         except MedpodiumError as error:
             problem = error.findings[0]
             found.failures[case] = str(problem.code)
             found.findings += error.findings
+
+
+def duration(value: object) -> float | None:
+    """Return the seconds of a duration as the platform writes it; ``None`` where there is none.
+
+    Django's ISO 8601 (``P0DT00H01M23.456000S``), its older form (``1 02:03:04.5``), or a number of seconds.
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value) if math.isfinite(value) and value >= 0 else None
+    match = _ISO.fullmatch(str(value)) or _CLOCK.fullmatch(str(value))
+    if match is None or not any(match.groups()):
+        return None
+    days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+_ISO = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
+_CLOCK = re.compile(r"(?:(\d+) )?(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 
 
 def image_names(job: Mapping[str, Any]) -> list[str]:

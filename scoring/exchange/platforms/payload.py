@@ -17,7 +17,8 @@ from typing import Any
 import pandas as pd
 
 from medpodium.challenges.schema.definition import Challenge
-from medpodium.challenges.schema.metrics.resource import MeasuredMetric
+from medpodium.challenges.schema.metrics.resource import MeasuredMetric, ResourceMetric
+from medpodium.challenges.schema.task import TaskModel
 from medpodium.findings import Finding, UsageError
 from medpodium.scoring import table
 from medpodium.scoring.exchange.codes import PlatformCode
@@ -55,15 +56,32 @@ class Column:
         return f"aggregates.{self.key}.mean"
 
 
-def columns(challenge: Challenge, task_name: str) -> list[Column]:
+def running_times(task: TaskModel) -> dict[str, ResourceMetric]:
+    """Return the metrics of a task that a platform can tell, if it tells how long a case took."""
+    return {
+        name: spec
+        for name, spec in task.metrics.items()
+        if isinstance(spec, ResourceMetric) and spec.kind == "running_time"
+    }
+
+
+def columns(challenge: Challenge, task_name: str, *, timed: bool = False) -> list[Column]:
     """Return the leaderboard columns of a task: each metric's mean, then its mean per structure.
 
-    Metrics of whole cases (running time) are left out: platforms measure time themselves and do not tell the scorer.
+    Metrics of whole cases (memory, running time) are left out: platforms do not tell the scorer what they measured.
+
+    Parameters
+    ----------
+    challenge, task_name : Challenge, str
+        The rules.
+    timed : bool
+        The platform tells the running time.
     """
     task = challenge.tasks[task_name]
     means, parts = [], []
     for name, spec in task.metrics.items():
-        if isinstance(spec, MeasuredMetric) or not spec.ranked:
+        told = not isinstance(spec, MeasuredMetric) or (timed and name in running_times(task))
+        if not told or not spec.ranked:
             continue
         ascending, shown = spec.better == "lower", task.metric_name(name)
         means.append(Column(key(name), name, "", f"{shown} (mean)", ascending))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -79,10 +79,18 @@ def _refuse(archive: Path, cause: str, fix: str) -> UsageError:
     return UsageError(Finding(PlatformCode.ARCHIVE, archive.name, cause, fix))
 
 
-def inner_folder(folder: Path) -> Path:
-    """Return the folder itself, or its only subfolder where all files lie inside one (as zip tools like to pack)."""
+def inner_folder(folder: Path, *, ignored: Collection[str] = ("metadata",)) -> Path:
+    """Return the folder itself, or its only subfolder where all files lie inside one (as zip tools like to pack).
+
+    Parameters
+    ----------
+    folder : Path
+        What was unpacked.
+    ignored : collection of str
+        Names that the platform itself puts beside the files.
+    """
     while True:
-        entries = [path for path in folder.iterdir() if path.name != "metadata" and not is_hidden(path.name)]
+        entries = [path for path in folder.iterdir() if path.name not in ignored and not is_hidden(path.name)]
         if len(entries) != 1 or not entries[0].is_dir() or entries[0].is_symlink():
             return folder
         folder = entries[0]

@@ -163,3 +163,73 @@ def test_changed_rules_are_refused(exported: Path, jobs: Path, tmp_path: Path) -
     path.write_text(path.read_text(encoding="utf-8").replace("2.0", "3.0"), encoding="utf-8")
     with pytest.raises(UsageError, match=r"changed after the export"):
         scorer.evaluate(jobs, exported / "ground_truth", tmp_path / "output")
+
+
+TIMED = """
+      time: {kind: running_time, worst: 100.0, missing: 100.0, failed: 100.0}
+recipes:"""
+
+
+def test_how_long_jobs_ran_is_scored(tiny: Any, jobs: Path, run: Any, tmp_path: Path) -> None:
+    """0.1.0 left running times out, although the platform tells them (ISO 8601, as Django writes it)."""
+    rules = tmp_path / "timed.yaml"
+    rules.write_text(tiny.rules.read_text(encoding="utf-8").replace("\nrecipes:", TIMED), encoding="utf-8")
+    entries = json.loads((jobs / "predictions.json").read_text(encoding="utf-8"))
+    told = {"case_05": "P0DT00H01M23.500000S", "case_01": "P1DT00H00M00S", "case_03": None, "case_02": "P0DT00H00M09S"}
+    for entry in entries:
+        name = entry["inputs"][0]["image"]["name"].removesuffix("_0000.mha")
+        entry["exec_duration"] = told.get(name)
+    (jobs / "predictions.json").write_text(json.dumps(entries), encoding="utf-8")
+    out = tmp_path / "evaluation"
+    run("export", "grand-challenge", rules, "--references", tiny.references, "--cases", tiny.cases, "--out", out)
+    settings = json.loads((out / "phase_settings.json").read_text(encoding="utf-8"))
+    assert "aggregates.time.mean" in [one["path"] for one in settings["extra_results_columns"]]
+    scorer.evaluate(jobs, out / "ground_truth", tmp_path / "output")
+    metrics = _strict(tmp_path / "output" / "metrics.json")
+    found = {
+        item["case"]: score["value"]
+        for item in metrics["results"]
+        for score in item["scores"]
+        if score["metric"] == "time"
+    }
+    # 1 min 23.5 s and a day, as told; not told, failed and absent as declared
+    assert found == {"case_05": 83.5, "case_01": 86400.0, "case_03": 100.0, "case_02": 100.0, "case_04": 100.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("P0DT00H00M00.250000S", 0.25),
+        ("1 02:03:04.5", 93784.5),
+        ("00:00:07", 7.0),
+        (12, 12.0),
+        ("P", None),
+        ("x", None),
+    ],
+)
+def test_durations(text: Any, seconds: float | None) -> None:
+    from medpodium.scoring.exchange.platforms.grand_challenge import duration
+
+    assert duration(text) == seconds
+
+
+def test_phases_that_take_predictions(tiny: Any, run: Any, same: Any, tmp_path: Path) -> None:
+    """The platform unpacks a zip into /input, beside files of its own."""
+    out = tmp_path / "evaluation"
+    words = ("export", "grand-challenge", tiny.rules, "--references", tiny.references, "--cases", tiny.cases)
+    run(*words, "--out", out, "--uploads")
+    settings = json.loads((out / "phase_settings.json").read_text(encoding="utf-8"))
+    assert settings["submission_kind"] == "Predictions"
+    assert not (out / "pack-context.json").exists()
+    expected = tiny.score(tmp_path / "expected.csv")
+    for inner in ("", "my predictions"):
+        folder = tmp_path / f"input{len(inner)}"
+        (folder / inner).mkdir(parents=True)
+        for path in tiny.predictions.iterdir():
+            (folder / inner / path.name).write_bytes(path.read_bytes())
+        for name in ("inputs.json", "predictions.zip"):
+            (folder / name).write_bytes(b"[]")
+        if not inner:  # a submission cannot turn itself into jobs
+            (folder / "predictions.json").write_text("[]", encoding="utf-8")
+        scorer.evaluate(folder, out / "ground_truth", tmp_path / f"output{len(inner)}")
+        assert same(payload.read_payload(tmp_path / f"output{len(inner)}" / "metrics.json"), expected)

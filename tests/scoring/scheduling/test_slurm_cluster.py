@@ -30,7 +30,6 @@ pytestmark = [pytest.mark.usefixtures("scale_installed"), pytest.mark.slow]
 
 sys.path.insert(0, str(Path(__file__).parent))
 one_node = importlib.import_module("one_node")
-jobs = importlib.import_module("jobs")  # workers import it by its name
 
 RULES = """
 schema: 1
@@ -59,7 +58,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, require: Any) -> Iterator[
     with one_node.started(tmp_path_factory.mktemp("node")) as environment, pytest.MonkeyPatch.context() as patch:
         for name, value in {**environment, "HOME": str(home), "XDG_CACHE_HOME": cache}.items():
             patch.setenv(name, value)
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
         yield
 
 
