@@ -124,7 +124,7 @@ def test_what_a_registry_gives_is_checked(
     name = push(host, "borealis")
     campaign(tiny, tmp_path, image="4 MiB")
 
-    def refused(source: str, code: str, campaign: Path = tmp_path / "campaign") -> None:
+    def refused(source: str, code: str, folder: Path = tmp_path / "campaign") -> None:
         result = medpodium("submit", folder, source, "--team", "borealis")
         assert result.exit_code == 2, result.output
         assert code in result.output
