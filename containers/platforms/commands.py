@@ -18,6 +18,8 @@ _PLATFORMS = {
     "grand-challenge": (f"{_HOME}:grand_challenge", "Evaluation container, phase settings, pack context."),
     "codabench": (f"{_HOME}:codabench", "Bundle to upload: scoring program, reference data, leaderboard."),
     "synapse": (f"{_HOME}:synapse", "Scripts validate.py and score.py in the ORCA convention."),
+    "medperf": (f"{_HOME}:medperf", "Evaluator container with its container_config.yaml."),
+    "evalai": (f"{_HOME}:evalai", "challenge_config.yaml, evaluation script and annotations."),
     "challenger": (f"{_HOME}:challenger", "Scores as challengeR's long CSV, with the R lines that read it."),
 }
 _PATH = click.Path(path_type=Path)
@@ -155,6 +157,47 @@ def synapse(source: Source, as_json: bool) -> None:
     from medpodium.containers.platforms.synapse import export as platform
 
     _tell(platform.export(*source.load(), source.references, source.out, cases=source.cases), as_json)
+
+
+@click.command(epilog="Example: medpodium export medperf feta/2022 --references hidden/ --out medperf/")
+@click.argument("challenge")
+@_rules
+@click.option("--out", required=True, type=_PATH, help="New folder.")
+@click.option("--image", default="medpodium-evaluator:1", show_default=True, help="Name the image will be pushed as.")
+@click.option("--base-image", default="python:3.11-slim", show_default=True, help="Image with Python 3.10 or newer.")
+@console.json_option
+@console.guarded
+@console.gathered(Source, "source")
+def medperf(source: Source, image: str, base_image: str, as_json: bool) -> None:
+    """Write an evaluator (metrics) container for MedPerf, and the labels in the layout it reads."""
+    from medpodium.containers.platforms.medperf import export as platform
+
+    loaded = source.load()
+    written = platform.export(
+        *loaded, source.references, source.out, cases=source.cases, image=image, base_image=base_image
+    )
+    _tell(written, as_json)
+
+
+@click.command(epilog="Example: medpodium export evalai feta/2022 --references hidden/ --out evalai/")
+@click.argument("challenge")
+@_rules
+@click.option("--out", required=True, type=_PATH, help="New folder.")
+@click.option("--start", metavar="YYYY-MM-DD", help="First day; today when left out.")
+@click.option("--end", metavar="YYYY-MM-DD", help="Last day; a year later when left out.")
+@click.option("--submissions", default=10, show_default=True, type=click.IntRange(1), help="Submissions per team.")
+@console.json_option
+@console.guarded
+@console.gathered(Source, "source")
+def evalai(source: Source, start: str | None, end: str | None, submissions: int, as_json: bool) -> None:
+    """Write a challenge for EvalAI: configuration, pages, evaluation script and annotations."""
+    from medpodium.containers.platforms.evalai import export as platform
+
+    loaded = source.load()
+    written = platform.export(
+        *loaded, source.references, source.out, cases=source.cases, start=start, end=end, submissions=submissions
+    )
+    _tell(written, as_json)
 
 
 @click.command(epilog="Example: medpodium export challenger feta/2022 --scores scores.csv --out challenger/")

@@ -29,9 +29,12 @@ def export(challenge: Challenge, task: str, references: Path, out: Path, *, case
     files.new_folder(out)
     bundle.write_truth(challenge, task, references, cases, out / "groundtruth")
     bundle.write_program(out)
-    values = {"version": package_version(), "title": challenge.title, "task": task}
+    imports = ", ".join(bundle.LIBRARIES)
+    values = {"version": package_version(), "title": challenge.title, "task": task, "imports": imports}
     for script in SCRIPTS:
         text = bundle.template("synapse.script.py.j2", {**values, "script": script})
         (out / f"{script}.py").write_text(text, encoding="utf-8", newline="\n")
+    (out / "Dockerfile").write_text(bundle.template("synapse.Dockerfile.j2", values), encoding="utf-8", newline="\n")
+    (out / ".dockerignore").write_text("groundtruth\n", encoding="utf-8", newline="\n")
     (out / "README.md").write_text(bundle.template("synapse.README.md.j2", values), encoding="utf-8", newline="\n")
     return sorted(out.iterdir())

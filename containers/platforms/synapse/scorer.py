@@ -54,7 +54,9 @@ def _script(
 def _options(arguments: list[str] | None) -> Any:
     parser = argparse.ArgumentParser()
     parser.add_argument("-p", "--predictions_file", type=Path, required=True)
-    parser.add_argument("-g", "--groundtruth_folder", type=Path, required=True)
+    # ORCA's own template calls it --groundtruth_file in validate.py, and --groundtruth_folder in score.py
+    names = ("--groundtruth_folder", "--groundtruth_file")
+    parser.add_argument("-g", *names, dest="groundtruth_folder", type=Path, required=True)
     parser.add_argument("-t", "--task_number", type=int, default=1)
     parser.add_argument("-o", "--output_file", type=Path, default=Path("results.json"))
     return parser.parse_args(arguments)

@@ -1,0 +1,1 @@
+"""EvalAI: the challenge configuration and the evaluation script."""

@@ -1,0 +1,1 @@
+"""MedPerf: the evaluator container and the scorer inside it."""
