@@ -40,8 +40,11 @@ class RegistryCode(Code):
 
     UNREACHABLE = "registry-unreachable"
     REFUSED = "registry-refused"
+    """The registry does not hand the image out: it has none of this name, or wants to know who asks."""
     DAMAGED = "registry-digest-differs"
+    """What the registry handed out is not what the digest says."""
     KIND = "registry-no-image"
+    """The digest names no container image for linux/amd64."""
     TOO_LARGE = "image-too-large"
     TAG = "registry-tag"
 

@@ -26,5 +26,5 @@ class PlatformCode(Code):
     """A platform's result file has no scores of this program."""
     LAYOUT = "layout-unknown"
     LIMIT = "platform-limit"
-    TIMES = "job-without-duration"
+    """Something is longer or larger than the platform can store."""
     LABEL_UNMAPPED = "label-unmapped"

@@ -43,7 +43,9 @@ class SchedulerCode(Code):
     OPEN = "scheduler-not-encrypted"
     NO_CERTIFICATE = "scheduler-certificate"
     REFUSED = "slurm-refused"
+    """Slurm does not take the jobs, or will never start them as they are."""
     JOBS_ENDED = "slurm-jobs-ended"
+    """Jobs of Slurm started and ended before their workers reached the scheduler."""
 
 
 @dataclass(frozen=True)
