@@ -183,30 +183,6 @@ class Sandbox:
         """Return the equivalent ``docker run`` for a shell, wall limit included."""
         return f"timeout --signal=KILL {self.seconds:g} " + shlex.join(self.command_arguments())
 
-    def apptainer_arguments(self, image: str) -> list[str]:
-        """Return the nearest Apptainer command. *Not verified*: no Apptainer was at hand to run it.
-
-        Apptainer sets limits through cgroups v2 only, and shares the host's processes without ``--containall``.
-        """
-        words = [
-            "apptainer",
-            "exec",
-            "--containall",
-            "--cleanenv",
-            "--no-home",
-            "--no-privs",
-            "--net",
-            "--network=none",
-        ]
-        words += [f"--memory={self.memory}", f"--memory-swap={self.memory}", f"--cpus={self.cpus:g}"]
-        words += [f"--pids-limit={self.pids}", "--writable-tmpfs", *(["--nv"] if self.gpus else [])]
-        for bind in self.binds:
-            words.append(f"--bind={bind.source}:{bind.target}:{'rw' if bind.writable else 'ro'}")
-        words += [f"--env={key}={value}" for key, value in self.environment().items()]
-        if self.workdir is not None:
-            words.append(f"--pwd={self.workdir}")
-        return [*words, image, *(self.entrypoint or ()), *(self.command or ())]
-
 
 def inside(path: str) -> str:
     """Return where a path of an image lies in a container, as the engine reads it: from the root, without detours."""

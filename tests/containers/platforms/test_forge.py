@@ -1,0 +1,20 @@
+"""The starter kit of grand-challenge-forge, made of our pack context by the forge itself."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+
+def test_the_forge_makes_a_pack_of_our_context(tiny: Any, run: Any, require: Any, tmp_path: Path) -> None:
+    require(find_spec("grand_challenge_forge") is not None, "grand-challenge-forge (medpodium[test])")
+    from grand_challenge_forge.forge import generate_challenge_pack
+
+    out = tmp_path / "evaluation"
+    run("export", "grand-challenge", tiny.rules, "--references", tiny.references, "--cases", tiny.cases, "--out", out)
+    context = json.loads((out / "pack-context.json").read_text(encoding="utf-8"))
+    generate_challenge_pack(context=context, output_path=tmp_path / "dist")
+    made = {path.name for path in (tmp_path / "dist").rglob("*") if path.is_file()}
+    assert {"inference.py", "evaluate.py", "Dockerfile"} <= made
