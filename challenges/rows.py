@@ -23,6 +23,8 @@ from medpodium.findings import Code, Finding, UsageError
 
 MAX_BYTES = 200_000_000
 _SEPARATORS = ",;\t|"
+_KEPT = 100_000
+"""So many different cells are remembered."""
 _LOOK = 50
 """So many lines decide the separator."""
 _FORMULA = re.compile(r'=\(?"([^"]*)"\)?')
@@ -292,14 +294,25 @@ def parse_sheet(text: str, where: str, *, rows: int = 1) -> Sheet:
 def _lines(text: str, separator: str, where: str) -> list[tuple[int, list[str]]]:
     """Return the rows that hold anything, with their numbers; cells without blanks around them."""
     found = []
+    known = _Cells()
     try:
         for number, row in enumerate(_reader(text, separator), start=1):
-            cells = [cell if cell.isalnum() and cell.isascii() else _cell(cell) for cell in row]
+            cells = [known[cell] for cell in row]
             if any(cells):
                 found.append((number, cells))
     except csv.Error as error:
         raise _error(RowsCode.UNREADABLE, where, str(error), "give a well-formed table") from None
     return found
+
+
+class _Cells(dict[str, str]):
+    """Cells as written to cells as they are read: names and numbers come again and again, and are kept once."""
+
+    def __missing__(self, cell: str) -> str:
+        if len(self) > _KEPT:
+            self.clear()
+        read = self[cell] = cell if cell.isalnum() and cell.isascii() else _cell(cell)
+        return read
 
 
 def _reader(text: str, separator: str) -> Iterator[list[str]]:

@@ -193,8 +193,12 @@ class _Side:
         part = block.of_cases(cases)
         clean = np.nan_to_num(part.values, nan=0.0, posinf=np.nan, neginf=np.nan)
         sums, numbers = np.zeros((units.number, clean.shape[1])), np.zeros((units.number, clean.shape[1]))
-        np.add.at(sums, units.of_case[cases], clean)
-        np.add.at(numbers, units.of_case[cases], ~np.isnan(part.values))
+        unit = units.of_case[cases]
+        if units.clustered:
+            np.add.at(sums, unit, clean)
+            np.add.at(numbers, unit, ~np.isnan(part.values))
+        else:  # every case is a unit of its own
+            sums[unit], numbers[unit] = clean, ~np.isnan(part.values)
         with np.errstate(divide="ignore", invalid="ignore"):
             mean = np.where(part.incomplete, np.nan, clean.sum(axis=0) / numbers.sum(axis=0))
         return _Side(sums, numbers, mean)
@@ -212,11 +216,13 @@ class _Side:
     def deviations(self, counts: Floats) -> Floats:
         """Return how far resampled means are from the mean, as far as a mean of so few units is unsure."""
         there = np.flatnonzero((self.numbers > 0).any(axis=1))
-        drawn, numbers = counts[:, there], self.numbers[there]
+        # most units at once are not worth a copy: the others add nothing
+        part = slice(None) if 2 * len(there) > len(self.numbers) else there
+        drawn, numbers = counts[:, part], self.numbers[part]
         # where nobody lacks a case, one column of numbers is that of all
         same = bool((numbers == numbers[:, :1]).all())
         with np.errstate(divide="ignore", invalid="ignore"):
-            means = drawn @ self.sums[there] / (drawn @ (numbers[:, :1] if same else numbers))
+            means = drawn @ self.sums[part] / (drawn @ (numbers[:, :1] if same else numbers))
             return np.asarray((means - self.mean) * np.sqrt(self.units / (self.units - 1)))
 
 

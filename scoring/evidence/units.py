@@ -188,6 +188,8 @@ class Units:
 
     def spread(self, counts: Floats) -> Floats:
         """Return how often each case counts, given that of every unit, shape (n, n_cases)."""
+        if np.array_equal(self.of_case, np.arange(counts.shape[1])):
+            return counts
         whole = np.concatenate([counts, np.ones((len(counts), 1))], axis=1)
         return np.ascontiguousarray(whole[:, self.of_case])
 

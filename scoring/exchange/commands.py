@@ -26,6 +26,9 @@ _LAYOUTS = {
     "suite": ("scoring.exchange.commands:suite", "A table of results per data set (STU-Net transfer suite)."),
     "leaderboard": ("scoring.exchange.commands:leaderboard", "A published table with one row per team."),
     "biometry": ("scoring.exchange.commands:biometry", "Tables of lengths in mm (FeTA 2024)."),
+    "vlmevalkit": ("scoring.exchange.question_commands:vlmevalkit", "Replies in VLMEvalKit's result folder."),
+    "lm-eval": ("scoring.exchange.question_commands:lm_eval", "Samples that lm-evaluation-harness logs."),
+    "inspect": ("scoring.exchange.question_commands:inspect_logs", "Logs of inspect."),
     "nnunet": ("scoring.exchange.nnunet_commands:read_nnunet", "The summary.json of nnU-Net's evaluation."),
     "dataset": ("scoring.exchange.commands:dataset", "An nnU-Net data set, as a challenge file of your own."),
 }

@@ -216,7 +216,8 @@ class CaseReducer:
 
     def __call__(self, counts: Floats) -> ScoreArray:
         """Reduce under each row of ``counts``, shape (n_resamples, n_cases): how often each case was drawn."""
-        results = [self._reduce(counts * mask) for _, mask in self._levels]
+        whole = grouping(self._step) is None
+        results = [self._reduce(counts if whole else counts * mask) for _, mask in self._levels]
         values, state = results[0]
         array, by = self._array, grouping(self._step)
         dims = ("submission", *self._kept)

@@ -14,6 +14,9 @@ import pandas as pd
 from medpodium.scoring.evidence.tables.collect import Evidence
 from medpodium.scoring.evidence.tables.columns import TABLES
 
+_LONG = 200_000
+"""Tables with more rows than this are written as CSV only."""
+
 
 def write_evidence(evidence: Evidence, folder: Path, about: Mapping[str, Any]) -> list[Path]:
     """Write every table as CSV and all of it as one ``evidence.json``; returns the files.
@@ -30,7 +33,7 @@ def write_evidence(evidence: Evidence, folder: Path, about: Mapping[str, Any]) -
         path = folder / name
         path.write_text(to_csv(frame), encoding="utf-8", newline="\n")
         files.append(path)
-        if name not in ("case_ranks.csv", "kendall_tau.csv"):  # long; the CSV is enough
+        if name not in ("case_ranks.csv", "kendall_tau.csv") and len(frame) <= _LONG:  # long; the CSV is enough
             tables[name.removesuffix(".csv")] = frame
     head = {**about, "findings": [finding.as_dict() for finding in evidence.findings]}
     path = folder / "evidence.json"
