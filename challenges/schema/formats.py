@@ -21,8 +21,8 @@ TABLES = (".csv", ".tsv", ".txt")
 """Endings of tables (:mod:`medpodium.challenges.rows`): delimited text, whatever the separator."""
 
 
-RECORDS = (".jsonl", ".ndjson", ".parquet")
-"""Endings of tables with one record per row that are no delimited text."""
+RECORDS = (".jsonl", ".ndjson", ".parquet", ".json")
+"""Endings of tables with one record per row that are no delimited text, and of one record (or a list of them)."""
 
 
 def may_be_read(pattern: str, endings: Sequence[str]) -> bool:

@@ -7,6 +7,7 @@ and mappings in a cell become JSON.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,8 @@ def read_records(path: Path, findings: list[Finding]) -> Sheet:
     ending = path.suffix.lower()
     if ending in (".jsonl", ".ndjson"):
         return _jsonl(path, findings)
+    if ending == ".json":
+        return _records(path, [(1, record) for record in documents(path)])
     if ending == ".parquet":
         return _parquet(path)
     return read_sheet(path)
@@ -94,6 +97,72 @@ def _jsonl(path: Path, findings: list[Finding]) -> Sheet:
         findings.append(Finding(RowsCode.CELLS, path.name, cause, fix))
     if not records:
         raise UsageError(Finding(RowsCode.NO_ROWS, str(path), "no record", "write one JSON mapping per line"))
+    return _records(path, records)
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    """Return the records of a JSON file: one mapping, or a list of mappings.
+
+    Raises
+    ------
+    UsageError
+        If it is none of them.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise _unreadable(path, f"{path.stat().st_size} bytes", "give a file below 200 MB")
+        text = decode(path.read_bytes(), str(path))
+        found = json.loads(text, object_pairs_hook=_without_doubles, parse_constant=lambda name: name)
+    except OSError as error:
+        raise _unreadable(path, error.strerror or str(error), "give a readable file") from None
+    except (ValueError, RecursionError) as error:
+        cause, fix = f"is no JSON ({str(error).partition(':')[0]})", 'write {"prediction": "A"}'
+        raise _unreadable(path, cause, fix) from None
+    records = found if isinstance(found, list) else [found]
+    if not records or not all(isinstance(record, dict) for record in records):
+        raise _unreadable(path, "holds no mapping", 'write {"prediction": "A"}, or a list of such mappings')
+    return records
+
+
+def gathered(folder: Path, pattern: str, item_column: str, cases: Sequence[str], findings: list[Finding]) -> Sheet:
+    """Return one table of the files that a folder has for each question, as containers write them.
+
+    The name of the file says which question it answers, whatever the file itself says: a container knows no other name
+    than the one it was shown.
+
+    Parameters
+    ----------
+    pattern : str
+        Name of the files, with ``{case}``.
+    findings : list of Finding
+        Gets files that cannot be read.
+
+    Raises
+    ------
+    UsageError
+        If there is none at all.
+    """
+    records: list[tuple[int, dict[str, Any]]] = []
+    for number, case in enumerate(cases, start=1):
+        path = folder / pattern.replace("{case}", case)
+        if not path.is_file():
+            continue
+        try:
+            if path.suffix.lower() == ".json":
+                own: Sequence[Mapping[str, Any]] = documents(path)
+            else:
+                own = read_records(path, findings).rows
+        except UsageError as error:
+            findings += error.findings
+            continue
+        records += [(number, {**record, item_column: case}) for record in own]
+    if not records:
+        cause, fix = f"no file {pattern} of any question", "write one file per question"
+        raise UsageError(Finding(AnswerCode.NO_FILE, str(folder), cause, fix))
+    return _records(folder, records)
+
+
+def _records(path: Path, records: Sequence[tuple[int, Mapping[str, Any]]]) -> Sheet:
     columns = list(dict.fromkeys(trimmed(name) for _, record in records for name in record))
     keyed = [{trimmed(name): value for name, value in record.items()} for _, record in records]
     cells = [[cell_text(record.get(name)) for name in columns] for record in keyed]

@@ -301,3 +301,18 @@ def test_rule_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert "confidence" in done.output
     assert "orders" in done.output
+
+
+def test_one_file_per_question_as_containers_write_them(tmp_path: Path) -> None:
+    """The file's name says which question it answers; what cannot be read costs that question only."""
+    task = '    files: {prediction: "{case}.json"}\n' + CHOICE
+    quiz = Quiz(tmp_path, task, KEY)
+    folder = tmp_path / "team"
+    folder.mkdir()
+    for case, answer in said()[:6]:
+        (folder / f"{case}.json").write_text(json.dumps({"case": "token", "prediction": answer}), encoding="utf-8")
+    (folder / "q6.json").write_text("{", encoding="utf-8")
+    code, findings = quiz.run("score", folder)
+    assert code == 1
+    assert codes(findings) == {"table-text-unreadable", "prediction-missing"}
+    assert [quiz.value("right", f"q{at}") for at in range(8)] == [1.0] * 6 + [0.0] * 2
