@@ -24,9 +24,9 @@ import numpy.typing as npt
 
 from medpodium.scoring.measures.pair import ReferenceCase
 from medpodium.scoring.measures.surfaces import areas, metrics
-from medpodium.scoring.measures.surfaces.distances import Directed
+from medpodium.scoring.measures.surfaces.distances import Directed, kept
 from medpodium.scoring.measures.surfaces.distances import SurfaceDistances as Engine
-from medpodium.scoring.measures.surfaces.outline import Codes
+from medpodium.scoring.measures.surfaces.points import Codes
 
 __all__ = [
     "compute_average_surface_distance",
@@ -59,7 +59,7 @@ class SurfaceDistances(Mapping[str, Floats]):
         if pair.defined:
             (forth, own), (back, other) = pair.by_transform
         else:  # one of both has no surface: everything is infinitely far away from it
-            own, other = (_sorted_areas(pair, codes) for _, codes in (pair.reference, pair.prediction))
+            own, other = (_sorted_areas(pair, codes) for _, codes in (kept(pair.reference), kept(pair.prediction)))
             forth, back = np.full(own.shape, math.inf), np.full(other.shape, math.inf)
         return dict(zip(_KEYS, (forth, back, own, other), strict=True))
 

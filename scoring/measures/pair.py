@@ -26,7 +26,8 @@ import numpy.typing as npt
 from medpodium.scoring.measures import kernels
 from medpodium.scoring.measures.overlap import Overlap, pixel_mm2, voxel_ml
 from medpodium.scoring.measures.surfaces.distances import AxisOrder, SurfaceDistances, distances
-from medpodium.scoring.measures.surfaces.outline import Ints, Kind, Spacing, Surfaces, Volume, find_surfaces, frozen
+from medpodium.scoring.measures.surfaces.outline import Surfaces, find_surfaces, frozen
+from medpodium.scoring.measures.surfaces.points import Ints, Kind, Spacing, Volume
 
 Rows = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
 

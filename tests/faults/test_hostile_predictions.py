@@ -191,7 +191,8 @@ def test_noise_is_measured_as_everything_else(seed: int, monkeypatch: pytest.Mon
     from medpodium.scoring.measures.pair import measure_pair
     from medpodium.scoring.measures.surfaces import distances as ways
 
-    monkeypatch.setattr(ways, "_QUERIES", 50)
+    monkeypatch.setattr(ways, "_MANY", 50)
+    monkeypatch.setattr(ways, "_ONE_BY_ONE_NS", 1e9)
     rng = np.random.default_rng(seed)
     spacing = tuple(rng.choice([0.3, 0.7, 1.0, 2.5], 3).tolist())
     reference, prediction = (np.zeros((9, 40, 70), np.uint8) for _ in range(2))

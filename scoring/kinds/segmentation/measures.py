@@ -17,7 +17,7 @@ from medpodium.scoring.masks.geometry import DEFAULT_TOLERANCE, Geometry
 from medpodium.scoring.masks.segments.placing import Placement, placement
 from medpodium.scoring.measures import overlap
 from medpodium.scoring.measures.pair import Crop, PairMeasures, ReferenceCase
-from medpodium.scoring.measures.surfaces import distances, outline
+from medpodium.scoring.measures.surfaces import distances, points
 from medpodium.scoring.measures.surfaces import metrics as surface
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _drops_small(spec: StructureMetric) -> bool:
     return isinstance(spec, LesionMetric) and max(spec.lesions.min_volume_ml, spec.lesions.min_area_mm2) > 0
 
 
-def _label_counts(labels: outline.Volume) -> npt.NDArray[np.int64]:
+def _label_counts(labels: points.Volume) -> npt.NDArray[np.int64]:
     """Return the number of voxels of every label from 0 to 65535.
 
     Slice by slice, because ``bincount`` first widens what it is given to eight bytes per voxel.
@@ -103,7 +103,7 @@ class Volume:
         Segments that are no structure, in words; blank where there is none (:mod:`medpodium.scoring.masks.named`).
     """
 
-    labels: outline.Volume | None
+    labels: points.Volume | None
     geometry: Geometry
     findings: tuple[Finding, ...] = ()
     single: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
@@ -156,7 +156,7 @@ class Volume:
         counts = _label_counts(self.labels) if self.labels is not None else np.zeros(0, np.int64)
         return {int(label): int(counts[label]) for label in np.flatnonzero(counts)}
 
-    def painted(self, task: SegmentationTask) -> outline.Volume:
+    def painted(self, task: SegmentationTask) -> points.Volume:
         """Return a label map; where structures overlap, the one declared later wins."""
         if self.labels is not None:
             return self.labels
@@ -217,7 +217,7 @@ class CaseMeasures:
         for name, crop in zip(self.names, crops, strict=True):
             self._apart[name] = self._case(self.reference.binary(self.task, name), [frozenset({1})], [crop])
 
-    def _case(self, array: outline.Volume, labels: list[frozenset[int]], crops: list[Crop]) -> ReferenceCase:
+    def _case(self, array: points.Volume, labels: list[frozenset[int]], crops: list[Crop]) -> ReferenceCase:
         grid, planar = self.reference.geometry, self.reference.planar
         return ReferenceCase(array, grid.spacing_zyx, labels, crops=crops, volume_ml=grid.voxel_ml, planar=planar)
 

@@ -6,23 +6,30 @@ up per distinct distance, so that every metric is a walk over a short histogram 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from medpodium.scoring.measures.surfaces import areas, nearest
-from medpodium.scoring.measures.surfaces.outline import Codes, Floats, Ints, Kind, Points, Spacing, Surfaces
+from medpodium.scoring.measures.surfaces.outline import Surfaces
+from medpodium.scoring.measures.surfaces.points import Floats, Ints, Kind, Spacing, Surface
+
+if TYPE_CHECKING:
+    from medpodium.scoring.measures.surfaces.planes import Box, Planes, VolumePlanes
 
 AxisOrder = Literal["xyz", "zyx"]
 
-_FILLED = 16
-"""A surface fills its box where every sixteenth corner of it is a point."""
-_QUERIES = 1 << 21
-"""Points of a surface whose distances are searched at once: more than an organ has, few enough for any machine."""
+_MANY = 1 << 15
+"""Up to so many points are looked for one by one, however few the other surface has."""
+_ONE_BY_ONE_NS = 2500.0
+_IN_A_SWEEP_NS = 20.0
+"""What a point with nothing nearby costs in a search among tiles, and in a distance transform."""
+_MARGIN = 12
+"""Voxels around points within which a surface that is everywhere has its nearest point."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ class SurfaceDistances:
     Attributes
     ----------
     reference, prediction
-        Points and codes of both surfaces.
+        Both surfaces: points and codes, or where to find them slice by slice.
     spacing_zyx
         Voxel size in mm.
     kind
@@ -73,8 +80,8 @@ class SurfaceDistances:
         Whether these are contours in a plane.
     """
 
-    reference: tuple[Points, Codes]
-    prediction: tuple[Points, Codes]
+    reference: Surface | VolumePlanes
+    prediction: Surface | VolumePlanes
     spacing_zyx: Spacing
     kind: Kind
     axis_order: AxisOrder = "xyz"
@@ -83,12 +90,12 @@ class SurfaceDistances:
     @property
     def reference_empty(self) -> bool:
         """Whether the reference has no surface."""
-        return len(self.reference[0]) == 0
+        return _size(self.reference) == 0
 
     @property
     def prediction_empty(self) -> bool:
         """Whether the prediction has no surface."""
-        return len(self.prediction[0]) == 0
+        return _size(self.prediction) == 0
 
     @property
     def defined(self) -> bool:
@@ -98,12 +105,12 @@ class SurfaceDistances:
     @cached_property
     def from_reference(self) -> Directed:
         """Distances from the reference's surface to the prediction's."""
-        return self._directed(*self.reference, self.prediction[0])
+        return self._directed(self.reference, self.prediction)
 
     @cached_property
     def from_prediction(self) -> Directed:
         """Distances from the prediction's surface to the reference's."""
-        return self._directed(*self.prediction, self.reference[0])
+        return self._directed(self.prediction, self.reference)
 
     @cached_property
     def by_transform(self) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
@@ -113,60 +120,89 @@ class SurfaceDistances:
         """
         from medpodium.scoring.measures.surfaces.transform import transformed_distances
 
-        return transformed_distances(
-            self.reference, self.prediction, self.spacing_zyx, self.kind, self.axis_order, self.planar
-        )
+        reference, prediction = (kept(surface) for surface in (self.reference, self.prediction))
+        return transformed_distances(reference, prediction, self.spacing_zyx, self.kind, self.axis_order, self.planar)
 
-    def _directed(self, points: Points, codes: Codes, targets: Points) -> Directed:
-        """Sum up the distances of a surface, so many points at a time that memory stays small."""
-        starts = range(0, len(points), _QUERIES)
-        if len(points) > _QUERIES:
-            origin, shape = _joint_box(points, targets)
-            if len(points) * _FILLED > shape.prod():
-                return self._everywhere(points, codes, targets, origin, shape)
-        parts = [self._part(points[at : at + _QUERIES], codes[at : at + _QUERIES], targets) for at in starts]
-        return parts[0] if len(parts) == 1 else _together(parts)
-
-    def _everywhere(self, points: Points, codes: Codes, targets: Points, origin: Ints, shape: Ints) -> Directed:
-        """Sum up the distances of a surface that nearly fills its box."""
-        from medpodium.scoring.measures.surfaces import dense
-
-        weights = areas.weights_of(self.kind, self.spacing_zyx, self.planar)
-        known = dense.nearest_everywhere(targets, origin, shape, np.array(self.spacing_zyx))
-        parts = []
-        for at in range(0, len(points), _QUERIES):
-            offsets = dense.looked_up(points[at : at + _QUERIES], origin, *known)
-            values = in_millimetres(offsets, self.spacing_zyx, self.axis_order)
-            own = weights[codes[at : at + _QUERIES]]
-            parts.append(_together([Directed(values, own, np.ones(len(own), np.int64))]))
-        return _together(parts)
-
-    def _part(self, points: Points, codes: Codes, targets: Points) -> Directed:
+    def _directed(self, own: Surface | VolumePlanes, other: Surface | VolumePlanes) -> Directed:
+        """Sum up the distances of a surface: point by point where most have a neighbour nearby, else in sweeps."""
+        if not (isinstance(own, Surface) and isinstance(other, Surface)):
+            return self._swept(_planes(own), _planes(other))
+        if len(own.points) > max(_MANY, 4 * len(other.points)):
+            points = _planes(own)
+            if self._sweeps(len(own.points), points, _planes(other)):
+                return self._swept(points, _planes(other))
         weights = areas.weights_of(self.kind, self.spacing_zyx, self.planar)
         reach = _reach(self.spacing_zyx, self.axis_order, self.planar)
         rank_weights, rank_counts, far = nearest.near_distances(
-            points, weights, codes, targets, reach.row_steps, reach.row_squares, reach.x_squares, reach.ranks,
-            reach.values.size, reach.limit,
+            own.points, weights, own.codes, other.points, reach.row_steps, reach.row_squares, reach.x_squares,
+            reach.ranks, reach.values.size, reach.limit,
         )  # fmt: skip
         used = np.flatnonzero(rank_counts)
         near = Directed(reach.values[used], rank_weights[used], rank_counts[used])
         if far.size == 0:
             return near
-        spacing = np.array(self.spacing_zyx)
-        shifts = nearest.tile_shifts(len(targets), self.spacing_zyx)
-        offsets = nearest.far_offsets(points[far], targets, shifts, spacing)
+        return _together(near, self._far(Surface(own.points[far], own.codes[far]), other))
+
+    def _far(self, own: Surface, other: Surface) -> Directed:
+        """Sum up the distances of points that have nothing nearby."""
+        if len(own.points) > _MANY >> 6 and self._sweeps(len(own.points), _planes(own), _planes(other)):
+            return self._swept(_planes(own), _planes(other))
+        shifts = nearest.tile_shifts(len(other.points), self.spacing_zyx)
+        offsets = nearest.far_offsets(own.points, other.points, shifts, np.array(self.spacing_zyx))
         values = in_millimetres(offsets, self.spacing_zyx, self.axis_order)
-        return _together([near, Directed(values, weights[codes[far]], np.ones(far.size, np.int64))])
+        weights = areas.weights_of(self.kind, self.spacing_zyx, self.planar)[own.codes]
+        return _together(Directed(values, weights, np.ones(len(values), np.int64)))
+
+    def _sweeps(self, queries: int, own: Planes, other: Planes) -> bool:
+        """Whether sweeps over the box cost less than a search for each point."""
+        from medpodium.scoring.measures.surfaces import dense
+
+        asking = (len(own.slices), own.box.shape[1], own.box.shape[2])
+        cost = dense.cost_ns(other.box.shape, asking) + _IN_A_SWEEP_NS * queries
+        return cost < _ONE_BY_ONE_NS * queries and _apart(own.box, other.box) <= dense.LONGEST
+
+    def _swept(self, own: Planes, other: Planes) -> Directed:
+        """Sum up the distances of a surface in sweeps over the box of both.
+
+        A surface that is everywhere is first looked at around the points only; what they find there counts unless
+        something outside could be nearer.
+        """
+        from medpodium.scoring.measures.surfaces import dense
+
+        around = own.box.wider((_MARGIN, _MARGIN, _MARGIN)).within(other.box)
+        if min(around.shape) > 0 and 2 * math.prod(around.shape) < math.prod(other.box.shape):
+            known = dense.swept(own, other, around, self._weights, self.spacing_zyx, self.axis_order)
+            if known[0].size > 0 and known[0][-1] <= _MARGIN * min(self.spacing_zyx):
+                return Directed(*known)
+        return Directed(*dense.swept(own, other, other.box, self._weights, self.spacing_zyx, self.axis_order))
+
+    @property
+    def _weights(self) -> Floats:
+        return areas.weights_of(self.kind, self.spacing_zyx, self.planar)
 
 
-def _joint_box(points: Points, targets: Points) -> tuple[Ints, Ints]:
-    """Return the first corner and the shape of the smallest box that holds both."""
-    low = np.minimum(points.min(axis=0), targets.min(axis=0)).astype(np.int64)
-    high = np.maximum(points.max(axis=0), targets.max(axis=0)).astype(np.int64)
-    return low, high - low + 1
+def _size(surface: Surface | VolumePlanes) -> int:
+    return len(surface.points) if isinstance(surface, Surface) else surface.most
 
 
-def _together(parts: Sequence[Directed]) -> Directed:
+def kept(surface: Surface | VolumePlanes) -> Surface:
+    """Return a surface as points, as many as there are."""
+    return surface if isinstance(surface, Surface) else surface.points()
+
+
+def _planes(surface: Surface | VolumePlanes) -> Planes:
+    from medpodium.scoring.measures.surfaces import planes
+
+    return planes.PointPlanes(*surface) if isinstance(surface, Surface) else surface
+
+
+def _apart(own: Box, other: Box) -> int:
+    """Return the largest number of voxels along an axis that lie between points of two boxes."""
+    low, high = np.minimum(own.low, other.low), np.maximum(own.high, other.high)
+    return int((high - low).max())
+
+
+def _together(*parts: Directed) -> Directed:
     """Add up histograms; the values of a part may repeat and come in any order."""
     values, place = np.unique(np.concatenate([part.values for part in parts]), return_inverse=True)
     counts = np.bincount(place, np.concatenate([part.counts for part in parts])).astype(np.int64)

@@ -17,7 +17,7 @@ from functools import lru_cache
 import numpy as np
 
 from medpodium.scoring.measures.surfaces.distances import AxisOrder, Directed, SurfaceDistances, in_millimetres
-from medpodium.scoring.measures.surfaces.outline import Spacing
+from medpodium.scoring.measures.surfaces.points import Spacing
 
 _ROUNDING = 1e-12
 """Relative size below which two distances may be one distance computed in two ways."""

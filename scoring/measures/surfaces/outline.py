@@ -12,26 +12,45 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from medpodium.scoring.measures import kernels
 from medpodium.scoring.measures.surfaces import tracing
+from medpodium.scoring.measures.surfaces.points import Codes, Ints, Kind, Points, Spacing, Surface, Volume
 
-Volume: TypeAlias = "npt.NDArray[np.uint8] | npt.NDArray[np.uint16]"
-Kind = Literal["surfel-area", "border-voxel"]
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Points: TypeAlias = "npt.NDArray[np.int16] | npt.NDArray[np.int32]"
-Codes = npt.NDArray[np.uint8]
-Spacing = tuple[float, float, float]
+if TYPE_CHECKING:
+    from medpodium.scoring.measures.surfaces.planes import VolumePlanes
 
 _GROUPED = 1 << 24
 """Up to so many points are copied into the order of their structures; noise in a large image has ten times as many."""
+_FEW = 1 << 21
+"""So many points are always kept; more only where at most every other labelled voxel has one."""
 _LONGEST = np.iinfo(np.int16).max - 1
 """Points are stored as int16 up to here: NIfTI-1 allows no longer axis, and half the memory is half the time."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Where the structures of a mask are, for surfaces of too many points to keep.
+
+    Attributes
+    ----------
+    volume : ndarray of uint8 or uint16, shape (nz, ny, nx), read-only
+    rows : pair of ndarray of int32, shape (nz, ny)
+        What ``kernels.row_extents`` found.
+    layers : ndarray of int32, shape (n_layers, n_labels)
+        Structure number of each label, from 1.
+    z_ranges : ndarray of int64, shape (n_structures, 2)
+        Slices each structure is limited to.
+    """
+
+    volume: Volume
+    rows: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
+    layers: npt.NDArray[np.int32]
+    z_ranges: Ints
 
 
 @dataclass(frozen=True)
@@ -55,6 +74,8 @@ class Surfaces:
     owners : ndarray of int16, shape (n,), optional
         Structure number of each point, from 1, where points are in scan order: a copy in the order of the structures
         would be too large. ``offsets`` are 0 then.
+    labels : Labels, optional
+        The mask, where its surfaces have too many points to keep: there are none then.
     """
 
     kind: Kind
@@ -64,14 +85,25 @@ class Surfaces:
     spacing_zyx: Spacing
     planar: bool = False
     owners: npt.NDArray[np.int16] | None = None
+    labels: Labels | None = None
 
-    def of(self, structure: int) -> tuple[Points, Codes]:
-        """Return the points and codes of one structure (numbered from 0)."""
+    def of(self, structure: int) -> Surface | VolumePlanes:
+        """Return the surface of one structure (numbered from 0): its points and codes, or where to find them."""
+        if self.labels is not None:
+            return self._planes(self.labels, structure)
         part = slice(self.offsets[structure], self.offsets[structure + 1])
         if self.owners is None:
-            return self.points[part], self.codes[part]
+            return Surface(self.points[part], self.codes[part])
         own = self.owners == structure + 1
-        return (self.points, self.codes) if own.all() else (self.points[own], self.codes[own])
+        return Surface(self.points, self.codes) if own.all() else Surface(self.points[own], self.codes[own])
+
+    def _planes(self, labels: Labels, structure: int) -> VolumePlanes:
+        from medpodium.scoring.measures.surfaces import planes  # only noise needs them
+
+        member = (labels.layers == structure + 1).any(axis=0).astype(np.uint8)
+        start, stop = (int(z) for z in labels.z_ranges[structure])
+        voxels = planes.structure_box(labels.volume, *labels.rows, member, start, stop)
+        return planes.VolumePlanes(labels.volume, member, (start, stop), voxels, self.kind, self.planar)
 
 
 def find_surfaces(
@@ -117,8 +149,13 @@ def find_surfaces(
         z_ranges = np.tile(np.array([0, volume.shape[0]], np.int64), (n_structures, 1))
     like = np.empty((0, 3), np.int16 if max(volume.shape) <= _LONGEST else np.int32)
     search: Any = tracing.surface_elements if kind == "surfel-area" else tracing.border_voxels
-    found = search(volume, rows, np.atleast_2d(layers), z_ranges[:, 0].copy(), z_ranges[:, 1].copy(), planar, like)
+    most = max(_FEW, int((rows[1] - rows[0]).sum(dtype=np.int64)) // 2)
+    layers = np.atleast_2d(layers)
+    found = search(volume, rows, layers, z_ranges[:, 0].copy(), z_ranges[:, 1].copy(), planar, like, most)
     sz, sy, sx = (float(s) for s in spacing_zyx)
+    if len(found[2]) > most:
+        labels = Labels(volume, rows, layers, z_ranges)
+        return Surfaces(kind, like, found[1][:0], np.zeros(1, np.int64), (sz, sy, sx), planar, labels=labels)
     if len(found[2]) > _GROUPED:
         return Surfaces(kind, found[0], found[1], np.zeros(n_structures + 1, np.int64), (sz, sy, sx), planar, found[2])
     points, codes, offsets = tracing.group_by_owner(found[0], found[1], found[2], n_structures)

@@ -141,7 +141,7 @@ def _put(points, codes, owners, n, z, y, x, code, owner):  # type: ignore[no-unt
 
 
 @kernel
-def surface_elements(volume, rows, layers, z_start, z_stop, planar, like):  # type: ignore[no-untyped-def]
+def surface_elements(volume, rows, layers, z_start, z_stop, planar, like, most):  # type: ignore[no-untyped-def]
     """Find the surface elements (surfels) of every structure.
 
     A surfel sits at a corner shared by eight voxels that are not all inside or all outside the structure. Corner
@@ -165,6 +165,8 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar, like):  # ty
         Whether the volume is a plane, shape (1, ny, nx).
     like : ndarray of int16 or int32
         Points are of its type.
+    most : int
+        So many points are enough: the search ends after the slice that has more, with more.
 
     Returns
     -------
@@ -190,6 +192,8 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar, like):  # ty
     points, codes, owners = _first_room(start, stop, 8 * layers.shape[0] * (nx + 1), like)
     n = 0
     for z in range(1 if planar else nz + 1):
+        if n > most:
+            break
         cut = False
         if limited:
             _structures_of_slice(z - 1, layers, z_start, z_stop, low)
@@ -244,7 +248,7 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar, like):  # ty
 
 
 @kernel
-def border_voxels(volume, rows, layers, z_start, z_stop, planar, like):  # type: ignore[no-untyped-def]
+def border_voxels(volume, rows, layers, z_start, z_stop, planar, like, most):  # type: ignore[no-untyped-def]
     """Find the border voxels of every structure: those with one of six neighbours outside it.
 
     The border is what ``mask ^ binary_erosion(mask)`` with the 6-neighbourhood gives (MedPy, MONAI); voxels beyond
@@ -252,7 +256,7 @@ def border_voxels(volume, rows, layers, z_start, z_stop, planar, like):  # type:
 
     Parameters
     ----------
-    volume, rows, layers, z_start, z_stop, planar
+    volume, rows, layers, z_start, z_stop, planar, like, most
         As for :func:`surface_elements`.
 
     Returns
@@ -278,6 +282,8 @@ def border_voxels(volume, rows, layers, z_start, z_stop, planar, like):  # type:
     points, codes, owners = _first_room(start, stop, layers.shape[0] * nx, like)
     n = 0
     for z in range(nz):
+        if n > most:
+            break
         cut = False
         if limited:
             _structures_of_slice(z - 1, layers, z_start, z_stop, below)

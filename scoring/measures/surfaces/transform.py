@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medpodium.scoring.measures.surfaces import areas
-from medpodium.scoring.measures.surfaces.outline import Codes, Kind, Points, Spacing
+from medpodium.scoring.measures.surfaces.points import Codes, Kind, Points, Spacing
 
 Floats = npt.NDArray[np.float64]
 

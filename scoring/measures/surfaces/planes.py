@@ -1,0 +1,309 @@
+"""Surfaces slice by slice, as an array of codes: for those that have more points than can be kept.
+
+A mask of noise has a surface element of every structure at nearly every corner. Kept as points these are a hundred
+bytes per voxel; here they are worked out anew for each slice, from the label volume, whenever somebody looks at them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from medpodium.scoring.measures.compiled import kernel, part
+from medpodium.scoring.measures.surfaces.points import Codes, Ints, Kind, Points, Surface, Volume
+
+Bytes = npt.NDArray[np.uint8]
+
+
+class Box(NamedTuple):
+    """Corners ``low <= (z, y, x) < high``."""
+
+    low: tuple[int, int, int]
+    high: tuple[int, int, int]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of corners along z, y, x."""
+        (z, y, x), (sz, sy, sx) = self.low, self.high
+        return sz - z, sy - y, sx - x
+
+    def wider(self, by: tuple[int, int, int]) -> Box:
+        """Return the box with so many corners more on every side."""
+        low = tuple(a - b for a, b in zip(self.low, by, strict=True))
+        return Box((low[0], low[1], low[2]), _sum(self.high, by))
+
+    def within(self, other: Box) -> Box:
+        """Return what both hold; its shape is not positive where they have nothing in common."""
+        low = tuple(max(a, b) for a, b in zip(self.low, other.low, strict=True))
+        high = tuple(min(a, b) for a, b in zip(self.high, other.high, strict=True))
+        return Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
+
+
+def _sum(a: tuple[int, int, int], b: tuple[int, int, int]) -> tuple[int, int, int]:
+    return a[0] + b[0], a[1] + b[1], a[2] + b[2]
+
+
+class Planes(Protocol):
+    """A surface that can be looked at slice by slice."""
+
+    @property
+    def box(self) -> Box:
+        """A box that holds all points."""
+
+    @property
+    def slices(self) -> Ints:
+        """Slices that can have points, ascending."""
+
+    @property
+    def most(self) -> int:
+        """At most so many points."""
+
+    def codes(self, box: Box) -> Iterator[Bytes]:
+        """Yield the codes in a box for each of its slices among ``slices``, shape (ny, nx); 0 where there is no point.
+
+        The array is the same one every time. Border voxels have the code 1.
+        """
+
+
+@part
+def _set(points, codes, y, x, out):  # type: ignore[no-untyped-def]
+    for i in range(points.shape[0]):
+        at_y, at_x = points[i, 1] - y, points[i, 2] - x
+        if 0 <= at_y < out.shape[0] and 0 <= at_x < out.shape[1]:
+            out[at_y, at_x] = max(codes[i], 1)
+
+
+@kernel
+def put(points, codes, y, x, out):  # type: ignore[no-untyped-def]
+    """Write the codes of points into a plane whose first corner is ``y, x``; 1 for the code 0."""
+    for row in range(out.shape[0]):
+        out[row, :] = 0
+    _set(points, codes, y, x, out)
+
+
+@kernel
+def extent(points):  # type: ignore[no-untyped-def]
+    """Return the smallest and the largest coordinate along each axis, shape (2, 3), and whether ``z`` ascends."""
+    box = np.empty((2, 3), np.int64)
+    for axis in range(3):
+        box[0, axis] = points[0, axis]
+        box[1, axis] = points[0, axis]
+    ascends = True
+    for i in range(points.shape[0]):
+        for axis in range(3):
+            box[0, axis] = min(box[0, axis], points[i, axis])
+            box[1, axis] = max(box[1, axis], points[i, axis])
+        ascends &= i == 0 or points[i, 0] >= points[i - 1, 0]
+    return box, ascends
+
+
+class PointPlanes:
+    """Points that are kept, as planes.
+
+    Parameters
+    ----------
+    points : ndarray of int16 or int32, shape (n, 3), n > 0
+    codes : ndarray of uint8, shape (n,)
+    """
+
+    def __init__(self, points: Points, codes: Codes) -> None:
+        found, ascends = extent(points)
+        if not ascends:
+            order = np.argsort(points[:, 0], kind="stable")
+            points, codes = points[order], codes[order]
+        self._points, self._codes = points, codes
+        low, high = found.tolist()
+        self.box = Box((low[0], low[1], low[2]), (high[0] + 1, high[1] + 1, high[2] + 1))
+        along = points[:, 0]
+        first = np.flatnonzero(np.r_[True, along[1:] != along[:-1]])
+        self.slices: Ints = along[first].astype(np.int64)
+        self._starts = np.append(first, len(points))
+        self.most = len(points)
+
+    def codes(self, box: Box) -> Iterator[Bytes]:
+        """Yield the codes in a box, slice by slice."""
+        plane = np.zeros(box.shape[1:], np.uint8)
+        for at, z in enumerate(self.slices.tolist()):
+            if box.low[0] <= z < box.high[0]:
+                own = slice(self._starts[at], self._starts[at + 1])
+                put(self._points[own], self._codes[own], box.low[1], box.low[2], plane)
+                yield plane
+
+
+@part
+def _members(volume, member, z, z_start, z_stop, y, x, out):  # type: ignore[no-untyped-def]
+    """Write where a structure is in a slice, from voxel ``y, x`` on; 0 beyond the volume and the structure's slices."""
+    out[:] = 0
+    nz, ny, nx = volume.shape
+    if z < 0 or z >= nz or z < z_start or z >= z_stop:
+        return
+    first = max(0, -x)
+    n = min(out.shape[1], nx - x) - first
+    for at in range(out.shape[0]):
+        if 0 <= y + at < ny and n > 0:
+            row = volume[z, y + at, x + first : x + first + n]
+            to = out[at, first : first + n]
+            for i in range(n):
+                to[i] = member[row[i]]
+
+
+@kernel
+def surfel_codes(volume, member, z, z_start, z_stop, planar, y, x, held, members, out):  # type: ignore[no-untyped-def]
+    """Find the neighbour codes of a structure in one slice of corners, as ``tracing.surface_elements`` does.
+
+    Parameters
+    ----------
+    volume : ndarray of uint8 or uint16, shape (nz, ny, nx), read-only
+    member : ndarray of uint8, shape (n_labels,)
+        1 for the labels of the structure.
+    z, z_start, z_stop : int
+        Slice of corners; the slices that the structure is limited to.
+    planar : bool
+        Whether the volume is a plane.
+    y, x : int
+        The first corner of ``out``.
+    held, members : ndarray of int64, shape (3,), and of uint8, shape (3, ny + 2, nx + 2)
+        Slices that are known from the call before, and where the structure is in them.
+    out : ndarray of uint8, shape (ny, nx)
+    """
+    above = z if planar else z - 1
+    for own in (above, z):
+        if held[own % 3] != own:
+            _members(volume, member, own, z_start, z_stop, y - 1, x - 1, members[own % 3])
+            held[own % 3] = own
+    width = out.shape[1]
+    for at in range(out.shape[0]):
+        a, b = members[above % 3, at], members[above % 3, at + 1]
+        c, d = members[z % 3, at], members[z % 3, at + 1]
+        to = out[at]
+        for i in range(width):
+            first = (a[i] << 7) | (a[i + 1] << 6) | (b[i] << 5) | (b[i + 1] << 4)
+            code = first | (c[i] << 3) | (c[i + 1] << 2) | (d[i] << 1) | d[i + 1]
+            to[i] = code if code != 255 else 0
+
+
+@kernel
+def border_codes(volume, member, z, z_start, z_stop, planar, y, x, held, members, out):  # type: ignore[no-untyped-def]
+    """Find the border voxels of a structure in one slice, as ``tracing.border_voxels`` does: 1 there, 0 elsewhere.
+
+    Parameters are those of :func:`surfel_codes`.
+    """
+    above, below = (z, z) if planar else (z - 1, z + 1)
+    for own in (above, z, below):
+        if held[own % 3] != own:
+            _members(volume, member, own, z_start, z_stop, y - 1, x - 1, members[own % 3])
+            held[own % 3] = own
+    width = out.shape[1]
+    for at in range(out.shape[0]):
+        m, a, b = members[z % 3, at + 1], members[z % 3, at], members[z % 3, at + 2]
+        c, d = members[above % 3, at + 1], members[below % 3, at + 1]
+        to = out[at]
+        for i in range(width):
+            inside = m[i] & m[i + 2] & a[i + 1] & b[i + 1] & c[i + 1] & d[i + 1]
+            to[i] = m[i + 1] & (1 - inside)
+
+
+@kernel
+def structure_box(volume, start, stop, member, z_start, z_stop):  # type: ignore[no-untyped-def]
+    """Return the first voxel of a structure's bounding box and the one behind its last, shape (2, 3); zeros for none.
+
+    Parameters
+    ----------
+    volume, start, stop
+        The volume, and what ``kernels.row_extents`` found.
+    member : ndarray of uint8, shape (n_labels,)
+    z_start, z_stop : int
+        The slices it is limited to.
+    """
+    nz, ny, nx = volume.shape
+    box = np.zeros((2, 3), np.int64)
+    box[0, 0], box[0, 1], box[0, 2] = nz, ny, nx
+    for z in range(max(z_start, 0), min(z_stop, nz)):
+        for y in range(ny):
+            x = np.int64(start[z, y])
+            end = np.int64(stop[z, y])
+            while x < end and member[volume[z, y, x]] == 0:
+                x += 1
+            if x >= end:
+                continue
+            while member[volume[z, y, end - 1]] == 0:
+                end -= 1
+            box[0, 0], box[0, 1], box[0, 2] = min(box[0, 0], z), min(box[0, 1], y), min(box[0, 2], x)
+            box[1, 0], box[1, 1], box[1, 2] = max(box[1, 0], z + 1), max(box[1, 1], y + 1), max(box[1, 2], end)
+    if box[1, 0] == 0:
+        box[:] = 0
+    return box
+
+
+@dataclass(frozen=True)
+class VolumePlanes:
+    """The surface of one structure of a label volume, worked out whenever it is looked at.
+
+    Parameters
+    ----------
+    volume : ndarray of uint8 or uint16, shape (nz, ny, nx), read-only
+    member : ndarray of uint8, shape (n_labels,)
+        1 for the labels of the structure.
+    z_range
+        The slices it is limited to.
+    voxels : ndarray of int64, shape (2, 3)
+        Its bounding box (:func:`structure_box`).
+    kind
+        Which definition of a surface.
+    planar
+        Whether the volume is a plane.
+    """
+
+    volume: Volume
+    member: Bytes = field(repr=False)
+    z_range: tuple[int, int]
+    voxels: Ints
+    kind: Kind
+    planar: bool
+
+    @property
+    def box(self) -> Box:
+        """A box that holds all points."""
+        low, high = self.voxels.tolist()
+        more = 1 if self.kind == "surfel-area" and high[0] > 0 else 0
+        return Box((low[0], low[1], low[2]), (high[0] + (0 if self.planar else more), high[1] + more, high[2] + more))
+
+    @property
+    def slices(self) -> Ints:
+        """Slices that can have points."""
+        return np.arange(self.box.low[0], self.box.high[0])
+
+    def codes(self, box: Box) -> Iterator[Bytes]:
+        """Yield the codes in a box, slice by slice."""
+        ny, nx = box.shape[1:]
+        plane = np.zeros((ny, nx), np.uint8)
+        held, members = np.full(3, -9, np.int64), np.zeros((3, ny + 2, nx + 2), np.uint8)
+        find = surfel_codes if self.kind == "surfel-area" else border_codes
+        own = self.box
+        for z in range(max(box.low[0], own.low[0]), min(box.high[0], own.high[0])):
+            start, stop = self.z_range
+            find(self.volume, self.member, z, start, stop, self.planar, box.low[1], box.low[2], held, members, plane)
+            yield plane
+
+    @property
+    def most(self) -> int:
+        """At most so many points: a corner of the box each; 0 only where there is none."""
+        return math.prod(self.box.shape)
+
+    def points(self) -> Surface:
+        """Return all points, as many as there are."""
+        box = self.box
+        found = [
+            (z, *np.nonzero(plane), plane[plane != 0])
+            for z, plane in zip(self.slices.tolist(), self.codes(box), strict=True)
+        ]
+        like: Any = np.int16 if max(self.volume.shape) < np.iinfo(np.int16).max else np.int32
+        parts = [np.column_stack([np.full(y.size, z), y + box.low[1], x + box.low[2]]) for z, y, x, _ in found]
+        points: Points = np.concatenate(parts).astype(like) if parts else np.zeros((0, 3), like)
+        codes = np.concatenate([own for *_, own in found]) if found else np.zeros(0, np.uint8)
+        return Surface(points, codes if self.kind == "surfel-area" else np.zeros_like(codes))
