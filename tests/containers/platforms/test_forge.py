@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 
@@ -15,6 +16,7 @@ def test_the_forge_makes_a_pack_of_our_context(tiny: Any, run: Any, require: Any
     out = tmp_path / "evaluation"
     run("export", "grand-challenge", tiny.rules, "--references", tiny.references, "--cases", tiny.cases, "--out", out)
     context = json.loads((out / "pack-context.json").read_text(encoding="utf-8"))
-    generate_challenge_pack(context=context, output_path=tmp_path / "dist")
-    made = {path.name for path in (tmp_path / "dist").rglob("*") if path.is_file()}
+    with zipfile.ZipFile(tmp_path / "pack.zip", "w") as pack:
+        generate_challenge_pack(output_zip_file=pack, target_zpath=PurePosixPath("pack"), context=context)
+        made = {PurePosixPath(name).name for name in pack.namelist()}
     assert {"inference.py", "evaluate.py", "Dockerfile"} <= made
