@@ -154,7 +154,7 @@ def test_scores_through_slurm_are_the_same_bytes_and_nobody_else_gets_in(small: 
     before = listening()
     thread, found = while_running(lambda: intrude(before))
     result = score(small, tmp_path / "slurm.csv", "--slurm", settings(tmp_path))
-    thread.join(60)
+    thread.join(180)
     assert result.exit_code == 0, result.output
     assert (tmp_path / "slurm.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()
     assert found[0]["addresses"] == {"127.0.0.1"}
