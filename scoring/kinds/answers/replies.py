@@ -26,6 +26,7 @@ class ReplyCode(Code):
     PARTS = "answers-parts-missing"
     NOT_EXTRACTED = "answers-not-extracted"
     DRAWN = "answers-drawn-at-random"
+    PLACE = "answers-prefer-a-place"
     OTHER_QUESTION = "answers-question-differs"
     KEY_INSIDE = "answers-hold-the-key"
     JUDGES = "answers-several-judges"

@@ -10,9 +10,12 @@ from medpodium.findings import Finding, Severity
 from medpodium.scoring.kinds.answers import published
 from medpodium.scoring.kinds.answers.key import Item
 from medpodium.scoring.kinds.answers.marking import mark, shown_options
+from medpodium.scoring.kinds.answers.places import places
 from medpodium.scoring.kinds.answers.replies import Replies, ReplyCode, parse_score
 
 _SHOWN = 60
+_ALPHA, _EXCESS, _FEWEST = 1e-6, 0.1, 20
+"""A preference is told when it is less likely by chance, takes this part of the wrong answers, and there are enough."""
 
 
 def tell_extraction(
@@ -55,7 +58,28 @@ def tell_extraction(
         cause = f"{drawn} of {number} answers are options drawn at random, as the published scorer does"
         fix = "nothing to do if published numbers are to be reproduced; score with letter-or-text otherwise"
         found.append(Finding(ReplyCode.DRAWN, where, cause, fix, Severity.WARNING))
-    return found
+    return [*found, *_preference(task, items, replies, where)]
+
+
+def _preference(
+    task: AnswersTask, items: Mapping[str, Item], replies: Mapping[str, Replies], where: str
+) -> list[Finding]:
+    """Report a model whose wrong answers crowd in one place among the options (chi-square, p < 1e-6, .1 or more)."""
+    if task.form != "choice":
+        return []
+    from scipy import stats
+
+    table = [place for place in places(task, items, replies) if place.expected > 0]
+    total = sum(place.wrong for place in table)
+    if total < _FEWEST or len(table) < 2:
+        return []
+    statistic = sum((place.wrong - place.expected) ** 2 / place.expected for place in table)
+    most = max(table, key=lambda place: place.wrong - place.expected)
+    if float(stats.chi2.sf(statistic, len(table) - 1)) >= _ALPHA or most.wrong - most.expected < _EXCESS * total:
+        return []
+    cause = f"of {total} wrong answers {most.wrong} are the option in place {most.place}, by chance {most.expected:.0f}"
+    fix = "ask in several orders of the options and rank by 'consistent'; the model prefers the place to the answer"
+    return [Finding(ReplyCode.PLACE, where, cause, fix, Severity.NOTE)]
 
 
 def _unparsed(

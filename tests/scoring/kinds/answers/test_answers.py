@@ -118,7 +118,8 @@ def test_leaked_key_is_found(tmp_path: Path, verb: str) -> None:
 
     def found(task: str, key: list[str], table: list[str] = team) -> set[str]:
         made = quiz(task, key)
-        return codes(made.run(verb, made.team("\n".join(table) + "\n"))[1])
+        told = codes(made.run(verb, made.team("\n".join(table) + "\n"))[1])
+        return told - {"answers-prefer-a-place"}  # the team always answers A
 
     assert found(CHOICE, plain) == set()
     # the answer left in the public file, under another name
@@ -316,3 +317,15 @@ def test_one_file_per_question_as_containers_write_them(tmp_path: Path) -> None:
     assert code == 1
     assert codes(findings) == {"table-text-unreadable", "prediction-missing"}
     assert [quiz.value("right", f"q{at}") for at in range(8)] == [1.0] * 6 + [0.0] * 2
+
+
+def test_model_that_prefers_a_place_is_told(tmp_path: Path) -> None:
+    """Sixty questions, right options spread evenly, and every answer A: 45 wrong ones in place 1, by chance 15."""
+    key = "case,answer\n" + "".join(f"q{at},{'ABCD'[at % 4]}\n" for at in range(60))
+    quiz = Quiz(tmp_path, CHOICE, key)
+    _, findings = quiz.run("score", quiz.team("case,prediction\n" + "".join(f"q{at},A\n" for at in range(60))))
+    (told,) = [one["cause"] for one in findings if one["code"] == "answers-prefer-a-place"]
+    assert told == "of 45 wrong answers 45 are the option in place 1, by chance 15"
+    even = "".join(f"q{at},{'ABCD'[at // 4 % 4]}\n" for at in range(60))
+    _, findings = quiz.run("score", quiz.team("case,prediction\n" + even))
+    assert "answers-prefer-a-place" not in codes(findings)
