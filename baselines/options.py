@@ -46,6 +46,8 @@ class PlanOptions:
     gpu_memory: float | None
     dataset_id: int | None
     splits: Path | None
+    group_by: str | None
+    groups: Path | None
     full_check: bool
     replace: bool
     workspace: Path | None
@@ -66,6 +68,8 @@ class TrainOptions:
     workspace: Path | None
     dataset: Path | None
     model: Path | None
+    gpus: str | None
+    gpus_per_fold: int
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,7 @@ class TransferOptions:
     workspace: Path | None
     device: str
     dry_run: bool
+    status: bool
     teraflops: float
     retrain: bool
     full_check: bool

@@ -17,8 +17,10 @@ class JobBar:
         self.title = ""
 
     def __call__(self, event: Mapping[str, Any]) -> None:
-        """Show one event of the worker."""
+        """Show one event of the worker; folds that are trained side by side are told apart by their number."""
         kind = event["event"]
+        if "fold" in event:
+            self.title = f"fold {event['fold']}: "
         if kind == "stage":
             self.bar.update(self.line, description=event["name"], completed=0, total=None)
             self._log(event["name"])

@@ -7,7 +7,10 @@ epochs, learning rate, cases, plan or starting weights.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,11 +22,14 @@ from medpodium.baselines.fingerprints import differences, digest, write_json
 RECORD = "medpodium-run.json"
 """Our notes in the folder of a fold."""
 FINAL = "checkpoint_final.pth"
+_BUSY = "medpodium-running.json"
+_CLOCK = 2.0
+"""Seconds by which the noted beginning of a process may differ; its number may be another's by now."""
 _PARTIAL = ("checkpoint_latest.pth", "checkpoint_best.pth")
 ASIDE = "set-aside"
 """Folder, in those of nnU-Net, of what had to make room: it looks for data sets by their number, so not beside them."""
 
-State = Literal["absent", "unfinished", "finished"]
+State = Literal["absent", "unfinished", "trained", "finished"]
 
 
 @dataclass(frozen=True)
@@ -34,15 +40,18 @@ class Fold:
     ----------
     folder : Path
         ``fold_0``.
-    state : {"absent", "unfinished", "finished"}
-        Whether there is a checkpoint, and whether it is the last one.
+    state : {"absent", "unfinished", "trained", "finished"}
+        Whether there is a checkpoint, whether it is the last one, and whether all that was asked for was done.
     facts : mapping, optional
         What it was trained with; None where nothing was noted.
+    result : mapping, optional
+        What came of it; None where it did not end.
     """
 
     folder: Path
     state: State
     facts: Mapping[str, Any] | None
+    result: Mapping[str, Any] | None = None
 
     @classmethod
     def at(cls, folder: Path) -> Fold:
@@ -51,10 +60,13 @@ class Fold:
         started = any((folder / name).exists() for name in _PARTIAL)
         state: State = "finished" if has_final else "unfinished" if started else "absent"
         try:
-            facts = json.loads((folder / RECORD).read_text(encoding="utf-8"))["facts"]
+            noted = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+            facts = noted["facts"]
         except (OSError, ValueError, KeyError):
-            facts = None
-        return cls(folder, state, facts)
+            return cls(folder, state, None)
+        if state == "finished" and noted.get("result", {}) is None:
+            state = "trained"  # it was stopped in its validation
+        return cls(folder, state, facts, noted.get("result"))
 
     def unlike(self, wanted: Mapping[str, Any], *, free: tuple[str, ...] = ()) -> list[str]:
         """Return what differs from a wanted training, in words; facts in ``free`` may differ."""
@@ -65,10 +77,46 @@ class Fold:
             asked.pop("splits", None)  # there were none yet: nnU-Net made them when the training began
         return differences(self.facts, asked)
 
-    def note(self, facts: Mapping[str, Any]) -> None:
-        """Write down what is being trained here."""
+    def note(self, facts: Mapping[str, Any], result: Mapping[str, Any] | None = None) -> None:
+        """Write down what is being trained here, and at the end what came of it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / RECORD, {"facts": dict(facts), "digest": digest(dict(facts))})
+        written = {"facts": dict(facts), "digest": digest(dict(facts)), "result": result and dict(result)}
+        write_json(self.folder / RECORD, written)
+
+    @property
+    def owner(self) -> int | None:
+        """Process of this machine that is training here, if one is."""
+        import psutil
+
+        try:
+            noted = json.loads((self.folder / _BUSY).read_text(encoding="utf-8"))
+            process = psutil.Process(int(noted["process"]))
+            same = noted["host"] == platform.node() and abs(process.create_time() - float(noted["began"])) < _CLOCK
+        except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+            return None
+        return int(noted["process"]) if same else None
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Hold the fold while it is trained: two trainings in one folder would write over each other.
+
+        Raises
+        ------
+        UsageError
+            If another process of this machine trains it.
+        """
+        import psutil
+
+        if self.owner not in (None, os.getpid()):
+            fix = "wait for it, or end it: the next training goes on where it stopped"
+            raise refuse(BaselineCode.ALREADY_TRAINED, self.folder, f"is being trained by process {self.owner}", fix)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        own = {"process": os.getpid(), "host": platform.node(), "began": psutil.Process().create_time()}
+        write_json(self.folder / _BUSY, own)
+        try:
+            yield
+        finally:
+            (self.folder / _BUSY).unlink(missing_ok=True)
 
 
 def set_aside(path: Path, root: Path) -> Path:
@@ -122,7 +170,8 @@ def check_start(
             found.append((Fold.at(fold.folder), False))
         else:
             found.append((fold, fold.state != "absent"))
-        found[-1][0].note({**facts, "splits": facts.get("splits")})
+        own = found[-1][0]
+        own.note({**facts, "splits": facts.get("splits")}, own.result if own.state == "finished" else None)
     return found
 
 
@@ -135,9 +184,8 @@ def _refuse_unlike(fold: Fold, facts: Mapping[str, Any], *, resume: bool) -> Non
     # an interrupted training may be made longer or shorter; the learning rate of a finished one has come down to zero
     different = fold.unlike(facts, free=("epochs",) if resume and fold.state == "unfinished" else ())
     if different:
-        cause = (
-            f"holds {'a finished' if fold.state == 'finished' else 'an unfinished'} training: {'; '.join(different)}"
-        )
+        kind = "an unfinished" if fold.state == "unfinished" else "a finished"
+        cause = f"holds {kind} training: {'; '.join(different)}"
         keep = "--resume to go on with it as it is, or " if fold.facts is None else ""
         raise refuse(BaselineCode.TRAINED_OTHERWISE, fold.folder, cause, f"use the same settings, or {keep}{restart}")
     if fold.state == "finished" and not resume:

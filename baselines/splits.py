@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from medpodium.baselines.failures import BaselineCode, refuse
+from medpodium.baselines.fingerprints import write_json
 from medpodium.baselines.runs import set_aside
 
 FILE = "splits_final.json"
+SEED, FOLDS = 12345, 5
+"""nnU-Net's seed and number of folds."""
 
 
-def keep_splits(preprocessed: Path, dataset: str, cases: Sequence[str], given: Path | None, *, trained: bool) -> None:
+def keep_splits(
+    preprocessed: Path,
+    dataset: str,
+    cases: Sequence[str],
+    given: Path | None,
+    *,
+    made: list[dict[str, list[str]]] | None = None,
+    trained: bool,
+) -> None:
     """Put folds in place, those that are given or there already; both have to fit the cases.
 
     Parameters
@@ -27,6 +39,8 @@ def keep_splits(preprocessed: Path, dataset: str, cases: Sequence[str], given: P
         Its training cases.
     given : Path, optional
         JSON file of the folds to use.
+    made : list of dict, optional
+        Folds to use, where no file is given.
     trained : bool
         Whether something was trained on the folds that are there.
 
@@ -36,17 +50,84 @@ def keep_splits(preprocessed: Path, dataset: str, cases: Sequence[str], given: P
         If a fold names a case that is not there, trains on one that it validates on, or would replace other folds.
     """
     target = preprocessed / dataset / FILE
+    wanted: Any = made
     if given is not None:
         check_splits(given, cases)
-        if target.exists() and json.loads(target.read_text(encoding="utf-8")) != _read(given):
+        wanted = _read(given)
+    if wanted is not None:
+        if target.exists() and json.loads(target.read_text(encoding="utf-8")) != wanted:
             if trained:
-                fix = "leave --splits out, or use another --dataset-id or --workspace"
+                fix = "leave --splits and --group-by out, or use another --dataset-id or --workspace"
                 raise refuse(BaselineCode.SPLITS, target, "folds were trained on other splits", fix)
             set_aside(target, preprocessed)
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(given, target)
+        write_json(target, wanted)
     elif target.exists():
         check_splits(target, cases)
+
+
+def cases_of(raw: Path) -> list[str]:
+    """Return the training cases of a raw data set, sorted."""
+    ending = str(json.loads((raw / "dataset.json").read_text(encoding="utf-8"))["file_ending"])
+    return sorted(path.name.removesuffix(ending) for path in (raw / "labelsTr").glob(f"*{ending}"))
+
+
+def make_splits(preprocessed: Path, dataset: str, cases: Sequence[str]) -> None:
+    """Write the folds of nnU-Net's cross-validation if there are none.
+
+    Before nnU-Net does, which writes them when a fold begins: folds that begin together would do so at once, and one
+    that is killed leaves half a file.
+    """
+    target = preprocessed / dataset / FILE
+    if target.exists():
+        try:
+            json.loads(target.read_text(encoding="utf-8"))
+            return
+        except ValueError:
+            set_aside(target, preprocessed)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_json(target, random_folds(sorted(cases)))
+
+
+def random_folds(cases: Sequence[str]) -> list[dict[str, list[str]]]:
+    """Return the folds that nnU-Net makes of sorted cases: scikit-learn's KFold, shuffled with the seed 12345.
+
+    Written out (a shuffled list cut into pieces that differ by one case at most), since that library takes a second.
+    """
+    order = np.arange(len(cases))
+    np.random.RandomState(SEED).shuffle(order)
+    found = []
+    for held in np.array_split(order, FOLDS):
+        out = set(held.tolist())
+        found.append(
+            {
+                "train": [case for index, case in enumerate(cases) if index not in out],
+                "val": [case for index, case in enumerate(cases) if index in out],
+            }
+        )
+    return found
+
+
+def grouped_folds(cases: Sequence[str], groups: Mapping[str, str]) -> list[dict[str, list[str]]]:
+    """Return folds of about equal numbers of cases, all cases of a group in one: largest groups first, to the smallest.
+
+    Raises
+    ------
+    UsageError
+        If there are fewer groups than folds.
+    """
+    members: dict[str, list[str]] = {}
+    for case in cases:
+        members.setdefault(f"group {groups[case]}" if case in groups else f"case {case}", []).append(case)
+    if len(members) < FOLDS:
+        cause = f"{len(members)} groups cannot be split into {FOLDS} folds"
+        raise refuse(BaselineCode.SPLITS, "--group-by", cause, "group by something smaller, or use --folds all")
+    names = sorted(members)
+    np.random.RandomState(SEED).shuffle(names)
+    held: list[list[str]] = [[] for _ in range(FOLDS)]
+    for name in sorted(names, key=lambda name: -len(members[name])):
+        min(held, key=len).extend(members[name])
+    return [{"train": sorted(set(cases) - set(own)), "val": sorted(own)} for own in held]
 
 
 def _read(path: Path) -> Any:

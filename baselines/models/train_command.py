@@ -36,6 +36,9 @@ _DEVICES = click.Choice(["auto", "cuda", "cpu", "mps"])
 @click.option("--stem", type=click.Choice(["repeat", "average"]), help="Weights of one channel over several.")
 @click.option("--trust-checkpoint", is_flag=True, help="Unpickle objects in the checkpoint; this can run code.")
 @click.option("--no-validation", is_flag=True, help="Skip the prediction of the validation cases at the end.")
+@click.option("--gpus", metavar="0,1,...", help="GPUs to use; folds are trained side by side, one on each.")
+@click.option("--gpus-per-fold", type=click.IntRange(1), default=1, show_default=True,
+              help="GPUs that train a fold together (nnU-Net's distributed training).")  # fmt: skip
 @click.option("--dataset", type=_PATH, help="Folder of training data, for a baseline that is a command.")
 @click.option("--model", type=_PATH, help="Folder of the model, for a baseline that is a command.")
 @WORKSPACE
@@ -63,22 +66,10 @@ def train(challenge: str, name: str | None, as_json: bool, overrides: Overrides,
     extras.require_nnunet()
     chosen = choose(challenge, name, overrides)
     start = nnunet.Start(options.resume, options.restart, options.pretrained, options.stem, options.trust_checkpoint)
+    gpus = tuple(name.strip() for name in (options.gpus or "").split(",") if name.strip())
+    how = nnunet.How(options.device, options.iterations, not options.no_validation, gpus, options.gpus_per_fold)
     with console.progress() as bar, _interruptible():
-        line = JobBar(bar)
-
-        def name_fold(fold: int | str) -> None:
-            line.title = f"fold {fold}: "
-
-        results = nnunet.train(
-            chosen,
-            Workspace.at(options.workspace),
-            device=options.device,
-            iterations=options.iterations,
-            validate=not options.no_validation,
-            start=start,
-            on_event=line,
-            on_fold=name_fold,
-        )
+        results = nnunet.train(chosen, Workspace.at(options.workspace), how=how, start=start, on_event=JobBar(bar))
     if as_json:
         console.print_json({"model": results[0]["model"], "folds": results})
         return

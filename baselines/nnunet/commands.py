@@ -77,6 +77,9 @@ def choose(challenge: str, name: str | None, overrides: Overrides) -> Chosen:
     "--dataset-id", type=click.IntRange(1, 999), help="Number of nnU-Net's data set; the first free from 500."
 )
 @click.option("--splits", type=_PATH, help="Folds to use, a JSON file as nnU-Net's splits_final.json.")
+@click.option("--group-by", help="Folds that keep the cases of a patient (centre, ...) together: a column of --groups, "
+              "or a placeholder in the names of the labels.")  # fmt: skip
+@click.option("--groups", type=_PATH, help="CSV of the groups (columns case, patient).")
 @click.option("--full-check", is_flag=True, help="Unpack every image to find damage inside it, not only a cut-off end.")
 @click.option("--replace", is_flag=True,
               help="Set trainings on other data aside (moved, not deleted) where they are in the way.")  # fmt: skip
@@ -93,10 +96,14 @@ def plan(challenge: str, name: str | None, as_json: bool, overrides: Overrides, 
     """
     from medpodium.baselines import extras
     from medpodium.baselines.nnunet import flow as nnunet
+    from medpodium.baselines.nnunet.training_data import Groups
     from medpodium.baselines.nnunet.workspace import Workspace
 
     extras.require_nnunet()
     chosen = choose(challenge, name, overrides)
+    if options.group_by is not None and options.splits is not None:
+        raise click.UsageError("--splits and --group-by exclude each other.")
+    groups = None if options.group_by is None else Groups(options.group_by, options.groups)
     partial = options.partial
     folders = nnunet.Folders(
         options.images,
@@ -111,7 +118,7 @@ def plan(challenge: str, name: str | None, as_json: bool, overrides: Overrides, 
         planned = nnunet.plan(
             chosen, folders, Workspace.at(options.workspace), number=options.dataset_id,
             regions=options.regions, gpu_memory_gb=options.gpu_memory, replace=options.replace,
-            full=options.full_check, splits=options.splits, progress=line.converting, on_event=line,
+            full=options.full_check, splits=options.splits, groups=groups, progress=line.converting, on_event=line,
         )  # fmt: skip
     written = planned.written
     if as_json:

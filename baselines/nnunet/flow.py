@@ -19,9 +19,17 @@ from medpodium.baselines.nnunet.dataset import RECORD, Progress, Written, read_r
 from medpodium.baselines.nnunet.jobs import OnEvent, run_job
 from medpodium.baselines.nnunet.plans import plan_job
 from medpodium.baselines.nnunet.scheme import Regions, make_scheme
-from medpodium.baselines.nnunet.workspace import Workspace, data_digests, make_room, name_for, trained_on
+from medpodium.baselines.nnunet.training_data import Groups
+from medpodium.baselines.nnunet.workspace import (
+    Workspace,
+    data_digests,
+    make_room,
+    name_for,
+    same_data,
+    trained_on,
+)
 from medpodium.baselines.options import Overrides
-from medpodium.baselines.splits import keep_splits
+from medpodium.baselines.splits import grouped_folds, keep_splits
 from medpodium.challenges.schema.baseline import Baseline
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask
 from medpodium.findings import Finding, MedpodiumError, has_errors
@@ -126,6 +134,7 @@ def plan(
     replace: bool = False,
     full: bool = False,
     splits: Path | None = None,
+    groups: Groups | None = None,
     progress: Progress | None = None,
     on_event: OnEvent | None = None,
 ) -> Planned:
@@ -147,6 +156,8 @@ def plan(
         Unpack every image to check it.
     splits : Path, optional
         Folds to use, as nnU-Net's ``splits_final.json``.
+    groups : Groups, optional
+        Make folds that keep the cases of a patient (a centre, ...) together.
     progress, on_event : callable, optional
         Told of the conversion and of nnU-Net's work.
 
@@ -188,16 +199,27 @@ def plan(
         findings += written.findings
         _stop_on_errors(findings)
         notes = read_record(part) | {"data": data_digests(part, workspace.raw / f".{dataset}.files.json")}
-        same, found = make_room(workspace, dataset, notes["data"], replace=replace)
-        findings += found
-        shutil.rmtree(workspace.raw / dataset, ignore_errors=True)
-        (part / RECORD).write_text(json.dumps(notes, indent=2), encoding="utf-8")
-        part.rename(workspace.raw / dataset)
+        other = None
+        if number is None and not (workspace.raw / dataset).exists():
+            other = same_data(workspace, notes, chosen.baseline.trainer, chosen.baseline.configuration)
+        if other is not None:
+            dataset, same = other, True
+        else:
+            same, found = make_room(workspace, dataset, notes["data"], replace=replace)
+            findings += found
+            known = read_record(workspace.raw / dataset)
+            if same and "others" in known:
+                notes["others"] = known["others"]
+            shutil.rmtree(workspace.raw / dataset, ignore_errors=True)
+            (part / RECORD).write_text(json.dumps(notes, indent=2), encoding="utf-8")
+            part.rename(workspace.raw / dataset)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     written.folder = workspace.raw / dataset
     names = [case.name for case in cases]
-    keep_splits(workspace.preprocessed, dataset, names, splits, trained=bool(trained_on(workspace, dataset)))
+    made = None if groups is None else grouped_folds(sorted(names), groups.of(layout.label, cases, folders.labels))
+    trained = bool(trained_on(workspace, dataset))
+    keep_splits(workspace.preprocessed, dataset, names, splits, made=made, trained=trained)
     job = plan_job(dataset, chosen.name, chosen.baseline, gpu_memory_gb=gpu_memory_gb, keep=same)
     planned = run_job("plan", job, workspace, on_event=on_event)
     notes |= {
@@ -207,7 +229,12 @@ def plan(
         "images": layout.images,
         "missing_channel": folders.missing,
     }
-    write_json(workspace.raw / dataset / RECORD, notes)
+    whole = notes
+    if other is not None:
+        whole = read_record(workspace.raw / dataset)
+        own = {key: value for key, value in notes.items() if whole.get(key) != value}
+        whole["others"] = {**whole.get("others", {}), chosen.name: own}
+    write_json(workspace.raw / dataset / RECORD, whole)
     return Planned(dataset, planned, written, findings)
 
 

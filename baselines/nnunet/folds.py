@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,44 @@ from typing import Any
 from medpodium.baselines import extras, runs
 from medpodium.baselines.failures import BaselineCode, refuse
 from medpodium.baselines.fingerprints import digest, file_digest, write_json
-from medpodium.baselines.nnunet.dataset import RECORD, read_record
+from medpodium.baselines.nnunet import gpus
+from medpodium.baselines.nnunet.dataset import RECORD
 from medpodium.baselines.nnunet.flow import Chosen, settings_of
 from medpodium.baselines.nnunet.jobs import OnEvent, run_job
 from medpodium.baselines.nnunet.training import check_start
 from medpodium.baselines.nnunet.training_data import check_folds
-from medpodium.baselines.nnunet.workspace import TRAINERS, Workspace
+from medpodium.baselines.nnunet.workspace import TRAINERS, Workspace, record_of
 from medpodium.baselines.portable import networks
 from medpodium.baselines.splits import FILE as SPLITS
+from medpodium.baselines.splits import cases_of, make_splits
 from medpodium.findings import MedpodiumError, has_errors
 
 Job = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class How:
+    """Where and how far folds are trained.
+
+    Parameters
+    ----------
+    device : str
+        Where the network runs.
+    iterations : int, optional
+        Batches per epoch; nnU-Net's own when left out.
+    validate : bool
+        Predict the validation cases at the end.
+    gpus : sequence of str
+        GPUs to use, each for a fold at a time; whatever there is when empty.
+    gpus_per_fold : int
+        GPUs that train a fold together.
+    """
+
+    device: str = "auto"
+    iterations: int | None = None
+    validate: bool = True
+    gpus: Sequence[str] = ()
+    gpus_per_fold: int = 1
 
 
 @dataclass(frozen=True)
@@ -89,14 +116,11 @@ def train(
     chosen: Chosen,
     workspace: Workspace,
     *,
-    device: str = "auto",
-    iterations: int | None = None,
-    validate: bool = True,
+    how: How | None = None,
     start: Start | None = None,
     on_event: OnEvent | None = None,
-    on_fold: Callable[[int | str], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """Train the folds of a planned baseline, one after the other.
+    """Train the folds of a planned baseline, one after the other or side by side on several GPUs.
 
     Returns
     -------
@@ -109,17 +133,17 @@ def train(
         Before anything is trained: if a fold holds a finished training, or one with other settings.
     """
     extras.require_nnunet()
-    begin = start or Start()
+    begin, how = start or Start(), how or How()
     dataset = workspace.dataset(chosen.challenge.reference, chosen.task_name, chosen.name)
-    notes = read_record(dataset)
+    notes = record_of(dataset, chosen.name)
     check_start(chosen.baseline.trainer, begin.pretrained, begin.resume)
     if "plans" not in notes:
         fix = "run 'medpodium baseline plan' again; it was interrupted"
         raise refuse(BaselineCode.NOT_PLANNED, dataset.name, "converted, but not planned", fix)
-    count = len(list((dataset / "labelsTr").iterdir()))
-    if has_errors(found := check_folds(count, chosen.baseline.folds)):
+    cases = cases_of(dataset)
+    if has_errors(found := check_folds(len(cases), chosen.baseline.folds)):
         raise MedpodiumError(*found)
-    device = extras.check_device(device)
+    device = extras.check_device(how.device)
     base: Job = {
         "dataset": dataset.name,
         "configuration": chosen.baseline.configuration,
@@ -127,15 +151,18 @@ def train(
         "plans": notes["plans"],
         "device": device,
         "epochs": chosen.baseline.epochs,
-        "iterations": iterations,
+        "iterations": how.iterations,
         "learning_rate": chosen.baseline.learning_rate,
         "pretrained": None if begin.pretrained is None else str(begin.pretrained.resolve()),
         "stem": begin.stem,
         "trust": begin.trust,
-        "validate": validate,
+        "validate": how.validate,
     }
+    places = gpus.group_gpus(how.gpus, how.gpus_per_fold)
     model = workspace.model(dataset.name, chosen.baseline.trainer, notes["plans"], chosen.baseline.configuration)
     preprocessed = workspace.preprocessed / dataset.name
+    if any(fold != "all" for fold in chosen.baseline.folds):
+        make_splits(workspace.preprocessed, dataset.name, cases)
     asked: list[tuple[runs.Fold, Mapping[str, Any]]] = []
     for fold in chosen.baseline.folds:
         known = runs.Fold.at(model / f"fold_{fold}")
@@ -145,26 +172,34 @@ def train(
         asked.append((known, facts))
     started = runs.check_start(asked, workspace.results, resume=begin.resume, restart=begin.restart)
     settings = settings_of(chosen)
-    results = []
-    for fold, (own, goes_on), (_, known_facts) in zip(chosen.baseline.folds, started, asked, strict=True):
-        if on_fold is not None:
-            on_fold(fold)
-        job = {**base, "fold": fold, "resume": goes_on or begin.resume}
-        results.append(_train_one(job, own, known_facts, workspace, on_event))
+
+    def one(
+        item: tuple[int | str, tuple[runs.Fold, bool], Mapping[str, Any]],
+        place: tuple[str, ...],
+        starting: gpus.Starting,
+    ) -> dict[str, Any]:
+        fold, (own, goes_on), facts = item
+        kept = _kept(own, validate=how.validate)
+        if kept is None:
+            job = {**base, "fold": fold, "resume": goes_on or begin.resume, "gpus": max(1, len(place))}
+
+            def told(event: Mapping[str, Any]) -> None:
+                if on_event is not None:
+                    on_event({**event, "fold": fold})
+
+            with own.busy():
+                kept = run_job("train", job, workspace, device=device, on_event=told,
+                               variables=gpus.variables(place, len(places)), on_start=starting)  # fmt: skip
+            own.note(facts, kept)
         write_json(model / RECORD, notes | {"settings": settings})
-    return [{**result, "model": str(model)} for result in results]
+        return {**kept, "model": str(model)}
+
+    work = [(fold, start, facts) for fold, start, (_, facts) in zip(chosen.baseline.folds, started, asked, strict=True)]
+    return gpus.side_by_side(work, places, one)
 
 
-def _train_one(
-    job: Job, fold: runs.Fold, facts: Mapping[str, Any], workspace: Workspace, on_event: OnEvent | None
-) -> dict[str, Any]:
-    """Train a fold; once nnU-Net has made its splits, they are noted."""
-    splits = workspace.preprocessed / job["dataset"] / SPLITS
-
-    def told(event: Mapping[str, Any]) -> None:
-        if facts["splits"] is None and job["fold"] != "all" and event["event"] == "epoch" and splits.exists():
-            fold.note({**facts, "splits": file_digest(splits)})
-        if on_event is not None:
-            on_event(event)
-
-    return run_job("train", job, workspace, device=job["device"], on_event=told)
+def _kept(fold: runs.Fold, *, validate: bool) -> dict[str, Any] | None:
+    """Return the result of a fold of which nothing is left to do."""
+    if fold.state != "finished" or not fold.result or (validate and not fold.result.get("validated")):
+        return None
+    return {**fold.result, "resumed_at": fold.result.get("epochs"), "seconds_per_epoch": None}

@@ -39,8 +39,10 @@ def run_job(
     device: str = "cpu",
     on_event: OnEvent | None = None,
     trainers: Sequence[Path] = (),
+    variables: Mapping[str, str] | None = None,
+    on_start: Callable[[subprocess.Popen[str]], None] | None = None,
 ) -> dict[str, Any]:
-    """Run a job and return its result.
+    """Run a job and return its result; it ends when this process ends, however that happens.
 
     Parameters
     ----------
@@ -56,6 +58,10 @@ def run_job(
         Told of progress.
     trainers : sequence of Path
         Folders of further trainers.
+    variables : mapping of str to str, optional
+        Added to its environment.
+    on_start : callable, optional
+        Handed the process, for :func:`stop`.
 
     Raises
     ------
@@ -71,6 +77,7 @@ def run_job(
     environment.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
     if kind == "plan" and environment["nnUNet_n_proc_DA"] == "0":
         environment["nnUNet_n_proc_DA"] = "1"  # the planner takes it for a number of threads
+    environment |= variables or {}
     log = workspace.logs / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{kind}.log"
     process = subprocess.Popen(
         PROGRAM,
@@ -87,8 +94,10 @@ def run_job(
     try:
         if process.stdin is None or process.stdout is None:
             raise RuntimeError("the worker has no pipes")
-        process.stdin.write(json.dumps({"kind": kind, "job": dict(job)}))
-        process.stdin.close()
+        if on_start is not None:
+            on_start(process)
+        process.stdin.write(json.dumps({"kind": kind, "job": dict(job)}) + "\n")
+        process.stdin.flush()  # and left open: the worker ends when it is closed
         with log.open("w", encoding="utf-8", buffering=1) as stream:
             for line in process.stdout:
                 if not line.startswith(MARK):
@@ -105,7 +114,10 @@ def run_job(
         process.wait()
     finally:
         if process.poll() is None:
-            _stop(process)
+            stop(process)
+        if process.stdin is not None:
+            with suppress(OSError):
+                process.stdin.close()
     if result is None:
         last = next((line for line in reversed(tail) if line), "no output")
         cause = f"{kind} ended with exit code {process.returncode}: {last[:300]}"
@@ -113,7 +125,7 @@ def run_job(
     return result
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
+def stop(process: subprocess.Popen[str]) -> None:
     """End the worker and all it started; the processes of nnU-Net's pools would first finish their cases."""
     import psutil
 

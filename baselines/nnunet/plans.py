@@ -16,6 +16,10 @@ MIN_EDGE = 4
 MAX_FEATURES = {2: 512, 3: 320}
 """nnU-Net's largest number of features, by dimensions."""
 
+_ALIKE = ("preprocessor_name", "spacing", "normalization_schemes", "use_mask_for_norm", "resampling_fn_data",
+          "resampling_fn_data_kwargs", "resampling_fn_seg", "resampling_fn_seg_kwargs")  # fmt: skip
+_ALIKE_PLANS = ("transpose_forward", "image_reader_writer", "foreground_intensity_properties_per_channel")
+"""What decides how data are preprocessed; patch, batch and network do not."""
 Emit = Callable[..., None]
 Strides = tuple[int, int, int]
 
@@ -71,7 +75,7 @@ def plan_here(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     number = int(job["dataset"][7:10])
     planner = find_planner(job["planner"])
     emit("stage", name="fingerprint")
-    api.extract_fingerprints([number], num_processes=job["processes"], clean=True)
+    api.extract_fingerprints([number], num_processes=job["processes"], clean=not job["keep"])
     emit("stage", name="plan")
     name = plans_name(planner, job)
     path = Path(str(nnUNet_preprocessed)) / job["dataset"] / f"{name}.json"
@@ -88,9 +92,16 @@ def plan_here(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     override(chosen, plans["transpose_forward"], job["patch"], job["batch_size"])
     own = {job["configuration"], chosen_name(plans, job["configuration"])}
     plans["configurations"] |= {key: value for key, value in before.items() if key not in own}
+    shared = _preprocessed_alike(path, plans, chosen) if job["keep"] else None
+    if shared is not None:
+        chosen["data_identifier"] = shared
     path.write_text(json.dumps(plans, indent=4), encoding="utf-8")
-    emit("stage", name="preprocess")
-    api.preprocess([number], name, [job["configuration"]], num_processes=[job["processes"]])
+    if shared is None:
+        emit("stage", name="preprocess")
+        whole = _whole(path.parent, chosen["data_identifier"])
+        whole.unlink(missing_ok=True)
+        api.preprocess([number], name, [job["configuration"]], num_processes=[job["processes"]])
+        whole.write_text("preprocessed to the end\n", encoding="utf-8")
     strides = chosen["architecture"]["arch_kwargs"]["strides"]
     return {
         "plans": name,
@@ -102,7 +113,31 @@ def plan_here(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
         "normalisation": chosen["normalization_schemes"],
         "pools": [sum(stride[axis] > 1 for stride in strides) for axis in range(len(strides[0]))],
         "resampling": chosen["resampling_fn_probabilities"],
+        "shared": shared,
     }
+
+
+def _preprocessed_alike(own: Path, plans: Mapping[str, Any], chosen: Mapping[str, Any]) -> str | None:
+    """Return the folder of data that another plan, or an earlier one, preprocessed to the end in the same way."""
+    for path in sorted(own.parent.glob("*.json")):
+        try:
+            other = json.loads(path.read_text(encoding="utf-8"))
+            known = other["configurations"].values()
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+        if any(other.get(key) != plans.get(key) for key in _ALIKE_PLANS):
+            continue
+        for item in known:
+            folder = item.get("data_identifier")
+            alike = folder and all(item.get(key) == chosen.get(key) for key in _ALIKE)
+            if alike and _whole(own.parent, folder).exists():
+                return str(folder)
+    return None
+
+
+def _whole(preprocessed: Path, folder: str) -> Path:
+    """Return our mark of a folder that was preprocessed to the end; beside it: nnU-Net reads all that is in it."""
+    return preprocessed / f".{folder}.whole"
 
 
 def find_planner(name: str) -> Any:

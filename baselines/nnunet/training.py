@@ -11,6 +11,9 @@ from medpodium.baselines.failures import BaselineCode, refuse
 Emit = Callable[..., None]
 SAVE_EVERY = 50
 """nnU-Net's own number of epochs between checkpoints to resume from."""
+SAVE_SECONDS = 300.0
+"""Time after which the next epoch is saved, too: fifty epochs of a large network are half a day."""
+NEVER = 10**9
 FINE_TUNING = "_ft"
 """Ending of the trainers that start from a checkpoint."""
 
@@ -54,13 +57,26 @@ def build_trainer(job: Mapping[str, Any]) -> Any:
         raise refuse(BaselineCode.TRAINER, job["trainer"], "no trainer of this name", fix) from None
     if job["epochs"] is not None:
         trainer.num_epochs = job["epochs"]
-    trainer.save_every = max(1, min(SAVE_EVERY, trainer.num_epochs // 10))
     if job["iterations"] is not None:
         trainer.num_iterations_per_epoch = job["iterations"]
         trainer.num_val_iterations_per_epoch = max(1, job["iterations"] // 5)
     if job["learning_rate"] is not None:
         trainer.initial_lr = job["learning_rate"]
+    _save_whole(trainer)
     return trainer
+
+
+def _save_whole(trainer: Any) -> None:
+    """Have checkpoints appear whole or not at all: nnU-Net writes over the only one there is."""
+    original = trainer.save_checkpoint
+
+    def save(filename: str) -> None:
+        part = Path(f"{filename}.part")
+        original(str(part))
+        if part.exists():
+            part.replace(filename)
+
+    trainer.save_checkpoint = save
 
 
 def train_here(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
@@ -91,9 +107,9 @@ def train_here(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     trainer.initialize()
     loaded = None
     folder = Path(trainer.output_folder)
-    checkpoint = _checkpoint(folder) if job["resume"] else None
-    if checkpoint is not None:
-        trainer.load_checkpoint(str(checkpoint))
+    went_on = job["resume"] and _go_on(trainer, folder)
+    if went_on:
+        pass
     elif job["pretrained"]:
         from medpodium.baselines.nnunet.finetune import load_weights
 
@@ -113,6 +129,7 @@ def train_here(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
         dice = _mean_dice(folder)
     return {
         "folder": str(folder),
+        "validated": job["validate"],
         "epochs": trainer.num_epochs,
         "resumed_at": start,
         "seconds_per_epoch": sum(seconds) / len(seconds) if seconds else None,
@@ -123,20 +140,39 @@ def train_here(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     }
 
 
-def _checkpoint(folder: Path) -> Path | None:
-    for name in ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth"):
-        if (folder / name).exists():
-            return folder / name
-    return None
+def _go_on(trainer: Any, folder: Path) -> bool:
+    """Load the last state of a training; False where there is none. A file that was cut off is passed over."""
+    import pickle
+
+    final = folder / "checkpoint_final.pth"
+    others = [folder / name for name in ("checkpoint_latest.pth", "checkpoint_best.pth") if (folder / name).exists()]
+    others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)  # the best one may be the last one, too
+    for path in [*([final] if final.exists() else []), *others]:
+        try:
+            trainer.load_checkpoint(str(path))
+        except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+            print(f"{path} cannot be read ({error})", flush=True)  # into the log
+            continue
+        return True
+    return False
 
 
 def _report_epochs(trainer: Any, emit: Emit) -> list[float]:
-    """Have the trainer report every epoch; return the list that the epochs' seconds are added to."""
+    """Have the trainer report every epoch, and save in time; return the list that the epochs' seconds are added to."""
+    import time
+
     seconds: list[float] = []
     original = trainer.on_epoch_end
+    every = max(1, min(SAVE_EVERY, trainer.num_epochs // 10))
+    saved = time.monotonic()
 
     def on_epoch_end() -> None:
+        nonlocal saved
         epoch = trainer.current_epoch
+        due = (epoch + 1) % every == 0 or time.monotonic() - saved >= SAVE_SECONDS
+        trainer.save_every = 1 if due else NEVER
+        if due:
+            saved = time.monotonic()
         original()
         value = trainer.logger.get_value
         took = value("epoch_end_timestamps", step=-1) - value("epoch_start_timestamps", step=-1)

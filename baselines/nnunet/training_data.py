@@ -208,6 +208,48 @@ def read_partial(path: Path, task: SegmentationTask) -> dict[str, frozenset[str]
     return found
 
 
+@dataclass(frozen=True)
+class Groups:
+    """Which cases belong together: a column of a table of cases, or a placeholder in the names of the labels.
+
+    Parameters
+    ----------
+    column : str
+        ``patient``, ``centre``, ...
+    table : Path, optional
+        CSV with the columns ``case`` and ``column``.
+    """
+
+    column: str
+    table: Path | None = None
+
+    def of(self, pattern: str, cases: Sequence[TrainingCase], folder: Path) -> dict[str, str]:
+        """Return the group of every case.
+
+        Raises
+        ------
+        UsageError
+            If neither a table nor the names say it, or a case has none.
+        """
+        if self.table is not None:
+            sheet = read_sheet(self.table)
+            case_column, own = sheet.need("case", self.column)
+            found = dict(zip(sheet.column(case_column), sheet.column(own), strict=True))
+        elif f"{{{self.column}}}" in pattern:
+            found = {}
+            for case in cases:
+                name = next(iter(case.labels.values())).relative_to(folder).as_posix()
+                found[case.name] = parse_name(pattern, name)[0][self.column]
+        else:
+            fix = f"give --groups FILE with the columns case and {self.column}"
+            cause = f"the names of the labels ({pattern}) have no {{{self.column}}}"
+            raise refuse(BaselineCode.SPLITS, "--group-by", cause, fix)
+        if unknown := [case.name for case in cases if not found.get(case.name, "").strip()]:
+            cause = f"says nothing of {unknown[0]} ({len(unknown)} such)"
+            raise refuse(BaselineCode.SPLITS, self.table or "--group-by", cause, "add the cases")
+        return {case.name: found[case.name].strip() for case in cases}
+
+
 def check_folds(count: int, folds: Sequence[int | str]) -> list[Finding]:
     """Refuse folds that the number of cases cannot fill."""
     if count >= FOLDS or list(folds) == ["all"]:

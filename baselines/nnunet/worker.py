@@ -6,8 +6,11 @@ Started by :func:`medpodium.baselines.nnunet.jobs.run_job`; nothing else imports
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from medpodium.baselines.nnunet.jobs import MARK
@@ -26,9 +29,10 @@ def work(kind: str, job: Mapping[str, Any]) -> dict[str, Any]:
 
         return plan_here(job, emit)
     if kind == "train":
+        from medpodium.baselines.nnunet.ddp import train_spread
         from medpodium.baselines.nnunet.training import train_here
 
-        return train_here(job, emit)
+        return train_spread(job, emit) if job.get("gpus", 1) > 1 else train_here(job, emit)
     from medpodium.baselines.nnunet.prediction import load_here, predict_here
 
     if kind == "load":
@@ -37,9 +41,31 @@ def work(kind: str, job: Mapping[str, Any]) -> dict[str, Any]:
     return predict_here(job, emit)
 
 
+def end_with_parent() -> None:
+    """End this process and all it started as soon as nobody holds the other end of its standard input.
+
+    A parent that is killed ends nothing by itself: its training would go on, and write over that of its successor.
+    """
+
+    def wait() -> None:
+        import psutil
+
+        with suppress(OSError, ValueError):
+            while os.read(0, 1 << 10):
+                pass
+        with suppress(psutil.Error):
+            for child in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):
+                    child.kill()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def main() -> None:
-    """Read, work, report."""
-    request = json.loads(sys.stdin.read())
+    """Read one line, work, report."""
+    request = json.loads(sys.stdin.buffer.readline())
+    end_with_parent()
     try:
         emit("result", result=work(request["kind"], request["job"]))
     except MedpodiumError as error:

@@ -97,7 +97,7 @@ class Workspace:
             If it was not planned in this workspace.
         """
         for record in sorted(self.raw.glob(f"Dataset*/{RECORD}")):
-            notes = read_record(record.parent)
+            notes = record_of(record.parent, baseline)
             if (notes.get("challenge"), notes.get("task"), notes.get("baseline")) == (challenge, task, baseline):
                 return record.parent
         fix = f"run 'medpodium baseline plan {challenge} --baseline {baseline} ...' with the same --workspace first"
@@ -107,6 +107,37 @@ class Workspace:
     def model(self, dataset: str, trainer: str, plans: str, configuration: str) -> Path:
         """Return the folder in which nnU-Net keeps a trained model."""
         return self.results / dataset / f"{trainer}__{plans}__{configuration}"
+
+
+def record_of(dataset: Path, baseline: str) -> dict[str, Any]:
+    """Return the notes on a data set as one of the baselines that use it sees them."""
+    notes = read_record(dataset)
+    others = notes.pop("others", {})
+    return {**notes, **others[baseline], "baseline": baseline} if baseline in others else notes
+
+
+def same_data(workspace: Workspace, record: Mapping[str, Any], trainer: str, configuration: str) -> str | None:
+    """Return the data set of another baseline that holds the same cases and labels, to be used by this one, too.
+
+    Not where both would train into the same folder: nnU-Net names it by trainer, plan and configuration.
+
+    Parameters
+    ----------
+    record : mapping
+        Notes on the new data set, with the digests of its files.
+    trainer, configuration : str
+        Of the new baseline.
+    """
+    for path in sorted(workspace.raw.glob(f"Dataset*/{RECORD}")):
+        notes = read_record(path.parent)
+        if any(notes.get(key) != record.get(key) for key in ("challenge", "task", "values", "channels", "data")):
+            continue
+        users = [notes, *notes.get("others", {}).values()]
+        taken = [(user.get("settings", {}).get("trainer"), user.get("settings", {}).get("configuration"))
+                 for user in users]  # fmt: skip
+        if notes.get("baseline") != record["baseline"] and (trainer, configuration) not in taken:
+            return path.parent.name
+    return None
 
 
 def name_for(workspace: Workspace, title: str, record: Mapping[str, Any], number: int | None) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -290,33 +289,3 @@ class STUNetTrainer_huge_ft(STUNetTrainer_huge):  # noqa: N801
     """STU-Net-H from a checkpoint."""
 
     learning_rate = 1e-3
-
-
-@lru_cache
-def forward_operations(
-    size: str, channels: int, classes: int, patch_zyx: tuple[int, ...], strides: tuple[Strides, ...] | None = None
-) -> float:
-    """Count the floating-point operations of a forward pass without computing one.
-
-    A multiplication and its addition count as two; the published TFLOPs count them as one.
-
-    Parameters
-    ----------
-    size : str
-        Key of ``SIZES``.
-    channels, classes : int
-        Of the data set.
-    patch_zyx : tuple of int
-        Voxels.
-    strides : tuple of (z, y, x), optional
-        Of the plan's stages, the first one (1, 1, 1); five poolings by two when left out.
-    """
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with torch.device("meta"):
-        poolings = [(2, 2, 2)] * POOLINGS if strides is None else five_poolings(strides)
-        network = STUNet(channels, classes, SIZES[size], poolings)
-        counter = FlopCounterMode(display=False)
-        with counter, torch.no_grad():
-            network(torch.empty(1, channels, *patch_zyx))
-    return float(counter.get_total_flops())

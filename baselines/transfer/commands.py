@@ -22,6 +22,7 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("--device", type=click.Choice(["auto", "cuda", "cpu", "mps"]), default="auto", show_default=True)
 @click.option("--dry-run", is_flag=True, help="Print the trainings and an estimate of GPU hours, and stop.")
+@click.option("--status", is_flag=True, help="Print what is done, running, begun, stale or open, and stop.")
 @click.option("--teraflops", type=click.FloatRange(0, min_open=True), default=40.0, show_default=True,
               help="Throughput that the estimate assumes, in 10^12 operations per second.")  # fmt: skip
 @click.option("--retrain", is_flag=True,
@@ -45,6 +46,9 @@ def transfer(suite: Path, as_json: bool, options: TransferOptions) -> None:
     loaded = definition.read_suite(suite)
     if options.dry_run:
         _dry_run(loaded, options.teraflops, Workspace.at(options.workspace), as_json)
+        return
+    if options.status:
+        _status(loaded, Workspace.at(options.workspace), as_json)
         return
     if options.out is None:
         raise click.UsageError("Missing option '--out'.")
@@ -87,6 +91,23 @@ def _dry_run(suite: Any, teraflops: float, workspace: Any, as_json: bool) -> Non
         f"{len(rows)} trainings, about {total:.0f} GPU hours at an assumed {teraflops:g} TFLOP/s, "
         "without data loading and validation"
     )
+
+
+def _status(suite: Any, workspace: Any, as_json: bool) -> None:
+    from collections import Counter
+
+    from medpodium.baselines.transfer.status import standings
+
+    found = standings(suite, workspace)
+    rows = [
+        {"data set": one.run.dataset.title, "model": one.run.model, "state": one.state, "": one.told} for one in found
+    ]
+    counts = Counter(one.state for one in found)
+    if as_json:
+        console.print_json({"runs": rows, "counts": dict(counts)})
+        return
+    console.print_table(list(rows[0]), [list(row.values()) for row in rows])
+    console.out.print(", ".join(f"{count} {state}" for state, count in counts.items()))
 
 
 def _finish(suite: Any, outcomes: list[Any], out: Path, as_json: bool) -> None:

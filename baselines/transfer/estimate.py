@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
 from medpodium.baselines.nnunet.plans import Strides, strides_for
@@ -43,7 +44,7 @@ def estimate_hours(
     float
         Hours; data loading and the final validation are not in it.
     """
-    from medpodium.baselines.stunet.stunet import forward_operations
+    from medpodium.baselines.stunet.operations import forward_operations
 
     facts = json.loads((Path(run.dataset.raw) / "dataset.json").read_text(encoding="utf-8"))
     patch, strides, batch = _network_of(run.dataset, suite, workspace)
@@ -61,5 +62,10 @@ def _network_of(
     if noted is not None and "strides" in noted:
         strides = tuple((int(z), int(y), int(x)) for z, y, x in noted["strides"])
         return tuple(noted["patch"]), strides, int(noted["batch_size"])
-    patch, strides = strides_for((1.0, 1.0, 1.0), suite.patch_zyx or PATCH)
+    patch, strides = _usual(suite.patch_zyx or PATCH)
     return patch, strides, BATCH
+
+
+@cache
+def _usual(patch_zyx: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[Strides, ...]]:
+    return strides_for((1.0, 1.0, 1.0), patch_zyx)

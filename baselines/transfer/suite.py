@@ -90,7 +90,7 @@ def execute(
             title = run.dataset.title
             if title not in planned:
                 planned[title] = _plan(suite, run.dataset, workspace, on_event, retrain=retrain, full=full)
-            job = _job(suite, run, planned[title], device)
+            job = job_of(suite, run, planned[title], device)
             start = weights.get(run.size) if run.fine_tuned else None
             outcomes.append(Outcome(run, _train(job, planned[title], start, workspace, on_event, retrain=retrain)))
         except MedpodiumError as error:
@@ -209,7 +209,8 @@ def _check_images(raw: Path, *, full: bool) -> None:
         raise MedpodiumError(*wrong)
 
 
-def _job(suite: Suite, run: Run, plan: Mapping[str, Any], device: str) -> dict[str, Any]:
+def job_of(suite: Suite, run: Run, plan: Mapping[str, Any], device: str) -> dict[str, Any]:
+    """Return the job that trains one run of the suite."""
     return {
         "dataset": plan["dataset"],
         "configuration": plan["configuration"],
@@ -255,9 +256,11 @@ def _train(
     resume = fold.state != "absent"
     fold.note(facts)
     job = {**job, "resume": resume, "pretrained": None if resume else job["pretrained"]}
-    dice = run_job("train", job, workspace, device=job["device"], on_event=on_event)["validation_dice"]
+    with fold.busy():
+        result = run_job("train", job, workspace, device=job["device"], on_event=on_event)
+    dice = result["validation_dice"]
     fold.note(facts_of({**job, "pretrained": None}, plan["settings"], workspace.preprocessed / job["dataset"])
-              | {"checkpoint": weights, "stem": job["stem"]})  # fmt: skip
+              | {"checkpoint": weights, "stem": job["stem"]}, result)  # fmt: skip
     return None if dice is None else float(dice)
 
 

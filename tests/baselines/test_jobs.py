@@ -24,7 +24,7 @@ def test_a_stopped_worker_takes_its_own_processes_along(deaf: bool, monkeypatch:
     assert worker.stdout is not None
     assert worker.stdout.readline() == "busy\n"
     (child,) = psutil.Process(worker.pid).children()
-    jobs._stop(worker)
+    jobs.stop(worker)
     worker.stdout.close()
     assert worker.returncode is not None
     deadline = time.monotonic() + 10

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 pytestmark = [pytest.mark.nnunet, pytest.mark.usefixtures("nnunet_installed")]
@@ -31,7 +33,7 @@ def test_the_smallest_size_is_counted_without_heads_too() -> None:
 @pytest.mark.parametrize("size", PUBLISHED)
 def test_operations_come_within_half_a_percent_of_the_published_ones(size: str) -> None:
     """Published TFLOPs count a multiplication with its addition once; norms and activations are not counted here."""
-    from medpodium.baselines.stunet.stunet import forward_operations
+    from medpodium.baselines.stunet.operations import forward_operations
 
     ours = forward_operations(size, 1, 105, (128, 128, 128)) / 2e12
     # printed with two decimals, so half a unit of the last one is not our error
@@ -98,3 +100,32 @@ def test_trainers_are_found_by_nnunet_and_tell_their_signature() -> None:
                 "plans", "configuration", "fold", "dataset_json", "device",
             ]  # fmt: skip
             assert "plans_manager" in inspect.signature(trainer.build_network_architecture).parameters
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "classes", "patch", "strides"),
+    [
+        ("small", 1, 3, (128, 128, 128), None),
+        ("base", 2, 5, (48, 128, 160), ((1, 1, 1), (1, 2, 2), (2, 2, 2), (2, 2, 2), (2, 2, 2), (1, 2, 2))),
+        ("large", 1, 4, (40, 112, 96), ((1, 1, 1), (1, 2, 2), (2, 2, 2))),
+        ("base", 3, 8, (33, 65, 31), None),
+    ],
+)
+def test_operations_are_those_that_pytorch_counts(
+    size: str, channels: int, classes: int, patch: tuple[int, ...], strides: Any
+) -> None:
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from medpodium.baselines.stunet import operations
+    from medpodium.baselines.stunet.stunet import POOLINGS, SIZES, WIDTHS, STUNet, five_poolings
+
+    with torch.device("meta"):
+        poolings = [(2, 2, 2)] * POOLINGS if strides is None else five_poolings(strides)
+        network = STUNet(channels, classes, SIZES[size], poolings)
+        counter = FlopCounterMode(display=False)
+        with counter, torch.no_grad():
+            network(torch.empty(1, channels, *patch))
+    assert operations.forward_operations(size, channels, classes, patch, strides) == counter.get_total_flops()
+    assert operations.WIDTHS == WIDTHS
+    assert {name: (item.base_width, item.blocks) for name, item in SIZES.items()} == operations.SIZES

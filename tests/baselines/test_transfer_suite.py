@@ -100,9 +100,16 @@ def test_runs_are_resumed_and_handed_to_the_analysis(suite: Path, run: Any, tmp_
     answer = run(*common, code=1)
     assert len(started) == 6  # a failed run never stops the others
     assert {item["code"] for item in answer["findings"]} >= {"nnunet-failed"}
+    status = ("baseline", "transfer", suite, "--workspace", tmp_path / "ws", "--status")
+    assert run(*status)["counts"] == {"done": 4, "open": 2}
     started.clear()
     stop_at["name"] = ""
     answer = run(*common)
+    assert run(*status)["counts"] == {"done": 6}
+    suite.write_text(f"epochs: 7\n{suite.read_text()}")
+    stale = run(*status)
+    assert stale["counts"] == {"stale": 6}
+    assert stale["runs"][0]["told"].startswith("epochs ")
     assert started == [("Dataset002_Heart", "STUNetTrainer_small_ft"), ("Dataset900_Own", "STUNetTrainer_small_ft")]
     (pair,) = answer["pairs"]
     assert (pair["scratch"], pair["fine_tuned"], pair["n"], pair["wins"]) == ("small", "small_ft", 2, 2)
