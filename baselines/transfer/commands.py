@@ -100,7 +100,8 @@ def _status(suite: Any, workspace: Any, as_json: bool) -> None:
 
     found = standings(suite, workspace)
     rows = [
-        {"data set": one.run.dataset.title, "model": one.run.model, "state": one.state, "": one.told} for one in found
+        {"data set": one.run.dataset.title, "model": one.run.model, "state": one.state, "told": one.told}
+        for one in found
     ]
     counts = Counter(one.state for one in found)
     if as_json:
