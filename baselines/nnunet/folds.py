@@ -11,10 +11,10 @@ from typing import Any
 from medpodium.baselines import extras, runs
 from medpodium.baselines.failures import BaselineCode, refuse
 from medpodium.baselines.fingerprints import digest, file_digest, write_json
-from medpodium.baselines.nnunet import gpus
 from medpodium.baselines.nnunet.dataset import RECORD
 from medpodium.baselines.nnunet.flow import Chosen, settings_of
 from medpodium.baselines.nnunet.jobs import OnEvent, run_job
+from medpodium.baselines.nnunet.spread import gpus
 from medpodium.baselines.nnunet.training import check_start
 from medpodium.baselines.nnunet.training_data import check_folds
 from medpodium.baselines.nnunet.workspace import TRAINERS, Workspace, record_of

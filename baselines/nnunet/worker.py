@@ -29,7 +29,7 @@ def work(kind: str, job: Mapping[str, Any]) -> dict[str, Any]:
 
         return plan_here(job, emit)
     if kind == "train":
-        from medpodium.baselines.nnunet.ddp import train_spread
+        from medpodium.baselines.nnunet.spread.ddp import train_spread
         from medpodium.baselines.nnunet.training import train_here
 
         return train_spread(job, emit) if job.get("gpus", 1) > 1 else train_here(job, emit)

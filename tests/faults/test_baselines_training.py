@@ -43,7 +43,7 @@ def test_the_scans_of_a_patient_are_in_one_fold() -> None:
 
 def test_folds_train_side_by_side_each_on_its_own_gpus() -> None:
     """Four GPUs, two for each fold: never more than two folds at a time, and no GPU of two folds."""
-    from medpodium.baselines.nnunet.gpus import group_gpus, side_by_side, variables
+    from medpodium.baselines.nnunet.spread.gpus import group_gpus, side_by_side, variables
 
     places = group_gpus(["0", "1", "4", "5"], 2)
     assert places == [("0", "1"), ("4", "5")]
@@ -74,7 +74,7 @@ def test_folds_train_side_by_side_each_on_its_own_gpus() -> None:
 
 
 def test_a_fold_that_fails_ends_what_has_not_begun() -> None:
-    from medpodium.baselines.nnunet.gpus import side_by_side
+    from medpodium.baselines.nnunet.spread.gpus import side_by_side
 
     begun = []
 
