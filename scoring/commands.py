@@ -67,7 +67,7 @@ class Request:
 @click.option("--variant", help="Scoring variant, for instance as-published.")
 @click.option("--cases", type=click.Path(path_type=Path), help="CSV with a column 'case' and one per group.")
 @click.option("--resources", type=click.Path(path_type=Path), help="CSV of measured values: running time, memory.")
-@click.option("--workers", type=click.IntRange(1), help="Processes; by default what cores and memory allow.")
+@click.option("--workers", type=click.IntRange(1), help="Threads or processes; by default what cores and memory allow.")
 @click.option("--skip-broken", is_flag=True, help="Leave cases with a broken reference out, for everybody, and go on.")
 @click.option("--add", is_flag=True, help="Keep the scores of other tasks that the table has already.")
 @click.option("--audit", is_flag=True, help="Score again with the reference libraries and print the differences.")

@@ -31,9 +31,9 @@ from medpodium.scoring.kinds.references import check_references
 from medpodium.scoring.ranking.settled import Settled, settle_task
 
 LIBRARIES = ("numba", "numpy", "pandas", "psutil", "pydantic", "ruamel.yaml", "scipy")
-"""What the scorer imports beyond the standard library; ``isal`` and ``zstandard`` make it faster, ``pillow`` reads
+"""What the scorer imports beyond the standard library; ``isal``, ``zlib-ng`` and ``zstandard`` make it faster, ``pillow`` reads
 PNG and TIFF."""
-OPTIONAL_LIBRARIES = ("isal", "pillow", "zstandard")
+OPTIONAL_LIBRARIES = ("isal", "pillow", "zlib-ng", "zstandard")
 _ROOMS = ("challenges", "scoring", "containers/platforms")
 _MODULES = ("findings.py", "containers/__init__.py")
 _SUBMISSION = "submission"
@@ -186,7 +186,7 @@ def score(
     times : mapping of str to float
         Case to its running time in seconds, where the platform tells it.
     workers : int, optional
-        Processes; by default what cores and memory allow.
+        Threads or processes; by default what cores and memory allow.
     """
     if not isinstance(predictions, Path) and KINDS[bundle.challenge.tasks[bundle.task].kind].layout == "table":
         cause = "this platform hands over one file per case, the task needs one table"

@@ -95,7 +95,7 @@ def score_task(
     resources : pandas.DataFrame, optional
         Measured values of whole cases: ``submission, case, metric, value, status``.
     workers : int, optional
-        Number of processes; as many as cores and memory allow when left out.
+        Number of threads or processes; as many as cores and memory allow when left out.
     scheduler : Scheduler, optional
         Where to run instead of this machine's processes; the scores are the same anywhere.
     progress : callable, optional

@@ -24,6 +24,13 @@ try:
     from isal import isal_zlib as _fast_zlib
 except ImportError:  # no wheel for this machine: the standard library gives the same bytes, slower
     _fast_zlib = zlib
+_reader: Any = None
+try:
+    from zlib_ng import zlib_ng as _next_zlib
+except ImportError:
+    _next_zlib = zlib
+else:
+    _reader = getattr(_next_zlib, "_GzipReader", None)  # what its public file object reads with, into our buffer
 
 Wrapping = Literal["raw", "gzip", "zlib"]
 
@@ -31,6 +38,7 @@ _INPUT_BYTES = 1 << 16
 _OUTPUT_BYTES = 1 << 18  # fits the second-level cache, so the copy into the target costs little
 _WINDOW_BITS = {"gzip": 31, "zlib": 15}
 _CORRUPT: tuple[type[Exception], ...] = (zlib.error, cast("type[Exception]", _fast_zlib.error))
+_UNUSUAL: tuple[type[Exception], ...] = (OSError, EOFError, ValueError, zlib.error, _next_zlib.error)
 MAX_DEFLATE_RATIO = 1032
 """No deflate stream expands further than this (RFC 1951: a 258-byte match costs at least two bits)."""
 
@@ -162,6 +170,11 @@ class ByteStream:
         self._returned = b""
         self._pending = b""
         self._inflater: Any = None if wrapping == "raw" else self._new_inflater()
+        self._quick: Any = None
+        self._start = self._inflated = 0
+        if wrapping == "gzip" and _reader is not None and not isinstance(file, ByteStream):
+            self._start = file.tell()
+            self._quick = _reader(file, _INPUT_BYTES)
         self._ended = False
         self.position = 0
         """How many bytes were taken out so far."""
@@ -197,6 +210,10 @@ class ByteStream:
         while filled < len(target):
             if self._wrapping == "raw":
                 count = self._file.readinto(target[filled:])  # type: ignore[union-attr]
+            elif self._quick is not None:
+                count = self._inflate_into(target[filled:])
+                if self._quick is None:
+                    continue
             else:
                 piece = self._inflate(min(_OUTPUT_BYTES, len(target) - filled))
                 count = len(piece)
@@ -233,6 +250,23 @@ class ByteStream:
         self._file.seek(start)
         self._returned, self.position = b"", start
         return True
+
+    def _inflate_into(self, target: memoryview) -> int:
+        """Inflate into a buffer, without bytes objects in between.
+
+        Where anything is out of the ordinary, this file is begun again the careful way, which alone judges it.
+        """
+        try:
+            count: int = self._quick.readinto(target)
+        except _UNUSUAL:
+            self._quick = None
+            cast("BinaryIO", self._file).seek(self._start)
+            given = self._inflated
+            while given and (piece := self._inflate(min(_OUTPUT_BYTES, given))):
+                given -= len(piece)
+            return 0
+        self._inflated += count
+        return count
 
     def _inflate(self, size: int) -> bytes:
         while not self._ended:

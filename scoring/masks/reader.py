@@ -26,6 +26,7 @@ from medpodium.scoring.masks.nifti import read_nifti_header
 from medpodium.scoring.masks.nrrd import read_nrrd_header
 from medpodium.scoring.masks.pictures import read_picture_header
 from medpodium.scoring.masks.segments.dicom import Planes, read_dicom_header
+from medpodium.scoring.masks.sparse import Rows, SparseVolume
 from medpodium.scoring.masks.text_headers import read_metaimage_header
 
 EXTENSIONS = formats.MASKS
@@ -47,11 +48,14 @@ class Mask:
         Where the voxels lie.
     findings : tuple of Finding
         What was odd but usable about the file (warnings and notes).
+    rows : pair of ndarray of int32, shape (z, y), optional
+        The labelled voxels ``start <= x < stop`` of every row (``measures.kernels.row_extents``), known from reading.
     """
 
     array: LabelArray
     geometry: Geometry
     findings: tuple[Finding, ...] = ()
+    rows: Rows | None = None
 
 
 def read_mask(path: str | Path, *, limits: ReadLimits = DEFAULT_LIMITS, like: Geometry | None = None) -> Mask:
@@ -200,9 +204,11 @@ class MaskReader:
             When the voxels are damaged, missing, more than declared, or not labels, or belong to named segments.
         """
         self._refuse_named()
-        array = self._labels(np.empty(self._header.voxels, dtype=np.uint8))
+        volume = SparseVolume(self.geometry.shape_zyx)
+        for values in self._pieces(self._header.voxels):
+            volume.add(values)
         self._stream.expect_end(self._header.voxels * self._header.dtype.itemsize)
-        return Mask(array.reshape(self.geometry.shape_zyx), self.geometry, self.findings)
+        return Mask(volume.array, self.geometry, self.findings, volume.rows)
 
     def slabs(self, slices: int = 1) -> Iterator[tuple[int, LabelArray]]:
         """Read the voxels a few slices at a time, holding only one slab.
@@ -289,17 +295,28 @@ class MaskReader:
             self._fill(target)
             return target
         out: LabelArray = target
-        piece = np.empty(_PIECE_BYTES // self._header.dtype.itemsize, dtype=self._header.dtype)
-        for start in range(0, target.size, piece.size):
-            stored = piece[: target.size - start]
-            done = self._done
-            self._fill(stored.view(np.uint8))
-            values, largest = to_whole_numbers(stored, self._header, self._path, done // stored.dtype.itemsize)
-            if largest > 255 and out.dtype == np.uint8:
+        start = 0
+        for values in self._pieces(target.size):
+            if values.dtype == np.uint16 and out.dtype == np.uint8:
                 out = np.empty(target.size, dtype=np.uint16)
                 out[:start] = target[:start]
-            out[start : start + stored.size] = values
+            out[start : start + values.size] = values
+            start += values.size
         return out
+
+    def _pieces(self, voxels: int) -> Iterator[LabelArray]:
+        """Read so many voxels, some at a time: uint8, or uint16 where a label exceeds 255; overwritten by the next."""
+        plain = is_plain(self._header)
+        piece = np.empty(min(_PIECE_BYTES // self._header.dtype.itemsize, voxels), dtype=self._header.dtype)
+        for start in range(0, voxels, piece.size):
+            stored = piece[: voxels - start]
+            done = self._done
+            self._fill(stored.view(np.uint8))
+            if plain:
+                yield stored
+                continue
+            values, largest = to_whole_numbers(stored, self._header, self._path, done // stored.dtype.itemsize)
+            yield values.astype(np.uint16 if largest > 255 else np.uint8)
 
     def _fill(self, target: npt.NDArray[np.uint8]) -> None:
         count = self._stream.readinto(target.data)

@@ -82,6 +82,73 @@ def row_extents(volume):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def place_rows(piece, first, nx, volume, start, stop):  # type: ignore[no-untyped-def]
+    """Put consecutive voxels into a volume of zeros, and keep the extents of its rows as :func:`row_extents` does.
+
+    Only the labelled part of a row is written, so that memory which the system hands out at the first touch is never
+    asked for where there is only background: most of a medical label map.
+
+    Parameters
+    ----------
+    piece : ndarray of uint8 or uint16, shape (n,)
+        Voxels, x fastest.
+    first : int
+        Index of ``piece[0]`` in the volume.
+    nx : int
+        Voxels per row.
+    volume : ndarray of the piece's type, shape (n_voxels,)
+        Zero wherever nothing was put before.
+    start, stop : ndarray of int32, shape (n_rows,)
+        Changed in place; both 0 for an empty row.
+    """
+    size = piece.size
+    per_word = 8 // piece.itemsize
+    words = piece[: size // per_word * per_word].view(np.uint64)
+    r = first // nx
+    x = first - r * nx  # where the piece begins in its first row; a row may come in several pieces
+    begin = 0
+    while begin < size:
+        end_block = min(begin - x + _BLOCK * nx, size)
+        end_word = -(-end_block // per_word)
+        if end_word <= words.size and not _any(words, begin // per_word, end_word):
+            r += _BLOCK
+            x = 0
+            begin = end_block
+            continue
+        while begin < end_block:
+            end = min(begin - x + nx, size)
+            row = piece[begin:end]
+            largest = row[0]
+            for i in range(end - begin):
+                largest = max(largest, row[i])
+            if largest != 0:
+                word = begin // per_word
+                while word < words.size and words[word] == 0:
+                    word += 1
+                low = max(word * per_word, begin)
+                while piece[low] == 0:
+                    low += 1
+                high = end - 1
+                word = high // per_word
+                if word < words.size:
+                    while words[word] == 0:
+                        word -= 1
+                    high = min((word + 1) * per_word - 1, high)
+                while piece[high] == 0:
+                    high -= 1
+                source = piece[low : high + 1]
+                target = volume[first + low : first + high + 1]
+                for i in range(high + 1 - low):
+                    target[i] = source[i]
+                if stop[r] == 0:
+                    start[r] = x + low - begin
+                stop[r] = x + high + 1 - begin
+            r += 1
+            x = 0
+            begin = end
+
+
+@kernel
 def joint_counts(reference, prediction, reference_rows, prediction_rows, index_of, n_indices):  # type: ignore[no-untyped-def]
     """Count every combination of reference label and predicted label, and find the reference's slices.
 

@@ -61,6 +61,8 @@ class ReferenceCase:
     volume_ml
         Volume of one voxel in ml where the grid's axes are not at right angles; by default the product of the spacing.
         In a plane that of a pixel of 1 mm thickness.
+    rows
+        Extent of every row (``kernels.row_extents``), where known.
 
     Raises
     ------
@@ -79,8 +81,10 @@ class ReferenceCase:
         axis_order: AxisOrder = "xyz",
         planar: bool = False,
         volume_ml: float | None = None,
+        rows: Rows | None = None,
     ) -> None:
         self.array = frozen(array)
+        self._known_rows = rows
         sz, sy, sx = (float(s) for s in spacing_zyx)
         self.planar = planar
         if planar and self.array.shape[0] != 1:
@@ -104,12 +108,14 @@ class ReferenceCase:
         self._surfaces: dict[Kind, Surfaces] = {}
         self._z_ranges: Ints | None = None
 
-    def compare(self, prediction: Volume) -> PairMeasures:
+    def compare(self, prediction: Volume, rows: Rows | None = None) -> PairMeasures:
         """Compare a prediction of the same shape.
 
         Parameters
         ----------
         prediction : ndarray of uint8 or uint16, shape (nz, ny, nx), C order
+        rows
+            Extent of each of its rows (``kernels.row_extents``), where known.
 
         Returns
         -------
@@ -122,13 +128,12 @@ class ReferenceCase:
         """
         if prediction.shape != self.array.shape:
             raise ValueError(f"prediction has shape {prediction.shape}, the reference {self.array.shape}")
-        return PairMeasures(self, prediction)
+        return PairMeasures(self, prediction, rows)
 
     @cached_property
     def rows(self) -> Rows:
         """Extent of every row."""
-        rows: Rows = kernels.row_extents(self.array)
-        return rows
+        return self._known_rows or _extents(self.array)
 
     @cached_property
     def labels(self) -> tuple[int, ...]:
@@ -194,10 +199,10 @@ class ReferenceCase:
 class PairMeasures:
     """One prediction against one reference; made by :meth:`ReferenceCase.compare`."""
 
-    def __init__(self, reference: ReferenceCase, prediction: Volume) -> None:
+    def __init__(self, reference: ReferenceCase, prediction: Volume, rows: Rows | None = None) -> None:
         self.reference = reference
         self.array = frozen(prediction)
-        self._rows: Rows = kernels.row_extents(self.array)
+        self._rows = rows or _extents(self.array)
         counts, z_first, z_stop = self._joint_counts(0, self.array.shape[0])
         self.confusion: Ints = counts
         """Voxels by reference (axis 0) and predicted (axis 1) index; see ``ReferenceCase.index_of``."""
@@ -251,6 +256,11 @@ class PairMeasures:
             first, second, rows[0], rows[1], self.reference.index_of, n_indices
         )
         return found
+
+
+def _extents(array: Volume) -> Rows:
+    rows: Rows = kernels.row_extents(array)
+    return rows
 
 
 def measure_pair(

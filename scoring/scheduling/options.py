@@ -27,7 +27,7 @@ class Where:
     slurm : Path, optional
         YAML file of :class:`medpodium.scoring.scheduling.slurm.SlurmSettings`.
     workers : int, optional
-        Processes of this machine, where neither is given.
+        Threads or processes of this machine, where neither is given.
     """
 
     scheduler: str | None = None

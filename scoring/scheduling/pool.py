@@ -1,14 +1,17 @@
-"""Run independent jobs on several processes: bounded memory, progress, and a dead worker costs only its own job."""
+"""Run independent jobs on several processes or threads: bounded memory, progress, and errors stay with their job.
+
+A worker process that dies costs only its own job. Threads start in no time and share what is compiled, but a job that
+ends its process ends them all: they are for jobs with memory to spare.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -20,9 +23,6 @@ R = TypeVar("R")
 
 _MEMORY_SHARE = 0.7
 """Share of the memory free at the start that all workers together may use."""
-
-_STARTING_PAYS_S = 3.0
-"""Work that one process does within this time is not worth starting others for."""
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,48 @@ def memory_limit() -> int:
     return most if limit == resource.RLIM_INFINITY else min(most, limit)
 
 
-def run_jobs(
-    function: Callable[[J], R], jobs: Sequence[J], workers: int, *, here: bool = True, apart: bool = False
+def run_threads(
+    function: Callable[[J], R], jobs: Sequence[J], workers: int, *, first_alone: bool = False
 ) -> Iterator[Done[R]]:
-    """Run ``function`` on every job and yield outcomes as they come, in no fixed order.
+    """Run ``function`` on every job on threads of this process and yield outcomes as they come, in no fixed order.
 
-    The first jobs run in this process: compiled code is then cached before any worker asks for it, and a small set
-    is done before a worker would have started. At most two jobs per worker are under way, so that memory stays
-    bounded for any number of jobs.
+    At most two jobs per thread are under way.
+
+    Parameters
+    ----------
+    function : callable
+        Function of one job; threads help it as far as it lets go of Python's lock, as compiled kernels do.
+    jobs : sequence
+        What to do.
+    workers : int
+        Number of threads.
+    first_alone : bool
+        Do the first job before any thread starts: it imports and compiles what all of them need.
+    """
+    waiting = deque(range(len(jobs)))
+    while waiting and (workers <= 1 or len(jobs) == 1 or (first_alone and waiting[0] == 0)):
+        index = waiting.popleft()
+        yield run_here(function, index, jobs[index])
+    if not waiting:
+        return
+    running: set[Future[Done[R]]] = set()
+    pool = ThreadPoolExecutor(min(workers, len(waiting)))
+    try:
+        while waiting or running:
+            while waiting and len(running) < 2 * workers:
+                index = waiting.popleft()
+                running.add(pool.submit(run_here, function, index, jobs[index]))
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in finished)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def run_jobs(function: Callable[[J], R], jobs: Sequence[J], workers: int, *, apart: bool = False) -> Iterator[Done[R]]:
+    """Run ``function`` on every job on processes and yield outcomes as they come, in no fixed order.
+
+    The first job runs alone: compiled code is then cached before any other worker asks for it. At most two jobs per
+    worker are under way, so that memory stays bounded for any number of jobs.
 
     Parameters
     ----------
@@ -98,9 +132,6 @@ def run_jobs(
         What to do.
     workers : int
         Number of processes.
-    here : bool
-        Whether jobs may run in this process; False for jobs so large that one of them might end it. Then the first job
-        has a process of its own.
     apart : bool
         Give every job a process of its own, one after the other, because some of them are known to end theirs.
     """
@@ -108,15 +139,8 @@ def run_jobs(
     if apart:
         yield from (_run_alone(function, index, jobs[index]) for index in waiting)
         return
-    started = time.monotonic()
-    if waiting and not here:
+    if waiting:
         yield _run_alone(function, waiting[0], jobs[waiting.popleft()])
-    while waiting and here and (workers <= 1 or time.monotonic() - started < _STARTING_PAYS_S):
-        index = waiting.popleft()
-        yield run_here(function, index, jobs[index])
-        if index == 0:
-            # Compiling is over: what follows shows how long a job takes.
-            started = time.monotonic()
     suspects: list[int] = []
     while waiting:
         yield from _run_pool(function, jobs, waiting, suspects, min(workers, len(waiting)))

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from medpodium.findings import Code, Finding, InfrastructureError
-from medpodium.scoring.scheduling.pool import Done, memory_limit, run_here, run_jobs, worker_count
+from medpodium.scoring.scheduling.pool import Done, memory_limit, run_jobs, run_threads, worker_count
 
 J = TypeVar("J")
 R = TypeVar("R")
 D = TypeVar("D")
 
-_TIMES_TO_BE_SAFE = 4
-"""A job runs in the process of the verb only if this many times its memory could be had."""
+_TIMES_TO_BE_SAFE = 3
+"""Jobs run on threads of the verb's process only if this process could have so many times more memory than they need
+together: one that takes more than it should must not take everything computed so far with it."""
 
 
 class SchedulerCode(Code):
@@ -120,24 +120,25 @@ class Scheduler(ABC):
 
 
 class LocalScheduler(Scheduler):
-    """Processes of this machine (see :mod:`medpodium.scoring.scheduling.pool`).
+    """This machine: threads where memory is ample, else processes (:mod:`medpodium.scoring.scheduling.pool`).
 
     Parameters
     ----------
     workers : int, optional
-        Number of processes; as many as cores and memory allow when left out.
+        Number of threads or processes; as many as cores and memory allow when left out.
     """
 
     def __init__(self, workers: int | None = None) -> None:
         self._workers = workers
 
     def run(self, function: Callable[[J], R], jobs: Sequence[J], needs: Needs | None = None) -> Iterator[Done[R]]:
-        """Run on this machine's processes."""
+        """Run on this machine."""
         needs = needs or Needs()
-        count = worker_count(self._workers, needs.memory_bytes)
+        count = min(worker_count(self._workers, needs.memory_bytes), max(len(jobs), 1))
         # A job that runs out of memory in this process would take everything computed so far with it.
-        here = needs.memory_bytes * _TIMES_TO_BE_SAFE <= memory_limit()
-        return run_jobs(function, jobs, count, here=here, apart=needs.apart)
+        if not needs.apart and needs.memory_bytes * (count + _TIMES_TO_BE_SAFE) <= memory_limit():
+            return run_threads(function, jobs, count, first_alone=True)
+        return run_jobs(function, jobs, count, apart=needs.apart)
 
 
 class ThreadScheduler(Scheduler):
@@ -154,18 +155,7 @@ class ThreadScheduler(Scheduler):
 
     def run(self, function: Callable[[J], R], jobs: Sequence[J], needs: Needs | None = None) -> Iterator[Done[R]]:
         """Run on this process's threads, two jobs per thread under way."""
-        if self._workers == 1 or len(jobs) == 1:
-            for index, job in enumerate(jobs):
-                yield run_here(function, index, job)
-            return
-        with ThreadPoolExecutor(self._workers) as pool:
-            running: set[Future[Done[R]]] = set()
-            for index in range(len(jobs)):
-                if len(running) >= 2 * self._workers:
-                    finished, running = wait(running, return_when=FIRST_COMPLETED)
-                    yield from (future.result() for future in finished)
-                running.add(pool.submit(run_here, function, index, jobs[index]))
-            yield from (future.result() for future in running)
+        return run_threads(function, jobs, self._workers)
 
 
 def require(module: str) -> Any:

@@ -16,7 +16,7 @@ from medpodium.findings import Finding
 from medpodium.scoring.masks.geometry import DEFAULT_TOLERANCE, Geometry
 from medpodium.scoring.masks.segments.placing import Placement, placement
 from medpodium.scoring.measures import overlap
-from medpodium.scoring.measures.pair import Crop, PairMeasures, ReferenceCase
+from medpodium.scoring.measures.pair import Crop, PairMeasures, ReferenceCase, Rows
 from medpodium.scoring.measures.surfaces import distances, points
 from medpodium.scoring.measures.surfaces import metrics as surface
 
@@ -101,6 +101,8 @@ class Volume:
         Where structures overlap: voxels of labels that no structure has and that count (``ignore_labels``), as 0/1.
     strangers : str
         Segments that are no structure, in words; blank where there is none (:mod:`medpodium.scoring.masks.named`).
+    rows : pair of ndarray of int32, shape (z, y), optional
+        Extent of every row of the label map, where reading it told (:mod:`medpodium.scoring.masks.sparse`).
     """
 
     labels: points.Volume | None
@@ -111,13 +113,14 @@ class Volume:
     planar: bool = False
     beside: Mapping[int, npt.NDArray[np.uint8]] = field(default_factory=dict)
     strangers: str = ""
+    rows: Rows | None = None
 
     def onto(self, place: Placement, grid: Geometry) -> Volume:
         """Return the volume on another grid that holds all of its voxels."""
         labels = None if self.labels is None else place.put(self.labels, grid)
         single = {name: place.put(array, grid) for name, array in self.single.items()}
         beside = {label: place.put(array, grid) for label, array in self.beside.items()}
-        return replace(self, labels=labels, single=single, beside=beside, geometry=grid)
+        return replace(self, labels=labels, single=single, beside=beside, geometry=grid, rows=None)
 
     def lost(self, task: SegmentationTask, structure: str) -> str | None:
         """Return why a structure, or a part of a union, is not there: blank for no file, ``None`` if it is."""
@@ -149,7 +152,7 @@ class Volume:
             labels = self.labels.copy()
             labels[region] = 0
         single = {name: np.where(region, np.uint8(0), array) for name, array in self.single.items()}
-        return replace(self, labels=labels, single=single)
+        return replace(self, labels=labels, single=single, rows=None)
 
     def counts(self) -> dict[int, int]:
         """Return the number of voxels of every label of a label map, background included."""
@@ -209,7 +212,7 @@ class CaseMeasures:
         self._apart: dict[str, ReferenceCase] = {}
         if reference.labels is not None:
             labels = [item.labels for item in task.structures.values()]
-            self._together = self._case(reference.labels, labels, crops)
+            self._together = self._case(reference.labels, labels, crops, reference.rows)
         else:
             self._split(crops)
 
@@ -217,9 +220,13 @@ class CaseMeasures:
         for name, crop in zip(self.names, crops, strict=True):
             self._apart[name] = self._case(self.reference.binary(self.task, name), [frozenset({1})], [crop])
 
-    def _case(self, array: points.Volume, labels: list[frozenset[int]], crops: list[Crop]) -> ReferenceCase:
+    def _case(
+        self, array: points.Volume, labels: list[frozenset[int]], crops: list[Crop], rows: Rows | None = None
+    ) -> ReferenceCase:
         grid, planar = self.reference.geometry, self.reference.planar
-        return ReferenceCase(array, grid.spacing_zyx, labels, crops=crops, volume_ml=grid.voxel_ml, planar=planar)
+        return ReferenceCase(
+            array, grid.spacing_zyx, labels, crops=crops, volume_ml=grid.voxel_ml, planar=planar, rows=rows
+        )
 
     def on(self, grid: Geometry) -> CaseMeasures:
         """Return the same on a larger grid, that of a prediction where the reference's file leaves out empty slices.
@@ -274,7 +281,7 @@ class CaseMeasures:
         """Compare a prediction on the same grid."""
         prediction = prediction.without(self.ignored)
         if self._together is not None and prediction.labels is not None:
-            pair = self._together.compare(prediction.labels)
+            pair = self._together.compare(prediction.labels, prediction.rows)
             return Comparison(self, prediction, {name: (pair, i) for i, name in enumerate(self.names)})
         if not self._apart:
             self._split([_CROPS[item.crop] for item in self.task.structures.values()])

@@ -102,7 +102,7 @@ def _read_map(path: Path, task: SegmentationTask, limits: ReadLimits, like: Geom
             volume = named_volume(read_segments(reader), task, path, like)
         else:
             mask = reader.read()
-            volume = Volume(mask.array, mask.geometry, mask.findings)
+            volume = Volume(mask.array, mask.geometry, mask.findings, rows=mask.rows)
     return (volume, False) if placed is None else (volume.onto(*placed), True)
 
 

@@ -22,7 +22,6 @@ from medpodium.findings import Finding, Severity, UsageError
 from medpodium.scoring import table
 from medpodium.scoring.kinds.engine import Result, check_task, score_task
 from medpodium.scoring.kinds.lookup import of
-from medpodium.scoring.scheduling import pool
 
 CASES = ("c1", "c2", "c3", "c4", "c5", "c6")
 HEAD = "schema: 1\nname: mine\ntitle: Mine\ngroups: {centre: {levels: [north, south]}}\n"
@@ -475,8 +474,7 @@ def test_order_changes_nothing(place: Place) -> None:
             same(left.sort_values(key), None if right is None else right.sort_values(key))
 
 
-def test_workers_change_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "_STARTING_PAYS_S", 0.0)
+def test_workers_change_nothing(place: Place) -> None:
     place.team("good")
     names = ["good", *place.defects()]
     one, two = (place.score(*names, workers=count) for count in (1, 2))

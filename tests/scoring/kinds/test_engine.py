@@ -19,7 +19,7 @@ from medpodium.scoring.kinds import engine
 from medpodium.scoring.kinds.caseflow import score_job
 from medpodium.scoring.kinds.engine import score_task
 from medpodium.scoring.kinds.protocol import BrokenReferencesError
-from medpodium.scoring.scheduling import pool
+from medpodium.scoring.scheduling import pool, scheduler
 from medpodium.scoring.scheduling.pool import Done
 from medpodium.scoring.scheduling.scheduler import Needs, Scheduler
 
@@ -191,8 +191,11 @@ def test_unmeasured_resources_are_said_not_invented(campaign: Path) -> None:
     assert any("running_time" in finding.cause for finding in result.findings[""])
 
 
-def test_same_table_on_several_processes(campaign: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "_STARTING_PAYS_S", 0.0)
+@pytest.mark.parametrize("memory", [0, 1 << 60])
+def test_same_table_on_several_processes_or_threads(
+    campaign: Path, monkeypatch: pytest.MonkeyPatch, memory: int
+) -> None:
+    monkeypatch.setattr(scheduler, "memory_limit", lambda: memory)
     challenge = registry.load(campaign / "c.yaml")
     predictions = {team: campaign / team for team in ("perfect", "shifted")}
     one, two = (score_task(challenge, "seg", campaign / "ref", predictions, workers=count).scores for count in (1, 2))
