@@ -31,8 +31,8 @@ from medpodium.scoring.kinds.references import check_references
 from medpodium.scoring.ranking.settled import Settled, settle_task
 
 LIBRARIES = ("numba", "numpy", "pandas", "psutil", "pydantic", "ruamel.yaml", "scipy")
-"""What the scorer imports beyond the standard library; ``isal``, ``zlib-ng`` and ``zstandard`` make it faster, ``pillow`` reads
-PNG and TIFF."""
+"""What the scorer imports beyond the standard library; ``isal``, ``zlib-ng`` and ``zstandard`` make it faster,
+``pillow`` reads PNG and TIFF."""
 OPTIONAL_LIBRARIES = ("isal", "pillow", "zlib-ng", "zstandard")
 _ROOMS = ("challenges", "scoring", "containers/platforms")
 _MODULES = ("findings.py", "containers/__init__.py")

@@ -20,6 +20,7 @@ from medpodium.findings import Finding
 from medpodium.scoring.masks.codes import MaskCode, refusal, warning
 
 _fast_zlib: ModuleType
+_next_zlib: ModuleType
 try:
     from isal import isal_zlib as _fast_zlib
 except ImportError:  # no wheel for this machine: the standard library gives the same bytes, slower
@@ -38,7 +39,13 @@ _INPUT_BYTES = 1 << 16
 _OUTPUT_BYTES = 1 << 18  # fits the second-level cache, so the copy into the target costs little
 _WINDOW_BITS = {"gzip": 31, "zlib": 15}
 _CORRUPT: tuple[type[Exception], ...] = (zlib.error, cast("type[Exception]", _fast_zlib.error))
-_UNUSUAL: tuple[type[Exception], ...] = (OSError, EOFError, ValueError, zlib.error, _next_zlib.error)
+_UNUSUAL: tuple[type[Exception], ...] = (
+    OSError,
+    EOFError,
+    ValueError,
+    zlib.error,
+    cast("type[Exception]", _next_zlib.error),
+)
 MAX_DEFLATE_RATIO = 1032
 """No deflate stream expands further than this (RFC 1951: a 258-byte match costs at least two bits)."""
 

@@ -26,7 +26,7 @@ from medpodium.scoring.masks.nifti import read_nifti_header
 from medpodium.scoring.masks.nrrd import read_nrrd_header
 from medpodium.scoring.masks.pictures import read_picture_header
 from medpodium.scoring.masks.segments.dicom import Planes, read_dicom_header
-from medpodium.scoring.masks.sparse import Rows, SparseVolume
+from medpodium.scoring.masks.sparse import KeptMemory, Rows, SparseVolume
 from medpodium.scoring.masks.text_headers import read_metaimage_header
 
 EXTENSIONS = formats.MASKS
@@ -195,8 +195,13 @@ class MaskReader:
         """What was odd but usable so far."""
         return (*self._header.findings, *self._wide_type(), *self._stream.findings)
 
-    def read(self) -> Mask:
+    def read(self, memory: KeptMemory | None = None) -> Mask:
         """Read all voxels into one array.
+
+        Parameters
+        ----------
+        memory : KeptMemory, optional
+            Where to put it, for those who need it no longer than until the next one is read there.
 
         Raises
         ------
@@ -204,7 +209,7 @@ class MaskReader:
             When the voxels are damaged, missing, more than declared, or not labels, or belong to named segments.
         """
         self._refuse_named()
-        volume = SparseVolume(self.geometry.shape_zyx)
+        volume = SparseVolume(self.geometry.shape_zyx, memory)
         for values in self._pieces(self._header.voxels):
             volume.add(values)
         self._stream.expect_end(self._header.voxels * self._header.dtype.itemsize)
@@ -313,7 +318,7 @@ class MaskReader:
             done = self._done
             self._fill(stored.view(np.uint8))
             if plain:
-                yield stored
+                yield stored.view(np.uint8)
                 continue
             values, largest = to_whole_numbers(stored, self._header, self._path, done // stored.dtype.itemsize)
             yield values.astype(np.uint16 if largest > 255 else np.uint8)

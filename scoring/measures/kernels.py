@@ -149,6 +149,16 @@ def place_rows(piece, first, nx, volume, start, stop):  # type: ignore[no-untype
 
 
 @kernel
+def clear_rows(volume, nx, start, stop):  # type: ignore[no-untyped-def]
+    """Make a volume zero again that :func:`place_rows` filled; parameters as there."""
+    for r in range(stop.size):
+        if stop[r] > 0:
+            row = volume[r * nx + start[r] : r * nx + stop[r]]
+            for i in range(stop[r] - start[r]):
+                row[i] = 0
+
+
+@kernel
 def joint_counts(reference, prediction, reference_rows, prediction_rows, index_of, n_indices):  # type: ignore[no-untyped-def]
     """Count every combination of reference label and predicted label, and find the reference's slices.
 

@@ -120,7 +120,7 @@ class Scheduler(ABC):
 
 
 class LocalScheduler(Scheduler):
-    """This machine: threads where memory is ample, else processes (:mod:`medpodium.scoring.scheduling.pool`).
+    """The cores at hand: threads where memory is ample, else processes (:mod:`medpodium.scoring.scheduling.pool`).
 
     Parameters
     ----------

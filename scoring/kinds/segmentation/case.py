@@ -6,6 +6,7 @@ The reference is read once and its surfaces are kept for every further submissio
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator, Mapping
 
 from medpodium.challenges.schema.definition import SegmentationTask
@@ -26,8 +27,20 @@ from medpodium.scoring.kinds.segmentation.volumes import (
     unknown_segments,
 )
 from medpodium.scoring.masks.segments.dicom import DicomMissingError
+from medpodium.scoring.masks.sparse import KeptMemory
 from medpodium.scoring.measures.surfaces.metrics import SAME
 from medpodium.scoring.policy import Score, absent_score, empty_score, rounded
+
+
+class _Kept(threading.local):
+    """Memory of this thread for the masks it scores one after the other; nothing of a mask outlives its case."""
+
+    def __init__(self) -> None:
+        self.reference = KeptMemory()
+        self.prediction = KeptMemory()
+
+
+_kept = _Kept()
 
 Cell = tuple[str, str, Score]
 """Structure, metric and score."""
@@ -44,7 +57,7 @@ def score_case(job: CaseJob) -> CaseScores:
         If the scorer fails on a submission; that is nobody's fault but the scorer's.
     """
     task: SegmentationTask = job.task
-    reference = read_reference(job.reference, task)
+    reference = read_reference(job.reference, task, _kept.reference)
     scored = task.scored_structures(job.case)
     measures = CaseMeasures(reference, task)
     rows: list[Row] = []
@@ -109,7 +122,7 @@ def _cells(task: SegmentationTask) -> Iterator[tuple[str, StructureMetric, str]]
 
 def _score_prediction(job: CaseJob, measures: CaseMeasures, files: MaskFiles, found: list[Finding]) -> list[Cell]:
     task: SegmentationTask = job.task
-    prediction = read_prediction(files, task, measures.reference.geometry, found)
+    prediction = read_prediction(files, task, measures.reference.geometry, found, memory=_kept.prediction)
     measures = measures.on(prediction.geometry)
     pair = measures.against(prediction)
     return score_pair(job.case, measures, prediction, pair, place_of(files), found)

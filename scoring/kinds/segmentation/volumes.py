@@ -21,6 +21,7 @@ from medpodium.scoring.masks.inflate import DEFAULT_LIMITS, OWN_FILES, ReadLimit
 from medpodium.scoring.masks.named import read_segments
 from medpodium.scoring.masks.reader import open_mask
 from medpodium.scoring.masks.segments.placing import Placement, around, placement
+from medpodium.scoring.masks.sparse import KeptMemory
 from medpodium.scoring.masks.structures import Compare, StructureSet, read_structures
 
 MaskFiles = Path | Mapping[str, Path]
@@ -48,6 +49,7 @@ def read_volume(
     limits: ReadLimits = DEFAULT_LIMITS,
     like: Geometry | None = None,
     compare: Compare | None = None,
+    memory: KeptMemory | None = None,
 ) -> Volume:
     """Read a label map, or one file per structure, as the volume to be measured.
 
@@ -66,6 +68,8 @@ def read_volume(
         does): then their voxels are put where they lie on this grid, or on the smallest one that holds both.
     compare : callable, optional
         How the grids of files per structure are compared (with ``like``, or with the first one).
+    memory : KeptMemory, optional
+        Where a plain label map is put, if the volume is needed no longer than until the next one is read there.
 
     Raises
     ------
@@ -74,7 +78,7 @@ def read_volume(
         ``unusable``.
     """
     if isinstance(files, Path):
-        return _read_map(files, task, limits, like)[0]
+        return _read_map(files, task, limits, like, memory)[0]
     if like is not None and like.sparse:
         volume = read_volume(files, task, limits, compare=compare)
         placed = _place(task, like, volume.geometry, place_of(files))
@@ -89,7 +93,9 @@ def read_volume(
     return Volume(mask.array, mask.geometry, mask.findings, unusable=unusable)
 
 
-def _read_map(path: Path, task: SegmentationTask, limits: ReadLimits, like: Geometry | None) -> tuple[Volume, bool]:
+def _read_map(
+    path: Path, task: SegmentationTask, limits: ReadLimits, like: Geometry | None, memory: KeptMemory | None
+) -> tuple[Volume, bool]:
     """Read a file that holds all structures, and say whether its voxels were put on the grid asked for."""
     with open_mask(path, limits=limits) as reader:
         placed = None
@@ -101,7 +107,7 @@ def _read_map(path: Path, task: SegmentationTask, limits: ReadLimits, like: Geom
         if reader.segments is not None:
             volume = named_volume(read_segments(reader), task, path, like)
         else:
-            mask = reader.read()
+            mask = reader.read(memory)
             volume = Volume(mask.array, mask.geometry, mask.findings, rows=mask.rows)
     return (volume, False) if placed is None else (volume.onto(*placed), True)
 
@@ -134,15 +140,17 @@ def _place(task: SegmentationTask, like: Geometry, own: Geometry, where: str) ->
     return both
 
 
-def read_reference(files: MaskFiles, task: SegmentationTask) -> Volume:
+def read_reference(files: MaskFiles, task: SegmentationTask, memory: KeptMemory | None = None) -> Volume:
     """Read a reference as it is measured (in the plane or not), links followed.
+
+    ``memory`` is that of :func:`read_volume`.
 
     Raises
     ------
     MedpodiumError
         If any of its files cannot be used, with everything that is wrong with them.
     """
-    volume = read_volume(files, task, OWN_FILES, compare=_full_comparison(task))
+    volume = read_volume(files, task, OWN_FILES, compare=_full_comparison(task), memory=memory)
     if has_errors(volume.findings):
         raise MaskError(*volume.findings)
     return as_measured(task, volume, place_of(files))
@@ -171,6 +179,7 @@ def read_prediction(
     reference: Geometry,
     found: list[Finding],
     limits: ReadLimits = DEFAULT_LIMITS,
+    memory: KeptMemory | None = None,
 ) -> Volume:
     """Read a prediction and compare its grid with the reference's, as strictly as the task says.
 
@@ -178,6 +187,8 @@ def read_prediction(
     ----------
     found : list of Finding
         Gets what is odd but usable, and what is wrong with single structures.
+    memory : KeptMemory, optional
+        See :func:`read_volume`.
 
     Raises
     ------
@@ -192,7 +203,7 @@ def read_prediction(
         volume = read_volume(files, task, limits, reference, compare)
         found += volume.findings  # every file was compared on its own
         return volume
-    volume, placed = _read_map(files, task, limits, reference)
+    volume, placed = _read_map(files, task, limits, reference, memory)
     found += volume.findings
     if placed:
         return volume

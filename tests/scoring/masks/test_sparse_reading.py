@@ -151,3 +151,21 @@ def test_a_wrong_checksum_is_refused_by_name(tmp_path: Path) -> None:
     path.write_bytes(bytes(data))
     with pytest.raises(MaskError, match="mask-data-corrupt"):
         read_mask(path)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(volumes(), min_size=2, max_size=5), st.data())
+def test_memory_that_is_kept_shows_nothing_of_the_mask_before(masks: list[np.ndarray], data: st.DataObject) -> None:
+    """Masks of any shape and type one after the other, some of them cut off in the middle."""
+    memory = sparse.KeptMemory()
+    for labels in masks:
+        filled = sparse.SparseVolume(labels.shape, memory)
+        cut = data.draw(st.integers(0, labels.size))
+        for part in (labels.ravel()[:cut], labels.ravel()[cut : None if data.draw(st.booleans()) else cut]):
+            if part.size:
+                filled.add(part.astype(np.uint16 if part.max() > 255 else np.uint8))
+            if data.draw(st.booleans()):
+                break
+        expected = np.zeros(labels.size, np.uint16)
+        expected[: filled._filled] = labels.ravel()[: filled._filled]
+        assert np.array_equal(filled.array.ravel(), expected)
