@@ -321,7 +321,7 @@ class MaskReader:
                 yield stored.view(np.uint8)
                 continue
             values, largest = to_whole_numbers(stored, self._header, self._path, done // stored.dtype.itemsize)
-            yield values.astype(np.uint16 if largest > 255 else np.uint8)
+            yield values.astype(np.uint16) if largest > 255 else values.astype(np.uint8)
 
     def _fill(self, target: npt.NDArray[np.uint8]) -> None:
         count = self._stream.readinto(target.data)
