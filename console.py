@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import errno
 import functools
 import importlib
 import json
@@ -33,6 +34,13 @@ out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 140)
 err = Console(stderr=True, soft_wrap=True, width=None if sys.stderr.isatty() else 140)
 
 _STYLE = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
+_MACHINE = {
+    getattr(errno, name)
+    for name in "EACCES EPERM EROFS ENOSPC EDQUOT EIO EFBIG EMFILE ENFILE ESTALE ENODEV ENXIO ETIMEDOUT".split()  # noqa: SIM905
+    if hasattr(errno, name)
+}
+"""What of a file's troubles is the machine's."""
+_MACHINE_FIX = "look at the disk, its space and its rights, then run the same command again"
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -41,6 +49,12 @@ class UsageCode(Code):
 
     USAGE = "usage"
     """A verb, option or argument is not known, lacking or of the wrong kind."""
+
+
+class MachineCode(Code):
+    """What can be wrong with the machine, for any verb."""
+
+    DISK = "disk-error"
 
 
 class LazyGroup(click.Group):
@@ -271,6 +285,16 @@ def guarded(function: _F) -> _F:
                 print_json({"findings": list(error.findings)})
             print_findings(error.findings)
             raise SystemExit(error.exit_code) from None
+        except OSError as error:
+            if error.errno not in _MACHINE:
+                raise
+            problem = Finding(
+                MachineCode.DISK, str(error.filename or "disk"), error.strerror or str(error), _MACHINE_FIX
+            )
+            if kwargs.get("as_json"):
+                print_json({"findings": [problem]})
+            print_findings([problem])
+            raise SystemExit(ExitCode.INFRASTRUCTURE) from None
         except KeyboardInterrupt:
             err.print("Interrupted; run the same command again to go on.")
             raise SystemExit(130) from None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medpodium.challenges.campaign import cases as case_files
+from medpodium.challenges.campaign import exclusions
 from medpodium.challenges.campaign import folder as campaigns
 from medpodium.challenges.campaign.folder import Campaign, CampaignCode, check_team, container_name
 from medpodium.challenges.campaign.work import Submission
@@ -119,6 +120,7 @@ def submit(
             text, fix = f"team name {team!r} differs from {one!r} only in capitals", f"write {one!r}, or another name"
             raise UsageError(Finding(CampaignCode.TEAM_NAME, "--team", text, fix))
     container = container_name(campaign.challenge, task)
+    exclusions.admit(campaign, team, container)
     protocol = campaign.protocol(container)
     pinned, found = image.take(client, source, protocol, team, campaign.root / "images")
     machine = engine.describe(client)
@@ -140,8 +142,7 @@ def submit(
         # The engine has the image because we loaded it the first time; it may still be removed in the end.
         record["existed"] = pinned.existed and earlier[0].detail["image"]["existed"]
     detail = {"image": record, "engine": machine, "findings": [one.as_dict() for one in found]}
-    number = campaign.ledger.add_submission(team, container, pinned.digest, detail)
-    campaign.ledger.event("submit", team, digest=pinned.digest, task=container, source=source)
+    number = campaign.ledger.add_submission(team, container, pinned.digest, detail, source)
     return next(one for one in campaign.submissions() if one.id == number), found
 
 

@@ -1,4 +1,4 @@
-"""The verbs ``template``, ``init``, ``submit``, ``run`` and ``status``."""
+"""The verbs ``template``, ``init``, ``submit`` and ``run``."""
 
 from __future__ import annotations
 
@@ -178,8 +178,8 @@ def run(
     --scheduler or --slurm, containers run on the cluster's workers (those with GPU=1 where the challenge hands out
     one), which must see the campaign and the cases under the same paths.
     """
+    from medpodium.challenges.campaign import durable, work
     from medpodium.challenges.campaign import folder as campaigns
-    from medpodium.challenges.campaign import work
     from medpodium.containers.run.fleet import Fleet
     from medpodium.containers.run.runner import Runner, machine_findings
     from medpodium.containers.sandbox import engine
@@ -197,7 +197,7 @@ def run(
         with console.progress() as bar, runner.session():
             warnings += runner.machine.findings
             for entry in entries if retry else []:
-                work.retry(opened, entry)
+                work.retry(opened, entry, "run --retry")
             line = bar.add_task("running", total=sum(len(opened.pending(entry)) for entry in entries))
 
             def tell(entry: Submission, case: str, problem: Finding | None) -> None:
@@ -206,7 +206,7 @@ def run(
                 done.append({"team": entry.team, "task": entry.task, "case": case, "problem": found})
 
             (runner if place is None else Fleet(runner, place)).run(entries, tell)
-            opened.resources().to_csv(opened.root / "runs.csv", index=False)
+            durable.write(opened.root / "runs.csv", opened.resources().to_csv(index=False))
     failed = [row for row in done if row["problem"]]
     if as_json:
         console.print_json({"runs": done, "findings": warnings})
@@ -218,57 +218,3 @@ def run(
             console.print_table(columns, rows, title="failed runs (recorded, and penalised as the challenge says)")
         console.out.print(f"{len(done)} runs done, {len(failed)} of them failed", markup=False)
     console.finish(one for one in warnings if one.severity is Severity.ERROR)
-
-
-@click.command(epilog="Example: medpodium status campaign/ --json")
-@click.argument("campaign", type=_FOLDER)
-@console.json_option
-@console.guarded
-def status(campaign: Path, as_json: bool) -> None:
-    """Show what is done, what failed and what is pending; needs no container engine."""
-    from medpodium.challenges.campaign import folder as campaigns
-    from medpodium.challenges.campaign import work
-    from medpodium.challenges.campaign.standing import standing
-
-    with campaigns.opened(campaign) as opened:
-        table = opened.resources()
-        unfinished = standing(opened).findings(str(campaign))
-        rows = []
-        for entry in opened.submissions():
-            own = table[(table["submission"] == entry.team) & (table["task"] == entry.task)]
-            failed = own["status"].str.startswith("failed:")
-            rows.append(
-                {
-                    "team": entry.team,
-                    "task": entry.task,
-                    "digest": entry.digest,
-                    "done": int((own["status"] == "ok").sum()),
-                    "failed": int(failed.sum()),
-                    "pending": int((own["status"] == "pending").sum()),
-                    "waiting": len(work.waiting(opened, entry)),
-                    "running_time": float(own["running_time"].mean()),
-                    "peak_memory": float(own["peak_memory"].max()),
-                }
-            )
-        problems = [
-            {"team": team, "case": case, "code": str(one.code), "cause": one.cause, "fix": one.fix}
-            for (team, case), one in opened.failures().items()
-        ]
-        payload = {
-            "challenge": opened.challenge.reference,
-            "cases": len(opened.manifest.cases),
-            "submissions": rows,
-            "failures": problems,
-            "scored": opened.scores_path.exists(),
-            "findings": unfinished,
-        }
-    if as_json:
-        console.print_json(payload)
-        return
-    console.print_first(unfinished)
-    names = ("team", "task", "done", "failed", "pending", "waiting", "running_time", "peak_memory")
-    title = f"{payload['challenge']}, {payload['cases']} cases (mean running time in s, peak memory in MB)"
-    console.print_table(names, ([row[name] for name in names] for row in rows), title=title)
-    if problems:
-        keys = ("team", "case", "code", "cause", "fix")
-        console.print_table(keys, ([row[key] for key in keys] for row in problems), title="failures")

@@ -72,7 +72,7 @@ def report(asked: Asked, out: Path, as_json: bool) -> None:
 
     if not is_campaign(Path(asked.source)):
         registry.load(asked.source)  # an unknown name is said before anything heavy is imported or read
-    from medpodium.challenges.campaign.folder import STANDING
+    from medpodium.challenges.campaign.folder import STANDING, CampaignCode
     from medpodium.reports import write
 
     written = write.write_report(Request.of(asked), out)
@@ -80,7 +80,7 @@ def report(asked: Asked, out: Path, as_json: bool) -> None:
         console.print_json({"report": out, "files": written.files, "findings": list(written.findings)})
     else:
         console.print_first(one for one in written.findings if one.code in STANDING)
-        console.print_findings(written.findings)
+        console.print_findings(one for one in written.findings if one.code is not CampaignCode.EXCLUDED)
         for path in written.shown:
             console.out.print(f"wrote {path}", markup=False, highlight=False)
     console.finish(written.findings)

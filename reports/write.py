@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from medpodium.challenges import registry
+from medpodium.challenges.campaign.folder import CampaignCode
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.findings import Finding, UsageError
 from medpodium.reports.formats.spreadsheet import to_csv
@@ -108,6 +109,16 @@ def read_inputs(request: Request) -> Inputs:
     )
 
 
+def _first(unfinished: Sequence[Finding], *, anonymous: bool) -> str:
+    """Return what a reader has to know before anything else; without a team's name where none may be told."""
+    out = [one for one in unfinished if one.code is CampaignCode.EXCLUDED]
+    if not anonymous:
+        return " ".join(f"{one.cause[:1].upper()}{one.cause[1:].rstrip('.')}." for one in unfinished)
+    words = ["Not complete: runs are pending, or scores are older than what they were made of."]
+    counted = f"{len(out)} submission{'s' * (len(out) > 1)} withdrew or {'were' if len(out) > 1 else 'was'} disqualified."
+    return " ".join([*(words if len(out) < len(unfinished) else []), *([counted] if out else [])])
+
+
 def _provenance(path: Path, request: Request, digests: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {"scores": {"name": path.name, "sha256": sha256(path.read_bytes())}}
     beside = observations_path(path)
@@ -185,9 +196,7 @@ def write_report(request: Request, out: Path) -> Written:
     galleries, findings = _galleries(request, inputs, results)
     document = sections.assemble(results, request.title, galleries, every=request.figures == "all")
     if inputs.unfinished:
-        causes = () if request.anonymous else tuple(one.cause for one in inputs.unfinished)
-        said = " ".join(f"{cause[:1].upper()}{cause[1:]}." for cause in causes)
-        first = said or "Not complete: runs are pending, or scores are older than what they were made of."
+        first = _first(inputs.unfinished, anonymous=request.anonymous)
         document = replace(document, subtitle=f"{first} {document.subtitle}")
     endings = sorted({_ENDINGS[name] for name in request.formats})
     document = draw_all(document, endings, request.workers)

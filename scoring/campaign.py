@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from medpodium.challenges.campaign import folder as campaigns
 from medpodium.challenges.campaign import truth, work
 from medpodium.challenges.campaign.folder import Campaign
-from medpodium.challenges.campaign.standing import fingerprints
 from medpodium.challenges.campaign.work import Submission
-from medpodium.challenges.schema.definition import Challenge, Task
+from medpodium.challenges.schema.definition import Task
 from medpodium.challenges.schema.kinds import KINDS
 from medpodium.challenges.schema.metrics.resource import AreaMetric, MeasuredMetric
-from medpodium.findings import Code, Finding, UsageError
+from medpodium.findings import Code, Finding, InfrastructureError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,51 +28,10 @@ class CampaignScoreCode(Code):
     NO_SUBMISSIONS = "campaign-without-submissions"
 
 
-def score_campaign(
-    root: Path,
-    *,
-    task: str | None = None,
-    out: Path | None = None,
-    place: Scheduler | None = None,
-    skip_broken: bool = False,
-) -> tuple[Challenge, Result, Path]:
-    """Score every submission of a campaign on its own references and predictions.
-
-    Parameters
-    ----------
-    root : Path
-        The campaign folder.
-    task : str, optional
-        Only this task; every task that somebody has submitted to when left out.
-    out : Path, optional
-        Where the table is to be written; the campaign's own place when left out.
-    place : Scheduler, optional
-        Where to run; this machine when left out.
-    skip_broken : bool
-        Leave cases with a broken reference out, for everybody.
-
-    Returns
-    -------
-    (challenge, result, out)
-        The frozen definition, the scores of every submission on every case, and where to write them.
-    """
-    from medpodium.scoring.kinds.engine import pick_task
-
-    with campaigns.opened(root) as campaign:
-        tasks = [pick_task(campaign.challenge, task)] if task else answered_tasks(campaign)
-        check(campaign, tasks)
-        made_of = {name: rows for name, rows in fingerprints(campaign).items() if name in tasks}
-        result = merged([score(campaign, name, scheduler=place, skip_broken=skip_broken) for name in tasks])
-        own = out is None or out.resolve() == campaign.scores_path.resolve()
-        out = out or campaign.scores_path
-        campaign.ledger.event("score", ", ".join(tasks), rows=len(result.scores), out=str(out))
-        if own:
-            campaign.ledger.set_meta(scored=json.dumps(made_of))
-        return campaign.challenge, result, out
-
-
 def check(campaign: Campaign, tasks: list[str]) -> None:
     """Make sure that references and predictions are what was hashed; what no longer counts is set aside.
+
+    While another process runs the campaign, that one keeps its predictions in order.
 
     Raises
     ------
@@ -83,64 +39,13 @@ def check(campaign: Campaign, tasks: list[str]) -> None:
         Naming every file that is not.
     """
     entries = {one.id: one for name in tasks for one in campaign.submissions(task=name)}
-    for one in entries.values():
-        work.set_aside(campaign, one)
+    with suppress(InfrastructureError):
+        campaign.ledger.lock()
+        for one in entries.values():
+            work.tidy(campaign, one)
+        campaign.ledger.unlock()
     patterns = [task.files.reference for task in campaign.challenge.tasks.values() if KINDS[task.kind].computed]
     truth.verify(campaign, entries.values(), patterns)
-
-
-def rescore(campaign: Campaign, cases: list[str], *, place: Scheduler | None = None) -> Path | None:
-    """Score some cases again, for every submission, and put the rows in the place of the old ones.
-
-    Parameters
-    ----------
-    cases : list of str
-        Cases whose references were corrected; nothing else depends on them.
-
-    Returns
-    -------
-    Path or None
-        The score table; ``None`` if nothing was scored before.
-    """
-    from medpodium.scoring import definitions, observations, table
-
-    path = campaign.scores_path
-    if not path.is_file() or not cases:
-        return None
-    old, beside = table.read_scores(path), observations.read_beside(path)
-    tasks = [name for name in answered_tasks(campaign) if name in set(old["task"])]
-    check(campaign, tasks)
-    scored = json.loads(campaign.ledger.meta("scored", "{}"))
-    known = fingerprints(campaign)
-    new = merged([score(campaign, name, scheduler=place, only=set(cases)) for name in tasks])
-    rows = _replaced(old, new.scores, cases)
-    table.write_scores(rows, path)
-    definitions.write_beside(campaign.challenge, rows, path)
-    if new.observations is not None and beside is not None:
-        observations.write_beside(_replaced(beside, new.observations, cases), path)
-    for name in tasks:
-        for team, marks in scored.get(name, {}).items():
-            marks |= {case: known[name][team][case] for case in cases if team in known.get(name, {})}
-    campaign.ledger.set_meta(scored=json.dumps(scored))
-    campaign.ledger.event("score", ", ".join(tasks), rows=len(new.scores), cases=cases, out=str(path))
-    return path
-
-
-def _replaced(old: pd.DataFrame, new: pd.DataFrame, cases: list[str]) -> pd.DataFrame:
-    """Return a table in which the rows of some cases are new, in the order in which the old ones stood."""
-    import pandas as pd
-
-    gone = old["case"].astype(str).isin(set(cases))
-    keys = [name for name in ("task", "submission", "case", "structure", "metric") if name in old.columns]
-
-    def ids(frame: pd.DataFrame) -> list[tuple[str, ...]]:
-        return list(zip(*(frame[name].astype(str) for name in keys), strict=True))
-
-    place = {key: number for number, key in enumerate(ids(old))}
-    whole = pd.concat([old[~gone], new[old.columns.intersection(new.columns)]], ignore_index=True)
-    whole_ids = ids(whole)
-    order = sorted(range(len(whole)), key=lambda row: place.get(whole_ids[row], len(place) + row))
-    return whole.iloc[order].reset_index(drop=True)
 
 
 def answered_tasks(campaign: Campaign) -> list[str]:
@@ -187,13 +92,15 @@ def score(
     scheduler: Scheduler | None = None,
     skip_broken: bool = False,
     only: set[str] | None = None,
+    teams: set[str] | None = None,
 ) -> Result:
-    """Score one task of a campaign, all cases or only some; cases that were not run yet are missing."""
+    """Score one task of a campaign, all cases and teams or only some; cases that were not run yet are missing."""
     from medpodium.scoring.kinds.engine import score_task
 
     challenge = campaign.challenge
     references = campaign.references_dir
-    predictions = campaign.predictions_dirs(task_name)
+    folders = campaign.predictions_dirs(task_name)
+    predictions = {team: folder for team, folder in folders.items() if teams is None or team in teams}
     if references is None:
         fix = "make the campaign with --references"
         text = "the campaign has no references"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from medpodium.challenges.schema.definition import Challenge
     from medpodium.scoring.kinds.engine import Result
+    from medpodium.scoring.rescoring import Done
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Request:
         Whether cases with a broken reference are left out instead of stopping everything.
     add : bool
         Whether scores of other tasks in the table stay.
+    anew : bool
+        Whether scores of a campaign that stand are computed again, too.
     """
 
     predictions: tuple[str, ...]
@@ -46,6 +49,7 @@ class Request:
     resources: Path | None
     skip_broken: bool
     add: bool
+    anew: bool
 
     @property
     def teams(self) -> dict[str, Path]:
@@ -70,6 +74,7 @@ class Request:
 @click.option("--workers", type=click.IntRange(1), help="Threads or processes; by default what cores and memory allow.")
 @click.option("--skip-broken", is_flag=True, help="Leave cases with a broken reference out, for everybody, and go on.")
 @click.option("--add", is_flag=True, help="Keep the scores of other tasks that the table has already.")
+@click.option("--anew", is_flag=True, help="Score everything of a campaign again, not only what has changed.")
 @click.option("--audit", is_flag=True, help="Score again with the reference libraries and print the differences.")
 @scheduler_options
 @console.json_option
@@ -80,23 +85,25 @@ def score(challenge: str, request: Request, where: Where, audit: bool, as_json: 
     """Score predictions against references and write the long score table.
 
     A missing or unusable prediction is a row with the declared penalty, never a smaller mean. CAMPAIGN is a folder
-    made by 'medpodium init'; it knows its references and predictions.
+    made by 'medpodium init'; it knows its references and predictions, and only what has changed since they were scored
+    last is scored again.
 
     All references are read first: if one of them is broken, nothing is scored and everything found is listed (exit
     code 1). A case on which the scorer itself fails is scored for nobody; the others are written (exit code 3).
     """
     from medpodium.challenges.campaign.folder import is_campaign
-    from medpodium.scoring import definitions, observations, table
+    from medpodium.scoring import rescoring
     from medpodium.scoring.measuring.summary import summary_rows
 
     folder = Path(challenge)
-    loaded, result, out = (
-        _score_campaign(folder, request, where) if is_campaign(folder) else _score(challenge, request, where)
-    )
-    scores, observed = _added(result, out) if request.add else (result.scores, result.observations)
-    table.write_scores(scores, out)
-    definitions.write_beside(loaded, scores, out)
-    observations.write_beside(observed, out)
+    again = None
+    if is_campaign(folder):
+        done = _score_campaign(folder, request, where)
+        loaded, result, out, again = done.challenge, done.result, done.out, (done.again, done.kept)
+    else:
+        loaded, result, out = _score(challenge, request, where)
+        scores, observed = _added(result, out) if request.add else (result.scores, result.observations)
+        rescoring.write(loaded, replace(result, scores=scores, observations=observed), out)
     rows: list[dict[str, Any]] = []
     if audit:
         from medpodium.scoring.kinds.segmentation.audit import audit_segmentation
@@ -106,6 +113,7 @@ def score(challenge: str, request: Request, where: Where, audit: bool, as_json: 
         console.print_json(
             {
                 "out": out,
+                **({"again": again[0], "kept": again[1]} if again else {}),
                 "summary": summary_rows(loaded, result.scores, result.observations),
                 "findings": result.findings,
                 "audit": rows,
@@ -113,6 +121,9 @@ def score(challenge: str, request: Request, where: Where, audit: bool, as_json: 
         )
     else:
         _print(loaded, result, out, rows)
+        if again is not None and again[1]:
+            words = f"{again[0]} results (a team on a case) scored now, {again[1]} stand as they were"
+            console.out.print(words, markup=False)
     if result.unscored:
         raise SystemExit(ExitCode.INFRASTRUCTURE)
     console.finish(result.all_findings())
@@ -139,11 +150,14 @@ def _given(path: Path | None, option: str) -> Path:
     return path
 
 
-def _score_campaign(folder: Path, request: Request, where: Where) -> tuple[Challenge, Result, Path]:
-    from medpodium.scoring.campaign import score_campaign
+def _score_campaign(folder: Path, request: Request, where: Where) -> Done:
+    from medpodium.scoring.rescoring import Ask, score_campaign
 
+    if request.add and request.out is not None:
+        raise click.UsageError("--add is for tables outside of a campaign: its own table keeps the other tasks anyway.")
     with choose(where) as place:
-        return score_campaign(folder, task=request.task, out=request.out, place=place, skip_broken=request.skip_broken)
+        ask = Ask(request.task, request.out, place, request.skip_broken, request.anew)
+        return score_campaign(folder, ask)
 
 
 def _score(reference: str, request: Request, where: Where) -> tuple[Challenge, Result, Path]:

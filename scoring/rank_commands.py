@@ -276,6 +276,7 @@ def _collect(
 
 
 def _finish(evidence: Evidence, challenge: dict[str, str], drawing: Drawing, told: Told) -> None:
+    from medpodium.challenges.campaign.folder import CampaignCode
     from medpodium.scoring.evidence.tables.files import to_csv, write_evidence
 
     board = evidence.frame("leaderboard.csv")
@@ -292,7 +293,7 @@ def _finish(evidence: Evidence, challenge: dict[str, str], drawing: Drawing, tol
         console.print_json({**about, "leaderboard": rows, "files": files, "findings": evidence.findings})
     else:
         _print(board)
-        console.print_findings(evidence.findings)
+        console.print_findings(one for one in evidence.findings if one.code is not CampaignCode.EXCLUDED)
     console.finish(evidence.findings)
 
 

@@ -92,6 +92,12 @@ def tiny() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def inprocess() -> ModuleType:
+    """Return the helper that runs campaigns without an engine (tests/containers/inprocess.py)."""
+    return helper("containers/inprocess")
+
+
+@pytest.fixture(scope="session")
 def recipes(warm: Any) -> ModuleType:
     """Return the helper that follows the recipes of docs/architecture.md (tests/docs/recipes.py)."""
     found = helper("docs/recipes")

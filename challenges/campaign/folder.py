@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 from collections.abc import Iterator
@@ -22,9 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from medpodium.challenges import registry
-from medpodium.challenges.campaign import work
+from medpodium.challenges.campaign import durable, manifests, resources, work
 from medpodium.challenges.campaign.cases import Manifest
-from medpodium.challenges.campaign.ledger import FINAL, Attempt, Ledger, LedgerCode
+from medpodium.challenges.campaign.ledger import Attempt, Ledger, LedgerCode
 from medpodium.challenges.campaign.work import Submission
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.protocol import ContainerProtocol
@@ -33,29 +32,7 @@ from medpodium.findings import Code, Finding, UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
-DRAFT = "cases.json.new"
-"""A list of cases that is about to take the place of the old one."""
 TEAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-RESOURCE_COLUMNS = (
-    "submission",
-    "task",
-    "case",
-    "status",
-    "code",
-    "running_time",
-    "startup_time",
-    "inference_time",
-    "cpu_time",
-    "peak_memory",
-    "mean_memory",
-    "peak_gpu_memory",
-    "gpu_memory_area",
-    "gpu",
-    "attempts",
-    "cause",
-    "fix",
-)
-"""Columns of the resources table: times in s, memory in MB (10^6 bytes), area in MB s."""
 
 
 class CampaignCode(Code):
@@ -69,9 +46,10 @@ class CampaignCode(Code):
     DEFINITION_CHANGED = "definition-changed"
     PENDING = "campaign-pending"
     STALE = "scores-out-of-date"
+    EXCLUDED = "team-excluded"
 
 
-STANDING = (CampaignCode.PENDING, CampaignCode.STALE)
+STANDING = (CampaignCode.PENDING, CampaignCode.STALE, CampaignCode.EXCLUDED)
 """What has to be said before a ranking is."""
 
 
@@ -157,8 +135,8 @@ class Campaign:
         return found
 
     def resources(self) -> pd.DataFrame:
-        """Return the resources of every run; see :data:`RESOURCE_COLUMNS`."""
-        return resources_table(self)
+        """Return the resources of every run; see :data:`medpodium.challenges.campaign.resources.COLUMNS`."""
+        return resources.table(self)
 
     # -- submissions and work -------------------------------------------------------------------------
 
@@ -166,8 +144,17 @@ class Campaign:
         """Return the active submissions, all or those that answer a task (or container protocol)."""
         wanted = container_name(self.challenge, task) if task is not None else None
         rows = self.ledger.submissions()
-        found = [Submission(row["id"], row["team"], row["task"], row["digest"], row["detail"]) for row in rows]
+        found = [Submission(row["id"], row["team"], row["task"], row["digest"], self._at_hand(row)) for row in rows]
         return [one for one in found if (wanted is None or one.task == wanted) and (team is None or one.team == team)]
+
+    def _at_hand(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Return what intake found out; an image whose archive is gone lies in the campaign, if it was restored."""
+        image: dict[str, Any] = row["detail"].get("image", {})
+        archive = image.get("archive")
+        if not archive or Path(archive).is_file():
+            return dict(row["detail"])
+        own = self.root / "images" / Path(archive).name
+        return {**row["detail"], **({"image": image | {"archive": str(own.resolve())}} if own.is_file() else {})}
 
     def predictions_dir(self, submission: Submission) -> Path:
         """Return the folder of a submission's collected predictions."""
@@ -261,7 +248,7 @@ def frozen(challenge: Challenge) -> dict[str, Any]:
 
 
 def create(root: Path, challenge: Challenge, manifest: Manifest) -> Campaign:
-    """Make a campaign folder.
+    """Make a campaign folder: all of it, or (when the process is killed) none.
 
     Parameters
     ----------
@@ -275,30 +262,35 @@ def create(root: Path, challenge: Challenge, manifest: Manifest) -> Campaign:
     if root.exists() and any(root.iterdir()):
         text = "the folder is not empty"
         raise UsageError(Finding(CampaignCode.EXISTS, str(root), text, "choose a new folder"))
-    root.mkdir(parents=True, exist_ok=True)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    draft = root.with_name(f".{root.name}.{secrets.token_hex(4)}.part")
+    draft.mkdir()
     for name in ("predictions", "runs", "work"):
-        (root / name).mkdir(mode=0o700)
+        (draft / name).mkdir(mode=0o700)
     from ruamel.yaml import YAML
 
     writer = YAML(typ="safe", pure=True)
     writer.width = 1 << 20  # a name that is broken over two lines is no key any more
     # Structures and metrics keep their order: it is the order of the score table.
     writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    with (root / "challenge.yaml").open("w", encoding="utf-8") as stream:
+    with (draft / "challenge.yaml").open("w", encoding="utf-8") as stream:
         writer.dump(frozen(challenge), stream)
-    text = json.dumps(manifest.as_dict(), indent=1, ensure_ascii=False)
-    (root / "cases.json").write_text(text, encoding="utf-8")
-    ledger = Ledger(root / "ledger.sqlite", create=True)
+    durable.write(draft / manifests.NAME, manifests.dump(manifest, root))
+    ledger = Ledger(draft / "ledger.sqlite", create=True)
     ledger.set_meta(
         definition=challenge.digest,
         edition=challenge.edition,
         variant=challenge.variant,
-        manifest=manifest.hash,
-        references=manifest.reference_hash,
         secret=secrets.token_hex(32),
+        **manifests.meta(challenge, manifest),
     )
     ledger.event("init", challenge.reference, cases=len(manifest.cases), definition=challenge.digest)
-    return Campaign(root, challenge, manifest, ledger)
+    ledger.close()
+    if root.exists():
+        root.rmdir()
+    draft.rename(root)
+    durable.settle([root, root.parent])
+    return Campaign(root, challenge, manifest, Ledger(root / "ledger.sqlite"))
 
 
 def is_campaign(path: Path) -> bool:
@@ -321,12 +313,8 @@ def open(path: Path | str) -> Campaign:  # noqa: A001 - campaign.open reads as i
     ledger = Ledger(root / "ledger.sqlite")
     reference = f"{root / 'challenge.yaml'}:{ledger.meta('edition')}"
     challenge = registry.load(reference, variant=ledger.meta("variant"))
-    manifest = _manifest(root / "cases.json")
+    manifest = manifests.settled(root, ledger)
     kept = ledger.meta("references", manifest.reference_hash)
-    draft = _manifest(root / DRAFT) if (root / DRAFT).is_file() else manifest
-    if manifest.reference_hash != kept == draft.reference_hash:
-        (root / DRAFT).replace(root / "cases.json")
-        manifest = draft
     for what, found, stored in (
         ("challenge.yaml", challenge.digest, ledger.meta("definition")),
         ("cases.json", manifest.hash, ledger.meta("manifest")),
@@ -340,10 +328,6 @@ def open(path: Path | str) -> Campaign:  # noqa: A001 - campaign.open reads as i
     return Campaign(root, challenge, manifest, ledger)
 
 
-def _manifest(path: Path) -> Manifest:
-    return Manifest.from_dict(json.loads(path.read_text(encoding="utf-8")))
-
-
 @contextmanager
 def opened(path: Path | str) -> Iterator[Campaign]:
     """Open a campaign folder for the length of a block."""
@@ -352,36 +336,3 @@ def opened(path: Path | str) -> Iterator[Campaign]:
         yield campaign
     finally:
         campaign.close()
-
-
-def resources_table(campaign: Campaign) -> pd.DataFrame:
-    """Return what every run used and how it ended, one row per submission and case.
-
-    Returns
-    -------
-    DataFrame
-        Columns :data:`RESOURCE_COLUMNS`. ``case`` is empty for a run over the whole set. ``status`` is ``ok``,
-        ``failed:<code>`` or ``pending``. A value that was not measured is NaN, never 0.
-    """
-    import pandas as pd
-
-    rows = []
-    counts: dict[tuple[int, str], int] = {}
-    for attempt in campaign.ledger.attempts():
-        work = (int(attempt["submission"]), str(attempt["work_key"]))
-        counts[work] = counts.get(work, 0) + 1
-    for submission in campaign.submissions():
-        results = {one.work_key: one for one in campaign.ledger.results(submission.id) if one.state in FINAL}
-        for case, key in campaign.keys(submission).items():
-            row: dict[str, Any] = {"submission": submission.team, "task": submission.task, "case": case}
-            row["attempts"] = counts.get((submission.id, key), 0)
-            result = results.get(key)
-            row["status"] = "pending" if result is None else f"failed:{result.code}" if result.code else "ok"
-            if result is not None:
-                row |= {"code": result.code, "cause": result.cause, "fix": result.fix}
-                row |= result.detail.get("resources", {})
-            rows.append(row)
-    frame = pd.DataFrame(rows, columns=list(RESOURCE_COLUMNS))
-    numeric = [*RESOURCE_COLUMNS[5:13]]
-    frame[numeric] = frame[numeric].astype("float64")
-    return frame

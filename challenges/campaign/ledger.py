@@ -1,12 +1,13 @@
 """The campaign's ledger: SQLite in WAL mode, one row per submission, attempt, output and event.
 
-Work is keyed by image digest, case hash and protocol hash (:func:`work_key`), scores by that key and the
-scorer's version. A result is written in one transaction, and a unique index allows one result per submission
-and key, so a process killed at any point loses at most the case it was running and never counts one twice.
+Work is keyed by image digest, case hash and protocol hash (:func:`work_key`). A result is written in one transaction,
+and a unique index allows one result per submission and key, so a process killed at any point loses at most the case it
+was running and never counts one twice. What an organizer does is one transaction with the event that says why.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
@@ -41,9 +42,10 @@ CREATE UNIQUE INDEX IF NOT EXISTS one_result ON attempt (submission, work_key)
 CREATE TABLE IF NOT EXISTS output (
     attempt INTEGER NOT NULL REFERENCES attempt(id), case_id TEXT NOT NULL, path TEXT NOT NULL,
     sha256 TEXT NOT NULL, bytes INTEGER NOT NULL, PRIMARY KEY (attempt, path));
-CREATE TABLE IF NOT EXISTS score (
-    work_key TEXT NOT NULL, scorer TEXT NOT NULL, payload TEXT NOT NULL, created TEXT NOT NULL,
-    PRIMARY KEY (work_key, scorer));
+CREATE TABLE IF NOT EXISTS exclusion (
+    id INTEGER PRIMARY KEY, team TEXT NOT NULL, task TEXT NOT NULL, kind TEXT NOT NULL, reason TEXT NOT NULL,
+    time TEXT NOT NULL, submission INTEGER REFERENCES submission(id), lifted TEXT, lifted_reason TEXT);
+CREATE UNIQUE INDEX IF NOT EXISTS one_exclusion ON exclusion (team, task) WHERE lifted IS NULL;
 CREATE TABLE IF NOT EXISTS event (
     id INTEGER PRIMARY KEY, time TEXT NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL,
     detail TEXT NOT NULL);
@@ -54,6 +56,7 @@ class LedgerCode(Code):
     """What can be wrong with a ledger."""
 
     DISK_FULL = "disk-full"
+    DISK_ERROR = "disk-error"
     BUSY = "campaign-busy"
     DAMAGED = "ledger-damaged"
     """A line of the campaign's ledger cannot be read."""
@@ -96,6 +99,15 @@ def disk_full(where: Path, cause: object) -> InfrastructureError:
     )
 
 
+def disk_failed(where: Path, error: OSError) -> InfrastructureError:
+    """Return the error for a file that could not be read or written: the disk is full, or something else is wrong."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return disk_full(where, error)
+    fix = "look at the disk (dmesg) and its rights, then run the same command again; nothing is half done"
+    place = str(error.filename or where)
+    return InfrastructureError(Finding(LedgerCode.DISK_ERROR, place, error.strerror or str(error), fix))
+
+
 class Ledger:
     """The SQLite file of a campaign.
 
@@ -136,8 +148,11 @@ class Ledger:
             if isinstance(error, sqlite3.IntegrityError):
                 raise
             text = str(error)
-            if "full" in text or "disk I/O" in text or "unable to open" in text or "readonly" in text:
+            if "full" in text:
                 raise disk_full(self.path.parent, error) from None
+            if any(words in text for words in ("disk I/O", "unable to open", "readonly", "locked")):
+                fix = "look at the disk (dmesg) and its rights, then run the same command again; nothing is half done"
+                raise InfrastructureError(Finding(LedgerCode.DISK_ERROR, str(self.path), text, fix)) from None
             fix = "restore it from a copy; the predictions beside it are untouched"
             raise InfrastructureError(Finding(LedgerCode.DAMAGED, str(self.path), text, fix)) from None
 
@@ -182,6 +197,12 @@ class Ledger:
             raise InfrastructureError(finding) from None
         self._lock = lock
 
+    def unlock(self) -> None:
+        """Give up the exclusive lock before the ledger is closed."""
+        if self._lock is not None:
+            self._lock.close()
+        self._lock = None
+
     # -- facts about the campaign --
 
     def set_meta(self, **values: str) -> None:
@@ -197,20 +218,17 @@ class Ledger:
 
     def event(self, kind: str, subject: str = "", **detail: Any) -> None:
         """Append an event with its time, and with the version and the sources of the package that did it."""
-        detail |= {"medpodium": package_version(), "sources": source_hash()}
         with self.transaction() as db:
-            db.execute(
-                "INSERT INTO event (time, kind, subject, detail) VALUES (?, ?, ?, ?)",
-                (now(), kind, subject, json.dumps(detail, default=str)),
-            )
+            note(db, kind, subject, **detail)
 
     def events(self, kind: str | None = None) -> list[dict[str, Any]]:
         """Return the events, oldest first."""
-        rows = self._rows("SELECT time, kind, subject, detail FROM event ORDER BY id")
+        rows = self.rows("SELECT time, kind, subject, detail FROM event ORDER BY id")
         found = [dict(row) | {"detail": json.loads(row["detail"])} for row in rows]
         return [event for event in found if kind is None or event["kind"] == kind]
 
-    def _rows(self, query: str, values: tuple[Any, ...] = ()) -> list[dict[str, Any]]:
+    def rows(self, query: str, values: tuple[Any, ...] = ()) -> list[dict[str, Any]]:
+        """Return what a query finds, each row by the names of its columns."""
         with self._errors():
             cursor = self.db.execute(query, values)
             names = [column[0] for column in cursor.description]
@@ -218,9 +236,15 @@ class Ledger:
 
     # -- submissions --
 
-    def add_submission(self, team: str, task: str, digest: str, detail: dict[str, Any]) -> int:
-        """Register a submission; it replaces the team's earlier one for this task, whose results stay."""
+    def add_submission(self, team: str, task: str, digest: str, detail: dict[str, Any], source: str = "") -> int:
+        """Register a submission; it replaces the team's earlier one for this task, whose results stay.
+
+        A team that had withdrawn takes part again; a disqualified one has to be reinstated first (see
+        :mod:`medpodium.challenges.campaign.exclusions`).
+        """
         with self.transaction() as db:
+            lifted = "UPDATE exclusion SET lifted = ?, lifted_reason = ? WHERE team = ? AND task = ? AND lifted IS NULL"
+            db.execute(lifted, (now(), "submitted again", team, task))
             db.execute("UPDATE submission SET active = 0 WHERE team = ? AND task = ?", (team, task))
             db.execute(
                 "INSERT INTO submission (team, task, digest, active, created, detail) "
@@ -231,18 +255,13 @@ class Ledger:
             row = db.execute(
                 "SELECT id FROM submission WHERE team = ? AND task = ? AND digest = ?", (team, task, digest)
             ).fetchone()
+            note(db, "submit", team, digest=digest, task=task, source=source)
         return int(row[0])
-
-    def withdraw(self, submission: int, team: str, reason: str) -> None:
-        """Take a submission out; its results stay, and submitting the image again brings it back."""
-        with self.transaction() as db:
-            db.execute("UPDATE submission SET active = 0 WHERE id = ?", (submission,))
-        self.event("withdraw", team, submission=submission, reason=reason)
 
     def submissions(self, *, active: bool = True) -> list[dict[str, Any]]:
         """Return the submissions, in order of arrival; ``detail`` is what intake found out."""
         where = "WHERE active = 1" if active else ""
-        rows = self._rows(f"SELECT * FROM submission {where} ORDER BY id")  # noqa: S608 - a constant
+        rows = self.rows(f"SELECT * FROM submission {where} ORDER BY id")  # noqa: S608 - a constant
         return [row | {"detail": json.loads(row["detail"])} for row in rows]
 
     # -- attempts --
@@ -262,15 +281,16 @@ class Ledger:
             rows = [(attempt, *output) for output in outputs]
             db.executemany("INSERT OR REPLACE INTO output VALUES (?, ?, ?, ?, ?)", rows)
 
-    def unfinished_outputs(self, submission: int, case: str | None = None) -> list[str]:
-        """Return the paths that attempts without a result had begun to put into place, but for those of results."""
+    def noted_files(self, submission: int, case: str | None = None) -> dict[str, list[dict[str, Any]]]:
+        """Return every file that a run of a submission, or of one piece of it, noted: path to runs, oldest first."""
         query = (
-            "SELECT DISTINCT path FROM output JOIN attempt ON attempt.id = output.attempt "
-            "WHERE submission = ? AND (? IS NULL OR attempt.case_id = ?) AND state NOT IN ('done', 'failed') "
-            "AND path NOT IN (SELECT path FROM output JOIN attempt ON attempt.id = output.attempt "
-            "WHERE submission = ? AND state IN ('done', 'failed'))"
+            "SELECT path, sha256, attempt, state, work_key FROM output JOIN attempt ON attempt.id = output.attempt "
+            "WHERE submission = ? AND (? IS NULL OR attempt.case_id = ?) ORDER BY path, attempt"
         )
-        return [str(row["path"]) for row in self._rows(query, (submission, case, case, submission))]
+        found: dict[str, list[dict[str, Any]]] = {}
+        for row in self.rows(query, (submission, case, case)):
+            found.setdefault(str(row["path"]), []).append(row)
+        return found
 
     def finish(
         self,
@@ -298,15 +318,15 @@ class Ledger:
             rows = [(attempt, *output) for output in outputs or []]
             db.executemany("INSERT OR REPLACE INTO output VALUES (?, ?, ?, ?, ?)", rows)
 
-    def supersede(self, attempts: list[int], reason: str) -> None:
+    def supersede(self, attempts: list[int], team: str, reason: str) -> None:
         """Take results back, so that their work is pending again; the rows stay, with what they found."""
         with self.transaction() as db:
             db.executemany("UPDATE attempt SET state = ? WHERE id = ?", [(SUPERSEDED, one) for one in attempts])
-        self.event("supersede", reason, attempts=attempts)
+            note(db, "supersede", team, attempts=attempts, reason=reason)
 
     def interrupt_running(self) -> list[int]:
         """Mark attempts that a killed process left behind; returns their ids."""
-        left = [int(row["id"]) for row in self._rows("SELECT id FROM attempt WHERE state = ?", (RUNNING,))]
+        left = [int(row["id"]) for row in self.rows("SELECT id FROM attempt WHERE state = ?", (RUNNING,))]
         if left:
             with self.transaction() as db:
                 db.execute("UPDATE attempt SET state = ?, ended = ? WHERE state = ?", (INTERRUPTED, now(), RUNNING))
@@ -314,7 +334,7 @@ class Ledger:
 
     def result(self, submission: int, key: str) -> Attempt | None:
         """Return the one final attempt of a submission on a piece of work, if there is one."""
-        rows = self._rows(
+        rows = self.rows(
             "SELECT * FROM attempt WHERE submission = ? AND work_key = ? AND state IN ('done', 'failed')",
             (submission, key),
         )
@@ -324,28 +344,26 @@ class Ledger:
         """Return the final attempts, of one submission or of all."""
         query = "SELECT * FROM attempt WHERE state IN ('done', 'failed')"
         if submission is None:
-            return [_attempt(row) for row in self._rows(query + " ORDER BY id")]
-        return [_attempt(row) for row in self._rows(query + " AND submission = ? ORDER BY id", (submission,))]
+            return [_attempt(row) for row in self.rows(query + " ORDER BY id")]
+        return [_attempt(row) for row in self.rows(query + " AND submission = ? ORDER BY id", (submission,))]
 
-    def attempts(self) -> list[dict[str, Any]]:
-        """Return every attempt as stored, in order."""
-        return self._rows("SELECT * FROM attempt ORDER BY id")
+    def attempts(self, submission: int | None = None) -> list[dict[str, Any]]:
+        """Return every attempt as stored, in order; of one submission, or of all."""
+        query = "SELECT * FROM attempt WHERE ? IS NULL OR submission = ? ORDER BY id"
+        return self.rows(query, (submission, submission))
 
     def outputs(self, attempt: int) -> list[dict[str, Any]]:
         """Return the collected files of an attempt."""
-        return self._rows("SELECT case_id, path, sha256, bytes FROM output WHERE attempt = ? ORDER BY path", (attempt,))
+        return self.rows("SELECT case_id, path, sha256, bytes FROM output WHERE attempt = ? ORDER BY path", (attempt,))
 
-    # -- scores --
 
-    def put_score(self, key: str, scorer: str, payload: Any) -> None:
-        """Keep the scores of a piece of work under the scorer's version."""
-        with self.transaction() as db:
-            db.execute("INSERT OR REPLACE INTO score VALUES (?, ?, ?, ?)", (key, scorer, json.dumps(payload), now()))
-
-    def score(self, key: str, scorer: str) -> Any:
-        """Return kept scores, or ``None``."""
-        rows = self._rows("SELECT payload FROM score WHERE work_key = ? AND scorer = ?", (key, scorer))
-        return json.loads(rows[0]["payload"]) if rows else None
+def note(db: sqlite3.Connection, kind: str, subject: str, **detail: Any) -> None:
+    """Append an event within a transaction that is open."""
+    detail |= {"medpodium": package_version(), "sources": source_hash()}
+    db.execute(
+        "INSERT INTO event (time, kind, subject, detail) VALUES (?, ?, ?, ?)",
+        (now(), kind, subject, json.dumps(detail, default=str)),
+    )
 
 
 def _attempt(row: dict[str, Any]) -> Attempt:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from medpodium.challenges.campaign import work
+from medpodium.challenges.campaign import manifests, work
 from medpodium.challenges.campaign.cases import CaseCode, CaseFile, Manifest, references_of, sha256_of
-from medpodium.challenges.campaign.folder import DRAFT, Campaign
+from medpodium.challenges.campaign.folder import Campaign
 from medpodium.challenges.campaign.work import Submission
 from medpodium.challenges.naming.names import is_hidden
 from medpodium.findings import Finding, InfrastructureError
@@ -18,7 +17,9 @@ from medpodium.findings import Finding, InfrastructureError
 _MOST = 20
 
 
-def verify(campaign: Campaign, submissions: Iterable[Submission], patterns: Iterable[str]) -> None:
+def verify(
+    campaign: Campaign, submissions: Iterable[Submission], patterns: Iterable[str], *, references: bool = True
+) -> None:
     """Make sure that everything a score is made of is what was hashed when it came.
 
     Parameters
@@ -29,13 +30,15 @@ def verify(campaign: Campaign, submissions: Iterable[Submission], patterns: Iter
         Whose collected predictions are read again.
     patterns : iterable of str
         Patterns of the reference files.
+    references : bool
+        Whether the references are looked at, too.
 
     Raises
     ------
     InfrastructureError
         Naming every file that was changed, removed or put there by somebody else.
     """
-    found = [*_references(campaign.manifest, patterns)]
+    found = _references(campaign.manifest, patterns) if references else []
     for submission in submissions:
         found += _predictions(campaign, submission)
     if found:
@@ -82,12 +85,11 @@ def _predictions(campaign: Campaign, submission: Submission) -> list[Finding]:
             cause = _difference(folder / path, sha256)
             if cause:
                 found.append(Finding(CaseCode.PREDICTION_CHANGED, f"{submission.team}: {folder / path}", cause, fix))
-    others = {path for paths in work.stale_files(campaign, submission).values() for path in paths}
-    others |= set(campaign.ledger.unfinished_outputs(submission.id))
+    others = campaign.ledger.noted_files(submission.id)  # what a run that is going on has just put there
     for root, _, names in os.walk(folder):
         for name in sorted(names):
             path = (Path(root) / name).relative_to(folder).as_posix()
-            if path not in known | others and not is_hidden(path):
+            if path not in known and path not in others and not is_hidden(path):
                 cause = "was not collected from a run"
                 place = f"{submission.team}: {folder / path}"
                 found.append(Finding(CaseCode.PREDICTION_CHANGED, place, cause, "remove it"))
@@ -111,13 +113,7 @@ def update(campaign: Campaign, references_dir: Path, patterns: Iterable[str]) ->
 
 def keep(campaign: Campaign, manifest: Manifest, changed: list[str], reason: str) -> None:
     """Put a new manifest in the place of the old one, and note what changed and why."""
-    path = campaign.root / "cases.json"
     old = {case.id: [file.sha256 for file in case.references] for case in campaign.manifest.cases}
     new = {case.id: [file.sha256 for file in case.references] for case in manifest.cases}
     detail = {name: {"before": old[name], "after": new[name]} for name in changed}
-    campaign.ledger.event("update-references", ", ".join(changed), reason=reason, cases=detail)
-    draft = path.with_name(DRAFT)
-    draft.write_text(json.dumps(manifest.as_dict(), indent=1, ensure_ascii=False), encoding="utf-8")
-    campaign.ledger.set_meta(references=manifest.reference_hash)
-    draft.replace(path)  # killed before this line, the next verb that opens the campaign does it
-    campaign.manifest = manifest
+    manifests.change(campaign, manifest, "update-references", ", ".join(changed), reason=reason, cases=detail)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from medpodium.challenges.campaign.cases import Manifest, sha256_of
-from medpodium.challenges.campaign.ledger import Ledger, work_key
+from medpodium.challenges.campaign.ledger import FINAL, INFRA, INTERRUPTED, RUNNING, SUPERSEDED, Ledger, work_key
 from medpodium.challenges.schema.protocol import ContainerProtocol
 
 WHOLE = ""
@@ -71,11 +71,14 @@ class State:
         Cases that have no result yet, and cases whose run failed.
     files : Files
         What was collected and counts now.
+    attempts : dict of str to int
+        The run that every case's result is of.
     """
 
     pending: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
     files: Files = field(default_factory=dict)
+    attempts: dict[str, int] = field(default_factory=dict)
 
 
 def earlier_tasks(protocol: ContainerProtocol) -> list[str]:
@@ -144,16 +147,18 @@ def state(campaign: Campaign, submission: Submission) -> State:
     pending: set[str] = set()
     failed: set[str] = set()
     files: Files = {}
+    attempts: dict[str, int] = {}
     for name, key in wanted.items():
         result = results.get(key)
         covers = every if name == WHOLE else {name}
         if result is None:
             pending |= covers
             continue
+        attempts |= dict.fromkeys(covers, result.id)
         failed |= set(result.detail.get("cases", {})) or (covers if result.code else set())
         for row in campaign.ledger.outputs(result.id):
             files.setdefault(str(row["case_id"]), []).append((str(row["path"]), str(row["sha256"])))
-    return State(pending, failed, {case: sorted(found) for case, found in files.items()})
+    return State(pending, failed, {case: sorted(found) for case, found in files.items()}, attempts)
 
 
 def pending(campaign: Campaign, submission: Submission) -> list[str]:
@@ -175,6 +180,27 @@ def waiting(campaign: Campaign, submission: Submission) -> dict[str, str]:
     return found
 
 
+def why_pending(campaign: Campaign, submission: Submission) -> dict[str, str]:
+    """Return why every pending piece has no result."""
+    waits = waiting(campaign, submission)
+    last: dict[str, dict[str, Any]] = {}
+    for row in campaign.ledger.attempts(submission.id):
+        last[str(row["case_id"])] = row
+    words = {INFRA: "the machine failed: ", INTERRUPTED: "interrupted", SUPERSEDED: "taken back", RUNNING: "running"}
+    found = {}
+    for name in pending(campaign, submission):
+        if name in waits or name not in last:
+            found[name] = waits.get(name, "not run yet")
+            continue
+        row = last[name]
+        if row["state"] in FINAL:
+            found[name] = "what it sees has changed since it was run"
+        else:
+            cause = f"{row['cause'] or ''}" if row["state"] == INFRA else ""
+            found[name] = f"{words[row['state']]}{cause}"
+    return found
+
+
 def lost_before(campaign: Campaign, submission: Submission) -> dict[str, str]:
     """Return the cases for which the same team's earlier task failed: case to task. Nothing need be run for them."""
     found: dict[str, str] = {}
@@ -186,47 +212,84 @@ def lost_before(campaign: Campaign, submission: Submission) -> dict[str, str]:
     return found
 
 
-def stale_files(campaign: Campaign, submission: Submission) -> Mapping[int, list[str]]:
-    """Return the collected files of results that no longer count: attempt to relative paths."""
+def tidy(campaign: Campaign, submission: Submission, name: str | None = None) -> None:
+    """Have exactly those predictions in place that count now; nothing that was computed is deleted.
+
+    A file belongs to the run that noted it with its content. What a stale, replaced or killed run left is moved to a
+    folder of that run, and comes back when the run counts again (an earlier image was submitted anew). A file that no
+    run noted like this stays where it is, and is named by whoever verifies.
+
+    Parameters
+    ----------
+    name : str, optional
+        Only what runs of this piece left.
+    """
+    folder = campaign.predictions_dir(submission)
     current = set(keys(campaign, submission).values())
-    kept = {path for rows in state(campaign, submission).files.values() for path, _ in rows}
-    found: dict[int, list[str]] = {}
-    for result in campaign.ledger.results(submission.id):
-        if result.work_key not in current:
-            paths = [str(row["path"]) for row in campaign.ledger.outputs(result.id)]
-            found[result.id] = [path for path in paths if path not in kept]
-    return found
+    for path, rows in campaign.ledger.noted_files(submission.id, name).items():
+        wanted = next((row for row in rows if row["state"] in FINAL and row["work_key"] in current), None)
+        place = folder / path
+        if place.is_file() and any(row is not wanted for row in rows):
+            sha256 = sha256_of(place)[0]
+            if wanted is not None and sha256 == wanted["sha256"]:
+                continue
+            owner = next((row for row in reversed(rows) if row["sha256"] == sha256), None)
+            if owner is not None:
+                _move(place, _aside(campaign, submission, owner["attempt"]) / path)
+        if wanted is not None and not place.is_file():
+            kept = _aside(campaign, submission, wanted["attempt"]) / path
+            if kept.is_file():
+                _move(kept, place)
 
 
-def set_aside(campaign: Campaign, submission: Submission) -> None:
-    """Move predictions away that were made of what is no longer so; nothing that was computed is deleted."""
-    for attempt, paths in stale_files(campaign, submission).items():
-        _away(campaign, submission, attempt, paths)
+def _aside(campaign: Campaign, submission: Submission, attempt: int) -> Path:
+    return campaign.root / "superseded" / submission.folder / f"{attempt:06d}"
 
 
-def retry(campaign: Campaign, submission: Submission) -> int:
-    """Take back the failures of a submission, and results whose files are not what was collected; return how many."""
+def _move(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source.replace(target)
+
+
+def retry(
+    campaign: Campaign,
+    submission: Submission,
+    reason: str,
+    *,
+    cases: Collection[str] = (),
+    codes: Collection[str] = (),
+) -> list[str]:
+    """Take back the failures of a submission, and results whose files are not what was collected.
+
+    Parameters
+    ----------
+    reason : str
+        Why; it is kept in the ledger.
+    cases, codes : collection of str
+        Only these cases, and only failures with these codes; all of them when left out.
+
+    Returns
+    -------
+    list of str
+        The pieces that are pending again.
+    """
     folder, current = campaign.predictions_dir(submission), set(keys(campaign, submission).values())
-    again = []
+    again: dict[int, str] = {}
     for result in campaign.ledger.results(submission.id):
+        problems = dict(result.detail.get("cases", {})) or ({result.case: {"code": result.code}} if result.code else {})
+        found = {case for case, one in problems.items() if not codes or one["code"] in codes}
+        hit = bool(found & set(cases)) or result.case in cases if cases else bool(found)
+        if result.work_key not in current or (cases and not hit):
+            continue
         rows = campaign.ledger.outputs(result.id)
-        changed = [row for row in rows if not _as_collected(folder / row["path"], row["sha256"])]
-        if result.work_key in current and (result.code or result.detail.get("cases") or changed):
-            _away(campaign, submission, result.id, [str(row["path"]) for row in rows])
-            again.append(result.id)
+        changed = not codes and not all(_as_collected(folder / row["path"], row["sha256"]) for row in rows)
+        if (found and hit) or changed:
+            again[result.id] = result.case
     if again:
-        campaign.ledger.supersede(again, submission.team)
-    return len(again)
+        campaign.ledger.supersede(list(again), submission.team, reason)
+        tidy(campaign, submission)
+    return list(again.values())
 
 
 def _as_collected(path: Path, sha256: str) -> bool:
     return path.is_file() and sha256_of(path)[0] == sha256
-
-
-def _away(campaign: Campaign, submission: Submission, attempt: int, paths: Sequence[str]) -> None:
-    folder = campaign.predictions_dir(submission)
-    away = campaign.root / "superseded" / submission.folder / f"{attempt:06d}"
-    for path in paths:
-        if (folder / path).is_file():
-            (away / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).replace(away / path)

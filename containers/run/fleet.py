@@ -123,7 +123,6 @@ def run_piece(plan: Plan, piece: Piece) -> Outcome | Finding:
         pinned = image.Pinned.from_dict(piece.submission.detail["image"])
         with held(leash, piece.work), runner.checker:
             runner.ask_engine({piece.submission.task})
-            image.verify(runner.client, pinned, protocol, piece.submission.team)
             return runner.attempt(piece.submission, protocol, pinned, piece.name, piece.work)
     except Retry as problem:
         return problem.finding
@@ -227,7 +226,7 @@ class Fleet:
             attempt, work = todo.attempts.pop(done.index), todo.folders.pop(done.index)
             try:
                 if isinstance(done.result, Outcome):
-                    results.forget(campaign, submission, name)
+                    pieces.tidy(campaign, submission, name)
                     run = self._runner.run_id
                     found = results.record(campaign, run, submission, name, attempt, done.result, work)
                     if report is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from medpodium.challenges.campaign import durable
 from medpodium.challenges.campaign.folder import Campaign
 from medpodium.challenges.campaign.ledger import DONE, FAILED
 from medpodium.challenges.campaign.work import Submission
@@ -40,8 +41,9 @@ def record(
     campaign.ledger.intend(attempt, outputs)
     for stored in outcome.collection.files:
         final = target / stored.path
-        final.parent.mkdir(parents=True, exist_ok=True)
+        durable.make_folder(final.parent, campaign.root)
         (work / "collected" / stored.path).replace(final)
+    durable.settle({(target / stored.path).parent for stored in outcome.collection.files})
     problems = outcome.collection.problems
     worst = outcome.problem or (next(iter(problems.values())) if problems else None)
     detail = _detail(run, name, attempt, outcome, problems)
@@ -51,13 +53,6 @@ def record(
         whole = worst
     campaign.ledger.finish(attempt, FAILED if whole else DONE, finding=whole, detail=detail, outputs=outputs)
     return worst
-
-
-def forget(campaign: Campaign, submission: Submission, name: str) -> None:
-    """Remove what a killed run of this piece moved into place but did not note; a failure now must not keep it."""
-    folder = campaign.predictions_dir(submission)
-    for path in campaign.ledger.unfinished_outputs(submission.id, name):
-        (folder / path).unlink(missing_ok=True)
 
 
 def _detail(run: str, name: str, attempt: int, outcome: Outcome, problems: dict[str, Finding]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 import shutil
@@ -15,7 +14,7 @@ from typing import Any
 from medpodium.challenges.campaign import work as pieces
 from medpodium.challenges.campaign.cases import Case
 from medpodium.challenges.campaign.folder import Campaign
-from medpodium.challenges.campaign.ledger import FAILED, INFRA, disk_full
+from medpodium.challenges.campaign.ledger import FAILED, INFRA, disk_failed
 from medpodium.challenges.campaign.work import Submission
 from medpodium.challenges.schema.protocol import ContainerProtocol, parse_count
 from medpodium.containers.failures import EngineCode, Retry, RunCode, finding, infrastructure
@@ -151,14 +150,14 @@ class Runner:
         """
         campaign = self.campaign
         campaign.predictions_dir(submission).mkdir(parents=True, exist_ok=True)
-        pieces.set_aside(campaign, submission)
+        pieces.tidy(campaign, submission)
         lost = pieces.lost_before(campaign, submission)
         waiting, keys, left = pieces.waiting(campaign, submission), campaign.keys(submission), []
         for name in campaign.pending(submission):
             if name in lost:
                 cause = f"task {lost[name]!r} has no prediction of this case, and there is nothing to go on from"
                 problem = finding(RunCode.CASCADE, f"{submission.team}, case {name}", cause)
-                results.forget(campaign, submission, name)
+                pieces.tidy(campaign, submission, name)
                 attempt = campaign.ledger.start(submission.id, name, keys[name])
                 campaign.ledger.finish(attempt, FAILED, finding=problem, detail={"attempt": attempt})
                 if report is not None:
@@ -173,6 +172,8 @@ class Runner:
         pinned = image.Pinned.from_dict(submission.detail["image"])
         names = self.runnable(submission, report)
         for name in names:
+            if submission.id not in {one.id for one in self.campaign.submissions(team=submission.team)}:
+                return  # it was replaced or taken out meanwhile
             attempt_problem = self._one_piece(submission, protocol, pinned, name)
             if report is not None:
                 report(submission, name, attempt_problem)
@@ -194,13 +195,12 @@ class Runner:
     ) -> Finding | None:
         """Run one case (or the whole set) until it has a result that is the submission's own."""
         ledger, key = self.campaign.ledger, self.campaign.keys(submission)[name]
-        results.forget(self.campaign, submission, name)
+        pieces.tidy(self.campaign, submission, name)
         for tries in range(protocol.retries + 1):
             attempt = ledger.start(submission.id, name, key)
             work = self.campaign.root / "work" / secrets.token_hex(8)
             try:
                 try:
-                    image.verify(self.client, pinned, protocol, submission.team)
                     outcome = self.attempt(submission, protocol, pinned, name, work)
                     return results.record(self.campaign, self.run_id, submission, name, attempt, outcome, work)
                 finally:
@@ -217,9 +217,10 @@ class Runner:
                     ledger.finish(attempt, INFRA, finding=error.findings[0])
                 raise
             except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise disk_full(self.campaign.root, error) from None
-                raise
+                lost = disk_failed(self.campaign.root, error)
+                with suppress(Exception):
+                    ledger.finish(attempt, INFRA, finding=lost.findings[0])
+                raise lost from None
         raise AssertionError("unreachable")
 
     def _cases(self, name: str) -> list[Case]:
@@ -228,7 +229,11 @@ class Runner:
     def attempt(
         self, submission: Submission, protocol: ContainerProtocol, pinned: image.Pinned, name: str, work: Path
     ) -> Outcome:
-        """Run one case (or the whole set) once in the folder ``work``, after the warm-up runs it may still need."""
+        """Run one case (or the whole set) once in the folder ``work``, after the warm-up runs it may still need.
+
+        The one method that needs an engine; whoever runs submissions otherwise (a test) replaces it.
+        """
+        image.verify(self.client, pinned, protocol, submission.team)
         cases = self._cases(name)
         secret = self.campaign.secret
         names = stage.pseudonyms(protocol, cases, secret, submission.digest)

@@ -119,14 +119,6 @@ def test_key_depends_on_image_case_and_protocol() -> None:
     assert len(keys) == 4
 
 
-def test_scores_are_kept_per_scorer_version(tiny: Any, tmp_path: Path) -> None:
-    made = tiny.campaign(tmp_path, count=1)
-    made.ledger.put_score("key", "1.0", [["organ", 0.5]])
-    assert made.ledger.score("key", "1.0") == [["organ", 0.5]]
-    assert made.ledger.score("key", "1.1") is None
-    made.close()
-
-
 def test_events_name_version_and_sources(tiny: Any, tmp_path: Path) -> None:
     made = tiny.campaign(tmp_path, count=1)
     made.ledger.event("noted", "team", why="because")

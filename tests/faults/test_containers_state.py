@@ -182,8 +182,10 @@ def test_scores_older_than_the_runs_are_said(made: Made) -> None:
 def test_withdrawn_team_is_neither_ranked_nor_lost(made: Made) -> None:
     medpodium("score", made.root, code=0)
     medpodium("campaign", "withdraw", made.root, "--team", "middling", "--reason", "asked to leave", code=0)
-    said = medpodium("rank", made.root, "--bootstrap", 0)
-    assert "middling" not in said
+    said = medpodium("rank", made.root, "--bootstrap", 0).splitlines()
+    assert "middling was withdrawn" in said[0]
+    assert "asked to leave" in said[0]
+    assert "middling" not in "".join(said[1:])
     with opened(made.root) as campaign:
         assert campaign.ledger.events("withdraw")[0]["detail"]["reason"] == "asked to leave"
 
