@@ -115,7 +115,9 @@ def _first(unfinished: Sequence[Finding], *, anonymous: bool) -> str:
     if not anonymous:
         return " ".join(f"{one.cause[:1].upper()}{one.cause[1:].rstrip('.')}." for one in unfinished)
     words = ["Not complete: runs are pending, or scores are older than what they were made of."]
-    counted = f"{len(out)} submission{'s' * (len(out) > 1)} withdrew or {'were' if len(out) > 1 else 'was'} disqualified."
+    counted = (
+        f"{len(out)} submission{'s' * (len(out) > 1)} withdrew or {'were' if len(out) > 1 else 'was'} disqualified."
+    )
     return " ".join([*(words if len(out) < len(unfinished) else []), *([counted] if out else [])])
 
 

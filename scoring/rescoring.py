@@ -17,7 +17,7 @@ from medpodium.challenges.sources import source_hash
 from medpodium.findings import Finding, InfrastructureError
 from medpodium.scoring.campaign import answered_tasks, check, merged, score
 from medpodium.scoring.kinds.lookup import of
-from medpodium.scoring.kinds.protocol import ScoreCode
+from medpodium.scoring.kinds.protocol import BrokenReferencesError, ScoreCode
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -172,8 +172,6 @@ def _task(campaign: Campaign, name: str, now: dict[str, dict[str, str]], old: _O
         parts.append(_some(campaign, name, ask, only=changed))
     if late and (rest := set(campaign.case_names()) - changed):
         parts.append(_some(campaign, name, ask, only=rest, teams=late))
-    if not parts:
-        return kept, 0
     joined = _joined(campaign, name, kept, parts, list(now))
     if joined is None:
         return score(campaign, name, scheduler=ask.place, skip_broken=ask.skip_broken), everything
@@ -181,12 +179,16 @@ def _task(campaign: Campaign, name: str, now: dict[str, dict[str, str]], old: _O
 
 
 def _some(campaign: Campaign, name: str, ask: Ask, *, only: set[str], teams: set[str] | None = None) -> Result:
-    """Score some cases, all teams or some; where the scorer fails on each of them, that is said of each."""
+    """Score some cases, all teams or some; where none of them can be scored, the others still stand."""
     from medpodium.scoring import table
     from medpodium.scoring.kinds.engine import Result
 
     try:
         return score(campaign, name, scheduler=ask.place, skip_broken=ask.skip_broken, only=only, teams=teams)
+    except BrokenReferencesError as error:
+        if not ask.skip_broken:
+            raise
+        return Result(table.empty(), {"": list(error.findings)})
     except InfrastructureError as error:
         if any(str(one.code) != "scorer-failed" for one in error.findings):
             raise

@@ -7,11 +7,12 @@ state have the same scores, whatever happened on the way.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
-import shutil
 import signal
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ from medpodium.containers.run.results import Outcome
 from medpodium.containers.run.runner import Runner
 from medpodium.containers.sandbox import monitor
 from medpodium.containers.sandbox.profile import sandbox
+from medpodium.findings import InfrastructureError
 from medpodium.scoring import rescoring
 from medpodium.scoring.scheduling.scheduler import ThreadScheduler
 
@@ -293,6 +295,72 @@ def dying(action: Callable[[], object], line: int) -> bool:
         return True
     assert os.WEXITSTATUS(status) == 0, "the verb failed where it should only have been killed"
     return False
+
+
+def failing(action: Callable[[], object], number: int, error: int, root: Path) -> str:
+    """Do something in a process of its own in which the n-th write to a campaign's disk fails.
+
+    Parameters
+    ----------
+    number, error : int
+        Which write, and the ``errno`` it fails with: files opened to be written, renamed and made below ``root``, and
+        statements of the ledger.
+    root : Path
+        The disk.
+
+    Returns
+    -------
+    str
+        Empty if it ended before; else the names of the errors it ended with (``disk-full``).
+    """
+    sys.stdout.flush()
+    receiving, sending = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(receiving)
+        count = 0
+
+        def fails() -> bool:
+            nonlocal count
+            count += 1
+            return count == number
+
+        def hook(event: str, given: tuple[Any, ...]) -> None:
+            writes = event in ("os.rename", "os.mkdir") or (
+                event == "open" and isinstance(given[2], int) and given[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+            )
+            if writes and str(root) in str(given[0]) and fails():
+                raise OSError(error, os.strerror(error), str(given[0]))
+
+        class Faulty(sqlite3.Connection):
+            def execute(self, sql: str, *given: Any) -> Any:
+                if sql.startswith(("BEGIN I", "INSERT", "UPDATE", "COMMIT")) and fails():
+                    full = error == errno.ENOSPC
+                    raise sqlite3.OperationalError("database or disk is full" if full else "disk I/O error")
+                return super().execute(sql, *given)
+
+        sys.addaudithook(hook)
+        connect = sqlite3.connect
+        sqlite3.connect = lambda *given, **more: connect(*given, **{**more, "factory": Faulty})
+        said, code = b"", 0
+        try:
+            action()
+        except InfrastructureError as lost:
+            said = " ".join(str(one.code) for one in lost.findings).encode()
+        except OSError as lost:
+            said = f"disk-error {lost.errno}".encode()
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            code = 2
+        os.write(sending, said)
+        os._exit(code)
+    os.close(sending)
+    with os.fdopen(receiving, "rb") as stream:
+        said = stream.read().decode()
+    assert os.WEXITSTATUS(os.waitpid(child, 0)[1]) == 0, "the verb failed in another way than it should"
+    return said
 
 
 def check(root: Path, *, references: bool = True) -> None:

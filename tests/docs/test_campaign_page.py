@@ -91,7 +91,9 @@ def desk(tiny: Any, inprocess: Any, tmp_path_factory: pytest.TempPathFactory) ->
 
             seed = int(self.campaign.manifest[name].id[-1]) - 1
             seed = 11 if seed == 3 else seed
-            shift = {"aurora": 1, "borealis": 2, "cirrus": 3}[submission.team] + (submission.digest == digest("aurora-2"))
+            shift = {"aurora": 1, "borealis": 2, "cirrus": 3}[submission.team] + (
+                submission.digest == digest("aurora-2")
+            )
             mask = np.roll(tiny.mask(seed, (8, 20, 18)), shift, axis=2)
             crash = submission.team == "borealis" and submission.task == "organs" and name == "case_2" and not crashed
             crashed.extend([name] * crash)
@@ -121,7 +123,18 @@ def desk(tiny: Any, inprocess: Any, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def test_page_has_every_verb() -> None:
-    verbs = "withdraw disqualify reinstate rerun add-cases remove-cases update-references move archive restore".split()
+    verbs = [
+        "withdraw",
+        "disqualify",
+        "reinstate",
+        "rerun",
+        "add-cases",
+        "remove-cases",
+        "update-references",
+        "move",
+        "archive",
+        "restore",
+    ]
     for verb in verbs:
         assert any(f"campaign {verb} " in line for line in lines())
 
