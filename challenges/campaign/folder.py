@@ -43,6 +43,7 @@ class CampaignCode(Code):
     TEAM_NAME = "team-name"
     UNKNOWN_TEAM = "team-unknown"
     UNKNOWN_TASK = "task-unknown"
+    UNKNOWN_CASE = "case-unknown"
     DEFINITION_CHANGED = "definition-changed"
     PENDING = "campaign-pending"
     STALE = "scores-out-of-date"
