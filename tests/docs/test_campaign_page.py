@@ -103,7 +103,7 @@ def desk(tiny: Any, inprocess: Any, tmp_path_factory: pytest.TempPathFactory) ->
     def digest(name: str) -> str:
         return inprocess.image(sum(name.encode()))
 
-    def take(client: Any, source: str, protocol: Any, team: str) -> Any:
+    def take(client: Any, source: str, *given: Any, **more: Any) -> Any:
         name = Path(source).name.partition(".")[0]
         own = str(Path(source).resolve())
         return image.Pinned(digest(name), digest(name), "t:1", (), (), 1, own, "", existed=True), []
