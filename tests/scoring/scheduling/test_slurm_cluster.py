@@ -133,7 +133,7 @@ def intrude(before: list[tuple[str, int]]) -> dict[str, Any]:
     for address, port in new:
         # what serves pages to anybody, and what takes Dask's own messages
         with (
-            contextlib.suppress(OSError),
+            contextlib.suppress(OSError, HTTPException),
             urllib.request.urlopen(f"http://{address}:{port}/info/main/workers.html", timeout=2),
         ):
             told.append(f"{address}:{port} shows its workers")
