@@ -70,7 +70,9 @@ class EngineCode(Code):
     """The outputs of a run could not get a file system of their own."""
     BLIND = "engine-sees-other-files"
     LIMITS = "engine-limits-ignored"
-    """The container's own control group does not have the limits that were asked for."""
+    """A container does not have the limits, user or protections that were asked for; read back from itself and its group."""
+    FEW_PROCESSES = "runtime-needs-processes"
+    """The container runtime counts threads of its own, and needs more processes than the challenge allows."""
     UNBOUNDED = "output-only-watched"
 
 
@@ -129,6 +131,7 @@ FIXES: dict[Code, str] = {
     EngineCode.MOUNT: "see the message; 'losetup -a' and 'mount' show what is in use, then run the same command again",
     EngineCode.BLIND: "put the campaign where the engine sees it under the same path, or use this machine's engine",
     EngineCode.LIMITS: "use an engine that enforces them (rootful Docker or Podman, or rootless with cgroups v2)",
+    EngineCode.FEW_PROCESSES: "allow more with limits.pids (gVisor: at least 128), or use another runtime",
     EngineCode.UNBOUNDED: "run as root where the disk must not be filled: outputs then have a file system of their own",
 }
 """One line per code: what to do about it."""

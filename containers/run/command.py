@@ -32,19 +32,18 @@ class _Stream:
         return data
 
 
-def why_not(container: Any, code: int, where: str) -> Finding:
-    """Say why a container's command was not found or not executable (exit codes 127 and 126).
+def why_not(container: Any, code: int, where: str) -> Finding | None:
+    """Say why a container's command cannot have been started; nothing if there is no reason to be seen.
 
     The container has ended and still exists. What is found is the image's word, and only the cause of a failure.
     """
     path = str(container.attrs.get("Path") or "")
-    plain = finding(RunCode.NO_COMMAND, where, f"exit code {code}: the command is missing or not executable")
     if not path.startswith("/"):
-        return plain
+        return None
     mode, head, link = _look(container, path)
     shown = printable(path, 100)
     if link:
-        return plain
+        return None
     if mode is None:
         return _say(where, f"exit code {code}: the image has no {shown}", "copy it into the image, at this path")
     if mode & 0o111 == 0:
@@ -52,7 +51,7 @@ def why_not(container: Any, code: int, where: str) -> Finding:
     if head[:4] == b"\x7fELF" and len(head) >= 20 and struct.unpack_from("<H", head, 18)[0] != _X86_64:
         return finding(RunCode.PLATFORM, where, f"{shown} is built for another processor")
     if head[:2] != b"#!":
-        return plain
+        return None
     line = head.split(b"\n")[0]
     first = printable(line.rstrip(b"\r").decode("utf-8", "replace"), 100)
     if line.endswith(b"\r"):
@@ -63,7 +62,7 @@ def why_not(container: Any, code: int, where: str) -> Finding:
     if interpreter.startswith("/") and _look(container, interpreter)[0] is None:
         fix = "install the interpreter, or correct the first line (#!/usr/bin/env python3)"
         return _say(where, f"{shown} begins with {first!r}, and the image has no {printable(interpreter, 100)}", fix)
-    return plain
+    return None
 
 
 def _say(where: str, cause: str, fix: str) -> Finding:
@@ -78,8 +77,10 @@ def _look(container: Any, path: str) -> tuple[int | None, bytes, bool]:
     for _ in range(8):
         try:
             stream, status = container.get_archive(path)
-        except (docker.errors.APIError, requests.exceptions.RequestException):
+        except docker.errors.NotFound:
             return None, b"", False
+        except (docker.errors.APIError, requests.exceptions.RequestException):
+            return 0o755, b"", True  # the engine cannot say
         target = str(status.get("linkTarget") or "")
         if target and posixpath.normpath(target) != posixpath.normpath(path):
             path = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))

@@ -21,6 +21,8 @@ from medpodium.findings import Finding, Severity
 _SAMPLE_SECONDS = 0.05
 _WATCH_SECONDS = 0.2
 _KILL_SECONDS = 10.0
+_HOST_IS_SHORT = 0.1
+"""Share of the host's memory left below which a killed process may be the host's doing."""
 
 
 @dataclass
@@ -136,8 +138,9 @@ def execute(
         state = container.attrs["State"]
         code = int(state.get("ExitCode", -1))
         problem = problem or _exit_problem(state, code, curve, box, host_kills, log, where)
-        if problem is not None and problem.code is RunCode.NO_COMMAND:
-            problem = why_not(container, code, where)
+        if problem is not None and problem.code in (RunCode.NO_COMMAND, RunCode.CRASH):
+            # Some engines' first process leaves with a code of its own when there is no command to start.
+            problem = why_not(container, code, where) or problem
         began = process_began if timing == "process" else began
         startup = _startup(ready_line, log, state, process_began - began)
         if cut:
@@ -197,6 +200,7 @@ def _sample(curve: monitor.Curve, group: monitor.Cgroup, devices: Gpus, elapsed:
     curve.oom_kills = max(curve.oom_kills, group.oom_kills())
     curve.pids_refused = max(curve.pids_refused, group.pids_refused())
     curve.memory_high = group.memory_high()
+    curve.host_free = min(curve.host_free, monitor.host_free_memory())
 
 
 def _gpu_problem(curve: monitor.Curve, box: Sandbox, where: str) -> Finding | None:
@@ -230,7 +234,8 @@ def _exit_problem(
         return None
     if code == 137 and curve.oom_kills:
         return finding(RunCode.OOM, where, f"used more than {box.memory} bytes of memory")
-    if code == 137 and monitor.host_oom_kills() > host_kills and not curve.oom_kills:
+    # A submission can have one of its own processes killed for its own limit, in its last moment, and leave like this.
+    if code == 137 and monitor.host_oom_kills() > host_kills and curve.host_free < _HOST_IS_SHORT:
         raise Retry(finding(EngineCode.HOST_OOM, where, "the host killed the process for its own lack of memory"))
     if code == 153:
         return finding(RunCode.FILE_LIMIT, where, f"wrote a file larger than {box.file} bytes")

@@ -115,6 +115,7 @@ class Runner:
         left = self.campaign.ledger.interrupt_running()
         if left:
             self.campaign.ledger.event("resume", attempts=left)
+        bounds.unmount_orphans()
         for folder in (self.campaign.root / "work").iterdir():
             stage.remove(folder)
 
@@ -284,6 +285,7 @@ class Runner:
             gpus=gpus.ids,
             covered=covered(pinned.volumes, protocol),
             runtime=self.options.runtime,
+            user=self.machine.user,
         )
         where = submission.team + (f", case {cases[0].id}" if protocol.per == "case" else "")
         ended = execute(

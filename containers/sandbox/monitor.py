@@ -34,6 +34,7 @@ class Curve:
     oom_kills: int = 0
     pids_refused: int = 0
     memory_high: float = float("nan")
+    host_free: float = float("inf")
 
     def column(self, name: str) -> list[float]:
         """Return one quantity over time."""
@@ -184,8 +185,36 @@ def _folders(pid: int, container: str) -> dict[str, Path]:
     return found
 
 
+def holds(group: Cgroup, pid: int, program: str) -> bool:
+    """Return whether a program is among a container's processes as this host sees them.
+
+    It is not where the runtime has a kernel of its own (gVisor, a virtual machine), which then obeys for the program.
+    """
+    processes = group.pids() | {pid}
+    with suppress(OSError):  # of the container's first process, an init, in a group that does not tell
+        processes |= {int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+    for one in processes:
+        with suppress(OSError):
+            if Path(f"/proc/{one}/comm").read_text().strip() == program[:15]:
+                return True
+    return False
+
+
+def host_free_memory() -> float:
+    """Return the share of this host's memory that is still to be had; infinite where that cannot be read."""
+    found = {}
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/meminfo").read_text().splitlines()[:4]:
+            name, _, value = line.partition(":")
+            found[name] = float(value.split()[0])
+    return found["MemAvailable"] / found["MemTotal"] if {"MemAvailable", "MemTotal"} <= set(found) else float("inf")
+
+
 def host_oom_kills() -> int:
-    """Return how often this host's kernel killed a process for memory; 0 where that cannot be read."""
+    """Return how often this host's kernel killed a process for memory; 0 where that cannot be read.
+
+    The kills for the limit of some container are among them.
+    """
     try:
         for line in Path("/proc/vmstat").read_text().splitlines():
             if line.startswith("oom_kill "):

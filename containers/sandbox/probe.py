@@ -7,8 +7,8 @@ not evidence.
 
 from __future__ import annotations
 
-import os
 import secrets
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,12 +18,19 @@ from medpodium.containers.failures import EngineCode, Retry, finding, infrastruc
 from medpodium.containers.sandbox import bounds, control, monitor, stage
 from medpodium.containers.sandbox.engine import errors
 from medpodium.containers.sandbox.profile import Bind, Sandbox
-from medpodium.findings import Finding, Severity
+from medpodium.findings import Finding, InfrastructureError, Severity
 
 _SEEN = "/seen"
 _TOKEN = "token"  # noqa: S105 - the name of a file
-_ASKED: set[tuple[Any, ...]] = set()
-"""Profiles whose limits this process has read back already, by engine."""
+_WORKS: dict[tuple[Any, ...], str | None] = {}
+"""Profiles whose limits this process has read back already, by engine, with the user to name for them."""
+_ROOTLESS = "0:0"
+"""The user of a rootless engine's containers who is, on the host, the one who started the engine."""
+_PLENTY = 4096
+"""Processes that any runtime can start with, its own threads included."""
+_OF_A_KERNEL = 128
+"""Processes that a runtime with a kernel of its own (gVisor) needs for threads of its own when a program works."""
+_REPORT_SECONDS = 15.0
 
 
 @dataclass
@@ -34,11 +41,14 @@ class Answer:
     ----------
     bounded : bool
         Whether outputs can lie in a file system of fixed size.
+    user : str, optional
+        Another user to name, so that programs run, on the host, as the one the profile asks for.
     findings : list of Finding
         Warnings.
     """
 
     bounded: bool = False
+    user: str | None = None
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -59,7 +69,8 @@ def ask(client: Any, work: Path, box: Sandbox, labels: dict[str, str]) -> Answer
     Raises
     ------
     InfrastructureError
-        If the engine sees other files than this process, ignores a limit, or runs programs as another user.
+        If the engine sees other files than this process, ignores a limit, cannot start anything under this profile, or
+        runs programs as somebody who cannot write the outputs.
     """
     folder = work / f"probe-{secrets.token_hex(8)}"
     try:
@@ -77,7 +88,8 @@ def ask(client: Any, work: Path, box: Sandbox, labels: dict[str, str]) -> Answer
         if not answer.bounded:
             text = "outputs are watched, not bounded by the kernel: what is written between two looks is on the disk"
             answer.findings.append(finding(EngineCode.UNBOUNDED, str(work), text, Severity.NOTE))
-        answer.findings += _limits(client, folder, box, labels)
+        answer.user, found = _limits(client, fixed if answer.bounded else plain, box, labels)
+        answer.findings += found
         return answer
     finally:
         stage.remove(folder)
@@ -131,56 +143,122 @@ def _token(container: Any, path: str) -> str:
         return file.read().decode("utf-8", "replace") if file is not None else ""
 
 
-def _limits(client: Any, folder: Path, box: Sandbox, labels: dict[str, str]) -> list[Finding]:
-    """Read the limits of a running container back, once per engine and profile."""
+def _limits(client: Any, folder: Path, box: Sandbox, labels: dict[str, str]) -> tuple[str | None, list[Finding]]:
+    """Read the limits of a running container back, once per engine and profile; return which user is to be named."""
     key = (client.api.base_url, box.runtime, box.memory, box.pids, box.file, box.open_files, box.user)
-    if key in _ASKED:
-        return []
-    with errors(str(folder)), control.created(client, replace(box, binds=_binds(folder)), labels) as container:
-        container.start()
-        container.reload()
-        pid = int(container.attrs["State"].get("Pid") or 0)
-        group = monitor.Cgroup(pid, str(container.id))
-        wrong, unknown = _unlike(box, group, pid)
+    if key in _WORKS:
+        return _WORKS[key], []
+    wrong, unknown = _try(client, folder, box, box.user, labels)
+    user = None
+    if _USER in wrong:
+        again, more = _try(client, folder, box, _ROOTLESS, labels)
+        if _USER not in again:
+            user, wrong, unknown = _ROOTLESS, again, more
     if wrong:
         raise infrastructure(EngineCode.LIMITS, "this engine", "; ".join(wrong))
-    _ASKED.add(key)
+    _WORKS[key] = user
     if unknown:
         text = "cannot be read back from here: " + ", ".join(unknown)
-        return [finding(EngineCode.LIMITS, "limits", text, Severity.WARNING)]
-    return []
+        return user, [finding(EngineCode.LIMITS, "limits", text, Severity.WARNING)]
+    return user, []
 
 
-def _unlike(box: Sandbox, group: monitor.Cgroup, pid: int) -> tuple[list[str], list[str]]:
+_USER = "programs run as another user of the host than the one who owns the outputs"
+
+
+def _try(client: Any, folder: Path, box: Sandbox, user: str, labels: dict[str, str]) -> tuple[list[str], list[str]]:
+    """Start a container of ours under a profile; return what is not in force, in words, and what nobody can say.
+
+    Raises
+    ------
+    InfrastructureError
+        If it does not live, whether or not it would with more processes.
+    """
+    import docker
+
+    target = folder / secrets.token_hex(4)
+    target.mkdir()
+    stage.permit(target, box.user, writable=True)
+    asked = replace(box, user=user, binds=(Bind(str(target.resolve()), control.OUTPUT, writable=True),))
+    with errors(str(folder)), control.created(client, asked, labels) as container:
+        report, pid = None, 0
+        try:
+            container.start()
+            report, pid = _report(container, target / control.REPORT)
+        except docker.errors.APIError:
+            if box.pids >= _PLENTY:
+                raise
+        if report is not None or pid:
+            group = monitor.Cgroup(pid, str(container.id))
+            shown = monitor.holds(group, pid, control.PROGRAM.lstrip("/"))
+            own_kernel = report is not None and not shown
+            if own_kernel and box.pids < _OF_A_KERNEL:
+                raise _few(box, f"its kernel's own threads are counted, and need up to {_OF_A_KERNEL}")
+            return _unlike(box, report, target / control.REPORT, group, shown)
+    if box.pids < _PLENTY:
+        _try(client, folder, replace(box, pids=_PLENTY), user, labels)
+        raise _few(box, "nothing starts, but it does with more: threads of its own are counted")
+    raise infrastructure(EngineCode.ENGINE_ERROR, "this engine", "a container that only waits ends at once")
+
+
+def _few(box: Sandbox, why: str) -> InfrastructureError:
+    where = f"runtime {box.runtime or 'of this engine'}"
+    return infrastructure(EngineCode.FEW_PROCESSES, where, f"the challenge allows {box.pids} processes: {why}")
+
+
+def _report(container: Any, path: Path) -> tuple[control.Report | None, int]:
+    """Wait for the report of a running container; return it, and the process id while it runs (else 0)."""
+    deadline, pause = time.monotonic() + _REPORT_SECONDS, 0.002
+    while True:
+        container.reload()
+        pid = int(container.attrs["State"].get("Pid") or 0) if container.attrs["State"].get("Running") else 0
+        raw = b""
+        with suppress(OSError):
+            raw = path.read_bytes()
+        report = control.read(raw)
+        if report is not None or not pid or time.monotonic() > deadline:
+            return report, pid
+        # A program that runs, and has had time, but left no file could not write one.
+        if not path.exists() and time.monotonic() > deadline - _REPORT_SECONDS + 2.0:
+            return None, pid
+        time.sleep(pause)
+        pause = min(0.1, pause * 1.5)
+
+
+def _unlike(
+    box: Sandbox, report: control.Report | None, file: Path, group: monitor.Cgroup, shown: bool
+) -> tuple[list[str], list[str]]:
     """Return what is not in force, in words, and what could not be read."""
     memory, pids = group.limits()
     found: dict[str, tuple[float, float]] = {"bytes of memory": (memory, box.memory), "processes": (pids, box.pids)}
-    if box.runtime is None or "runsc" not in box.runtime:  # gVisor keeps these inside its own kernel
-        limits = _rlimits(pid)
-        found["bytes per file"] = limits.get("Max file size", float("nan")), box.file
-        found["open files"] = limits.get("Max open files", float("nan")), box.open_files
-    wrong = [f"{seen:g} {name} allowed instead of {asked:g}" for name, (seen, asked) in found.items() if seen > asked]
-    unknown = [name for name, (seen, _) in found.items() if seen != seen]
-    owner = _owner(pid)
-    if owner is not None and f"{owner}" != box.user.partition(":")[0]:
-        wrong.append(f"programs run as user {owner} of the host instead of {box.user}, who owns the outputs")
-    return wrong, unknown
+    wrong = []
+    if shown and not group.folders:
+        wrong.append("no control group of its own limits memory, processes and processors")
+    if report is None or str(file.stat().st_uid) != box.user.partition(":")[0]:
+        wrong.append(_USER)
+    if report is not None:
+        found |= {
+            "bytes per file": (report.file, box.file),
+            "open files": (report.open_files, box.open_files),
+            "bytes of core dumps": (report.core, 0),
+            "bytes of /tmp": (report.scratch, _pages(box.scratch)),
+            "bytes of /dev/shm": (report.shm, _pages(box.shm)),
+        }
+        if report.capabilities:
+            wrong.append(f"programs hold capabilities ({report.capabilities:#x})")
+        if not report.no_new_privileges:
+            wrong.append("programs may gain privileges")
+        if report.root_is_writable:
+            wrong.append("the image's folders can be written to")
+        if not report.filtered and shown:  # a kernel of its own obeys for it, and is filtered itself
+            wrong.append("no filter of system calls is in force")
+    wrong = [
+        *(f"{seen:g} {name} allowed instead of {asked:g}" for name, (seen, asked) in found.items() if seen > asked),
+        *wrong,
+    ]
+    return wrong, [name for name, (seen, _) in found.items() if seen != seen]
 
 
-def _rlimits(pid: int) -> dict[str, float]:
-    found = {}
-    with suppress(OSError):
-        for line in Path(f"/proc/{pid}/limits").read_text().splitlines()[1:]:
-            hard = line[26:].split()[1]
-            found[line[:26].strip()] = float("inf") if hard == "unlimited" else float(hard)
-    return found
-
-
-def _owner(pid: int) -> int | None:
-    if pid <= 0 or os.name != "posix":
-        return None
-    with suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("Uid:"):
-                return int(line.split()[1])
-    return None
+def _pages(size: int) -> int:
+    """Return a size in whole pages, as file systems in memory have it."""
+    return -(-size // 4096) * 4096

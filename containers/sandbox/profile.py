@@ -215,6 +215,7 @@ def sandbox(
     gpus: tuple[str, ...] = (),
     covered: tuple[str, ...] = (),
     runtime: str | None = None,
+    user: str | None = None,
 ) -> Sandbox:
     """Make the profile of one run from the challenge's protocol.
 
@@ -230,6 +231,8 @@ def sandbox(
         Placeholders of command and environment (``case``, ``team``, ...).
     gpus, covered, runtime
         See :class:`Sandbox`.
+    user : str, optional
+        ``uid:gid`` to name instead of :func:`unprivileged_user`, where the engine maps users.
     """
     limits, known = protocol.limits, dict(values)
 
@@ -251,7 +254,7 @@ def sandbox(
         open_files=int(parse_count(limits.open_files)),
         log=parse_bytes(limits.log),
         seconds=parse_seconds(limits.time),
-        user=unprivileged_user(),
+        user=user or unprivileged_user(),
         command=words(protocol.command),
         entrypoint=words(protocol.entrypoint),
         workdir=protocol.workdir,

@@ -143,7 +143,7 @@ def prepare(
             elif bounded:
                 space = bounds.mount(folder, size=size, entries=entries, user=user)
             writable = mount.kind == "output" or mount.writable
-            _permit(folder, user, writable=writable)
+            permit(folder, user, writable=writable)
             binds.append(Bind(str(folder.resolve()), mount.path, writable))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -280,7 +280,7 @@ def _renamed(path: str, patterns: tuple[str, ...], case: Case, name: str) -> str
     return path
 
 
-def _permit(folder: Path, user: str, *, writable: bool) -> None:
+def permit(folder: Path, user: str, *, writable: bool) -> None:
     """Let the container's user, and nobody who need not, read or write a staged folder."""
     uid, gid = (int(part) for part in user.split(":"))
     for path in (folder, *folder.rglob("*")):
