@@ -70,9 +70,11 @@ class EngineCode(Code):
     """The outputs of a run could not get a file system of their own."""
     BLIND = "engine-sees-other-files"
     LIMITS = "engine-limits-ignored"
-    """A container does not have the limits, user or protections that were asked for; read back from itself and its group."""
+    """A container of ours has not the limits, user or protections that were asked for; it was looked at from inside."""
     FEW_PROCESSES = "runtime-needs-processes"
     """The container runtime counts threads of its own, and needs more processes than the challenge allows."""
+    HOST_SOCKETS = "engine-reaches-host"
+    """Containers can open sockets to the machine that hosts this virtual machine, although they have no network."""
     UNBOUNDED = "output-only-watched"
 
 
@@ -132,6 +134,7 @@ FIXES: dict[Code, str] = {
     EngineCode.BLIND: "put the campaign where the engine sees it under the same path, or use this machine's engine",
     EngineCode.LIMITS: "use an engine that enforces them (rootful Docker or Podman, or rootless with cgroups v2)",
     EngineCode.FEW_PROCESSES: "allow more with limits.pids (gVisor: at least 128), or use another runtime",
+    EngineCode.HOST_SOCKETS: "update the engine (Docker 23, containerd 1.7 or newer close them)",
     EngineCode.UNBOUNDED: "run as root where the disk must not be filled: outputs then have a file system of their own",
 }
 """One line per code: what to do about it."""

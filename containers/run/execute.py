@@ -12,7 +12,7 @@ from medpodium.containers.failures import EngineCode, Retry, RunCode, finding, i
 from medpodium.containers.run.blame import start
 from medpodium.containers.run.command import why_not
 from medpodium.containers.sandbox import monitor
-from medpodium.containers.sandbox.engine import errors, remove
+from medpodium.containers.sandbox.engine import Removals, errors, remove
 from medpodium.containers.sandbox.gpu import NO_GPU, Gpus
 from medpodium.containers.sandbox.outputs import Outputs
 from medpodium.containers.sandbox.profile import Sandbox
@@ -90,6 +90,7 @@ def execute(
     gpus: Gpus | None = None,
     timing: str = "container",
     ready_line: str | None = None,
+    removals: Removals | None = None,
 ) -> Ended:
     """Run one container to its end.
 
@@ -111,6 +112,8 @@ def execute(
         What :attr:`Ended.wall` starts with.
     ready_line : str, optional
         Log line that ends start-up.
+    removals : Removals, optional
+        Where the removal of the container goes on after this returns.
 
     Raises
     ------
@@ -148,7 +151,10 @@ def execute(
         wall = ended - began
         return Ended(code, problem, wall, startup, max(0.0, wall - startup), curve, log, cut, devices.status, notes)
     finally:
-        remove(container)
+        if removals is None:
+            remove(container)
+        else:
+            removals.begin(container)
 
 
 def _supervise(

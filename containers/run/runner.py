@@ -89,6 +89,7 @@ class Runner:
         self.run_id = secrets.token_hex(8)
         self.leash_id = self.run_id
         self.machine = probe.Answer()
+        self._removals = engine.Removals()
 
     @contextmanager
     def session(self) -> Iterator[None]:
@@ -104,7 +105,11 @@ class Runner:
         """Ask the engine what it sees and obeys, before anybody's container runs."""
         for task in sorted(tasks):
             box = sandbox(self.fit(self.campaign.protocol(task)), "", (), {}, runtime=self.options.runtime)
-            self.machine = probe.ask(self.client, self.campaign.root / "work", box, self._labels())
+            try:
+                self.machine = probe.ask(self.client, self.campaign.root / "work", box, self._labels())
+            except Retry:
+                engine.wait_for(self.client, self.options.patience)
+                self.machine = probe.ask(self.client, self.campaign.root / "work", box, self._labels())
 
     def _labels(self) -> dict[str, str]:
         return {f"{LABEL}.campaign": self.campaign.secret[:16], f"{LABEL}.run": self.leash_id}
@@ -286,20 +291,25 @@ class Runner:
             covered=covered(pinned.volumes, protocol),
             runtime=self.options.runtime,
             user=self.machine.user,
+            seccomp=self.machine.seccomp,
         )
         where = submission.team + (f", case {cases[0].id}" if protocol.per == "case" else "")
-        ended = execute(
-            self.client,
-            box,
-            staged.outputs,
-            where=where,
-            labels=self._labels(),
-            gpus=gpus,
-            timing=protocol.timing,
-            ready_line=protocol.ready_line,
-        )
-        outcome = self._judge(protocol, cases, staged, ended, box, where, submission.task)
-        bounds.unmount_below(staged.root)  # here, not by whoever removes the folder: that may be another machine
+        try:
+            ended = execute(
+                self.client,
+                box,
+                staged.outputs,
+                where=where,
+                labels=self._labels(),
+                gpus=gpus,
+                timing=protocol.timing,
+                ready_line=protocol.ready_line,
+                removals=self._removals,
+            )
+            outcome = self._judge(protocol, cases, staged, ended, box, where, submission.task)
+            bounds.unmount_below(staged.root)  # here, not by whoever removes the folder: that may be another machine
+        finally:
+            self._removals.wait()
         return outcome
 
     def _judge(

@@ -29,6 +29,8 @@ _OPEN_FOLDER = "medpodium-open"
 """A folder of the image in which anybody may make files, unless the root is read-only."""
 REPORT = "report"
 _OPEN, _WRITE, _PAUSE, _GETRLIMIT, _GETUID, _CAPGET, _STATFS, _PRCTL = 2, 1, 34, 97, 102, 125, 137, 157
+_SOCKET, _CLONE3 = 41, 435
+_VSOCK, _STREAM = 40, 1
 _NEW_FILE = 0o101
 _FSIZE, _NOFILE, _CORE = 1, 7, 4
 _NO_NEW_PRIVS, _SECCOMP = 39, 21
@@ -56,6 +58,10 @@ class Report:
         Its user, as it sees it.
     scratch, shm : float
         Bytes that ``/tmp`` and ``/dev/shm`` hold; NaN where the file system does not say.
+    reaches_host : bool
+        Whether a socket can be made that leads to the machine hosting a virtual machine.
+    threads : bool
+        Whether the C library can start threads: clone3 works, or is said not to be there.
     """
 
     file: float
@@ -68,6 +74,8 @@ class Report:
     user: int
     scratch: float
     shm: float
+    reaches_host: bool
+    threads: bool
 
 
 @cache
@@ -84,6 +92,8 @@ def program() -> bytes:
     made.call(_CAPGET, struct.pack("<IiQ", 0x20080522, 0, 0), word[10])
     made.call(_STATFS, b"/tmp", word[13])
     made.call(_STATFS, b"/dev/shm", word[28])
+    made.call(_SOCKET, _VSOCK, _STREAM, 0, keep=word[43])
+    made.call(_CLONE3, 0, 0, keep=word[44])
     made.call(_OPEN, f"{OUTPUT}/{REPORT}".encode(), _NEW_FILE, 0o600, keep=word[46])
     made.call(_WRITE, At(word[46]), word[0], 8 * 46)
     made.call(_WRITE, At(word[46]), struct.pack("<Q", _MARK), 8)
@@ -118,6 +128,8 @@ def read(raw: bytes) -> Report | None:
         user=plain[9] & 0xFFFFFFFF,
         scratch=size(13),
         shm=size(28),
+        reaches_host=word[43] >= 0,
+        threads=word[44] != -1,
     )
 
 

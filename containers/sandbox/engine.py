@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ def connect(timeout: float = 120.0) -> Any:
         raise infrastructure(EngineCode.NO_SDK, "docker", "the Python package 'docker' is not installed") from None
     try:
         client = docker.from_env(timeout=timeout)
+        if str(client.api.base_url).startswith("http+docker"):
+            client.api.trust_env = False  # a socket has no proxy, and looking for one costs milliseconds a request
         client.ping()
     except Exception as error:
         text = re.sub(r"\s+", " ", str(error))[:200]
@@ -158,6 +161,23 @@ def remove(container: Any) -> None:
         container.remove(force=True, v=True)
     except Exception:
         return
+
+
+class Removals:
+    """Containers that are being removed while their outputs are looked at: an engine takes its time for that."""
+
+    def __init__(self) -> None:
+        self._threads: list[threading.Thread] = []
+
+    def begin(self, container: Any) -> None:
+        """Remove a container that has ended."""
+        self._threads.append(threading.Thread(target=remove, args=(container,)))
+        self._threads[-1].start()
+
+    def wait(self) -> None:
+        """Wait until all are gone."""
+        while self._threads:
+            self._threads.pop().join()
 
 
 def sweep(client: Any, labels: dict[str, str]) -> int:

@@ -16,14 +16,15 @@ from typing import Any
 
 from medpodium.containers.failures import EngineCode, Retry, finding, infrastructure
 from medpodium.containers.sandbox import bounds, control, monitor, stage
+from medpodium.containers.sandbox import filter as calls
 from medpodium.containers.sandbox.engine import errors
 from medpodium.containers.sandbox.profile import Bind, Sandbox
 from medpodium.findings import Finding, InfrastructureError, Severity
 
 _SEEN = "/seen"
 _TOKEN = "token"  # noqa: S105 - the name of a file
-_WORKS: dict[tuple[Any, ...], str | None] = {}
-"""Profiles whose limits this process has read back already, by engine, with the user to name for them."""
+_WORKS: dict[tuple[Any, ...], tuple[str | None, str | None]] = {}
+"""Profiles whose limits this process has read back already, by engine, with the user and filter to name for them."""
 _ROOTLESS = "0:0"
 """The user of a rootless engine's containers who is, on the host, the one who started the engine."""
 _PLENTY = 4096
@@ -31,6 +32,8 @@ _PLENTY = 4096
 _OF_A_KERNEL = 128
 """Processes that a runtime with a kernel of its own (gVisor) needs for threads of its own when a program works."""
 _REPORT_SECONDS = 15.0
+_NONE = 2.0**60
+"""What version 1 of control groups says where there is no limit is above this."""
 
 
 @dataclass
@@ -43,12 +46,15 @@ class Answer:
         Whether outputs can lie in a file system of fixed size.
     user : str, optional
         Another user to name, so that programs run, on the host, as the one the profile asks for.
+    seccomp : str, optional
+        The filter of system calls that the engine takes instead of its own.
     findings : list of Finding
         Warnings.
     """
 
     bounded: bool = False
     user: str | None = None
+    seccomp: str | None = None
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -88,7 +94,7 @@ def ask(client: Any, work: Path, box: Sandbox, labels: dict[str, str]) -> Answer
         if not answer.bounded:
             text = "outputs are watched, not bounded by the kernel: what is written between two looks is on the disk"
             answer.findings.append(finding(EngineCode.UNBOUNDED, str(work), text, Severity.NOTE))
-        answer.user, found = _limits(client, fixed if answer.bounded else plain, box, labels)
+        answer.user, answer.seccomp, found = _limits(client, fixed if answer.bounded else plain, box, labels)
         answer.findings += found
         return answer
     finally:
@@ -143,30 +149,51 @@ def _token(container: Any, path: str) -> str:
         return file.read().decode("utf-8", "replace") if file is not None else ""
 
 
-def _limits(client: Any, folder: Path, box: Sandbox, labels: dict[str, str]) -> tuple[str | None, list[Finding]]:
-    """Read the limits of a running container back, once per engine and profile; return which user is to be named."""
+_Known = tuple[str | None, str | None, list[Finding]]
+
+
+def _limits(client: Any, folder: Path, box: Sandbox, labels: dict[str, str]) -> _Known:
+    """Read the limits of a running container back, once per engine and profile; return user, filter and warnings."""
     key = (client.api.base_url, box.runtime, box.memory, box.pids, box.file, box.open_files, box.user)
     if key in _WORKS:
-        return _WORKS[key], []
-    wrong, unknown = _try(client, folder, box, box.user, labels)
-    user = None
-    if _USER in wrong:
-        again, more = _try(client, folder, box, _ROOTLESS, labels)
-        if _USER not in again:
-            user, wrong, unknown = _ROOTLESS, again, more
+        return (*_WORKS[key], [])
+    with suppress(InfrastructureError):  # an engine that does not take the filter has one of its own
+        user, wrong, _, report = _try_users(client, folder, replace(box, seccomp=calls.profile()), labels)
+        if not wrong and report is not None and report.threads and not report.reaches_host:
+            _WORKS[key] = user, calls.profile()
+            return user, calls.profile(), []
+    user, wrong, unknown, report = _try_users(client, folder, box, labels)
     if wrong:
         raise infrastructure(EngineCode.LIMITS, "this engine", "; ".join(wrong))
-    _WORKS[key] = user
+    _WORKS[key] = user, None
+    found = []
     if unknown:
         text = "cannot be read back from here: " + ", ".join(unknown)
-        return user, [finding(EngineCode.LIMITS, "limits", text, Severity.WARNING)]
-    return user, []
+        found.append(finding(EngineCode.LIMITS, "limits", text, Severity.WARNING))
+    if report is not None and report.reaches_host:
+        text = "containers can open sockets to the machine that hosts this virtual machine (AF_VSOCK), network or not"
+        found.append(finding(EngineCode.HOST_SOCKETS, "this engine", text, Severity.WARNING))
+    return user, None, found
+
+
+def _try_users(
+    client: Any, folder: Path, box: Sandbox, labels: dict[str, str]
+) -> tuple[str | None, list[str], list[str], control.Report | None]:
+    """Try the profile's user, and the one that a rootless engine maps to it; return which is to be named."""
+    wrong, unknown, report = _try(client, folder, box, box.user, labels)
+    if _USER in wrong:
+        again, more, other = _try(client, folder, box, _ROOTLESS, labels)
+        if _USER not in again:
+            return _ROOTLESS, again, more, other
+    return None, wrong, unknown, report
 
 
 _USER = "programs run as another user of the host than the one who owns the outputs"
 
 
-def _try(client: Any, folder: Path, box: Sandbox, user: str, labels: dict[str, str]) -> tuple[list[str], list[str]]:
+def _try(
+    client: Any, folder: Path, box: Sandbox, user: str, labels: dict[str, str]
+) -> tuple[list[str], list[str], control.Report | None]:
     """Start a container of ours under a profile; return what is not in force, in words, and what nobody can say.
 
     Raises
@@ -194,7 +221,7 @@ def _try(client: Any, folder: Path, box: Sandbox, user: str, labels: dict[str, s
             own_kernel = report is not None and not shown
             if own_kernel and box.pids < _OF_A_KERNEL:
                 raise _few(box, f"its kernel's own threads are counted, and need up to {_OF_A_KERNEL}")
-            return _unlike(box, report, target / control.REPORT, group, shown)
+            return (*_unlike(box, report, target / control.REPORT, group, shown), report)
     if box.pids < _PLENTY:
         _try(client, folder, replace(box, pids=_PLENTY), user, labels)
         raise _few(box, "nothing starts, but it does with more: threads of its own are counted")
@@ -252,10 +279,9 @@ def _unlike(
             wrong.append("the image's folders can be written to")
         if not report.filtered and shown:  # a kernel of its own obeys for it, and is filtered itself
             wrong.append("no filter of system calls is in force")
-    wrong = [
-        *(f"{seen:g} {name} allowed instead of {asked:g}" for name, (seen, asked) in found.items() if seen > asked),
-        *wrong,
-    ]
+    for name, (seen, asked) in found.items():
+        if seen > asked:
+            wrong.append(f"{name}: {'no limit' if seen >= _NONE else f'{seen:g}'} instead of {asked:g}")
     return wrong, [name for name, (seen, _) in found.items() if seen != seen]
 
 

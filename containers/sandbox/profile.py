@@ -33,7 +33,7 @@ class Bind:
 class Sandbox:
     """The profile of one container run.
 
-    No network, no capabilities, no new privileges, the default seccomp filter, a read-only root file system, private
+    No network, no capabilities, no new privileges, a filter of system calls, a read-only root file system, private
     IPC and process namespaces, an unprivileged user: these are not options. The fields are what differs.
 
     Parameters
@@ -56,6 +56,9 @@ class Sandbox:
         Device ids, one each.
     covered : tuple of str
         VOLUME folders of the image, covered by small tmpfs mounts so that they cannot fill the host's disk.
+    seccomp : str, optional
+        The filter of system calls, as the engine takes it; its own default otherwise. The printed command has the
+        engine's default: whoever reads it does not have the file.
     """
 
     image: str
@@ -80,6 +83,7 @@ class Sandbox:
     gpu_memory: int | None = None
     covered: tuple[str, ...] = ()
     runtime: str | None = None
+    seccomp: str | None = None
     platform: str = "linux/amd64"
 
     def environment(self) -> dict[str, str]:
@@ -114,7 +118,7 @@ class Sandbox:
             "read_only": True,
             "tmpfs": self.tmpfs(),
             "cap_drop": ["ALL"],
-            "security_opt": ["no-new-privileges:true"],
+            "security_opt": ["no-new-privileges:true", *([f"seccomp={self.seccomp}"] if self.seccomp else [])],
             "pids_limit": self.pids,
             "mem_limit": self.memory,
             "memswap_limit": self.memory,
@@ -216,6 +220,7 @@ def sandbox(
     covered: tuple[str, ...] = (),
     runtime: str | None = None,
     user: str | None = None,
+    seccomp: str | None = None,
 ) -> Sandbox:
     """Make the profile of one run from the challenge's protocol.
 
@@ -233,6 +238,8 @@ def sandbox(
         See :class:`Sandbox`.
     user : str, optional
         ``uid:gid`` to name instead of :func:`unprivileged_user`, where the engine maps users.
+    seccomp : str, optional
+        See :class:`Sandbox`.
     """
     limits, known = protocol.limits, dict(values)
 
@@ -263,6 +270,7 @@ def sandbox(
         gpu_memory=parse_bytes(limits.gpu_memory) if limits.gpu_memory else None,
         covered=covered,
         runtime=runtime,
+        seccomp=seccomp,
     )
 
 
