@@ -223,8 +223,9 @@ def _kill(container: Any, watch: _Watch, where: str) -> None:
     with errors(where):
         try:
             container.kill(signal="SIGKILL")
-        except docker.errors.APIError as error:
-            if error.status_code not in (404, 409):  # gone, or ended in the meantime
+        except docker.errors.APIError:
+            # Engines have different words for a container that has ended in the meantime; its end is what counts.
+            if not watch.done.wait(_KILL_SECONDS):
                 raise
     if not watch.done.wait(_KILL_SECONDS):
         text = f"container {container.short_id} of {where} survives SIGKILL"
