@@ -124,7 +124,9 @@ class Disk:
     def _measure(self) -> int:
         total = 0
         for top in self.folders:
-            for folder, _, found in os.walk(top):
+            for folder, inner, found in os.walk(top):
+                # A mounted file system lies in its file, which is counted already.
+                inner[:] = [name for name in inner if not os.path.ismount(f"{folder}/{name}")]
                 for name in found:
                     with suppress(OSError):
                         total += Path(folder, name).lstat().st_blocks * 512

@@ -152,7 +152,7 @@ RUNTIME = {
     "o11-folder-as-file": Attack(f"mkdir {OUT}", {"missing-output"}),
     "d5-nothing-but-zero": Attack("exit 0", {"missing-output"}),
     "d6-complete-but-failed": Attack(f"{HONEST}; exit 7"),
-    "d7-no-command": Attack("", {"no-command"}, config={}),
+    "d7-no-command": Attack("", {"no-command"}, config={}, also={"podman": {"crash"}}),
     # Images that make the runtime stumble
     "i1-input-is-a-file": Attack(HONEST, {"cannot-start"}, {"input": b"x"}),
     "i2-proc-is-a-link": Attack(HONEST, {"cannot-start", "ok"}, links={"proc": "/output"}),
