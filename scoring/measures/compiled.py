@@ -5,11 +5,14 @@ to compile than the function itself.
 
 What is compiled is kept in the user's cache folder, never in the package: files that an installer did not write it
 does not remove either, and what it leaves behind hides the next installation. :func:`cache_folder` says where.
+There it is found by what its source says, not by where the source lies: a second environment, a copy on a worker or in
+a container, and an installation anew use what the first one compiled.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import shutil
 import tempfile
@@ -39,9 +42,8 @@ _deciding = RLock()
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function that Python calls, and keep it on disk.
 
-    It may call the :data:`part` functions of its own file and of :mod:`medpodium.scoring.measures`: numba looks at
-    the function's own file only to see whether what it kept is still right, the name of the folder stands for the rest.
-    Where nothing can be kept, every process compiles anew.
+    It may call the :data:`part` functions of its own file and of :mod:`medpodium.scoring.measures`: what was kept is
+    right as long as neither changed. Where nothing can be kept, every process compiles anew.
     """
     folder = cache_folder()
     if folder is not None:
@@ -76,7 +78,7 @@ def cache_folder() -> Path | None:
     except ImportError:  # in a scorer on another platform, whose container is thrown away after each run anyway
         return None
     root = Path(platformdirs.user_cache_dir("medpodium", appauthor=False)) / "numba"
-    folder = (root / f"{package_version()}-{hash_of(_PACKAGE, _HASHED)[:16]}").absolute()
+    folder = (root / f"{package_version()}-{_sources()[:16]}").absolute()
     if not _writable(folder):
         return None
     _remove_old(root, folder)
@@ -108,9 +110,69 @@ def _remove_old(root: Path, own: Path) -> None:
 def _numba_keeps_in(folder: Path) -> Iterator[None]:
     """Let numba decide for this folder; functions of other packages in the same process keep their own place."""
     with _deciding:
-        before = _config.CACHE_DIR
-        _config.CACHE_DIR = str(folder)
+        own = {"CACHE_DIR": str(folder), "CACHE_LOCATOR_CLASSES": f"{__name__}.{BySource.__name__}"}
+        # numba knows no other locators than its own before 0.61, and finds what it kept by the source's path then
+        before = {name: getattr(_config, name, "") for name in own}
         try:
+            for name, value in own.items():
+                setattr(_config, name, value)
             yield
         finally:
-            _config.CACHE_DIR = before
+            for name, value in before.items():
+                setattr(_config, name, value)
+
+
+class BySource:
+    """Where numba keeps a function: in a folder named by the content of the sources it is compiled from.
+
+    This is numba's protocol of a cache locator (``NUMBA_CACHE_LOCATOR_CLASSES``). Numba itself tells processors,
+    types of arguments and versions of Python apart.
+
+    Parameters
+    ----------
+    function : callable
+        What is compiled.
+    path : str
+        The file that holds it.
+    """
+
+    def __init__(self, function: Callable[..., Any], path: str) -> None:
+        own = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        parts = (numba.__version__, function.__module__, _sources(), own)
+        self._py_file = path  # numba names it in warnings
+        self._stamp = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        self._name = str(function.__code__.co_firstlineno)
+        self._folder = Path(_config.CACHE_DIR) / f"{Path(path).parent.name}_{self._stamp[:32]}"
+
+    @classmethod
+    def from_function(cls, function: Callable[..., Any], path: str) -> BySource | None:
+        """Return the place of a function; ``None`` where nothing can be written there or its source is no file."""
+        try:
+            found = cls(function, path)
+            found.ensure_cache_path()
+        except OSError:
+            return None
+        return found
+
+    def ensure_cache_path(self) -> None:
+        """Make the folder; ``OSError`` where nothing can be written into it."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self._folder):
+            pass
+
+    def get_cache_path(self) -> str:
+        """Return the folder."""
+        return str(self._folder)
+
+    def get_source_stamp(self) -> str:
+        """Return what changes with the sources."""
+        return self._stamp
+
+    def get_disambiguator(self) -> str:
+        """Return what tells functions of one name in one file apart."""
+        return self._name
+
+
+@functools.cache
+def _sources() -> str:
+    return hash_of(_PACKAGE, _HASHED)

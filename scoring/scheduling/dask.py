@@ -3,6 +3,9 @@
 Dask retries a job whose worker died by itself, and gives up on one that was seen on several dying workers. As a
 worker may hold more than one job, the ones given up are tried again alone, with nothing else under way: what dies
 then is to blame, and nothing else ever is.
+
+Dask needs some milliseconds to hand out a task, which is more than a small case takes: short jobs travel several at a
+time.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import functools
 import pickle
 import queue
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -26,6 +30,10 @@ R = TypeVar("R")
 
 _JOBS_PER_THREAD = 16
 """Jobs known to the cluster per worker thread; all but about one of them wait at its scheduler, not at a worker."""
+_TOGETHER = 8
+"""Most jobs of one task: each thread then still has two tasks."""
+_SHORT_S = 0.05
+"""As many jobs travel together as take this long, in seconds; any job of more than half of it travels alone."""
 _SMALL_BYTES = 50_000
 """A function pickled to more than this travels once per worker, not with every job."""
 _MOST_AT_ONCE = 64
@@ -122,12 +130,38 @@ def scorer_versions() -> Mapping[str, str]:
     return {**{name: package_version(name) for name in names}, "sources": source_hash()}
 
 
-def perform(function: Callable[[J], R], job: J, versions: Mapping[str, str]) -> R:
-    """Do one job on a worker; a worker that came late is checked here."""
+@dataclass(frozen=True)
+class Batch(Generic[J]):
+    """Jobs that travel together. Dask looks into lists for tasks of its own, and not into this."""
+
+    jobs: tuple[J, ...]
+
+
+@dataclass(frozen=True)
+class Outcomes(Generic[R]):
+    """Result or error of each job of a batch, and how long all took, in seconds."""
+
+    found: tuple[tuple[R | None, JobError | None], ...]
+    seconds: float
+
+
+def perform(function: Callable[[J], R], batch: Batch[J], versions: Mapping[str, str]) -> Outcomes[R]:
+    """Do jobs on a worker, one after the other; a worker that came late is checked here."""
     own = scorer_versions()
     if own != versions:
         raise _differs("this worker", own, versions)
-    return function(job)
+    started = time.perf_counter()
+    found = tuple(_outcome(function, job) for job in batch.jobs)
+    return Outcomes(found, time.perf_counter() - started)
+
+
+def _outcome(function: Callable[[J], R], job: J) -> tuple[R | None, JobError | None]:
+    try:
+        return function(job), None
+    except InfrastructureError:  # ends the run, whatever the other jobs say
+        raise
+    except Exception as error:
+        return None, JobError(one_line_error(error), "".join(traceback.format_tb(error.__traceback__)))
 
 
 def unpack(payload: bytes) -> Any:
@@ -162,11 +196,12 @@ class _Flight(Generic[J, R]):
     patience: float
     needs: Needs
     tend: Callable[[Sequence[str]], None]
-    flying: dict[Any, int] = field(default_factory=dict)
+    flying: dict[Any, tuple[int, ...]] = field(default_factory=dict)
     landed: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
     function: Any = None
     versions: Mapping[str, str] = field(default_factory=scorer_versions)
     _room: int = 0
+    _longest: float = _SHORT_S
     _looked: float = -1e9
     _seen: float = field(default_factory=time.monotonic)
 
@@ -182,16 +217,17 @@ class _Flight(Generic[J, R]):
         suspects: list[int] = []
         pending = 0
         while pending < len(jobs) or self.flying:
-            while pending < len(jobs) and len(self.flying) < self._window():
-                self._launch(pending, jobs[pending])
-                pending += 1
+            while pending < len(jobs) and (free := self._window() - sum(map(len, self.flying.values()))) > 0:
+                together = range(pending, min(pending + self._together(free), len(jobs)))
+                self._launch(together, jobs)
+                pending = together.stop
             for done in self._land():
                 if done.error is _KILLED:
                     suspects.append(done.index)
                 else:
                     yield done
         for index in sorted(suspects):
-            self._launch(index, jobs[index])
+            self._launch([index], jobs)
             while not (landed := self._land()):
                 pass
             for done in landed:
@@ -204,11 +240,16 @@ class _Flight(Generic[J, R]):
         self.flying.clear()
         self.function = None
 
-    def _launch(self, index: int, job: J) -> None:
+    def _launch(self, indices: Sequence[int], jobs: Sequence[J]) -> None:
         resources = {"GPU": self.needs.gpus} if self.needs.gpus else None
-        future = self.client.submit(perform, self.function, job, self.versions, pure=False, resources=resources)
-        self.flying[future] = index
+        batch = Batch(tuple(jobs[index] for index in indices))
+        future = self.client.submit(perform, self.function, batch, self.versions, pure=False, resources=resources)
+        self.flying[future] = tuple(indices)
         future.add_done_callback(self.landed.put)
+
+    def _together(self, free: int) -> int:
+        """Return how many jobs the next task has: by the longest of late, and one where it needs a GPU."""
+        return 1 if self.needs.gpus else max(1, min(free, _TOGETHER, int(_SHORT_S / max(self._longest, 1e-6))))
 
     def _land(self) -> list[Done[R]]:
         """Wait for outcomes; none after a while without one, when the cluster was looked at."""
@@ -228,25 +269,28 @@ class _Flight(Generic[J, R]):
         outcomes = []
         for future in landed:
             if future in results:
-                outcomes.append(Done(self.flying.pop(future), results[future]))
+                indices, got = self.flying.pop(future), results[future]
+                self._longest = max(got.seconds / len(indices), 0.9 * self._longest)
+                outcomes += [Done(index, *found) for index, found in zip(indices, got.found, strict=True)]
             elif future in self.flying:
-                outcomes.append(self._failure(self.flying.pop(future), future))
+                error = self._failure(future)
+                outcomes += [Done(index, None, error) for index in self.flying.pop(future)]
             future.release()
         return outcomes
 
-    def _fetch(self, futures: list[Any]) -> dict[Any, R]:
+    def _fetch(self, futures: list[Any]) -> dict[Any, Outcomes[R]]:
         try:
             return dict(zip(futures, self.client.gather(futures) if futures else [], strict=True))
         except Exception:
             # A result was lost with its worker, and making it again failed. The others are still good.
-            results: dict[Any, R] = {}
+            results: dict[Any, Outcomes[R]] = {}
             for future in futures:
                 with contextlib.suppress(Exception):
                     results[future] = future.result()
             return results
 
-    def _failure(self, index: int, future: Any) -> Done[R]:
-        """Tell what the job raised from what its worker's death did; only the first is an answer."""
+    def _failure(self, future: Any) -> JobError:
+        """Tell what Dask or the function's way to the worker raised from what a worker's death did."""
         import distributed
 
         if future.status == "error":
@@ -254,10 +298,10 @@ class _Flight(Generic[J, R]):
             if isinstance(error, InfrastructureError):
                 raise error
             if not isinstance(error, (distributed.KilledWorker, distributed.client.FutureCancelledError)):
-                return Done(index, None, JobError(one_line_error(error), "".join(_traceback(future))))
+                return JobError(one_line_error(error), "".join(_traceback(future)))
         elif self.client.status != "running":
             raise self._lost()
-        return Done(index, None, _KILLED)
+        return _KILLED
 
     def _window(self) -> int:
         if time.monotonic() - self._looked > _LOOK_SECONDS:
@@ -296,8 +340,6 @@ _DEADLY = JobError(
 
 
 def _traceback(future: Any) -> list[str]:
-    import traceback
-
     try:
         return traceback.format_tb(future.traceback())
     except Exception:

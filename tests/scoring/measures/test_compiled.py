@@ -25,7 +25,7 @@ volume[1, 1, 4:9] = 3
 volume.flags.writeable = False
 start, stop = kernels.row_extents(volume)
 assert numba.config.CACHE_DIR == "" or "NUMBA_CACHE_DIR" in __import__("os").environ
-print(kernels.__file__, start[1, 1], stop[1, 1])
+print(kernels.__file__, start[1, 1], stop[1, 1], sum(kernels.row_extents.stats.cache_hits.values()))
 """
 
 
@@ -41,7 +41,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return package
 
 
-def _score(package: Path, home: Path, **more: str) -> None:
+def _score(package: Path, home: Path, **more: str) -> bool:
+    """Score with a copy of the package, and return whether it found its code compiled."""
     places = dict.fromkeys(("HOME", "USERPROFILE", "LOCALAPPDATA", "XDG_CACHE_HOME"), str(home))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
     environment |= places | {"PYTHONPATH": str(package.parent)} | more
@@ -49,9 +50,10 @@ def _score(package: Path, home: Path, **more: str) -> None:
         [sys.executable, "-c", SCORE], env=environment, cwd=home.parent, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    path, start, stop = done.stdout.rsplit(maxsplit=2)
+    path, start, stop, hits = done.stdout.rsplit(maxsplit=3)
     assert Path(path).is_relative_to(package)
     assert (int(start), int(stop)) == (4, 9)
+    return int(hits) > 0
 
 
 def _kept(folder: Path) -> list[Path]:
@@ -65,9 +67,25 @@ def test_code_is_kept_in_the_users_cache_or_nowhere(installed: Path, tmp_path: P
         home.mkdir()
     else:
         home.write_text("")  # a file in the folder's place stops even an administrator, whom permissions would not
-    _score(installed, home)
+    assert not _score(installed, home)
     assert len(_kept(tmp_path)) == home_is_writable
     assert not _kept(installed)
+
+
+def test_a_copy_elsewhere_uses_what_the_first_compiled(installed: Path, tmp_path: Path) -> None:
+    home, copied = tmp_path / "home", tmp_path / "elsewhere" / "medpodium"
+    home.mkdir()
+    shutil.copytree(installed, copied)
+    for path in copied.rglob("*.py"):
+        os.utime(path, (1e9, 1e9))  # installers write the time they like
+    assert not _score(installed, home)
+    (kept,) = _kept(tmp_path)
+    assert _score(copied, home)
+    # another function of the kernels' folder may be part of any of them
+    with (copied / "scoring" / "measures" / "surfaces" / "dense.py").open("a") as source:
+        source.write("# another release\n")
+    assert not _score(copied, home, NUMBA_CACHE_DIR=str(kept.parents[1]))
+    assert len(_kept(tmp_path)) == 2
 
 
 @pytest.mark.parametrize("writable", [True, False])
@@ -88,6 +106,7 @@ def test_what_other_packages_compile_stays_where_it_would_be(tmp_path: Path) -> 
         seen.append(numba.config.CACHE_DIR)
         raise KeyError
     assert [*seen, numba.config.CACHE_DIR] == [seen[0], str(tmp_path), seen[0]]
+    assert not numba.config.CACHE_LOCATOR_CLASSES
 
 
 def test_changed_sources_have_a_folder_of_their_own_and_old_ones_go(
@@ -96,7 +115,7 @@ def test_changed_sources_have_a_folder_of_their_own_and_old_ones_go(
     for name in ("HOME", "USERPROFILE", "LOCALAPPDATA", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setattr(numba.config, "CACHE_DIR", "")
-    monkeypatch.setattr(compiled, "hash_of", lambda *_: "a" * 64)
+    monkeypatch.setattr(compiled, "_sources", lambda: "a" * 64)
     own = compiled.cache_folder.__wrapped__()
     assert own.is_relative_to(tmp_path)
     days = {"yesterday": 0.5, "three": 3.0, "four": 4.0, "five": 5.0, "six": 6.0}
@@ -105,7 +124,7 @@ def test_changed_sources_have_a_folder_of_their_own_and_old_ones_go(
         (own.parent / name / "measures" / "code.nbc").write_text("")
         used = time.time() - age * 86_400
         os.utime(own.parent / name, (used, used))
-    monkeypatch.setattr(compiled, "hash_of", lambda *_: "b" * 64)
+    monkeypatch.setattr(compiled, "_sources", lambda: "b" * 64)
     other = compiled.cache_folder.__wrapped__()
     assert other.parent == own.parent
     # the newest three of the others stay (the first of them was made a moment ago), and whatever is in use

@@ -15,7 +15,7 @@ import pytest
 
 import medpodium
 from medpodium.findings import InfrastructureError
-from medpodium.scoring.scheduling.dask import DaskScheduler, perform, scorer_versions
+from medpodium.scoring.scheduling.dask import Batch, DaskScheduler, perform, scorer_versions
 
 pytestmark = [pytest.mark.usefixtures("scale_installed"), pytest.mark.slow]
 
@@ -84,13 +84,13 @@ def test_other_sources_of_the_same_version_are_refused(cluster: Any, copy: Path)
 def test_a_worker_that_came_late_checks_itself(change: Callable[[dict[str, str]], dict[str, str]]) -> None:
     asked = change(dict(scorer_versions()))
     if asked == scorer_versions():
-        assert perform(_double, 2, asked) == 4
+        assert perform(_double, Batch((2, 3)), asked).found == ((4, None), (6, None))
     else:
         with pytest.raises(InfrastructureError, match="sources"):
-            perform(_double, 2, asked)
+            perform(_double, Batch((2,)), asked)
 
 
 def test_a_worker_of_a_version_without_the_hash_is_refused() -> None:
     old = {name: text for name, text in scorer_versions().items() if name != "sources"}
     with pytest.raises(InfrastructureError, match="sources"):
-        perform(_double, 2, old)
+        perform(_double, Batch((2,)), old)
