@@ -217,11 +217,11 @@ def _rank_challenge(
     from medpodium.challenges import registry
     from medpodium.findings import Finding, MedpodiumError
     from medpodium.scoring import definitions, observations, table
+    from medpodium.scoring.evidence.joint import with_overall
     from medpodium.scoring.evidence.tables.collect import Evidence
     from medpodium.scoring.evidence.tables.plan import macro, plan_task, unsuitable
     from medpodium.scoring.kinds.subset import cut, parse
     from medpodium.scoring.ranking.axes import RankingCode, near
-    from medpodium.scoring.ranking.joint import with_overall
 
     challenge = registry.load(reference)
     frame, observed = table.read_scores(path), observations.read_beside(path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,16 +46,17 @@ def make(folder: Path, name: str, number: int, seed: int) -> dict[str, tuple[Pat
     challenge = registry.load(name)
     found: dict[str, tuple[Path, dict[str, Path]]] = {}
     for task_name, task in challenge.tasks.items():
-        if not isinstance(task, AnswersTask):
+        own: Any = task
+        if getattr(own, "form", None) is None:  # only questions have a form of answer
             cause, fix = f"task {task_name!r} is of the kind {task.kind}", "name a challenge of questions"
             raise UsageError(Finding(DemoCode.NOT_ANSWERS, name, cause, fix))
         rng = np.random.default_rng([seed, len(found)])
         place = folder / task_name
         place.mkdir(parents=True, exist_ok=True)
-        truth = _write_key(place / "key.csv", challenge, task, number, rng)
+        truth = _write_key(place / "key.csv", challenge, own, number, rng)
         teams = {team: place / f"{team}.csv" for team in TEAMS}
         for team, path in teams.items():
-            _write(path, *_replies(task, truth, TEAMS[team], rng))
+            _write(path, *_replies(own, truth, TEAMS[team], rng))
         found[task_name] = (place / "key.csv", teams)
     return found
 

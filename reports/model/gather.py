@@ -10,13 +10,13 @@ from medpodium.challenges.schema.definition import Challenge
 from medpodium.findings import Finding, Severity, UsageError
 from medpodium.reports.model.results import Drawn, ReportCode, Results, TaskResults
 from medpodium.scoring import definitions, published, table
+from medpodium.scoring.evidence.joint import with_overall, without_overall
 from medpodium.scoring.evidence.tables import blocks as evidence_blocks
 from medpodium.scoring.evidence.tables.collect import Evidence, Options, collect_consensus, collect_task, rank_task
 from medpodium.scoring.evidence.tables.columns import TABLES
 from medpodium.scoring.evidence.tables.plan import plan_task, unsuitable
 from medpodium.scoring.evidence.units import Units, choose
 from medpodium.scoring.observations import group_columns
-from medpodium.scoring.ranking.joint import with_overall, without_overall
 from medpodium.scoring.ranking.settled import Settled
 
 

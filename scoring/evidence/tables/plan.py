@@ -23,12 +23,12 @@ from medpodium.challenges.schema.steps import (
     Ties,
 )
 from medpodium.findings import Finding, Severity, UsageError
+from medpodium.scoring.evidence.joint import joint_pool
 from medpodium.scoring.evidence.multiverse import Universe, universes
 from medpodium.scoring.evidence.tables.collect import TaskPlan
 from medpodium.scoring.kinds.lookup import of
 from medpodium.scoring.ranking.axes import RankingCode, near
 from medpodium.scoring.ranking.challenger import METHODS, Method, NaTreatment, method_steps
-from medpodium.scoring.ranking.joint import joint_pool
 from medpodium.scoring.ranking.pools import Pool
 from medpodium.scoring.ranking.rules import Outcome, Rules, rules_of
 

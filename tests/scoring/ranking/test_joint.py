@@ -13,9 +13,9 @@ from medpodium.challenges import registry
 from medpodium.cli import main
 from medpodium.findings import MedpodiumError
 from medpodium.scoring import table
+from medpodium.scoring.evidence.joint import with_overall
 from medpodium.scoring.evidence.tables.collect import Options, rank_task
 from medpodium.scoring.evidence.tables.plan import plan_task
-from medpodium.scoring.ranking.joint import with_overall
 from medpodium.scoring.table import normalise
 
 TEXT = """
