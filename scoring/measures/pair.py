@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from medpodium.scoring.measures import kernels
 from medpodium.scoring.measures.overlap import Overlap, pixel_mm2, voxel_ml
+from medpodium.scoring.measures.surfaces import planes
 from medpodium.scoring.measures.surfaces.distances import AxisOrder, SurfaceDistances, distances
 from medpodium.scoring.measures.surfaces.outline import Surfaces, find_surfaces, frozen
 from medpodium.scoring.measures.surfaces.points import Ints, Kind, Spacing, Volume
@@ -225,6 +226,18 @@ class PairMeasures:
     def borders(self, structure: int) -> SurfaceDistances:
         """Return the distances between surfaces made of border voxels (``border-voxel``)."""
         return self._distances(structure, "border-voxel")
+
+    def binaries(self, structure: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        """Return a structure in reference and prediction as 0/1 arrays, in the box around both and its slices."""
+        member = np.zeros(65536, np.uint8)
+        member[list(self.reference.structures[structure])] = 1
+        start, stop = (int(z) for z in self.z_ranges[structure])
+        both = ((self.reference.array, self.reference.rows), (self.array, self._rows))
+        boxes = [planes.structure_box(array, *rows, member, start, stop) for array, rows in both]
+        boxes = [box for box in boxes if box[1, 0] > 0] or boxes[:1]
+        low, high = np.min([box[0] for box in boxes], axis=0), np.max([box[1] for box in boxes], axis=0)
+        box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+        return member[self.reference.array[box]], member[self.array[box]]
 
     def _distances(self, structure: int, kind: Kind) -> SurfaceDistances:
         reference = self.reference

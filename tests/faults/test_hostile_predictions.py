@@ -203,3 +203,15 @@ def test_noise_is_measured_as_everything_else(seed: int, monkeypatch: pytest.Mon
     borders = [border(mask) for mask in (reference, prediction)]
     expected = np.sort(ndimage.distance_transform_edt(~borders[0], sampling=spacing)[borders[1]])
     np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_binary_masks_of_a_structure_end_at_the_box_around_both() -> None:
+    """Euler numbers and lesions of a small structure used to look at the whole volume, once per metric."""
+    from medpodium.scoring.measures.pair import measure_pair
+
+    reference, prediction = (np.zeros((20, 30, 40), np.uint8) for _ in range(2))
+    reference[3:5, 4:9, 6:8], prediction[4:8, 5:7, 1:4] = 1, 1
+    first, second = measure_pair(reference, prediction, (1, 1, 1), [frozenset({1}), frozenset({2})]).binaries(0)
+    assert first.shape == second.shape == (5, 5, 7)
+    assert first.sum() == reference.sum()
+    assert second.sum() == prediction.sum()

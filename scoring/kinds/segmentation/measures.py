@@ -339,7 +339,7 @@ class Comparison:
         if spec.kind == "euler_error":
             from medpodium.scoring.measures.topology import euler_error
 
-            return float(euler_error(*self.binaries(structure)))
+            return float(euler_error(*pair.binaries(index)))
         if isinstance(spec, LesionMetric):
             return float(getattr(self._lesion_counts(spec, structure), _LESION_COUNTS[spec.kind]))
         if isinstance(spec, PercentileMetric):
@@ -382,7 +382,8 @@ class Comparison:
         rule = self._lesion_rule(spec.lesions)
         key = (structure, rule)
         if key not in self._lesions:
-            reference, prediction = self.binaries(structure)
+            pair, index = self._pairs[structure]
+            reference, prediction = pair.binaries(index)
             grid = self._case.reference.geometry
             self._lesions[key] = lesions.lesion_counts(
                 reference, prediction, grid.spacing_zyx, rule, voxel_ml=grid.voxel_ml
