@@ -205,6 +205,31 @@ def test_noise_is_measured_as_everything_else(seed: int, monkeypatch: pytest.Mon
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("kind", ["borders", "surfels"])
+def test_surfaces_too_large_to_keep_are_those_that_are_kept(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise of several labels: surfaces worked out slice by slice give the distances of surfaces kept as points."""
+    from medpodium.scoring.measures.pair import measure_pair
+    from medpodium.scoring.measures.surfaces import outline
+
+    rng = np.random.default_rng(5)
+    reference = np.zeros((9, 40, 50), np.uint8)
+    reference[2:5, 5:15, 3:19], reference[5:8, 20:30, 30:45] = 1, 2
+    prediction = rng.integers(0, 4, reference.shape).astype(np.uint8)
+    structures = [frozenset({1}), frozenset({2}), frozenset({1, 2})]
+    sides = {}
+    for few in (1 << 21, 0):
+        monkeypatch.setattr(outline, "_FEW", few)
+        pair = measure_pair(reference, prediction, (2.5, 0.7, 0.8), structures)
+        found = [getattr(pair, kind)(number) for number in range(3)]
+        assert isinstance(found[0].prediction, outline.Surface) == (few > 0)
+        sides[few] = [side for one in found for side in (one.from_reference, one.from_prediction)]
+    for kept, worked_out in zip(*sides.values(), strict=True):
+        # two ways to one distance may differ in its last bit, so compare every point
+        every = [np.repeat(side.values, side.counts) for side in (kept, worked_out)]
+        np.testing.assert_allclose(every[0], every[1], rtol=1e-12)
+        assert worked_out.total == pytest.approx(kept.total, rel=1e-12)
+
+
 def test_binary_masks_of_a_structure_end_at_the_box_around_both() -> None:
     """Euler numbers and lesions of a small structure used to look at the whole volume, once per metric."""
     from medpodium.scoring.measures.pair import measure_pair
