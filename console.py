@@ -55,6 +55,7 @@ class MachineCode(Code):
     """What can be wrong with the machine, for any verb."""
 
     DISK = "disk-error"
+    """The disk refused to read or write."""
 
 
 class LazyGroup(click.Group):

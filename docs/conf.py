@@ -7,7 +7,7 @@ from importlib.metadata import version as installed
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-import generate
+import generate  # type: ignore[import-not-found]  # beside this file, for whoever runs it
 
 project = "medpodium"
 author = "The medpodium developers"

@@ -39,10 +39,12 @@ class ArchiveCode(Code):
     """What can be wrong with an archived or moved campaign."""
 
     EXISTS = "archive-target-exists"
+    """Something stands where a campaign would be moved, archived or restored to."""
     UNREADABLE = "archive-unreadable"
     CHANGED = "archive-file-changed"
     MISSING = "archive-file-missing"
     UNKNOWN = "archive-file-unknown"
+    """An archive holds a file that its list does not name: restore from a copy nobody has changed."""
     DATA = "campaign-data-not-found"
 
 

@@ -48,6 +48,7 @@ class CampaignCode(Code):
     PENDING = "campaign-pending"
     STALE = "scores-out-of-date"
     EXCLUDED = "team-excluded"
+    """A team was withdrawn or disqualified; the date and the reason are told with it."""
 
 
 STANDING = (CampaignCode.PENDING, CampaignCode.STALE, CampaignCode.EXCLUDED)

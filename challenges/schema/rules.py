@@ -40,6 +40,7 @@ class LintCode(Code):
     MARGIN = "margin-never-met"
     METRIC_UNKNOWN = "metric-unknown"
     METRIC_UNFIT = "metric-does-not-fit"
+    """The task does not declare what the metric needs: declare it, or take another metric."""
 
 
 class Broken(NamedTuple):

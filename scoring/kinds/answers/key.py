@@ -24,6 +24,7 @@ class KeyCode(Code):
     """What can be wrong with a key."""
 
     ANSWER = "key-answer-unusable"
+    """The key gives an answer that no reply could match."""
     NO_NAME = "key-question-without-name"
 
 
