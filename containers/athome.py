@@ -268,14 +268,17 @@ def _score(campaign: Campaign, verdict: Verdict) -> None:
         for folder in campaign.predictions_dirs(name).values() if len(cases) else ():
             references = Path(campaign.manifest.references_dir)
             found += check_task(campaign.challenge, name, references, folder, cases=cases)
-        known = {(str(one.code), _place(one.where)) for one in verdict.findings}
+        known = {_same(one) for one in verdict.findings}
         for one in found:
-            if (str(one.code), _place(one.where)) not in known:
+            if _same(one) not in known:
                 verdict.findings.append(one)
-                known.add((str(one.code), _place(one.where)))
+                known.add(_same(one))
     verdict.scores = pd.concat(tables, ignore_index=True) if tables else None
 
 
-def _place(where: str) -> str:
-    """Return what two findings about one file have in common, however they name its folder."""
-    return Path(where).name
+def _same(one: Finding) -> tuple[str, str, Severity]:
+    """Return what two findings about one file have in common, however they name its folder.
+
+    What was a warning before scoring and is an error in it is told again: the score hangs on it.
+    """
+    return str(one.code), Path(one.where).name, one.severity

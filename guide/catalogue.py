@@ -65,7 +65,8 @@ def catalogue(root: Path = _ROOT) -> dict[str, Explanation]:
     for path, tree in trees.items():
         for owner, name, told in _members(tree, path.relative_to(root).parts[0].removesuffix(".py")):
             # what several rooms call by one name is one code
-            members[owner, name] = by_code.setdefault(told.code, told)
+            members[owner, name] = one = by_code.setdefault(told.code, told)
+            one.meaning = one.meaning or told.meaning
     for tree in trees.values():
         _Reader(members).visit(tree)
     return dict(sorted(by_code.items()))

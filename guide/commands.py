@@ -31,7 +31,9 @@ def explain(code: str | None, as_json: bool) -> None:
         if as_json:
             console.print_json({name: asdict(told) for name, told in known.items()})
             return
-        rows = [(name, told.room, told.meaning or told.causes[0]) for name, told in known.items()]
+        rows = [
+            (name, told.room, (told.meaning or next(iter(told.causes), told.about))) for name, told in known.items()
+        ]
         console.print_table(["code", "room", "meaning"], rows)
         return
     if code not in known:

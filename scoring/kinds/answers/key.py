@@ -123,14 +123,14 @@ def read_key(place: Path, task: AnswersTask, challenge: Challenge) -> Key:
     return Key(path, items, sheet, _groups(sheet, items, item_column, challenge))
 
 
-def _right(cell: str, aliases: str, task: AnswersTask, options: Mapping[str, str]) -> tuple[str, ...]:
+def _right(cell: str, aliases: str, task: AnswersTask, offered: Mapping[str, str]) -> tuple[str, ...]:
     if not cell:
         raise ValueError("no answer in the key")
     if task.form == "choice":
-        return (_letter(cell, task.options, options),)
+        return (_letter(cell, task.options, offered),)
     if task.form == "choices":
-        chosen = {_letter(part, task.options, options) for part in _parts(cell, options)}
-        return ("".join(letter for letter in options if letter in chosen),)
+        chosen = {_letter(part, task.options, offered) for part in _parts(cell, offered)}
+        return ("".join(letter for letter in offered if letter in chosen),)
     if task.form == "number":
         from medpodium.challenges.rows import Numbers
 
@@ -141,24 +141,24 @@ def _right(cell: str, aliases: str, task: AnswersTask, options: Mapping[str, str
     return tuple(dict.fromkeys([cell, *_listed(aliases)]))
 
 
-def _letter(cell: str, known: Sequence[str], options: Mapping[str, str]) -> str:
+def _letter(cell: str, known: Sequence[str], offered: Mapping[str, str]) -> str:
     """Return a letter from a letter, the option's number from 0 (MedQ-Bench), or its text."""
     text = cell.strip()
-    if text.upper() in options:
+    if text.upper() in offered:
         return text.upper()
-    if text.isascii() and text.isdigit() and int(text) < len(known) and known[int(text)] in options:
-        same = [letter for letter, own in options.items() if own == text]
+    if text.isascii() and text.isdigit() and int(text) < len(known) and known[int(text)] in offered:
+        same = [letter for letter, own in offered.items() if own == text]
         if not same:  # an option's own text comes first: 2 may be the answer "2"
             return known[int(text)]
-    same = [letter for letter, own in options.items() if own and own == text]
+    same = [letter for letter, own in offered.items() if own and own == text]
     if len(same) == 1:
         return same[0]
-    raise ValueError(f"answer {cell!r} is none of the options {', '.join(options)}")
+    raise ValueError(f"answer {cell!r} is none of the options {', '.join(offered)}")
 
 
-def _parts(cell: str, options: Mapping[str, str]) -> list[str]:
+def _parts(cell: str, offered: Mapping[str, str]) -> list[str]:
     listed = _listed(cell, "|,;")
-    if len(listed) == 1 and listed[0] not in options.values() and len(listed[0]) > 1 and set(listed[0]) <= set(options):
+    if len(listed) == 1 and listed[0] not in offered.values() and len(listed[0]) > 1 and set(listed[0]) <= set(offered):
         return list(listed[0])
     return listed
 
