@@ -10,7 +10,7 @@ time.
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import functools
 import pickle
 import queue
@@ -39,6 +39,9 @@ _SMALL_BYTES = 50_000
 _MOST_AT_ONCE = 64
 _CONNECT_SECONDS = 15.0
 _LOOK_SECONDS = 2.0
+_FETCH_SECONDS = 20.0
+"""Patience for results that are there, until the cluster is looked after again."""
+_TIMEOUTS = (TimeoutError, asyncio.TimeoutError)  # one and the same from Python 3.11 on
 _SHOWN = 12
 """Characters of a version or hash in a message."""
 
@@ -265,29 +268,47 @@ class _Flight(Generic[J, R]):
                 break
         # Results that are there are fetched together: a round trip per job would cost more than a small job.
         ready = [future for future in landed if future in self.flying and future.status == "finished"]
-        results = self._fetch(ready)
+        results, late = self._fetch(ready)
         outcomes = []
         for future in landed:
             if future in results:
                 indices, got = self.flying.pop(future), results[future]
                 self._longest = max(got.seconds / len(indices), 0.9 * self._longest)
                 outcomes += [Done(index, *found) for index, found in zip(indices, got.found, strict=True)]
+            elif future in late:  # it lands again when it has been made again
+                future.add_done_callback(self.landed.put)
+                continue
             elif future in self.flying:
                 error = self._failure(future)
                 outcomes += [Done(index, None, error) for index in self.flying.pop(future)]
             future.release()
         return outcomes
 
-    def _fetch(self, futures: list[Any]) -> dict[Any, Outcomes[R]]:
+    def _fetch(self, futures: list[Any]) -> tuple[dict[Any, Outcomes[R]], set[Any]]:
+        """Return what came, and what is late: lost with its worker, and being made again by one that may have to come.
+
+        Whoever waited for that here would not look after the cluster meanwhile, and wait forever.
+        """
+        if not futures:
+            return {}, set()
         try:
-            return dict(zip(futures, self.client.gather(futures) if futures else [], strict=True))
-        except Exception:
-            # A result was lost with its worker, and making it again failed. The others are still good.
-            results: dict[Any, Outcomes[R]] = {}
-            for future in futures:
-                with contextlib.suppress(Exception):
-                    results[future] = future.result()
-            return results
+            came = self.client.sync(self.client._gather, futures, callback_timeout=_FETCH_SECONDS)
+            return dict(zip(futures, came, strict=True)), set()
+        except _TIMEOUTS:
+            self._look()
+            wait = 0.1
+        except Exception:  # a result was lost with its worker, and making it again failed; the others are still good
+            wait = _FETCH_SECONDS
+        results: dict[Any, Outcomes[R]] = {}
+        late = set()
+        for future in futures:
+            try:
+                results[future] = future.result(timeout=wait)
+            except _TIMEOUTS:
+                late.add(future)
+            except Exception:  # noqa: S112 - told by its status
+                continue
+        return results, late
 
     def _failure(self, future: Any) -> JobError:
         """Tell what Dask or the function's way to the worker raised from what a worker's death did."""
