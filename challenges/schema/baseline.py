@@ -164,7 +164,9 @@ class Baseline(Model):
 
     @model_validator(mode="after")
     def _commands(self) -> Baseline:
-        own = [name for name in ("train", "predict", "outputs", "labels", "package") if name in self.model_fields_set]
+        # what is at its default says nothing: a definition that was written out in full names every field
+        fields = {name: type(self).model_fields[name] for name in ("train", "predict", "outputs", "labels", "package")}
+        own = [name for name, field in fields.items() if getattr(self, name) != field.get_default()]
         if self.kind != "command":
             if own:
                 raise ValueError(f"{own[0]} belongs to 'kind: command', this is {self.kind}")

@@ -141,6 +141,7 @@ def test_json_schema_names_every_kind_of_task() -> None:
     (tasks,) = Challenge.model_json_schema()["properties"]["tasks"]["patternProperties"].values()
     assert {one["$ref"].rpartition("/")[2] for one in tasks["oneOf"]} == {
         "SegmentationTask",
+        "AnswersTask",
         "ClassificationTask",
         "TableTask",
     }

@@ -82,7 +82,7 @@ class InProcess(Runner):
     def attempt(self, submission: Any, protocol: Any, pinned: Any, name: str, work: Path) -> Outcome:
         """Do what the image does, and leave what a container would have left."""
         self.executed.append((submission.team, submission.task, name))
-        earlier = self._cascades(submission)
+        earlier = self.cascades(submission)
         problems: dict[str, Any] = {}
         files: dict[str, bytes] = {}
         problem = None

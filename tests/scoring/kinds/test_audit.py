@@ -135,13 +135,13 @@ def test_what_a_reader_refuses_is_listed(tmp_path: Path) -> None:
 _read = MaskReader.read
 
 
-def broken_spacing(reader: MaskReader) -> Mask:
-    mask = _read(reader)
+def broken_spacing(reader: MaskReader, *given: Any) -> Mask:
+    mask = _read(reader, *given)
     return Mask(mask.array, replace(mask.geometry, spacing_zyx=(1.0, 1.0, 1.0)), mask.findings)
 
 
-def shifted_labels(reader: MaskReader) -> Mask:
-    mask = _read(reader)
+def shifted_labels(reader: MaskReader, *given: Any) -> Mask:
+    mask = _read(reader, *given)
     return Mask(np.where(mask.array == 2, np.uint8(1), mask.array), mask.geometry, mask.findings)
 
 

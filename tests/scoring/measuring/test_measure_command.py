@@ -155,7 +155,7 @@ def test_pictures_are_measured_in_pixels(tmp_path: Path) -> None:
     [
         (["refs/c0.nii.gz", "alpha"], 2, "is a folder, and"),
         (["refs/c0.nii.gz", "--predictions", "a=alpha"], 2, "is no folder"),
-        (["refs"], 2, "Give PREDICTION"),
+        (["refs"], 2, "give PREDICTION"),
         (["refs", "alpha", "--structures", "liver:1"], 2, "'liver:1' is not NAME=LABEL"),
         (["refs", "alpha", "--metrics", "dcie"], 2, "did you mean 'dice'"),
         (["refs", "alpha", "--tolerance", "-1"], 2, "metrics.nsd.tolerance_mm"),
