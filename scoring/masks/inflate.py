@@ -43,6 +43,7 @@ _UNUSUAL: tuple[type[Exception], ...] = (
     OSError,
     EOFError,
     ValueError,
+    OverflowError,  # a header with a name that is longer than the input buffer
     zlib.error,
     cast("type[Exception]", _next_zlib.error),
 )

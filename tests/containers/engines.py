@@ -86,7 +86,7 @@ class Engine:
         """Stop it and remove everything it kept."""
         if self.client is not None:
             self.client.close()
-        if self.process is not None:
+        if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGTERM)
             try:
                 self.process.wait(30)

@@ -129,6 +129,10 @@ INTRUDER = "import distributed, sys; print(distributed.Client(sys.argv[1], timeo
 
 def intrude(before: list[tuple[str, int]]) -> dict[str, Any]:
     """Do what another user of the machine would: connect to every new port, and ask the scheduler what it knows."""
+    # what lies there is looked at first: the run may be over before nobody has answered
+    secrets = [path for path in Path(os.environ["HOME"]).rglob("*") if path.name.endswith(".pem")]
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in secrets}
+    folders = {stat.S_IMODE(path.parent.stat().st_mode) for path in secrets}
     new, told = [place for place in listening() if place not in before], []
     for address, port in new:
         # what serves pages to anybody, and what takes Dask's own messages
@@ -140,12 +144,11 @@ def intrude(before: list[tuple[str, int]]) -> dict[str, Any]:
         command = [sys.executable, "-c", INTRUDER, f"tcp://{address}:{port}"]
         with contextlib.suppress(subprocess.TimeoutExpired):
             told.append(subprocess.run(command, capture_output=True, text=True, timeout=8, check=False).stdout.strip())
-    secrets = [path for path in Path(os.environ["HOME"]).rglob("*") if path.name.endswith(".pem")]
     return {
         "addresses": {address for address, _ in new},
         "told": [one for one in told if one],
-        "modes": {stat.S_IMODE(path.stat().st_mode) for path in secrets},
-        "folders": {stat.S_IMODE(path.parent.stat().st_mode) for path in secrets},
+        "modes": modes,
+        "folders": folders,
     }
 
 
