@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medpodium.findings import Finding
 from medpodium.scoring.masks import inflate, sparse
-from medpodium.scoring.masks.codes import MaskError
+from medpodium.scoring.masks.codes import MaskCode, MaskError
 from medpodium.scoring.masks.reader import read_mask
 
 QUICK = inflate._reader
@@ -112,6 +113,9 @@ def seen(path: Path) -> tuple[object, ...]:
     return mask.array.tobytes(), mask.array.shape, mask.findings
 
 
+DAMAGED = {MaskCode.DATA_CORRUPT, MaskCode.DATA_TRUNCATED, MaskCode.FORMAT_MISMATCH, MaskCode.HEADER_INVALID}
+
+
 @st.composite
 def spoiled(draw: st.DrawFn) -> bytes:
     """Draw a gzip file as people and faulty disks write them: members, padding, rubbish, cuts, flipped bits."""
@@ -139,7 +143,12 @@ def test_the_quick_way_accepts_and_refuses_what_the_careful_one_does(
     with pytest.MonkeyPatch.context() as patch:
         quick = seen(path)
         patch.setattr(inflate, "_reader", None)
-        assert quick == seen(path)
+        careful = seen(path)
+    if careful[:1] and isinstance(careful[0], Finding) and careful[0].code in DAMAGED:
+        # libraries differ in how much they hand out before they see damage, and so in which of these it is called
+        assert {one.code for one in quick if isinstance(one, Finding)} & DAMAGED
+    else:
+        assert quick == careful
 
 
 def test_a_wrong_checksum_is_refused_by_name(tmp_path: Path) -> None:
