@@ -74,8 +74,12 @@ class Block:
         )
 
     def without_empty(self) -> Block:
-        """Return the block without the cases nobody has a score for."""
-        return self.of_cases(np.asarray((~np.isnan(self.values)).any(axis=1)))
+        """Return the block without the cases that nobody has or owes a score for.
+
+        A case that everybody failed stays where its scores have no number: no mean over it is known.
+        """
+        some = ~np.isnan(self.values)
+        return self.of_cases(np.asarray((some if self.lacking is None else some | self.lacking).any(axis=1)))
 
     @property
     def incomplete(self) -> Bools:

@@ -168,3 +168,40 @@ def test_yes_or_no_scores_get_wilsons_interval(tmp_path: Path) -> None:
     numbers = pd.read_csv(tmp_path / "e" / "differences.csv")
     assert set(numbers["n_pairs"]) == {24}
     assert "n" in pd.read_csv(tmp_path / "e" / "aggregates.csv").columns
+
+
+def test_a_case_that_everybody_failed_leaves_no_mean_known(tmp_path: Path) -> None:
+    """As for a case that one team failed: its scores have no number, so neither has the mean, in any table.
+
+    Two of three cases are the same for all; in the third all share the worst rank: (1 + 1 + 1) / 3 and (2 + 2 + 1) / 3.
+    """
+    (tmp_path / "c.yaml").write_text(
+        "schema: 1\nname: quiz\ntitle: Quiz\nedition: '1'\n"
+        "tasks:\n  it: {kind: table, metrics: {dist: {kind: imported, direction: lower, missing: skip}}}\n"
+        "recipes:\n  own:\n    steps:\n"
+        "      - {rank: {within: [case, structure, metric], missing: worst}}\n"
+        "      - {mean: [case, structure, metric]}\n      - rank\n"
+        "ranking: {it: own}\n",
+        encoding="utf-8",
+    )
+    rows = [
+        {
+            "challenge": "quiz", "edition": "1", "task": "it", "submission": team, "case": case, "structure": "",
+            "metric": "dist", "value": np.nan if case == "c2" else value,
+            "status": "failed:oom" if case == "c2" else "ok",
+        }
+        for team, value in (("first", 0.0), ("second", 0.5))
+        for case in ("c0", "c1", "c2")
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_csv(tmp_path / "s.csv", index=False)
+    call = ["rank", str(tmp_path / "c.yaml"), str(tmp_path / "s.csv"), "--bootstrap", "50"]
+    done = CliRunner().invoke(main, [*call, "--out", str(tmp_path / "b.csv"), "--evidence", str(tmp_path / "e")])
+    assert done.exit_code == 0, done.output
+    methods = pd.read_csv(tmp_path / "e" / "method_comparison.csv").set_index(["method", "submission"])["value"]
+    assert methods[["mean-then-rank", "median-then-rank"]].isna().all()
+    board = pd.read_csv(tmp_path / "b.csv").set_index("submission")["value"]
+    for team, mean in (("first", 1.0), ("second", 5 / 3)):
+        assert methods["rank-then-mean", team] == pytest.approx(mean)
+        assert board[team] == pytest.approx(mean)
+    path = tmp_path / "e" / "score_intervals.csv"
+    assert pd.read_csv(path)["mean"].isna().all()
