@@ -14,15 +14,19 @@ from medpodium.challenges.schema.metrics.plane import Length
 from medpodium.challenges.schema.metrics.resource import AreaMetric, ResourceMetric
 from medpodium.challenges.schema.metrics.spec import EmptyPolicy, MetricSpec
 from medpodium.challenges.schema.metrics.structure import (
-    EulerMetric,
     LesionMetric,
-    NsdMetric,
     OverlapMetric,
-    PercentileMetric,
     StructureMetric,
-    SurfaceMetric,
     VolumeMetric,
 )
+from medpodium.challenges.schema.metrics.surfaces import (
+    BoundaryMetric,
+    CentrelineMetric,
+    NsdMetric,
+    PercentileMetric,
+    SurfaceMetric,
+)
+from medpodium.challenges.schema.metrics.topology import BettiMetric, EulerMetric
 from medpodium.challenges.schema.rules import Broken, LintCode, Rules
 from medpodium.challenges.schema.task import Grid, TaskModel
 
@@ -107,7 +111,10 @@ SegmentationMetric: TypeAlias = Annotated[
     | SurfaceMetric
     | NsdMetric
     | PercentileMetric
+    | BoundaryMetric
+    | CentrelineMetric
     | EulerMetric
+    | BettiMetric
     | LesionMetric
     | ResourceMetric
     | AreaMetric,

@@ -12,14 +12,18 @@ from medpodium.challenges.schema.metrics.pooled import ClassMetric, OrdinalMetri
 from medpodium.challenges.schema.metrics.resource import AreaMetric, ResourceMetric
 from medpodium.challenges.schema.metrics.spec import MetricKind, MetricSpec
 from medpodium.challenges.schema.metrics.structure import (
-    EulerMetric,
     LesionMetric,
-    NsdMetric,
     OverlapMetric,
-    PercentileMetric,
-    SurfaceMetric,
     VolumeMetric,
 )
+from medpodium.challenges.schema.metrics.surfaces import (
+    BoundaryMetric,
+    CentrelineMetric,
+    NsdMetric,
+    PercentileMetric,
+    SurfaceMetric,
+)
+from medpodium.challenges.schema.metrics.topology import BettiMetric, EulerMetric
 from medpodium.challenges.schema.segmentation import Structure
 from medpodium.challenges.schema.task import Files, TableFiles, TaskModel
 
@@ -52,7 +56,10 @@ TableMetric: TypeAlias = Annotated[
     | SurfaceMetric
     | NsdMetric
     | PercentileMetric
+    | BoundaryMetric
+    | CentrelineMetric
     | EulerMetric
+    | BettiMetric
     | LesionMetric
     | ResourceMetric
     | AreaMetric

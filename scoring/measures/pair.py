@@ -17,8 +17,9 @@ are counts, surface metrics of a mask without surface are nan, and ``policy`` sa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +27,13 @@ import numpy.typing as npt
 from medpodium.scoring.measures import kernels
 from medpodium.scoring.measures.overlap import Overlap, pixel_mm2, voxel_ml
 from medpodium.scoring.measures.surfaces import planes
-from medpodium.scoring.measures.surfaces.distances import AxisOrder, SurfaceDistances, distances
+from medpodium.scoring.measures.surfaces.distances import AxisOrder, SurfaceDistances, distances, kept
+from medpodium.scoring.measures.surfaces.edges import without_border
 from medpodium.scoring.measures.surfaces.outline import Surfaces, find_surfaces, frozen
 from medpodium.scoring.measures.surfaces.points import Ints, Kind, Spacing, Volume
+
+if TYPE_CHECKING:
+    from medpodium.scoring.measures.skeletons import Points, Thinning
 
 Rows = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
 
@@ -107,6 +112,7 @@ class ReferenceCase:
             raise ValueError(f"{len(self.structures)} structures but {len(self.crops)} crops")
         self.axis_order: AxisOrder = axis_order
         self._surfaces: dict[Kind, Surfaces] = {}
+        self.centrelines: dict[tuple[int, Thinning], Points] = {}
         self._z_ranges: Ints | None = None
 
     def compare(self, prediction: Volume, rows: Rows | None = None) -> PairMeasures:
@@ -211,6 +217,7 @@ class PairMeasures:
         self._confusions: dict[tuple[int, int], Ints] = {(0, self.array.shape[0]): counts}
         self._surfaces: dict[Kind, Surfaces] = {}
         self._pairs: dict[tuple[int, Kind], SurfaceDistances] = {}
+        self._edgeless: dict[tuple[int, Kind], SurfaceDistances] = {}
         self._overlaps: dict[int, Overlap] = {}
 
     def overlap(self, structure: int) -> Overlap:
@@ -227,17 +234,88 @@ class PairMeasures:
         """Return the distances between surfaces made of border voxels (``border-voxel``)."""
         return self._distances(structure, "border-voxel")
 
-    def binaries(self, structure: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-        """Return a structure in reference and prediction as 0/1 arrays, in the box around both and its slices."""
-        member = np.zeros(65536, np.uint8)
-        member[list(self.reference.structures[structure])] = 1
+    def between(self, structure: int, kind: Kind, *, edge: bool = True, voxels: bool = False) -> SurfaceDistances:
+        """Return the distances between surfaces of one kind.
+
+        Parameters
+        ----------
+        structure : int
+            Number of the structure.
+        kind : {"surfel-area", "border-voxel"}
+            What a surface is made of.
+        edge : bool
+            Whether a structure has a surface where it reaches the image's border
+            (:mod:`medpodium.scoring.measures.surfaces.edges`).
+        voxels : bool
+            Take every voxel for one of size 1, so that distances are numbers of voxels.
+        """
+        found = self._distances(structure, kind) if edge else self._without_border(structure, kind)
+        return replace(found, spacing_zyx=(1.0, 1.0, 1.0)) if voxels else found
+
+    def centreline_shares(self, structure: int, thinning: Thinning) -> tuple[float, float]:
+        """Return the share of the prediction's skeleton in the reference, and of the reference's in the prediction.
+
+        A mask that has no skeleton has no share: 0.
+        """
+        member, reference = self._member(structure), self.reference
+        known = reference.centrelines
+        if (structure, thinning) not in known:
+            known[structure, thinning] = self._centreline(reference.array, reference.rows, structure, thinning)
+        first = self._centreline(self.array, self._rows, structure, thinning)
+        second = known[structure, thinning]
+        shares = [
+            float(member[array[tuple(points.T)]].mean()) if len(points) else 0.0
+            for points, array in ((first, reference.array), (second, self.array))
+        ]
+        return shares[0], shares[1]
+
+    def binaries(self, structure: int, margin: int = 0) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        """Return a structure in reference and prediction as 0/1 arrays, in the box around both and its slices.
+
+        Parameters
+        ----------
+        structure : int
+            Number of the structure.
+        margin : int
+            So many voxels around the box, as far as the image and the slices go.
+        """
+        member = self._member(structure)
         start, stop = (int(z) for z in self.z_ranges[structure])
         both = ((self.reference.array, self.reference.rows), (self.array, self._rows))
         boxes = [planes.structure_box(array, *rows, member, start, stop) for array, rows in both]
         boxes = [box for box in boxes if box[1, 0] > 0] or boxes[:1]
         low, high = np.min([box[0] for box in boxes], axis=0), np.max([box[1] for box in boxes], axis=0)
+        if margin:
+            low = np.maximum(low - margin, [start, 0, 0])
+            high = np.minimum(high + margin, [stop, *self.array.shape[1:]])
         box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
         return member[self.reference.array[box]], member[self.array[box]]
+
+    def _member(self, structure: int) -> npt.NDArray[np.uint8]:
+        member = np.zeros(65536, np.uint8)
+        member[list(self.reference.structures[structure])] = 1
+        return member
+
+    def _centreline(self, array: Volume, rows: Rows, structure: int, thinning: Thinning) -> Points:
+        from medpodium.scoring.measures.skeletons import skeleton_points
+
+        member = self._member(structure)
+        start, stop = (int(z) for z in self.z_ranges[structure])
+        low, high = planes.structure_box(array, *rows, member, start, stop)
+        box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+        return skeleton_points(member[array[box]], thinning, planar=self.reference.planar) + low
+
+    def _without_border(self, structure: int, kind: Kind) -> SurfaceDistances:
+        if (structure, kind) not in self._edgeless:
+            found = self._distances(structure, kind)
+            start, stop = (int(z) for z in self.z_ranges[structure])
+            member = self._member(structure)
+            reference, prediction = (
+                without_border(kept(surface), array, member, (start, stop), kind, planar=self.reference.planar)
+                for surface, array in ((found.reference, self.reference.array), (found.prediction, self.array))
+            )
+            self._edgeless[structure, kind] = replace(found, reference=reference, prediction=prediction)
+        return self._edgeless[structure, kind]
 
     def _distances(self, structure: int, kind: Kind) -> SurfaceDistances:
         reference = self.reference

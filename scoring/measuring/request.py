@@ -19,7 +19,8 @@ from pydantic import ValidationError
 from medpodium.challenges.schema.base import nearest
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask
 from medpodium.challenges.schema.metrics.spec import MetricSpec
-from medpodium.challenges.schema.metrics.structure import LesionMetric, NsdMetric, PercentileMetric, StructureMetric
+from medpodium.challenges.schema.metrics.structure import LesionMetric, StructureMetric
+from medpodium.challenges.schema.metrics.surfaces import BoundaryMetric, NsdMetric, PercentileMetric
 from medpodium.challenges.schema.segmentation import SegmentationMetric
 from medpodium.findings import Finding, UsageError
 from medpodium.scoring.measuring.codes import MeasureCode, refuse
@@ -136,8 +137,8 @@ def _judged(own: Facts) -> Facts:
     said: Facts = {}
     if info.computable:
         said["empty"] = {"both": "compute", "reference": "compute", "prediction": "compute"}
-    if info.worst is None:
-        if info.unit == "mm":
+    if info.worst is None and own.get("cap") is None:
+        if info.unit == "mm" and own.get("distances", "mm") == "mm":
             said["worst"] = "diagonal"
         else:  # no number is bad enough for a missing one, so it is shown and not ranked
             said |= {"missing": "skip", "ranked": False}
@@ -292,7 +293,9 @@ def needs_spacing(spec: MetricSpec) -> bool:
     """Return whether a metric's value depends on how large a voxel is."""
     if isinstance(spec, LesionMetric):
         return max(spec.lesions.min_volume_ml, spec.lesions.min_area_mm2) > 0
-    return isinstance(spec, NsdMetric) or spec.info.unit not in ("", "px", "px²")
+    if isinstance(spec, BoundaryMetric):
+        return spec.definition == "distance"
+    return isinstance(spec, NsdMetric) or spec.info.unit not in ("", "px", "px²", "voxels")
 
 
 def checked_spacing(spacing: object, axes: int) -> tuple[float, ...]:

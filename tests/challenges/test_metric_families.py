@@ -42,10 +42,18 @@ VALUES: dict[str, Any] = {
     "definition": "border-voxel",
     "tolerance_mm": 2,
     "percentile": 99,
+    "edge": "ignore",
+    "distances": "voxels",
+    "cap": 90,
+    "width": 3,
+    "connectivity": 6,
     "lesions": {"connectivity": 6},
     "free": 3,
     "problem": "late",
 }
+
+NEEDED: dict[str, dict[str, Any]] = {"nsd": {"tolerance_mm": 1}, "boundary_iou": {"width": 2}}
+DEFINITIONS = {"hd_percentile": "pooled", "boundary_iou": "distance", "cldice": "zhang-1984"}
 
 
 def _challenge(metric: dict[str, Any], kind: str = "table") -> str:
@@ -85,8 +93,8 @@ def _refused(folder: Path, text: str) -> str:
 
 
 def _smallest(kind: str) -> dict[str, Any]:
-    """Return the least a metric of the kind must say: a penalty, and NSD its tolerance."""
-    return {"kind": kind, "missing": 1, **({"tolerance_mm": 1} if kind == "nsd" else {})}
+    """Return the least a metric of the kind must say: a penalty, and what it cannot do without."""
+    return {"kind": kind, "missing": 1, **NEEDED.get(kind, {})}
 
 
 def test_page_names_every_metric_and_the_tasks_that_take_it() -> None:
@@ -98,8 +106,8 @@ def test_page_names_every_metric_and_the_tasks_that_take_it() -> None:
 @pytest.mark.parametrize("kind", OWN)
 def test_takes_its_own_parameters(tmp_path: Path, kind: str) -> None:
     own = {name: VALUES[name] for name in OWN[kind]}
-    if kind == "hd_percentile":
-        own["definition"] = "pooled"
+    if "definition" in own:
+        own["definition"] = DEFINITIONS.get(kind, own["definition"])
     spec = _load(tmp_path, _challenge(_smallest(kind) | own)).tasks["t"].metrics["m"]
     for name, value in own.items():
         found = getattr(spec, name)
@@ -133,7 +141,7 @@ def test_json_schema_says_exactly_what_a_metric_takes(task: str) -> None:
         family = definitions[reference.rpartition("/")[2]]
         assert family["additionalProperties"] is False
         assert set(family["properties"]) == {"kind", "unconfirmed", *COMMON, *OWN[kind]}
-        assert set(family["required"]) == {"kind", *({"tolerance_mm"} if kind == "nsd" else ())}
+        assert set(family["required"]) == {"kind", *NEEDED.get(kind, ())}
         assert kind in family["properties"]["kind"].get("enum", [family["properties"]["kind"].get("const")])
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from medpodium.challenges.schema.metrics.resource import ResourceMetric
 from medpodium.challenges.schema.metrics.spec import EmptyPolicy, MetricSpec
-from medpodium.challenges.schema.metrics.structure import OverlapMetric, SurfaceMetric, VolumeMetric
+from medpodium.challenges.schema.metrics.structure import OverlapMetric, VolumeMetric
+from medpodium.challenges.schema.metrics.surfaces import SurfaceMetric
 from medpodium.scoring import table
 from medpodium.scoring.policy import absent_score, empty_score
 

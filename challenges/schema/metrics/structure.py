@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
@@ -12,7 +12,6 @@ from medpodium.challenges.schema.metrics.plane import Length, in_plane, plane_co
 from medpodium.challenges.schema.metrics.spec import Cell, EmptyPolicy, Lazy, MetricKind, MetricSpec
 from medpodium.challenges.schema.rules import LintCode
 
-_DEEPMIND = "Nikolov et al. 2018, arXiv:1809.04430 (surface-distance)"
 _EVERYTHING: tuple[Lazy, ...] = ("everything",)
 _NOTHING: tuple[Lazy, ...] = ("next to nothing",)
 _MATCHED = "components matched as `overlap` declares"
@@ -36,10 +35,6 @@ def _amount(
 
 def _hits(title: str, unit: str, formula: str, blind_to: tuple[Lazy, ...] = ()) -> MetricKind:
     return MetricKind(title, "structure", "higher", unit, None, 0.0, formula, computable=True, blind_to=blind_to)
-
-
-def _distance(title: str, formula: str) -> MetricKind:
-    return _amount(title, "mm", formula, computable=False)
 
 
 class Gate(Model):
@@ -175,122 +170,6 @@ class VolumeMetric(StructureMetric):
     ]
 
 
-class SurfaceMetric(StructureMetric):
-    """A distance between two surfaces.
-
-    Parameters
-    ----------
-    definition : {"surfel-area", "border-voxel"}
-        What the surface is made of: weighted surface elements, or voxels at the border.
-    """
-
-    known: ClassVar[Mapping[str, MetricKind]] = {
-        "hd": _distance(
-            "Hausdorff distance", "largest distance from either surface to the other; Huttenlocher et al. 1993"
-        ),
-        "assd": _distance(
-            "Average symmetric surface distance", "mean distance over the surface elements of both directions together"
-        ),
-        "masd": _distance("Mean average surface distance", "mean of the two directed mean distances"),
-    }
-    kind: Literal["hd", "assd", "masd"]
-    definition: Literal["surfel-area", "border-voxel"] = "surfel-area"
-
-    @property
-    def definition_id(self) -> str:
-        """The definition in force."""
-        return self.definition
-
-    def own_parameters(self) -> list[str]:
-        """Return the definition."""
-        return [self.definition]
-
-
-class NsdMetric(StructureMetric):
-    """The normalised surface distance at a tolerance.
-
-    Parameters
-    ----------
-    definition : {"surfel-area", "border-voxel"}
-        What the surface is made of: weighted surface elements, or voxels at the border.
-    tolerance_mm : float or "structure"
-        Tolerance in mm, or ``structure`` to take each structure's own. In pixels where a plane has no mm.
-    """
-
-    known: ClassVar[Mapping[str, MetricKind]] = {
-        "nsd": _fraction(
-            "Normalised surface distance",
-            f"share of both surfaces within the tolerance of the other; {_DEEPMIND}",
-        ),
-    }
-    kind: Literal["nsd"]
-    definition: Literal["surfel-area", "border-voxel"] = "surfel-area"
-    tolerance_mm: Annotated[float, Field(gt=0)] | Literal["structure"] = Field(
-        description="a number in mm, or 'structure'"
-    )
-
-    @property
-    def definition_id(self) -> str:
-        """The definition in force."""
-        return self.definition
-
-    def own_parameters(self) -> list[str]:
-        """Return the definition and the tolerance."""
-        per = "per structure" if self.tolerance_mm == "structure" else f"{self.tolerance_mm:g} {self.plane or 'mm'}"
-        return [self.definition, f"tolerance {per}"]
-
-
-class PercentileMetric(StructureMetric):
-    """A percentile of the surface distances.
-
-    Parameters
-    ----------
-    definition : {"directed-max-area-weighted", "directed-max", "pooled"}
-        The larger of both directions over weighted surface elements or over border voxels, or one percentile of
-        both directions together.
-    percentile : float
-        Which one, above 0 and up to 100.
-    """
-
-    known: ClassVar[Mapping[str, MetricKind]] = {
-        "hd_percentile": _distance(
-            "Hausdorff distance percentile",
-            f"percentile of the surface distances, pooled or the larger of both directions; {_DEEPMIND}",
-        ),
-    }
-    kind: Literal["hd_percentile"]
-    definition: Literal["directed-max-area-weighted", "directed-max", "pooled"] = "directed-max-area-weighted"
-    percentile: float = Field(default=95.0, gt=0, le=100)
-
-    @property
-    def definition_id(self) -> str:
-        """The definition in force."""
-        return self.definition
-
-    @property
-    def name(self) -> str:
-        """Name as printed; it carries the percentile."""
-        return self.title or f"HD{self.percentile:g}"
-
-    def own_parameters(self) -> list[str]:
-        """Return the definition and the percentile."""
-        return [self.definition, f"{self.percentile:g} %"]
-
-
-class EulerMetric(StructureMetric):
-    """A difference of topology."""
-
-    known: ClassVar[Mapping[str, MetricKind]] = {
-        "euler_error": _amount(
-            "Euler number error",
-            "",
-            "abs(χ(P) - χ(R)), 6-connected foreground, 26-connected background",
-            blind_to=(*_EVERYTHING, *_NOTHING),
-        ),
-    }
-    kind: Literal["euler_error"]
-
-
 class LesionRule(Model):
     """How predicted components are matched to reference components; see :mod:`medpodium.scoring.measures.lesions`.
 
@@ -386,5 +265,11 @@ class LesionMetric(StructureMetric):
 
 def computable_kinds() -> list[str]:
     """Return the kinds whose formula holds for empty masks, sorted."""
-    families = (VolumeMetric, EulerMetric, LesionMetric)
+    families = _families(StructureMetric)
     return sorted(kind for family in families for kind, info in family.known.items() if info.computable)
+
+
+def _families(base: type[StructureMetric]) -> Iterator[type[StructureMetric]]:
+    for family in base.__subclasses__():
+        yield family
+        yield from _families(family)

@@ -22,7 +22,8 @@ import pandas as pd
 
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask
 from medpodium.challenges.schema.metrics.spec import MetricSpec
-from medpodium.challenges.schema.metrics.structure import PercentileMetric, StructureMetric
+from medpodium.challenges.schema.metrics.structure import StructureMetric
+from medpodium.challenges.schema.metrics.surfaces import PercentileMetric
 from medpodium.findings import MedpodiumError
 from medpodium.scoring import table
 from medpodium.scoring.kinds.segmentation.casefiles import matched_files

@@ -11,14 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from medpodium.challenges.schema.definition import SegmentationTask
-from medpodium.challenges.schema.metrics.structure import LesionMetric, LesionRule, PercentileMetric, StructureMetric
+from medpodium.challenges.schema.metrics.structure import LesionMetric, LesionRule, StructureMetric
+from medpodium.challenges.schema.metrics.surfaces import EdgedMetric
+from medpodium.challenges.schema.metrics.topology import BettiMetric, EulerMetric
 from medpodium.findings import Finding
+from medpodium.scoring.kinds.segmentation.values.surfaces import edgeless_size, surface_value
 from medpodium.scoring.masks.geometry import DEFAULT_TOLERANCE, Geometry
 from medpodium.scoring.masks.segments.placing import Placement, placement
 from medpodium.scoring.measures import overlap
 from medpodium.scoring.measures.pair import Crop, PairMeasures, ReferenceCase, Rows
-from medpodium.scoring.measures.surfaces import distances, points
-from medpodium.scoring.measures.surfaces import metrics as surface
+from medpodium.scoring.measures.surfaces import points
 
 if TYPE_CHECKING:
     from medpodium.scoring.measures import lesions
@@ -40,17 +42,9 @@ _OVERLAPS: dict[str, Callable[[overlap.Overlap], float]] = {
     "fn_volume": overlap.fn_volume,
 }
 
-_PERCENTILES: dict[str, Callable[[distances.SurfaceDistances, float], float]] = {
-    "directed-max-area-weighted": surface.percentile_weighted,
-    "directed-max": surface.percentile_directed,
-    "pooled": surface.percentile_pooled,
-}
-
-_DISTANCES: dict[str, Callable[[distances.SurfaceDistances], float]] = {
-    "hd": surface.hausdorff,
-    "assd": surface.assd,
-    "masd": surface.masd,
-}
+_BETTI = {"betti0_error": 0, "betti1_error": 1}
+_VOXELS = {4: 6, 8: 26}
+"""What neighbours of pixels are among the voxels of a single slice."""
 
 _LESION_COUNTS = {
     "lesion_tp": "true_positives",
@@ -65,6 +59,11 @@ _LESION_COUNTS = {
 def _drops_small(spec: StructureMetric) -> bool:
     """Return whether a metric takes components below a minimal volume away before it looks."""
     return isinstance(spec, LesionMetric) and max(spec.lesions.min_volume_ml, spec.lesions.min_area_mm2) > 0
+
+
+def _looks_closer(spec: StructureMetric) -> bool:
+    """Return whether a mask may hold nothing that a metric counts although it has voxels."""
+    return _drops_small(spec) or (isinstance(spec, EdgedMetric) and spec.edge == "ignore")
 
 
 def _label_counts(labels: points.Volume) -> npt.NDArray[np.int64]:
@@ -260,7 +259,7 @@ class CaseMeasures:
 
     def reference_empty(self, spec: StructureMetric, structure: str) -> bool:
         """Return whether the reference holds nothing that a metric of a structure counts."""
-        if _drops_small(spec) and self._reference_voxels[structure]:
+        if _looks_closer(spec) and self._reference_voxels[structure]:
             return self._against_nothing.held(spec, structure)[0] == 0
         return self._reference_voxels[structure] == 0
 
@@ -301,12 +300,16 @@ class Comparison:
     def held(self, spec: StructureMetric, structure: str) -> tuple[int, int]:
         """Return how much of a structure reference and prediction hold, by which a metric calls them empty.
 
-        Voxels within the structure's slices, or, for a metric that takes small lesions away first, the lesions that
+        Voxels within the structure's slices; for a metric that does not take the image's border for a surface, the
+        surface that is left; for one that takes small lesions away first, the lesions that
         are left: a reference of specks below the minimal volume is an empty one, and a lesion invented there is
         false whatever the specks were.
         """
         pair, index = self._pairs[structure]
         counts = pair.overlap(index)
+        surfaces = edgeless_size(spec, pair, index) if counts.reference or counts.prediction else None
+        if surfaces is not None:
+            return surfaces
         if isinstance(spec, LesionMetric) and _drops_small(spec) and (counts.reference or counts.prediction):
             lesions = self._lesion_counts(spec, structure)
             return lesions.referenced, lesions.predicted
@@ -336,23 +339,19 @@ class Comparison:
         pair, index = self._pairs[structure]
         if spec.kind in _OVERLAPS:
             return _OVERLAPS[spec.kind](pair.overlap(index))
-        if spec.kind == "euler_error":
-            from medpodium.scoring.measures.topology import euler_error
+        if isinstance(spec, (EulerMetric, BettiMetric)):
+            from medpodium.scoring.measures import topology
 
-            return float(euler_error(*pair.binaries(index)))
+            if isinstance(spec, EulerMetric):
+                return float(topology.euler_error(*pair.binaries(index)))
+            neighbours = _VOXELS.get(spec.connectivity, spec.connectivity)
+            return float(topology.betti_error(*pair.binaries(index), _BETTI[spec.kind], neighbours))
         if isinstance(spec, LesionMetric):
             return float(getattr(self._lesion_counts(spec, structure), _LESION_COUNTS[spec.kind]))
-        if isinstance(spec, PercentileMetric):
-            area = spec.definition_id == "directed-max-area-weighted"
-            distances = pair.surfels(index) if area else pair.borders(index)
-            percent = surface.reached(spec.percentile) if area else spec.percentile
-            return _PERCENTILES[spec.definition_id](distances, percent)
-        distances = pair.surfels(index) if spec.definition_id == "surfel-area" else pair.borders(index)
-        if spec.kind == "nsd":
-            if tolerance_mm is None:
-                raise ValueError(f"structure {structure!r} has no NSD tolerance")
-            return surface.nsd(distances, surface.tolerant(tolerance_mm))
-        return _DISTANCES[spec.kind](distances)
+        found = surface_value(spec, pair, index, tolerance_mm)
+        if found is None:
+            raise ValueError(f"no value of {spec.kind}")
+        return found
 
     def binaries(self, structure: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
         """Return a structure in reference and prediction as 0/1 arrays (z, y, x), within its slices."""
@@ -369,7 +368,7 @@ class Comparison:
         planar = self._case.reference.planar
         neighbours = declared.connected(planar)
         return lesions.LesionRule(
-            connectivity={4: 6, 8: 26}.get(neighbours, neighbours),
+            connectivity=_VOXELS.get(neighbours, neighbours),
             overlap=lesions.OverlapRule(declared.overlap),
             threshold=declared.threshold,
             matching=lesions.Matching(declared.matching),
