@@ -303,7 +303,8 @@ class PairMeasures:
         start, stop = (int(z) for z in self.z_ranges[structure])
         low, high = planes.structure_box(array, *rows, member, start, stop)
         box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-        return skeleton_points(member[array[box]], thinning, planar=self.reference.planar) + low
+        found: Points = skeleton_points(member[array[box]], thinning, planar=self.reference.planar) + low
+        return found
 
     def _without_border(self, structure: int, kind: Kind) -> SurfaceDistances:
         if (structure, kind) not in self._edgeless:

@@ -40,8 +40,9 @@ def skeleton_points(mask: npt.NDArray[Any], thinning: Thinning = "lee-1994", *, 
     ValueError
         If a volume is to be thinned as a plane.
     """
-    from skimage.morphology import skeletonize  # only this score needs it
+    from skimage import morphology  # only this score needs it
 
+    skeletonize: Any = morphology.skeletonize  # it has no types
     if thinning == "zhang-1984" and not planar:
         raise ValueError("zhang-1984 thins planes only")
     box = foreground_box(mask)
