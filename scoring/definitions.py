@@ -1,6 +1,6 @@
 """Which definition a score was computed by: a column of the score table, and what stands behind its digests.
 
-Every row carries the digest of what its value depends on (:mod:`medpodium.challenges.schema.scored`), in the column
+Every row carries the digest of what its value depends on (:mod:`medpodium.challenges.scored`), in the column
 ``definition``. A column, and not metadata of the file, because a table leads a life of its own: rows of several tasks
 and runs are put together with pandas or R, sorted and filtered in a spreadsheet, written back as CSV. Every reader
 knows what to do with one more column of text and most lose metadata or stumble over a line in front of the heading. It
@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medpodium.challenges.schema import scored
+from medpodium.challenges import scored
 from medpodium.findings import Code, Finding, Severity, UsageError
 from medpodium.scoring import published, table
 

@@ -12,6 +12,7 @@ from medpodium.challenges.schema.classification import ClassificationTask
 from medpodium.challenges.schema.segmentation import SegmentationTask
 from medpodium.challenges.schema.tabular import TableTask
 from medpodium.challenges.schema.task import TaskKind, Words
+from medpodium.challenges.schema.values import ValuesTask
 
 KINDS: dict[str, TaskKind] = {
     "segmentation": TaskKind(SegmentationTask, layout="files", endings=formats.MASKS),
@@ -25,6 +26,12 @@ KINDS: dict[str, TaskKind] = {
         AnswersTask,
         layout="table",
         words=Words(case="question", cases="questions", structure="part", structures="parts"),
+        endings=(*formats.TABLES, *formats.RECORDS),
+    ),
+    "values": TaskKind(
+        ValuesTask,
+        layout="table",
+        words=Words(structure="quantity", structures="quantities"),
         endings=(*formats.TABLES, *formats.RECORDS),
     ),
     "table": TaskKind(TableTask, layout="table", computed=False),

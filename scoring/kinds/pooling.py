@@ -28,14 +28,20 @@ def pooled_rows(
         The score table's columns, and the group that tells the sets apart where there is one.
     """
     task: Any = challenge.tasks[name]
-    usable = set(
-        observations.loc[observations["status"] == table.OK, ["submission", "case"]].itertuples(index=False, name=None)
-    )
+    ok = (observations["status"] == table.OK).tolist()
+    keys = list(observations[["submission", "case", "structure"]].itertuples(index=False, name=None))
+    asked, usable = set(keys), {key for key, good in zip(keys, ok, strict=True) if good}
+    # parts of a case that a value is not told apart by (orders of a question) count together
+    asked |= {(submission, case, "") for submission, case, _ in asked}
+    usable |= {(submission, case, "") for submission, case, _ in usable}
+    parts = {structure for _, _, structure in keys}
     values = pool.values(np.ones((1, len(pool.cases))))[0]
     rows = []
     for cell, value in zip(pool.cells, values.tolist(), strict=True):
         members = pool.members[cell.case]
-        answered = [(cell.submission, pool.cases[index]) in usable for index in members]
+        part = cell.structure if cell.structure in parts else ""
+        own_keys = [(cell.submission, pool.cases[index], part) for index in members]
+        answered = [key in usable for key in own_keys if key in asked]
         spec = task.metrics[cell.metric]
         if not any(answered):
             value, status = math.nan, table.MISSING

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from medpodium.challenges.naming.hints import explain
 from medpodium.challenges.naming.names import is_hidden
-from medpodium.challenges.rows import read_sheet
+from medpodium.challenges.rows import Sheet, read_sheet
 from medpodium.findings import Code, Finding, Severity, UsageError
 from medpodium.scoring.kinds.protocol import Asked
 
@@ -56,6 +56,33 @@ class CaseTable:
         found = {name: lower[name.lower()] for name in challenge.groups if name.lower() in lower}
         own = {name: [row.get(column, "").strip() for row in self.rows.values()] for name, column in found.items()}
         return pd.DataFrame({"case": list(self.rows), **own})
+
+
+def sheet_groups(sheet: Sheet, cases: Sequence[str], case_column: str, challenge: Challenge) -> pd.DataFrame:
+    """Return column ``case`` and the groups of the challenge that a table has, under their name or their title.
+
+    Parameters
+    ----------
+    sheet : Sheet
+        A table of what is true; of several rows of a case the last one counts.
+    cases : sequence of str
+        Cases in order.
+    case_column : str
+        Column with the names of the cases.
+    challenge : Challenge
+        Whose groups.
+    """
+    import pandas as pd
+
+    frame = {"case": list(cases)}
+    rows = {row[case_column]: row for row in sheet.rows}
+    for name, group in challenge.groups.items():
+        column = (
+            sheet.find(name) or sheet.find(name.replace("_", " ")) or (sheet.find(group.title) if group.title else None)
+        )
+        if column is not None:
+            frame[name] = [rows[case][column] for case in cases]
+    return pd.DataFrame(frame)
 
 
 def find_table(path: Path, name: str = "") -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from medpodium.challenges import registry
-from medpodium.challenges.schema import scored
+from medpodium.challenges import scored
 from medpodium.challenges.schema.definition import Challenge
 
 RULES = """
@@ -139,7 +139,7 @@ def test_differences_name_fields_and_values(tmp_path: Path) -> None:
 def test_the_digest_is_the_same_in_every_process(tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text(RULES, encoding="utf-8")
     code = (
-        "import sys; from medpodium.challenges import registry; from medpodium.challenges.schema import scored\n"
+        "import sys; from medpodium.challenges import registry; from medpodium.challenges import scored\n"
         "loaded = registry.load(sys.argv[1])\n"
         "print([scored.digest(scored.facts(loaded, task, metric)) for task in loaded.tasks "
         "for metric in loaded.tasks[task].metrics])"

@@ -14,7 +14,7 @@ from medpodium.challenges.schema.answers import AnswersTask
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.findings import Code, Finding, UsageError
 from medpodium.scoring.kinds.records import find_records, read_records
-from medpodium.scoring.kinds.tables import case_twice
+from medpodium.scoring.kinds.tables import case_twice, sheet_groups
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,7 +120,7 @@ def read_key(place: Path, task: AnswersTask, challenge: Challenge) -> Key:
         items[name] = Item(right, texts, told, number)
     if wrong:
         raise UsageError(*wrong)
-    return Key(path, items, sheet, _groups(sheet, items, item_column, challenge))
+    return Key(path, items, sheet, sheet_groups(sheet, list(items), item_column, challenge))
 
 
 def _right(cell: str, aliases: str, task: AnswersTask, offered: Mapping[str, str]) -> tuple[str, ...]:
@@ -175,18 +175,3 @@ def _listed(cell: str, separators: str = "|") -> list[str]:
     for separator in separators[1:]:
         cell = cell.replace(separator, separators[0])
     return [part.strip() for part in cell.split(separators[0]) if part.strip()]
-
-
-def _groups(sheet: Sheet, items: Mapping[str, Item], item_column: str, challenge: Challenge) -> pd.DataFrame:
-    """Return the groups of the challenge that the key has: a column of the group's name or of its title."""
-    import pandas as pd
-
-    frame = {"case": list(items)}
-    rows = {row[item_column]: row for row in sheet.rows}
-    for name, group in challenge.groups.items():
-        column = (
-            sheet.find(name) or sheet.find(name.replace("_", " ")) or (sheet.find(group.title) if group.title else None)
-        )
-        if column is not None:
-            frame[name] = [rows[item][column] for item in items]
-    return pd.DataFrame(frame)

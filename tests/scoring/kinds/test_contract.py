@@ -227,6 +227,42 @@ class Choices(Tables):
         return f"0.{5 + number % 5},The answer is {'ABCDE'[(number + (answer == 'other')) % 5]}."
 
 
+class Numbers(Tables):
+    """A length in mm for every case."""
+
+    task = """
+    kind: values
+    unit: mm
+    metrics:
+      error: {kind: absolute_error, worst: 50}
+      signed: {kind: signed_error, worst: 50, ranked: false}
+      percent: {kind: percentage_error, worst: 100}
+      near: {kind: within, absolute: 2}
+      mae: {kind: mae, worst: 50}
+      median: {kind: median_error, worst: 50}
+      rmse: {kind: rmse, worst: 50}
+      bias: {kind: bias, worst: 50, ranked: false}
+      upper: {kind: upper_limit, worst: 50, ranked: false}
+      width: {kind: limits_width, worst: 200}
+      r2: {kind: r2, worst: -10}
+      pearson: {kind: pearson}
+      spearman: {kind: spearman}
+      concordance: {kind: concordance}
+      icc: {kind: icc}
+      success: {kind: success_rate, relative: 0.1}
+"""
+    header = "case,value"
+    reference_header = "case,value"
+    broken = ("", "long", "inf", "nan", "1e9999", '"1,234"')
+
+    def true(self, case: str) -> str:
+        return str(20 + 3.5 * CASES.index(case) ** 1.3)
+
+    def said(self, case: str, answer: str) -> str:
+        number = CASES.index(case) if case in CASES else 0
+        return {"good": str(20.5 + 3.4 * number**1.3), "other": str(22 + 5 * number)}.get(answer, answer)
+
+
 class Counts(Tables):
     """One whole number per case: the kind of docs/architecture.md."""
 
@@ -251,6 +287,7 @@ SAMPLES: dict[str, Sample] = {
     "segmentation": Masks(),
     "classification": Classes(),
     "answers": Choices(),
+    "values": Numbers(),
     "counts": Counts(),
 }
 COMPUTED = [name for name, kind in KINDS.items() if kind.computed]

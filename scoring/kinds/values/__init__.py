@@ -1,0 +1,1 @@
+"""Numbers per case: values in, errors and agreement out."""
