@@ -30,7 +30,7 @@ def test_entry_agrees_with_its_model(name: str) -> None:
 def test_what_the_kinds_take() -> None:
     assert KINDS["segmentation"].scopes == {"structure", "case"}
     assert KINDS["classification"].scopes == {"pooled"}
-    assert {name for name, kind in KINDS.items() if kind.pooled} == {"classification", "answers"}
+    assert {name for name, kind in KINDS.items() if kind.pooled} == {"classification", "answers", "values"}
     assert {name for name, kind in KINDS.items() if not kind.computed} == {"table"}
 
 
@@ -198,7 +198,7 @@ FAULTS: list[tuple[str, str, str | None]] = [
     ("kind: exact_count", "kind: exact_counts", "no metric of a counts task (did you mean 'exact_count'?)"),
     ("kind: exact_count, slack: 1", "kind: dice", "'dice' is no metric of a counts task; it takes: count_error"),
     (", worst: 100", "", "count_error is unbounded"),
-    ("kind: counts", "kind: count", "'counts'?); use one of segmentation, classification, answers, table, counts"),
+    ("kind: counts", "kind: count", "'counts'?); use one of segmentation, classification, answers, values, table, counts"),
     ("groups: [site]", "groups: [vendor]", "group 'vendor' is not declared"),
     ("{mean: case}", "{mean: [case, structure]}", None),
     ("{mean: metric}", "{select: {metric: [exact]}}", "metric still there at the last rank"),

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from medpodium.challenges import registry
-from medpodium.challenges import scored
+from medpodium.challenges import registry, scored
 from medpodium.challenges.schema.definition import Challenge
 
 RULES = """
