@@ -184,9 +184,8 @@ def check_image(
     manifest, findings = case_files.build(
         protocol, cases_dir, references_dir, reference_patterns(challenge), groups, needed
     )
-    verdict = Verdict(
-        findings=[*findings, *engine.preflight(client), *machine_findings(protocol, options or Options())]
-    )
+    options = options or Options()
+    verdict = Verdict(findings=[*findings, *engine.preflight(client), *machine_findings(protocol, options)])
     if has_errors(clash := integrity.shared_files(challenge, manifest)):
         raise UsageError(*clash)
     broken = has_errors(found := list(integrity.references(challenge, container, manifest)))
@@ -196,7 +195,10 @@ def check_image(
         try:
             submission, found = submit(client, campaign, source, team, container)
             verdict.findings += found
-            options = replace(options or Options(), keep_images=True) if keep is not None else options
+            if options.elsewhere is not None:
+                config = client.images.get(submission.detail["image"]["engine_id"]).attrs["Config"]
+                verdict.findings += options.elsewhere.findings(config, protocol)
+            options = replace(options, keep_images=True) if keep is not None else options
             runner = Runner(client, campaign, options)
             try:
                 with runner.session():

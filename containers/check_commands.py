@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from medpodium.challenges.campaign.work import Submission
     from medpodium.challenges.schema.definition import Challenge
     from medpodium.containers.athome import Verdict
+    from medpodium.containers.sandbox.elsewhere import Platform
     from medpodium.findings import Finding
 
 _FOLDER = click.Path(path_type=Path)
@@ -95,6 +96,8 @@ class Trial:
         Name of the team.
     keep : Path, optional
         New folder for everything that is usually thrown away.
+    platform : str, optional
+        Whose rules hold instead of the hidden test's.
     """
 
     cases: Path
@@ -103,6 +106,7 @@ class Trial:
     task: str | None
     team: str
     keep: Path | None
+    platform: str | None
 
 
 @click.command(
@@ -117,6 +121,11 @@ class Trial:
 @click.option("--task", help="Task, where the challenge has several container protocols.")
 @click.option("--team", default="team", show_default=True, help="Team name, for name rules.")
 @click.option("--keep", type=_FOLDER, help="New folder for logs, predictions and resource curves.")
+@click.option(
+    "--platform",
+    type=click.Choice(["grand-challenge", "codabench", "synapse"]),
+    help="Run under the rules that this platform applies, not the hidden test's.",
+)
 @click.option("--gpu", multiple=True, help="GPU to use; repeat for several.")
 @click.option("--runtime", help="Container runtime of the engine, for instance runsc.")
 @console.json_option
@@ -127,17 +136,20 @@ def check_image(
 ) -> None:
     """Run IMAGE (archive of docker save, local image, or REGISTRY/NAME@sha256:...) exactly as the hidden test does.
 
-    The same sandbox, limits, collection and scoring; prints the command it stands for and what to mend.
+    The same sandbox, limits, collection and scoring; prints the command it stands for and what to mend. With --platform
+    the flags and limits are those of another platform, as far as its public sources tell.
     """
     from medpodium.challenges import registry
     from medpodium.challenges.campaign import cases as case_files
     from medpodium.containers import athome
     from medpodium.containers.run.runner import Options
     from medpodium.containers.sandbox import engine
+    from medpodium.containers.sandbox.elsewhere import PLATFORMS
 
     loaded = registry.load(challenge)
     client = engine.connect()
     groups = case_files.read_groups(trial.groups) if trial.groups else None
+    elsewhere = PLATFORMS[trial.platform] if trial.platform else None
     with console.progress() as bar:
         line = bar.add_task("running cases", total=None)
 
@@ -153,15 +165,15 @@ def check_image(
             task=trial.task,
             team=trial.team,
             groups=groups,
-            options=Options(gpu_ids=gpu, runtime=runtime),
+            options=Options(gpu_ids=gpu, runtime=runtime, elsewhere=elsewhere),
             keep=trial.keep,
             report=tell,
         )
-    _print_verdict(loaded, verdict, as_json)
+    _print_verdict(loaded, verdict, elsewhere, as_json)
     console.finish(verdict.findings)
 
 
-def _print_verdict(challenge: Challenge, verdict: Verdict, as_json: bool) -> None:
+def _print_verdict(challenge: Challenge, verdict: Verdict, elsewhere: Platform | None, as_json: bool) -> None:
     scores = verdict.scores
     if as_json:
         rows = scores.to_dict("records") if scores is not None else None
@@ -174,6 +186,7 @@ def _print_verdict(challenge: Challenge, verdict: Verdict, as_json: bool) -> Non
                 "cases": verdict.cases,
                 "findings": verdict.findings,
                 "scores": rows,
+                **({"platform": asdict(elsewhere)} if elsewhere is not None else {}),
             }
         )
         return
@@ -187,21 +200,28 @@ def _print_verdict(challenge: Challenge, verdict: Verdict, as_json: bool) -> Non
             console.print_table(
                 ("metric", "structure", "mean", "n"), means.itertuples(index=False), title=f"scores, {task}"
             )
+    if elsewhere is not None:
+        lines = [f"rules of {elsewhere.title}, as read in {elsewhere.source}:"]
+        lines += [f"  {setting}" for setting in elsewhere.settings]
+        console.out.print("\n".join(lines), markup=False, soft_wrap=True)
     console.print_findings(verdict.findings)
     if verdict.log[1]:
         console.out.print(f"end of the log of case {verdict.log[0]}:\n{verdict.log[1]}", markup=False)
     if verdict.by_hand:
         console.out.print(f"run the first case by hand:\n{verdict.by_hand}", markup=False)
     else:
-        text = "the hidden test runs (first case; with --keep DIR its folders stay, and you get a line to run by hand):"
+        who = elsewhere.title if elsewhere is not None else "the hidden test"
+        text = f"{who} runs (first case; with --keep DIR its folders stay, and you get a line to run by hand):"
         console.out.print(f"{text}\n{verdict.command}", markup=False)
-    console.out.print(_last_word(verdict), markup=False)
+    console.out.print(_last_word(verdict, elsewhere), markup=False)
 
 
-def _last_word(verdict: Verdict) -> str:
+def _last_word(verdict: Verdict, elsewhere: Platform | None) -> str:
     if not verdict.passed:
         return "FAIL: see the findings"
     text = "PASS: the hidden test would take every output"
+    if elsewhere is not None:
+        text = f"PASS under the rules of {elsewhere.title}, with the outputs that the challenge asks for"
     if doubts := verdict.doubts:
         cases = len({one.where for one in doubts})
         text += f", but {cases} of them hardly fit{'s' if cases == 1 else ''} the reference: {doubts[0].cause}"

@@ -44,6 +44,8 @@ class RunCode(Code):
     ROOT_PATH = "writes-outside-output"
     LOG_FLOOD = "log-too-large"
     LINE_ENDS = "windows-line-ends"
+    ELSEWHERE = "platform-differs"
+    """Another platform, whose rules were asked for, refuses the image or runs it otherwise."""
 
 
 class EngineCode(Code):
@@ -112,6 +114,7 @@ FIXES: dict[Code, str] = {
     RunCode.NETWORK: "pack weights and data into the image; there is no network",
     RunCode.ROOT_PATH: "write to the output folder or /tmp only; the rest of the file system is read-only",
     RunCode.LINE_ENDS: "save scripts with Unix line ends (dos2unix, or git config core.autocrlf input) and build again",
+    RunCode.ELSEWHERE: "change the image, or ask who organizes the challenge there; docs/participant.md has the rules",
     RunCode.LOG_FLOOD: "print less; only the newest part of the log is kept",
     EngineCode.NO_ENGINE: "install and start Docker (Debian: apt install docker.io), or set DOCKER_HOST",
     EngineCode.NO_SDK: "pip install docker",

@@ -45,4 +45,4 @@ def stage_first(runner: Runner, submission: Submission, protocol: ContainerProto
         covered=covered(pinned.volumes, protocol),
         runtime=runner.options.runtime,
     )
-    return box.command_line()
+    return runner.options.rules(box, staged.output).command_line()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 _ALLOWED = """
@@ -71,3 +72,13 @@ def profile() -> str:
     rules.append(_rule(["clone3"], "SCMP_ACT_ERRNO", errnoRet=_NOT_THERE))
     document = {"defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86_64"], "syscalls": rules}
     return json.dumps(document, sort_keys=True)
+
+
+def as_file(folder: Path) -> str:
+    """Write the filter into a folder and return its path: some engines (Podman) take the name of a file instead."""
+    path = folder / _FILE
+    path.write_text(profile(), encoding="utf-8")
+    return str(path.resolve())
+
+
+_FILE = "calls.json"

@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from medpodium.containers.failures import EngineCode, Retry, finding, infrastructure
 from medpodium.containers.sandbox import bounds, control, monitor, stage
@@ -21,9 +21,11 @@ from medpodium.containers.sandbox.engine import errors
 from medpodium.containers.sandbox.profile import Bind, Sandbox
 from medpodium.findings import Finding, InfrastructureError, Severity
 
+Filter = Literal["text", "file"] | None
+"""Docker takes a filter of system calls as text; Podman the path of a file with it."""
 _SEEN = "/seen"
 _TOKEN = "token"  # noqa: S105 - the name of a file
-_WORKS: dict[tuple[Any, ...], tuple[str | None, str | None]] = {}
+_WORKS: dict[tuple[Any, ...], tuple[str | None, Filter]] = {}
 """Profiles whose limits this process has read back already, by engine, with the user and filter to name for them."""
 _ROOTLESS = "0:0"
 """The user of a rootless engine's containers who is, on the host, the one who started the engine."""
@@ -46,15 +48,15 @@ class Answer:
         Whether outputs can lie in a file system of fixed size.
     user : str, optional
         Another user to name, so that programs run, on the host, as the one the profile asks for.
-    seccomp : str, optional
-        The filter of system calls that the engine takes instead of its own.
+    filter : {None, "text", "file"}
+        How the engine takes our filter of system calls instead of its own, if it does.
     findings : list of Finding
         Warnings.
     """
 
     bounded: bool = False
     user: str | None = None
-    seccomp: str | None = None
+    filter: Filter = None
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -94,11 +96,26 @@ def ask(client: Any, work: Path, box: Sandbox, labels: dict[str, str]) -> Answer
         if not answer.bounded:
             text = "outputs are watched, not bounded by the kernel: what is written between two looks is on the disk"
             answer.findings.append(finding(EngineCode.UNBOUNDED, str(work), text, Severity.NOTE))
-        answer.user, answer.seccomp, found = _limits(client, fixed if answer.bounded else plain, box, labels)
+        answer.user, answer.filter, found = _limits(client, fixed if answer.bounded else plain, box, labels)
         answer.findings += found
         return answer
     finally:
         stage.remove(folder)
+
+
+def seccomp(way: Filter, folder: Path) -> str | None:
+    """Return the filter of system calls as this engine takes it.
+
+    Parameters
+    ----------
+    way : {None, "text", "file"}
+        See :attr:`Answer.filter`.
+    folder : Path
+        Of one run, seen by the engine and by no container.
+    """
+    if way is None:
+        return None
+    return calls.profile() if way == "text" else calls.as_file(folder)
 
 
 def _fixed(folder: Path, user: str) -> bool:
@@ -149,7 +166,7 @@ def _token(container: Any, path: str) -> str:
         return file.read().decode("utf-8", "replace") if file is not None else ""
 
 
-_Known = tuple[str | None, str | None, list[Finding]]
+_Known = tuple[str | None, Filter, list[Finding]]
 
 
 def _limits(client: Any, folder: Path, box: Sandbox, labels: dict[str, str]) -> _Known:
@@ -157,11 +174,14 @@ def _limits(client: Any, folder: Path, box: Sandbox, labels: dict[str, str]) -> 
     key = (client.api.base_url, box.runtime, box.memory, box.pids, box.file, box.open_files, box.user)
     if key in _WORKS:
         return (*_WORKS[key], [])
-    with suppress(InfrastructureError):  # an engine that does not take the filter has one of its own
-        user, wrong, _, report = _try_users(client, folder, replace(box, seccomp=calls.profile()), labels)
-        if not wrong and report is not None and report.threads and not report.reaches_host:
-            _WORKS[key] = user, calls.profile()
-            return user, calls.profile(), []
+    ways: tuple[Filter, ...] = ("text", "file")
+    for way in ways:
+        with suppress(InfrastructureError):  # an engine that does not take the filter has one of its own
+            asked = replace(box, seccomp=seccomp(way, folder))
+            user, wrong, _, report = _try_users(client, folder, asked, labels)
+            if not wrong and report is not None and report.threads and not report.reaches_host:
+                _WORKS[key] = user, way
+                return user, way, []
     user, wrong, unknown, report = _try_users(client, folder, box, labels)
     if wrong:
         raise infrastructure(EngineCode.LIMITS, "this engine", "; ".join(wrong))

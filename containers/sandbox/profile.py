@@ -30,11 +30,41 @@ class Bind:
 
 
 @dataclass(frozen=True)
+class Open:
+    """What a participant's check under another platform's rules leaves open; nothing of this is ever open in a run.
+
+    Parameters
+    ----------
+    network : str, optional
+        The engine's network; ``None`` is its default one.
+    writable_root, privileges, image_user : bool
+        Whether the image's folders can be written to, privileges gained, and programs run as the image says.
+    capabilities : tuple of str
+        Those that are dropped.
+    userns : str, optional
+        User namespace.
+    unlimited : bool
+        Whether processes, file sizes and open files have no limit.
+    data : int, optional
+        Bytes of the data segment of a process.
+    """
+
+    network: str | None = "none"
+    writable_root: bool = False
+    privileges: bool = False
+    image_user: bool = False
+    capabilities: tuple[str, ...] = ("ALL",)
+    userns: str | None = None
+    unlimited: bool = False
+    data: int | None = None
+
+
+@dataclass(frozen=True)
 class Sandbox:
     """The profile of one container run.
 
     No network, no capabilities, no new privileges, a filter of system calls, a read-only root file system, private
-    IPC and process namespaces, an unprivileged user: these are not options. The fields are what differs.
+    IPC and process namespaces, an unprivileged user: these are not options of a run. The fields are what differs.
 
     Parameters
     ----------
@@ -59,6 +89,8 @@ class Sandbox:
     seccomp : str, optional
         The filter of system calls, as the engine takes it; its own default otherwise. The printed command has the
         engine's default: whoever reads it does not have the file.
+    open : Open, optional
+        What a check under another platform's rules leaves open.
     """
 
     image: str
@@ -84,10 +116,13 @@ class Sandbox:
     covered: tuple[str, ...] = ()
     runtime: str | None = None
     seccomp: str | None = None
+    open: Open | None = None
     platform: str = "linux/amd64"
 
     def environment(self) -> dict[str, str]:
         """Return the variables that are set, the protocol's and those that undo what an image may have set."""
+        if self.open is not None:
+            return dict(self.env)
         fixed = {
             "HOME": "/tmp",  # noqa: S108 - inside the container, its only scratch space
             "TMPDIR": "/tmp",  # noqa: S108
@@ -100,7 +135,18 @@ class Sandbox:
         """Return the writable memory file systems: ``/tmp``, and a cover for every VOLUME of the image."""
         options = "nosuid,nodev,mode=1777"
         mounts = {"/tmp": f"rw,exec,{options},size={self.scratch}"}  # noqa: S108
+        if self.open is not None and self.open.writable_root:
+            mounts = {}
         return mounts | {path: f"rw,noexec,{options},size={min(self.scratch, 1 << 24)}" for path in self.covered}
+
+    def ulimits(self) -> dict[str, int]:
+        """Return the limits of each process, by the names that engines give them."""
+        found = {"core": 0}
+        if self.open is None or not self.open.unlimited:
+            found |= {"fsize": self.file, "nofile": self.open_files}
+        if self.open is not None and self.open.data is not None:
+            found["data"] = self.open.data
+        return found
 
     def docker_arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of the Docker SDK's ``containers.create``."""
@@ -110,25 +156,23 @@ class Sandbox:
             Mount(target=bind.target, source=bind.source, type="bind", read_only=not bind.writable)
             for bind in self.binds
         ]
+        free = self.open or Open()
+        privileges = [] if free.privileges else ["no-new-privileges:true"]
         arguments: dict[str, Any] = {
             "image": self.image,
             "command": list(self.command) if self.command is not None else None,
             "environment": self.environment(),
-            "network_mode": "none",
-            "read_only": True,
+            "network_mode": free.network,
+            "read_only": not free.writable_root,
             "tmpfs": self.tmpfs(),
-            "cap_drop": ["ALL"],
-            "security_opt": ["no-new-privileges:true", *([f"seccomp={self.seccomp}"] if self.seccomp else [])],
+            "cap_drop": list(free.capabilities),
+            "security_opt": [*privileges, *([f"seccomp={self.seccomp}"] if self.seccomp else [])],
             "pids_limit": self.pids,
             "mem_limit": self.memory,
             "memswap_limit": self.memory,
             "nano_cpus": round(self.cpus * 1e9),
             "shm_size": self.shm,
-            "ulimits": [
-                Ulimit(name="core", soft=0, hard=0),
-                Ulimit(name="fsize", soft=self.file, hard=self.file),
-                Ulimit(name="nofile", soft=self.open_files, hard=self.open_files),
-            ],
+            "ulimits": [Ulimit(name=name, soft=most, hard=most) for name, most in self.ulimits().items()],
             "user": self.user,
             "init": True,
             "ipc_mode": "private",
@@ -138,6 +182,10 @@ class Sandbox:
             "mounts": mounts,
             "platform": self.platform,
         }
+        if self.open is not None:
+            told = {"pids_limit": not free.unlimited, "user": not free.image_user, "network_mode": free.network}
+            arguments = {key: value for key, value in arguments.items() if told.get(key, True)}
+            arguments |= {"userns_mode": free.userns} if free.userns else {}
         if self.entrypoint is not None:
             arguments["entrypoint"] = list(self.entrypoint)
         if self.workdir is not None:
@@ -156,13 +204,19 @@ class Sandbox:
         verb : str
             ``run`` or ``create``.
         """
+        free = self.open or Open()
         words = ["docker", verb, *(["--rm"] if verb == "run" else [])]
-        words += ["--network=none", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges:true"]
+        words += [f"--network={free.network}"] if free.network else []
+        words += [] if free.writable_root else ["--read-only"]
+        words += [f"--cap-drop={name}" for name in free.capabilities]
+        words += [] if free.privileges else ["--security-opt=no-new-privileges:true"]
+        words += [f"--userns={free.userns}"] if free.userns else []
         words += ["--init", "--ipc=private", "--no-healthcheck", "--stop-signal=SIGKILL"]
-        words += [f"--user={self.user}", f"--pids-limit={self.pids}", f"--memory={self.memory}"]
+        words += [] if free.image_user else [f"--user={self.user}"]
+        words += [] if free.unlimited else [f"--pids-limit={self.pids}"]
+        words += [f"--memory={self.memory}"]
         words += [f"--memory-swap={self.memory}", f"--cpus={self.cpus:g}", f"--shm-size={self.shm}"]
-        words += ["--ulimit=core=0:0", f"--ulimit=fsize={self.file}:{self.file}"]
-        words += [f"--ulimit=nofile={self.open_files}:{self.open_files}"]
+        words += [f"--ulimit={name}={most}:{most}" for name, most in self.ulimits().items()]
         words += ["--log-driver=json-file", "--log-opt=max-file=2", f"--log-opt=max-size={self.log}"]
         words += [f"--tmpfs={path}:{options}" for path, options in self.tmpfs().items()]
         for bind in self.binds:

@@ -36,6 +36,10 @@ def old_call(number: int, first: int, words: bytes) -> bytes:
     place = made.text(words)
     made.code += b"\xb8" + struct.pack("<I", number) + b"\xbb" + struct.pack("<I", first)
     made.code += b"\xb9" + struct.pack("<I", place) + b"\xcd\x80\x48\x98"
+    made.code += b"\x48\xa3" + struct.pack("<Q", made.room(0))
+    made.leave_on_error(7)
+    # A kernel of its own may take the number for a 64-bit call; only the family of a socket says that there is one.
+    made.call(55, At(made.room(0)), 1, 39, made.room(8), struct.pack("<I", 4))
     made.leave_on_error(7)
     made.call(60, 0)
     return made.program()
@@ -171,7 +175,10 @@ def deeper(attack: Any, tries: Any, honest: str, out: str) -> dict[str, Any]:
         "w2-exit-153": attack("exit 153", {"file-size-limit"}),
         "w2-exit-125": attack("exit 125", {"crash"}),
         "w3-oom-score": attack(tries("echo -1000 > /proc/self/oom_score_adj"), also={INSIDE: {"ok"}}),
-        "w3-control-group": attack(tries("mkdir /sys/fs/cgroup/memory/x || mkdir /sys/fs/cgroup/x")),
+        "w3-control-group": attack(
+            # crun has a file system in memory there, for this container alone; a group is what the kernel puts files in
+            tries("for f in /sys/fs/cgroup /sys/fs/cgroup/*; do mkdir $f/x && test -e $f/x/cgroup.procs && break; done")
+        ),
         "w3-release-agent": attack(tries("for f in /sys/fs/cgroup/*/release_agent; do echo /run.sh > $f; done")),
         "w3-core-pattern": attack(tries("echo '|/run.sh' > /proc/sys/kernel/core_pattern")),
         "w3-overwrite-init": attack(tries("echo x > /proc/1/exe")),

@@ -18,7 +18,8 @@ HERE = Path(__file__).resolve().parent
 FAST = """
     n1-http n5-docker-socket t1-change-input t9-root-by-setuid r1-fork-storm r2-memory r4-huge-file r5-many-files
     r17-fill-volume o1-link-to-host d7-no-command i1-input-is-a-file k2-mount h1-system-v-memory w1-stopped
-    w2-child-out-of-memory i8-device-in-a-layer
+    w2-child-out-of-memory i8-device-in-a-layer k1-user-namespace k9-virtual-sockets k9-virtual-sockets-32-bit
+    w3-control-group
 """.split()  # noqa: SIM905 - reads better so
 
 

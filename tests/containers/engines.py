@@ -1,7 +1,8 @@
-"""Container engines that a test brings up for itself, in a mount namespace of their own, and takes down again.
+"""Container engines that a test brings up for itself, in mounts and a network of their own, and takes down again.
 
 The machine's own Docker is used where a test asks for it; everything else is started here, as root, and stopped by its
-process id. Each sees one folder for campaigns in which later mounts of the test reach it.
+process id. Each sees one folder for campaigns in which later mounts of the test reach it. Without a network of its own,
+a second Docker would take the bridge of the machine's away.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ def start(name: str, root: Path) -> Engine:
     words, data = _podman(root, socket) if name == "podman" else _dockerd(root, socket)
     with (root / "log.txt").open("wb") as log:
         process = subprocess.Popen(
-            ["unshare", "-m", "--propagation", "slave", "sh", "-c", _ALONE, "sh", *words],
+            ["unshare", "-m", "-n", "--propagation", "slave", "sh", "-c", _ALONE, "sh", *words],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
