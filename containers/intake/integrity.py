@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import re
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -127,18 +128,24 @@ def _image_path(manifest: Manifest, case: Case) -> Path | None:
 
 def _case(case: Case, manifest: Manifest) -> Iterator[Finding]:
     from medpodium.scoring.masks.geometry import compare_geometry
-    from medpodium.scoring.masks.reader import mask_extension, read_geometry
+    from medpodium.scoring.masks.reader import mask_extension, open_mask, read_geometry
     from medpodium.scoring.masks.segments.placing import inside
 
     grids = []
     for file in case.inputs.values():
         path = Path(manifest.cases_dir) / file.path
+        where = f"{case.id}: {file.path}"
         if mask_extension(path) in (None, *formats.DICOM):
-            continue  # a slice of a series says nothing about the volume
+            # a slice of a series says nothing about the volume
+            if cause := _damage(path):
+                yield Finding(CaseCode.UNREADABLE, where, cause, "repair the file")
+            continue
         try:
-            grids.append(read_geometry(path))
+            with open_mask(path, labels_only=False) as reader:
+                grids.append(reader.geometry)
+                reader.read_through()
         except MedpodiumError as error:
-            yield Finding(CaseCode.UNREADABLE, f"{case.id}: {file.path}", error.findings[0].cause, "repair the image")
+            yield Finding(CaseCode.UNREADABLE, where, error.findings[0].cause, "repair the image")
         yield from _header_texts(path, f"{case.id}: {file.path}")
     for file in case.references:
         path, where = Path(manifest.references_dir) / file.path, f"{case.id}: {file.path}"
@@ -155,6 +162,24 @@ def _case(case: Case, manifest: Manifest) -> Iterator[Finding]:
             cause = next(one.cause for one in differences if has_errors([one]))
             fix = "resample the reference to the image's grid, or correct its header"
             yield Finding(CaseCode.GEOMETRY, where, cause, fix)
+
+
+def _damage(path: Path) -> str:
+    """Return what is wrong with a file of a format that is not read here, as far as its wrapping tells."""
+    try:
+        if not path.stat().st_size:
+            return "is empty"
+        if path.suffix == ".gz":
+            with gzip.open(path) as file:
+                while file.read(_CHUNK):
+                    pass
+        elif path.suffix in (".npz", ".zip"):
+            with zipfile.ZipFile(path) as archive:
+                bad = archive.testzip()
+            return f"is damaged: {printable(bad, 100)}" if bad else ""
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        return f"is damaged or cut off: {printable(str(error), 200)}"
+    return ""
 
 
 def _header_texts(path: Path, where: str) -> Iterator[Finding]:

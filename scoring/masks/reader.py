@@ -269,6 +269,21 @@ class MaskReader:
                     yield max(volume, layer), z, stored[..., layer]
         self._stream.expect_end(header.stored_bytes)
 
+    def read_through(self) -> None:
+        """Read everything to the end without looking at a voxel: an image may hold any values, but all of them.
+
+        Raises
+        ------
+        MaskError
+            When bytes are damaged, missing, or more than declared.
+        """
+        left = self._header.stored_bytes
+        piece = np.empty(min(_PIECE_BYTES, left), dtype=np.uint8)
+        while left:
+            self._fill(piece[:left])
+            left -= min(left, piece.size)
+        self._stream.expect_end(self._header.stored_bytes)
+
     def refuse_unlike(self, like: Geometry | None) -> None:
         """Refuse another shape than that of a grid, before any voxel is read."""
         different = compare_shape(like, self.geometry, printable(self._path)) if like is not None else []

@@ -121,6 +121,15 @@ def test_broken_grid_labels_and_duplicates_are_found(tiny: Any, tmp_path: Path) 
     assert "case4" in found["case-duplicate"]
 
 
+@pytest.mark.parametrize("data", [b"", b"<html>503 Service Unavailable</html>"])
+def test_images_that_are_no_images_are_found(tiny: Any, tmp_path: Path, data: bytes) -> None:
+    images, _ = tiny.cases(tmp_path, 2)
+    (images / "case2_0000.nii.gz").write_bytes(data)
+    loaded, manifest, _ = built(tiny, tmp_path)
+    found = [one for one in integrity.check(loaded, "default", manifest) if str(one.code) == "case-unreadable"]
+    assert [one.where for one in found] == ["case2: case2_0000.nii.gz"]
+
+
 def test_identifiers_in_names_and_headers_are_found(tiny: Any, tmp_path: Path) -> None:
     images, references = tiny.cases(tmp_path, 1)
     (images / "case1_0000.nii.gz").write_bytes(tiny.nifti(tiny.mask(0), descrip=b"Patient: Doe^John"))

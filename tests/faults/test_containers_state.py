@@ -5,6 +5,7 @@ The runs are written into the ledger by the test: what is asked here is what the
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import importlib
 import json
@@ -234,3 +235,74 @@ def test_second_task_is_pending_again_when_the_first_has_changed(phases: Made) -
     left = [path for path in phases.root.rglob("*.nii.gz") if "lesions" in path.parts]
     assert len(left) == 2, "what was computed is set aside, not deleted"
     assert all("superseded" in path.parts for path in left)
+
+
+def hurt(what: str, data: bytes) -> bytes:
+    """Return a file as a broken copy, disk or upload leaves it."""
+    plain = gzip.decompress(data)
+    return {
+        "cut-off": data[: len(data) // 2],
+        "voxels-missing": gzip.compress(plain[:-100]),
+        "header-only": gzip.compress(plain[:352]),
+        "one-bit": data[:-20] + bytes([data[-20] ^ 4]) + data[-19:],
+        "checksum": data[:-8] + b"abcd" + data[-4:],
+    }[what]
+
+
+@pytest.mark.parametrize("what", ["cut-off", "voxels-missing", "header-only", "one-bit", "checksum"])
+def test_damaged_hidden_image_is_named_when_the_campaign_is_made(tiny: Any, tmp_path: Path, what: str) -> None:
+    """0.1.0 read no more than the header, and every team failed on the case."""
+    images, references = tiny.cases(tmp_path, 3)
+    path = images / "case2_0000.nii.gz"
+    path.write_bytes(hurt(what, path.read_bytes()))
+    root = tmp_path / "campaign"
+    said = medpodium(
+        "init", tiny.challenge(tmp_path), root, "--cases", images, "--references", references, "--json", code=1
+    )
+    found = json.loads(said[said.index("{") : said.rindex("}") + 1])
+    assert {one["where"] for one in found["findings"]} == {"case2: case2_0000.nii.gz"}
+    assert {one["code"] for one in found["findings"]} == {"case-unreadable"}
+    assert not root.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "good"),
+    [
+        ("{case}.npz", "npz"),
+        ("{case}.csv.gz", "gz"),
+        ("{case}.mha", "mha"),
+        ("{case}.nrrd", "nrrd"),
+        ("{case}.png", "png"),
+    ],
+)
+def test_damaged_hidden_input_of_any_kind_is_named(tiny: Any, tmp_path: Path, name: str, good: str) -> None:
+    import numpy as np
+    import SimpleITK
+
+    def write(path: Path) -> None:
+        image = SimpleITK.GetImageFromArray(tiny.mask(0)[3] if good == "png" else tiny.mask(0).astype(np.int16))
+        if good == "npz":
+            np.savez_compressed(path, volume=tiny.mask(0))
+        elif good == "gz":
+            path.write_bytes(gzip.compress(b"a,b\n1,2\n" * 1000))
+        else:
+            SimpleITK.WriteImage(image, str(path), good != "png")
+
+    (tmp_path / "images").mkdir()
+    for case in ("a", "b"):
+        write(tmp_path / "images" / name.format(case=case))
+    mounts = [
+        {"path": "/input", "files": [{"source": name, "target": name}]},
+        {"path": "/output", "kind": "output"},
+    ]
+    rules = tiny.challenge(tmp_path, mounts=mounts)
+    words = ("init", rules, tmp_path / "campaign", "--cases", tmp_path / "images", "--json")
+    said = medpodium(*words)
+    assert "case-unreadable" not in said
+    shutil.rmtree(tmp_path / "campaign", ignore_errors=True)
+    path = tmp_path / "images" / name.format(case="b")
+    path.write_bytes(path.read_bytes()[:-30])
+    said = medpodium(*words, code=1)
+    assert "case-unreadable" in said
+    assert f"b: {path.name}" in said
+    assert f"a: {name.format(case='a')}" not in said
