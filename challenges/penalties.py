@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from medpodium.challenges.schema.definition import Challenge, TaskModel
 from medpodium.challenges.schema.kinds import KINDS
@@ -63,7 +63,7 @@ def _of_metric(task: TaskModel, metric: MetricSpec) -> Rules:
     best = metric.best_value()
     if best is not None:
         for penalty in _where_present(metric, policy):
-            value = _number(penalty.outcome, metric)
+            value = _number(penalty.outcome, metric, "prediction")
             if penalty.inherited and penalty.outcome == "skip":
                 cause = f"{penalty.who} is left out ({penalty.field}: skip): who leaves out hard cases would win"
                 yield _broken(penalty, cause)
@@ -90,14 +90,14 @@ def _where_present(metric: MetricSpec, policy: EmptyPolicy | None) -> Iterator[_
 def _where_empty(metric: MetricSpec, policy: EmptyPolicy, best: float | None) -> Rules:
     """Compare, where the reference holds nothing, everybody with the empty prediction that is right."""
     right = empty_outcome(policy, True, True)
-    own = _number(right, metric)
+    own = _number(right, metric, "both")
     inherited = isinstance(metric, StructureMetric) and metric.empty is None
     invented = _Penalty("an invented structure", empty_outcome(policy, True, False), "empty.reference", inherited)
     absent = _Penalty("a missing prediction", absent_outcome(metric, policy, True, False), "missing")
     failed = _Penalty("a failed run", absent_outcome(metric, policy, True, True), "failed")
     where = "where the reference is empty"
     for penalty in (invented, absent, *([failed] if metric.failed is not None else [])):
-        value = _number(penalty.outcome, metric)
+        value = _number(penalty.outcome, metric, "reference")
         if penalty is invented and best is not None and _as_good(value, best, metric):
             cause = f"{penalty.who} gets {value:g} {where} ({penalty.field}), the best value: it would win"
             yield _broken(penalty, cause)
@@ -142,9 +142,11 @@ def _broken(penalty: _Penalty, cause: str) -> Broken:
     return Broken(LintCode.PENALTY_REWARDS, (), cause, _USE_WORST)
 
 
-def _number(outcome: Cell, metric: MetricSpec) -> float:
-    """Return what an outcome is worth; NaN for none. What is computed for two empty masks is 0, a volume or a count."""
-    return 0.0 if outcome == "compute" else resolve(outcome, metric, math.inf)
+def _number(outcome: Cell, metric: MetricSpec, cell: Literal["both", "reference", "prediction"]) -> float:
+    """Return what an outcome is worth; NaN for none."""
+    if outcome == "compute":
+        return metric.computed(cell) if isinstance(metric, StructureMetric) else 0.0
+    return resolve(outcome, metric, math.inf)
 
 
 def _better(value: float, other: float, metric: MetricSpec) -> bool:

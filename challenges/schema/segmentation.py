@@ -10,11 +10,11 @@ from pydantic import Field, field_validator, model_validator
 
 from medpodium.challenges.schema import formats
 from medpodium.challenges.schema.base import Model, Name
+from medpodium.challenges.schema.metrics.lesions import AnyLesionMetric
 from medpodium.challenges.schema.metrics.plane import Length
 from medpodium.challenges.schema.metrics.resource import AreaMetric, ResourceMetric
 from medpodium.challenges.schema.metrics.spec import EmptyPolicy, MetricSpec
 from medpodium.challenges.schema.metrics.structure import (
-    LesionMetric,
     OverlapMetric,
     StructureMetric,
     VolumeMetric,
@@ -115,7 +115,7 @@ SegmentationMetric: TypeAlias = Annotated[
     | CentrelineMetric
     | EulerMetric
     | BettiMetric
-    | LesionMetric
+    | AnyLesionMetric
     | ResourceMetric
     | AreaMetric,
     Field(discriminator="kind"),

@@ -8,11 +8,11 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 from pydantic import Field
 
 from medpodium.challenges.schema.base import Name
+from medpodium.challenges.schema.metrics.lesions import AnyLesionMetric
 from medpodium.challenges.schema.metrics.pooled import ClassMetric, OrdinalMetric
 from medpodium.challenges.schema.metrics.resource import AreaMetric, ResourceMetric
 from medpodium.challenges.schema.metrics.spec import MetricKind, MetricSpec
 from medpodium.challenges.schema.metrics.structure import (
-    LesionMetric,
     OverlapMetric,
     VolumeMetric,
 )
@@ -60,7 +60,7 @@ TableMetric: TypeAlias = Annotated[
     | CentrelineMetric
     | EulerMetric
     | BettiMetric
-    | LesionMetric
+    | AnyLesionMetric
     | ResourceMetric
     | AreaMetric
     | ClassMetric

@@ -99,16 +99,21 @@ def absolute_relative_volume_difference(overlap: Overlap) -> float:
     return abs(relative_volume_difference(overlap))
 
 
+def absolute_volume_difference(overlap: Overlap) -> float:
+    """Return ``|P - R|`` in ml (in a plane as an area, mm²)."""
+    return abs(overlap.prediction - overlap.reference) * overlap.voxel_size
+
+
 def tp_volume(overlap: Overlap) -> float:
     """Return the volume in both masks, ml (in a plane the area, mm²)."""
     return overlap.true_positive * overlap.voxel_size
 
 
 def fp_volume(overlap: Overlap) -> float:
-    """Return the volume only in the prediction, ml (in a plane the area, mm²)."""
+    """Return the volume of voxels only in the prediction, ml (in a plane the area, mm²)."""
     return overlap.false_positive * overlap.voxel_size
 
 
 def fn_volume(overlap: Overlap) -> float:
-    """Return the volume only in the reference, ml (in a plane the area, mm²)."""
+    """Return the volume of voxels only in the reference, ml (in a plane the area, mm²)."""
     return overlap.false_negative * overlap.voxel_size

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medpodium.scoring.measures import kernels
+from medpodium.scoring.measures.components.joined import Components, MaskComponents
 from medpodium.scoring.measures.overlap import Overlap, pixel_mm2, voxel_ml
 from medpodium.scoring.measures.surfaces import planes
 from medpodium.scoring.measures.surfaces.distances import AxisOrder, SurfaceDistances, distances, kept
@@ -114,6 +115,7 @@ class ReferenceCase:
         self._surfaces: dict[Kind, Surfaces] = {}
         self.centrelines: dict[tuple[int, Thinning], Points] = {}
         self._z_ranges: Ints | None = None
+        self._lesions: MaskComponents | None = None
 
     def compare(self, prediction: Volume, rows: Rows | None = None) -> PairMeasures:
         """Compare a prediction of the same shape.
@@ -188,6 +190,16 @@ class ReferenceCase:
             self._surfaces[kind] = self.surfaces_of(self.array, self.rows, kind, z_ranges)
         return self._surfaces[kind]
 
+    def components(self, structure: int, connectivity: int, dilation: int, z_ranges: Ints) -> Components:
+        """Return the components of a structure, found once; see :meth:`PairMeasures.components`."""
+        if self._lesions is None:
+            self._lesions = self.components_of(self.array, self.rows, z_ranges)
+        return self._lesions.of(structure, connectivity, dilation)
+
+    def components_of(self, array: Volume, rows: Rows, z_ranges: Ints) -> MaskComponents:
+        """Return where the components of all structures in a mask on this case's grid are found."""
+        return MaskComponents(array, rows, self.structures, z_ranges)
+
     def surfaces_of(self, array: Volume, rows: Rows, kind: Kind, z_ranges: Ints) -> Surfaces:
         """Return the surfaces of all structures in a mask on this case's grid."""
         layers = self.layers[:, : np.iinfo(array.dtype).max + 1]
@@ -219,6 +231,7 @@ class PairMeasures:
         self._pairs: dict[tuple[int, Kind], SurfaceDistances] = {}
         self._edgeless: dict[tuple[int, Kind], SurfaceDistances] = {}
         self._overlaps: dict[int, Overlap] = {}
+        self._lesions = reference.components_of(self.array, self._rows, self.z_ranges)
 
     def overlap(self, structure: int) -> Overlap:
         """Return the overlap counts of a structure, within its slices."""
@@ -233,6 +246,26 @@ class PairMeasures:
     def borders(self, structure: int) -> SurfaceDistances:
         """Return the distances between surfaces made of border voxels (``border-voxel``)."""
         return self._distances(structure, "border-voxel")
+
+    def components(
+        self, structure: int, connectivity: int, dilations: tuple[int, int]
+    ) -> tuple[Components, Components]:
+        """Return the components of a structure in reference and prediction, within its slices.
+
+        They are found once per mask, whatever asks for them.
+
+        Parameters
+        ----------
+        structure : int
+            Number of the structure.
+        connectivity : {6, 18, 26}
+            Which voxels are neighbours.
+        dilations : tuple of int
+            How often reference and prediction are dilated before components are joined.
+        """
+        first, second = dilations
+        own = self.reference.components(structure, connectivity, first, self.z_ranges)
+        return own, self._lesions.of(structure, connectivity, second)
 
     def between(self, structure: int, kind: Kind, *, edge: bool = True, voxels: bool = False) -> SurfaceDistances:
         """Return the distances between surfaces of one kind.

@@ -18,8 +18,9 @@ from pydantic import ValidationError
 
 from medpodium.challenges.schema.base import nearest
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask
+from medpodium.challenges.schema.metrics.lesions import LesionFamily, LesionNsdMetric, SizedLesionFamily
 from medpodium.challenges.schema.metrics.spec import MetricSpec
-from medpodium.challenges.schema.metrics.structure import LesionMetric, StructureMetric
+from medpodium.challenges.schema.metrics.structure import StructureMetric
 from medpodium.challenges.schema.metrics.surfaces import BoundaryMetric, NsdMetric, PercentileMetric
 from medpodium.challenges.schema.segmentation import SegmentationMetric
 from medpodium.findings import Finding, UsageError
@@ -291,11 +292,14 @@ def _explained(error: ValidationError) -> UsageError:
 
 def needs_spacing(spec: MetricSpec) -> bool:
     """Return whether a metric's value depends on how large a voxel is."""
-    if isinstance(spec, LesionMetric):
-        return max(spec.lesions.min_volume_ml, spec.lesions.min_area_mm2) > 0
+    if isinstance(spec, LesionFamily):
+        size = spec.size if isinstance(spec, SizedLesionFamily) else None
+        sized = size is not None and (size.from_ml, size.below_ml) != (None, None)
+        if sized or max(spec.lesions.min_volume_ml, spec.lesions.min_area_mm2) > 0:
+            return True
     if isinstance(spec, BoundaryMetric):
         return spec.definition == "distance"
-    return isinstance(spec, NsdMetric) or spec.info.unit not in ("", "px", "px²", "voxels")
+    return isinstance(spec, (NsdMetric, LesionNsdMetric)) or spec.info.unit not in ("", "px", "px²", "voxels")
 
 
 def checked_spacing(spacing: object, axes: int) -> tuple[float, ...]:

@@ -198,7 +198,11 @@ FAULTS: list[tuple[str, str, str | None]] = [
     ("kind: exact_count", "kind: exact_counts", "no metric of a counts task (did you mean 'exact_count'?)"),
     ("kind: exact_count, slack: 1", "kind: dice", "'dice' is no metric of a counts task; it takes: count_error"),
     (", worst: 100", "", "count_error is unbounded"),
-    ("kind: counts", "kind: count", "'counts'?); use one of segmentation, classification, answers, values, table, counts"),
+    (
+        "kind: counts",
+        "kind: count",
+        "'counts'?); use one of segmentation, classification, answers, values, table, counts",
+    ),
     ("groups: [site]", "groups: [vendor]", "group 'vendor' is not declared"),
     ("{mean: case}", "{mean: [case, structure]}", None),
     ("{mean: metric}", "{select: {metric: [exact]}}", "metric still there at the last rank"),

@@ -48,12 +48,26 @@ VALUES: dict[str, Any] = {
     "width": 3,
     "connectivity": 6,
     "lesions": {"connectivity": 6},
+    "size": {"from_ml": 1},
+    "missed": 5,
+    "invented": 7,
+    "all_missed": 9,
     "free": 3,
     "problem": "late",
 }
 
-NEEDED: dict[str, dict[str, Any]] = {"nsd": {"tolerance_mm": 1}, "boundary_iou": {"width": 2}}
-DEFINITIONS = {"hd_percentile": "pooled", "boundary_iou": "distance", "cldice": "zhang-1984"}
+NEEDED: dict[str, dict[str, Any]] = {
+    "nsd": {"tolerance_mm": 1},
+    "boundary_iou": {"width": 2},
+    "lesion_nsd": {"tolerance_mm": 1},
+    "lesion_hd_percentile": {"missed": 374, "invented": 374},
+}
+DEFINITIONS = {
+    "hd_percentile": "pooled",
+    "lesion_hd_percentile": "pooled",
+    "boundary_iou": "distance",
+    "cldice": "zhang-1984",
+}
 
 
 def _challenge(metric: dict[str, Any], kind: str = "table") -> str:
@@ -205,7 +219,12 @@ def test_family_must_know_exactly_the_kinds_it_allows() -> None:
         ({"kind": "dice"}, "Dice similarity coefficient", "Dice similarity coefficient", ""),
         ({"kind": "hd_percentile", "worst": 9, "percentile": 99.5}, "HD99.5", "HD99.5 (mm)", "99.5 %"),
         ({"kind": "hd", "worst": 9, "title": "HD"}, "HD", "HD (mm)", "surfel-area"),
-        ({"kind": "fp_volume", "worst": 9, "unit": "cm³"}, "False positive volume", "False positive volume (cm³)", ""),
+        (
+            {"kind": "fp_volume", "worst": 9, "unit": "cm³"},
+            "False positive volume (voxel-wise)",
+            "False positive volume (voxel-wise) (cm³)",
+            "",
+        ),
         ({"kind": "nsd", "tolerance_mm": 2, "decimals": 4}, "Normalised surface distance", None, "tolerance 2 mm"),
         ({"kind": "gpu_memory_area", "worst": 9, "free": 2048}, None, None, "free up to 2048 MB, taken off the curve"),
         ({"kind": "running_time", "worst": 9, "free": 15}, "Running time", "Running time (s)", "free up to 15 s"),

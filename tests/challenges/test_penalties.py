@@ -20,6 +20,10 @@ GRID = Geometry(SHAPE, (2.0, 1.0, 1.0), (0.0, 0.0, 0.0), np.eye(3))
 
 def _kinds() -> list[dict[str, object]]:
     needed: dict[str, dict[str, object]] = {"nsd": {"tolerance_mm": 1.0}, "boundary_iou": {"width": 1}}
+    needed |= {
+        "lesion_nsd": {"tolerance_mm": 1.0},
+        "lesion_hd_percentile": {"missed": 99, "invented": 99, "worst": 999.0},
+    }
     kinds = [{"kind": name, "worst": 999.0} for name in SegmentationTask.metric_kinds() if name not in needed]
     kinds += [{"kind": name, **own} for name, own in needed.items()]
     lesion = [one for one in kinds if str(one["kind"]).startswith(("lesion", "panoptic"))]

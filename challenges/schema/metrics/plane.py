@@ -30,7 +30,7 @@ def in_plane(kind: MetricKind, length: Length) -> MetricKind:
     contours, too.
     """
     unit = {"mm": length, "ml": f"{length}²"}.get(kind.unit, kind.unit)
-    title, formula = kind.title, kind.formula
+    title, formula = kind.title.replace("voxel-wise", "pixel-wise"), kind.formula
     for word, instead in _WORDS.items():
         if word in ("Volume", "volume"):
             title = title.replace(word, instead)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import PrivateAttr, model_validator
 
 from medpodium.challenges.schema.base import Model
-from medpodium.challenges.schema.metrics.plane import Length, in_plane, plane_connectivity
+from medpodium.challenges.schema.metrics.plane import Length, in_plane
 from medpodium.challenges.schema.metrics.spec import Cell, EmptyPolicy, Lazy, MetricKind, MetricSpec
 from medpodium.challenges.schema.rules import LintCode
 
 _EVERYTHING: tuple[Lazy, ...] = ("everything",)
 _NOTHING: tuple[Lazy, ...] = ("next to nothing",)
-_MATCHED = "components matched as `overlap` declares"
 
 
 def _fraction(title: str, formula: str) -> MetricKind:
@@ -58,6 +58,9 @@ class StructureMetric(MetricSpec):
         Condition on another metric.
     """
 
+    amounts_where_empty: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Cells of a policy in which a kind of the family is some amount above 0, and not 0."""
+
     structures: list[str] | None = None
     empty: EmptyPolicy | None = None
     gate: Gate | None = None
@@ -97,6 +100,21 @@ class StructureMetric(MetricSpec):
                 f"{self.kind} has no value for empty masks; 'compute' fits {', '.join(computable_kinds())}"
             )
         return self
+
+    def computed(self, cell: Literal["both", "reference", "prediction"]) -> float:
+        """Return what ``compute`` is worth where masks are empty, as far as that is known without the masks.
+
+        Parameters
+        ----------
+        cell : {"both", "reference", "prediction"}
+            Which of them are empty, as in :class:`EmptyPolicy`.
+
+        Returns
+        -------
+        float
+            Infinite where it is some amount above 0.
+        """
+        return math.inf if cell in self.amounts_where_empty.get(self.kind, ()) else 0.0
 
     def outcomes(self) -> list[Cell]:
         """Return every outcome this metric may need."""
@@ -161,106 +179,24 @@ class VolumeMetric(StructureMetric):
         "absolute_relative_volume_difference": _amount(
             "Relative volume difference (absolute)", "", "abs(|P|-|R|) / |R|", computable=False
         ),
+        "absolute_volume_difference": _amount("Volume difference (absolute)", "ml", "abs(|P|-|R|) x voxel volume"),
         "tp_volume": _hits("True positive volume", "ml", "|P∩R| x voxel volume", blind_to=_EVERYTHING),
-        "fp_volume": _amount("False positive volume", "ml", "|P\\R| x voxel volume", blind_to=_NOTHING),
-        "fn_volume": _amount("False negative volume", "ml", "|R\\P| x voxel volume", blind_to=_EVERYTHING),
+        "fp_volume": _amount("False positive volume (voxel-wise)", "ml", "|P\\R| x voxel volume", blind_to=_NOTHING),
+        "fn_volume": _amount("False negative volume (voxel-wise)", "ml", "|R\\P| x voxel volume", blind_to=_EVERYTHING),
+    }
+    amounts_where_empty: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "absolute_volume_difference": ("reference", "prediction"),
+        "fp_volume": ("reference",),
+        "fn_volume": ("prediction",),
     }
     kind: Literal[
-        "relative_volume_difference", "absolute_relative_volume_difference", "tp_volume", "fp_volume", "fn_volume"
+        "relative_volume_difference",
+        "absolute_relative_volume_difference",
+        "absolute_volume_difference",
+        "tp_volume",
+        "fp_volume",
+        "fn_volume",
     ]
-
-
-class LesionRule(Model):
-    """How predicted components are matched to reference components; see :mod:`medpodium.scoring.measures.lesions`.
-
-    Parameters
-    ----------
-    connectivity : {6, 18, 26}, or {4, 8} in a plane
-        Which voxels, or pixels, are neighbours; 26 (in a plane 8) when left out.
-    overlap : {"any", "iou", "dice"}
-        What makes a predicted lesion hit a reference lesion.
-    threshold : float
-        Smallest overlap that is a hit (``iou`` and ``dice``).
-    matching : {"many", "greedy", "hungarian"}
-        How hits become matches.
-    min_volume_ml : float
-        Smaller components are removed from both masks.
-    min_area_mm2 : float
-        The same in a plane, in mm²; in pixels where it has no mm.
-    """
-
-    connectivity: Literal[4, 6, 8, 18, 26] = 26
-    overlap: Literal["any", "iou", "dice"] = "any"
-    threshold: float = Field(default=0.5, gt=0, le=1)
-    matching: Literal["many", "greedy", "hungarian"] = "many"
-    min_volume_ml: float = Field(default=0.0, ge=0)
-    min_area_mm2: float = Field(default=0.0, ge=0)
-
-    def connected(self, planar: bool) -> int:
-        """Return which voxels, or pixels of a plane, are neighbours."""
-        return plane_connectivity(self.connectivity) if planar else self.connectivity
-
-    def smallest(self, planar: bool) -> float:
-        """Return the smallest component that counts, in ml; in a plane in mm²."""
-        return self.min_area_mm2 if planar else self.min_volume_ml
-
-
-class LesionMetric(StructureMetric):
-    """A count of matched components, or a rate made of such counts.
-
-    Parameters
-    ----------
-    lesions : LesionRule
-        How components are matched.
-    """
-
-    known: ClassVar[Mapping[str, MetricKind]] = {
-        "lesion_tp": _hits("Lesions found", "", _MATCHED),
-        "lesion_fp": _amount("Lesions invented", "", _MATCHED),
-        "lesion_fn": _amount("Lesions missed", "", _MATCHED),
-        "lesion_f1": _fraction("Lesion-wise F1", f"2TP / (2TP+FP+FN), {_MATCHED}"),
-        "lesion_sensitivity": _fraction("Lesion-wise sensitivity", f"TP / (TP+FN), {_MATCHED}"),
-        "panoptic_quality": _fraction(
-            "Panoptic quality", "sum of IoU over TP / (TP + FP/2 + FN/2); Kirillov et al. 2019"
-        ),
-    }
-    kind: Literal["lesion_tp", "lesion_fp", "lesion_fn", "lesion_f1", "lesion_sensitivity", "panoptic_quality"]
-    lesions: LesionRule = LesionRule()
-
-    @property
-    def blind_to(self) -> tuple[Lazy, ...]:
-        """Lazy predictions that it cannot tell from a perfect one."""
-        if self.kind == "panoptic_quality" or self.lesions.overlap != "any":
-            return ()
-        if self.kind == "lesion_fp":
-            return (*_EVERYTHING, *_NOTHING)
-        return _EVERYTHING if self.lesions.matching == "many" else ()  # one large lesion finds them all
-
-    def own_parameters(self) -> list[str]:
-        """Return the rule by which components are matched."""
-        rule = self.lesions
-        hit = f"overlap {rule.overlap}" if rule.overlap == "any" else f"overlap {rule.overlap} {rule.threshold:g}"
-        planar = self.plane is not None
-        unit = f"{self.plane}²" if planar else "ml"
-        smallest = [f"components under {rule.smallest(planar):g} {unit} removed"] if rule.smallest(planar) else []
-        return [f"connectivity {rule.connected(planar)}", hit, f"matching {rule.matching}", *smallest]
-
-    def broken_plane(self, planar: bool | None) -> Iterator[tuple[LintCode, str, str]]:
-        """Yield what of the rule fits only a volume, or only a plane: code, cause and fix."""
-        rule = self.lesions
-        if planar:
-            if rule.connectivity in (6, 18):
-                fix = f"write connectivity: {rule.connected(True)}"
-                yield LintCode.PLANE, f"connectivity {rule.connectivity} is one of voxels, and this is a plane", fix
-            if rule.min_volume_ml:
-                cause = f"min_volume_ml: {rule.min_volume_ml:g}, and components of a plane have an area"
-                yield LintCode.PLANE, cause, "give min_area_mm2 instead, with 'dimensions: 2'"
-            return
-        fix = "add 'dimensions: 2' to the task if its masks are planes"
-        if rule.connectivity in (4, 8):
-            yield LintCode.PLANE, f"connectivity {rule.connectivity} is one of pixels in a plane", fix
-        if rule.min_area_mm2:
-            yield LintCode.PLANE, "min_area_mm2 is for planes", fix
 
 
 def computable_kinds() -> list[str]:

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from medpodium.challenges.schema.definition import SegmentationTask
-from medpodium.challenges.schema.metrics.structure import LesionMetric, LesionRule, StructureMetric
+from medpodium.challenges.schema.metrics.lesions import LesionFamily
+from medpodium.challenges.schema.metrics.structure import StructureMetric
 from medpodium.challenges.schema.metrics.surfaces import EdgedMetric
 from medpodium.challenges.schema.metrics.topology import BettiMetric, EulerMetric
 from medpodium.findings import Finding
@@ -23,7 +24,7 @@ from medpodium.scoring.measures.pair import Crop, PairMeasures, ReferenceCase, R
 from medpodium.scoring.measures.surfaces import points
 
 if TYPE_CHECKING:
-    from medpodium.scoring.measures import lesions
+    from medpodium.scoring.kinds.segmentation.values.lesions import LesionScores
 
 _CROPS: dict[str, Crop] = {
     "none": "none",
@@ -37,6 +38,7 @@ _OVERLAPS: dict[str, Callable[[overlap.Overlap], float]] = {
     "volume_similarity": overlap.volume_similarity,
     "relative_volume_difference": overlap.relative_volume_difference,
     "absolute_relative_volume_difference": overlap.absolute_relative_volume_difference,
+    "absolute_volume_difference": overlap.absolute_volume_difference,
     "tp_volume": overlap.tp_volume,
     "fp_volume": overlap.fp_volume,
     "fn_volume": overlap.fn_volume,
@@ -46,24 +48,12 @@ _BETTI = {"betti0_error": 0, "betti1_error": 1}
 _VOXELS = {4: 6, 8: 26}
 """What neighbours of pixels are among the voxels of a single slice."""
 
-_LESION_COUNTS = {
-    "lesion_tp": "true_positives",
-    "lesion_fp": "false_positives",
-    "lesion_fn": "false_negatives",
-    "lesion_f1": "f1",
-    "lesion_sensitivity": "sensitivity",
-    "panoptic_quality": "panoptic_quality",
-}
-
-
-def _drops_small(spec: StructureMetric) -> bool:
-    """Return whether a metric takes components below a minimal volume away before it looks."""
-    return isinstance(spec, LesionMetric) and max(spec.lesions.min_volume_ml, spec.lesions.min_area_mm2) > 0
-
 
 def _looks_closer(spec: StructureMetric) -> bool:
     """Return whether a mask may hold nothing that a metric counts although it has voxels."""
-    return _drops_small(spec) or (isinstance(spec, EdgedMetric) and spec.edge == "ignore")
+    if isinstance(spec, LesionFamily):
+        return spec.counts_lesions
+    return isinstance(spec, EdgedMetric) and spec.edge == "ignore"
 
 
 def _label_counts(labels: points.Volume) -> npt.NDArray[np.int64]:
@@ -295,7 +285,12 @@ class Comparison:
         self._case = case
         self._prediction = prediction
         self._pairs = pairs
-        self._lesions: dict[tuple[str, lesions.LesionRule], lesions.LesionCounts] = {}
+
+    @cached_property
+    def _lesions(self) -> LesionScores:
+        from medpodium.scoring.kinds.segmentation.values.lesions import LesionScores
+
+        return LesionScores(self._pairs, self._case.reference.planar)
 
     def held(self, spec: StructureMetric, structure: str) -> tuple[int, int]:
         """Return how much of a structure reference and prediction hold, by which a metric calls them empty.
@@ -310,9 +305,8 @@ class Comparison:
         surfaces = edgeless_size(spec, pair, index) if counts.reference or counts.prediction else None
         if surfaces is not None:
             return surfaces
-        if isinstance(spec, LesionMetric) and _drops_small(spec) and (counts.reference or counts.prediction):
-            lesions = self._lesion_counts(spec, structure)
-            return lesions.referenced, lesions.predicted
+        if isinstance(spec, LesionFamily) and spec.counts_lesions and (counts.reference or counts.prediction):
+            return self._lesions.held(spec, structure)
         return counts.reference, counts.prediction
 
     def unknown_labels(self) -> list[int]:
@@ -346,8 +340,8 @@ class Comparison:
                 return float(topology.euler_error(*pair.binaries(index)))
             neighbours = _VOXELS.get(spec.connectivity, spec.connectivity)
             return float(topology.betti_error(*pair.binaries(index), _BETTI[spec.kind], neighbours))
-        if isinstance(spec, LesionMetric):
-            return float(getattr(self._lesion_counts(spec, structure), _LESION_COUNTS[spec.kind]))
+        if isinstance(spec, LesionFamily):
+            return self._lesions.value(spec, structure)
         found = surface_value(spec, pair, index, tolerance_mm)
         if found is None:
             raise ValueError(f"no value of {spec.kind}")
@@ -360,31 +354,3 @@ class Comparison:
         volumes = (self._case.reference, self._prediction)
         reference, prediction = (volume.binary(self._case.task, structure)[start:stop] for volume in volumes)
         return reference, prediction
-
-    def _lesion_rule(self, declared: LesionRule) -> lesions.LesionRule:
-        """Return the rule for voxels; the slice of a plane is 1 mm thick, and 4 (8) pixels are 6 (26) voxels there."""
-        from medpodium.scoring.measures import lesions
-
-        planar = self._case.reference.planar
-        neighbours = declared.connected(planar)
-        return lesions.LesionRule(
-            connectivity=_VOXELS.get(neighbours, neighbours),
-            overlap=lesions.OverlapRule(declared.overlap),
-            threshold=declared.threshold,
-            matching=lesions.Matching(declared.matching),
-            min_volume_ml=declared.smallest(planar) / (1000.0 if planar else 1.0),
-        )
-
-    def _lesion_counts(self, spec: LesionMetric, structure: str) -> lesions.LesionCounts:
-        from medpodium.scoring.measures import lesions
-
-        rule = self._lesion_rule(spec.lesions)
-        key = (structure, rule)
-        if key not in self._lesions:
-            pair, index = self._pairs[structure]
-            reference, prediction = pair.binaries(index)
-            grid = self._case.reference.geometry
-            self._lesions[key] = lesions.lesion_counts(
-                reference, prediction, grid.spacing_zyx, rule, voxel_ml=grid.voxel_ml
-            )
-        return self._lesions[key]

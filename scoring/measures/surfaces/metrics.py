@@ -59,6 +59,22 @@ def nsd(pair: SurfaceDistances, tolerance_mm: float) -> float:
     return inside / sum(side.total for side in sides)
 
 
+def nsd_mean(pair: SurfaceDistances, tolerance_mm: float) -> float:
+    """Return the mean of two shares: how much of either surface is within a tolerance of the other.
+
+    Over border voxels this is ``normalized_surface_dice`` of GaNDLF and panoptica. It is :func:`nsd` where both
+    surfaces are equally large.
+    """
+    if not pair.defined:
+        return float("nan")
+    if rounding_decides(pair, tolerance_mm):
+        shares = [float(w[d <= tolerance_mm].sum()) / float(w.sum()) for d, w in pair.by_transform]
+    else:
+        sides = (pair.from_reference, pair.from_prediction)
+        shares = [float(side.weights[side.values <= tolerance_mm].sum()) / side.total for side in sides]
+    return (shares[0] + shares[1]) / 2
+
+
 def hausdorff(pair: SurfaceDistances) -> float:
     """Return the Hausdorff distance in mm (``border-voxel``: MedPy ``hd``, MONAI)."""
     if not pair.defined:

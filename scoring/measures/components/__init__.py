@@ -1,0 +1,1 @@
+"""Connected components, kept as runs of voxels."""
