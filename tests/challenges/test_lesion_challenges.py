@@ -1,0 +1,124 @@
+"""BraTS, autoPET and ISLES: lint, read-mes, and a small campaign of made-up lesions from scores to a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from medpodium.baselines.nnunet.scheme import make_scheme
+from medpodium.challenges import lint, registry
+from medpodium.cli import main
+
+sitk = pytest.importorskip("SimpleITK")
+
+EDITIONS = {
+    "brats": [
+        "2023-gli", "2023-ped", "2023-men", "2023-met", "2024-ped", "2024-met", "2024-gli",
+        "2025-gli", "2025-men", "2025-ped", "2025-met",
+    ],
+    "autopet": ["3", "4-task1"],
+    "isles": ["2024"],
+}  # fmt: skip
+CASES = [f"case_{number}" for number in range(4)]
+SUBSETS = ["FDG-UKT", "FDG-LMU", "PSMA-UKT", "PSMA-LMU"]
+
+
+@pytest.mark.parametrize("name", EDITIONS)
+def test_lint_finds_nothing_and_the_read_me_lists_what_is_unconfirmed(name: str) -> None:
+    source, _ = registry.locate(name)
+    assert source.editions == EDITIONS[name]
+    assert lint.lint_source(source) == []
+    text = (source.path.parent / "README.md").read_text(encoding="utf-8")
+    for edition in source.editions:
+        for path, _, why in registry.resolve(source, edition).unconfirmed_list():
+            assert f"`{path}`" in text, path
+            assert why.replace("|", "/") in text, (path, why)
+    challenge = registry.load(name)
+    assert all(defect in text for defect in challenge.known_defects)
+    assert all(source.url is None or str(source.url) in text for source in challenge.sources)
+
+
+def _tumours(number: int, labels: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """One large tumour with nested parts, a second one, and (but in one case) nothing else."""
+    found = np.zeros((24, 32, 32), np.uint8)
+    for (z, y, x), radius in (((9, 10, 10), 6), ((14 + number % 2, 24, 23), 4)):
+        far = sum((g - c) ** 2 for g, c in zip(np.ogrid[:24, :32, :32], (z, y, x), strict=True))
+        for label, share in zip(labels, (1.0, 0.7, 0.45), strict=False):
+            found[far <= (share * radius) ** 2] = label
+    return found
+
+
+def _team(truth: npt.NDArray[np.uint8], team: str, number: int) -> npt.NDArray[np.uint8]:
+    found = np.roll(truth, {"aurora": 0, "borealis": 1}[team], 2)
+    if team == "borealis":
+        found[:, 16:, :] = 0  # misses the second tumour
+        found[20:23, 2:7, 26:31] = truth.max()  # and invents one
+    if team == "aurora" and number == 3:
+        found[0, 0, 0:2] = truth.max()
+    return found
+
+
+def _write(array: npt.NDArray[np.uint8], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(path))
+
+
+def _run(*arguments: Any) -> str:
+    result = CliRunner().invoke(main, [str(one) for one in arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.mark.parametrize(
+    ("reference", "labels", "ending"),
+    [
+        ("brats/2023-gli", (2, 1, 3), "-seg"),
+        ("brats/2025-met", (2, 1, 3), "-seg"),
+        ("autopet/3", (1,), ""),
+        ("isles/2024", (1,), ""),
+    ],
+)
+def test_campaign_from_scores_to_a_report(tmp_path: Path, reference: str, labels: tuple[int, ...], ending: str) -> None:
+    for number, case in enumerate(CASES):
+        truth = _tumours(number, labels)
+        _write(truth, tmp_path / "references" / f"{case}{ending}.nii.gz")
+        for team in ("aurora", "borealis"):
+            _write(_team(truth, team, number), tmp_path / team / f"{case}.nii.gz")
+    pd.DataFrame({"case": CASES, "subset": SUBSETS}).to_csv(tmp_path / "cases.csv", index=False)
+    subsets = ["--cases", tmp_path / "cases.csv"] if reference == "autopet/3" else []
+    teams = [part for team in ("aurora", "borealis") for part in ("--predictions", f"{team}={tmp_path / team}")]
+    scores = tmp_path / "scores.csv"
+    _run("score", reference, "--references", tmp_path / "references", *teams, *subsets, "--out", scores)
+    table = pd.read_csv(scores)
+    mean = table.pivot_table(index="metric", columns="submission", values="value")
+    expected = {  # by hand: two tumours, of which borealis misses one, and one that it invents
+        "brats/2023-gli": {"found": 1, "invented": 1, "missed": 1},
+        "brats/2025-met": {"found": 1, "invented": 1, "missed": 1},
+        "autopet/3": {"fpv": 3 * 5 * 5 / 1000},
+        "isles/2024": {"lcd": 0, "f1": 0.5},
+    }[reference]
+    for metric, value in expected.items():
+        assert mean.loc[metric, "borealis"] == pytest.approx(value), metric
+    board = tmp_path / "board.csv"
+    _run("rank", reference, scores, "--out", board)
+    ranked = pd.read_csv(board)
+    assert ranked.sort_values("rank")["submission"].iloc[0] == "aurora"
+    _run("report", reference, scores, "--bootstrap", 20, "--formats", "markdown", "--out", tmp_path / "report")
+    assert any((tmp_path / "report").rglob("*.md"))
+
+
+@pytest.mark.parametrize("edition", ["2023-gli", "2024-met", "2024-ped"])
+def test_nnunet_is_trained_on_the_nested_regions(edition: str) -> None:
+    task = registry.load(f"brats/{edition}").tasks["segmentation"]
+    scheme = make_scheme(task)
+    if edition == "2024-ped":  # every label has a structure of its own: regions are made from labels when scoring
+        return
+    order = list(scheme.class_order)
+    # large to small: what is painted last wins, as nnU-Net's regions_class_order reads it
+    assert order[:3] == [2, 1, 3]
