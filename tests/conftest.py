@@ -92,6 +92,12 @@ def tiny() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def disk() -> ModuleType:
+    """Return the helper that measures how much lies on the disk meanwhile (tests/containers/disk.py)."""
+    return helper("containers/disk")
+
+
+@pytest.fixture(scope="session")
 def inprocess() -> ModuleType:
     """Return the helper that runs campaigns without an engine (tests/containers/inprocess.py)."""
     return helper("containers/inprocess")
@@ -129,6 +135,7 @@ def docker_engine() -> object:
 
     try:
         client = docker.from_env(timeout=60)
+        client.api.trust_env = False  # a socket has no proxy, and looking for one costs milliseconds a request
         client.ping()
     except docker.errors.DockerException:
         need(False, "a running Docker engine")

@@ -123,7 +123,9 @@ def run_piece(plan: Plan, piece: Piece) -> Outcome | Finding:
         pinned = image.Pinned.from_dict(piece.submission.detail["image"])
         with held(leash, piece.work), runner.checker:
             runner.ask_engine({piece.submission.task})
-            return runner.attempt(piece.submission, protocol, pinned, piece.name, piece.work)
+            outcome = runner.attempt(piece.submission, protocol, pinned, piece.name, piece.work)
+            runner.settle()  # what is mounted here is unmounted here
+            return outcome
     except Retry as problem:
         return problem.finding
     except InfrastructureError as error:

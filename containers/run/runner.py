@@ -149,15 +149,34 @@ class Runner:
         """
         ordered = sorted(submissions, key=lambda one: (pieces.level(self.campaign, one.task), one.id))
         stuck: list[Finding] = []
-        for submission in ordered:
-            try:
-                self._run_submission(submission, report)
-            except InfrastructureError as error:
-                if error.findings[0].code not in _OF_ONE_TEAM:
-                    raise
-                stuck += error.findings  # an image that the engine cannot handle must not hold up the others
+        try:
+            for submission in ordered:
+                try:
+                    self._run_submission(submission, report)
+                except InfrastructureError as error:
+                    if error.findings[0].code not in _OF_ONE_TEAM:
+                        raise
+                    stuck += error.findings  # an image that the engine cannot handle must not hold up the others
+        except BaseException:
+            with suppress(Exception):  # what stopped it is what has to be told
+                self.settle()
+            raise
+        self.settle()
         if stuck:
             raise InfrastructureError(*stuck)
+
+    def settle(self) -> None:
+        """Wait until everything of the runs so far is cleared away.
+
+        Raises
+        ------
+        InfrastructureError
+            When something could not be.
+        """
+        try:
+            self._removals.wait()
+        except OSError as error:
+            raise disk_failed(self.campaign.root, error) from None
 
     def runnable(self, submission: Submission, report: Report | None) -> list[str]:
         """Return the pieces that can be run now, in their order; what an earlier task decides is noted or left.
@@ -197,6 +216,7 @@ class Runner:
         if names and pinned.archive and not pinned.existed and not self.options.keep_images:
             shared = [one for one in self.campaign.submissions() if one.digest == submission.digest]
             if not any(self.campaign.pending(one) for one in shared):
+                self.settle()  # an image in use stays
                 with suppress(Retry):
                     image.discard(self.client, pinned)
 
@@ -221,11 +241,13 @@ class Runner:
                     outcome = self.attempt(submission, protocol, pinned, name, work)
                     return results.record(self.campaign, self.run_id, submission, name, attempt, outcome, work)
                 finally:
-                    stage.remove(work)
+                    self._removals.then(stage.remove, work)
             except Retry as problem:
                 ledger.finish(attempt, INFRA, finding=problem.finding)
                 ledger.event("infrastructure", f"{submission.team}/{name}", problem=str(problem.finding))
                 engine.wait_for(self.client, self.options.patience)
+                with suppress(InfrastructureError):  # the sweep does what is left
+                    self.settle()
                 engine.sweep(self.client, self._labels())
                 if tries == protocol.retries:
                     raise InfrastructureError(_answered(problem.finding)) from None
@@ -260,7 +282,7 @@ class Runner:
                 try:
                     self._once(submission, protocol, pinned, cases, names, warm)
                 finally:
-                    stage.remove(warm)
+                    self._removals.then(stage.remove, warm)
             self.campaign.ledger.event("warm-up", submission.team, digest=submission.digest, run=self.run_id)
         return self._once(submission, protocol, pinned, cases, names, work)
 
@@ -290,6 +312,7 @@ class Runner:
         cascades = self.cascades(submission)
         (work.parent).mkdir(parents=True, exist_ok=True)
         bounded = self.machine.bounded
+        self._removals.wait()  # the last run's files may take the room of this one's
         staged = stage.prepare(
             work, protocol, self.campaign.manifest, cases, names, empty.user, cascades, bounded=bounded
         )
@@ -306,22 +329,20 @@ class Runner:
         )
         box = self.options.rules(box, staged.output)
         where = submission.team + (f", case {cases[0].id}" if protocol.per == "case" else "")
-        try:
-            ended = execute(
-                self.client,
-                box,
-                staged.outputs,
-                where=where,
-                labels=self._labels(),
-                gpus=gpus,
-                timing=protocol.timing,
-                ready_line=protocol.ready_line,
-                removals=self._removals,
-            )
-            outcome = self._judge(protocol, cases, staged, ended, box, where, submission.task)
-            bounds.unmount_below(staged.root)  # here, not by whoever removes the folder: that may be another machine
-        finally:
-            self._removals.wait()
+        ended = execute(
+            self.client,
+            box,
+            staged.outputs,
+            where=where,
+            labels=self._labels(),
+            gpus=gpus,
+            timing=protocol.timing,
+            ready_line=protocol.ready_line,
+            removals=self._removals,
+        )
+        outcome = self._judge(protocol, cases, staged, ended, box, where, submission.task)
+        # here, not by whoever removes the folder: that may be another machine
+        self._removals.then(bounds.unmount_below, staged.root)
         return outcome
 
     def _judge(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -164,20 +164,38 @@ def remove(container: Any) -> None:
 
 
 class Removals:
-    """Containers that are being removed while their outputs are looked at: an engine takes its time for that."""
+    """What is cleared away while outputs are looked at and the ledger is written: engines and disks take their time."""
 
     def __init__(self) -> None:
         self._threads: list[threading.Thread] = []
+        self._failed: list[Exception] = []
 
     def begin(self, container: Any) -> None:
         """Remove a container that has ended."""
-        self._threads.append(threading.Thread(target=remove, args=(container,)))
+        self.then(remove, container)
+
+    def then(self, action: Callable[..., object], *given: Any) -> None:
+        """Do something when all that was begun before is done."""
+        before = self._threads[-1] if self._threads else None
+
+        def act() -> None:
+            if before is not None:
+                before.join()
+            try:
+                action(*given)
+            except Exception as error:
+                self._failed.append(error)
+
+        self._threads.append(threading.Thread(target=act))
         self._threads[-1].start()
 
     def wait(self) -> None:
-        """Wait until all are gone."""
+        """Wait until all is done; what failed first is raised here."""
         while self._threads:
             self._threads.pop().join()
+        if self._failed:
+            first, self._failed = self._failed[0], []
+            raise first
 
 
 def sweep(client: Any, labels: dict[str, str]) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 from medpodium.scoring.measures.curves import area
 
 _MAX_DEPTH = 64
+_PROC = Path("/proc")
 
 
 @dataclass
@@ -130,8 +131,23 @@ class Cgroup:
             self._read("memory", "memory.limit_in_bytes" if one else "memory.max").strip(),
             self._read("pids", "pids.max").strip(),
         )
-        memory, pids = (float("nan") if not word else float("inf") if word == "max" else float(word) for word in words)
+        memory, pids = map(_number, words)
         return memory, pids
+
+    def cpus(self) -> float:
+        """Return the processors that may be used; infinite without a limit, NaN if not readable."""
+        if self.version == 1:
+            quota, period = (self._read("cpu", f"cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
+            quota = "max" if quota.startswith("-") else quota
+        else:
+            quota, _, period = self._read("cpu", "cpu.max").strip().partition(" ")
+        return _number(quota) / _number(period)
+
+    def swap(self) -> float:
+        """Return the bytes of swap beyond the memory; infinite without a limit, NaN if not readable."""
+        if self.version == 1:
+            return _number(self._read("memory", "memory.memsw.limit_in_bytes").strip()) - self.limits()[0]
+        return _number(self._read("memory", "memory.swap.max").strip())
 
     def cpu(self) -> float:
         """Return the CPU time of all processes so far, in s."""
@@ -152,16 +168,34 @@ class Cgroup:
         return int(value) if value == value else 0
 
     def pids(self) -> set[int]:
-        """Return the host's process ids of the container."""
-        return {int(word) for word in self._read("memory", "cgroup.procs").split()}
+        """Return the host's process ids of the container.
+
+        In version 2 a group that has groups below it holds none itself: some runtimes make one for the container.
+        """
+        top = self.folders.get("memory", self.folders.get(""))
+        found: set[int] = set()
+        for folder, _, names in os.walk(top) if top is not None else ():
+            with suppress(OSError):
+                if "cgroup.procs" in names:
+                    found |= {int(word) for word in Path(folder, "cgroup.procs").read_text().split()}
+        return found
+
+
+def _number(word: str) -> float:
+    """Return a number as control groups write it."""
+    return float("nan") if not word else float("inf") if word == "max" else float(word)
 
 
 def _folders(pid: int, container: str) -> dict[str, Path]:
-    """Return the folder of each controller (empty name: version 2) that a container's process belongs to."""
+    """Return the folder of each controller (empty name: version 2) that a container's process belongs to.
+
+    It is the one that is named after the container: limits are set there, and some runtimes put the processes into
+    another one below it.
+    """
     mounts: dict[str, Path] = {}
     try:
-        table = Path("/proc/self/mountinfo").read_text().splitlines()
-        groups = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+        table = (_PROC / "self" / "mountinfo").read_text().splitlines()
+        groups = (_PROC / str(pid) / "cgroup").read_text().splitlines()
     except OSError:
         return {}
     for line in table:
@@ -175,11 +209,13 @@ def _folders(pid: int, container: str) -> dict[str, Path]:
     found = {}
     for line in groups:
         _, controllers, path = line.split(":", 2)
-        if not container or container not in path:
+        parts = path.strip("/").split("/")
+        named = [place for place, part in enumerate(parts) if container and container in part]
+        if not named:
             continue
         for name in controllers.split(","):
             if name in mounts:
-                folder = mounts[name] / path.lstrip("/")
+                folder = mounts[name].joinpath(*parts[: named[0] + 1])
                 if folder.is_dir():
                     found[name] = folder
     return found
@@ -197,6 +233,13 @@ def holds(group: Cgroup, pid: int, program: str) -> bool:
         with suppress(OSError):
             if Path(f"/proc/{one}/comm").read_text().strip() == program[:15]:
                 return True
+    return False
+
+
+def host_swaps() -> bool:
+    """Return whether this host has any swap."""
+    with suppress(OSError):
+        return len((_PROC / "swaps").read_text().splitlines()) > 1
     return False
 
 

@@ -278,6 +278,9 @@ def _unlike(
     """Return what is not in force, in words, and what could not be read."""
     memory, pids = group.limits()
     found: dict[str, tuple[float, float]] = {"bytes of memory": (memory, box.memory), "processes": (pids, box.pids)}
+    found["processors"] = (group.cpus(), box.cpus)
+    if monitor.host_swaps():
+        found["bytes of swap"] = (group.swap(), 0)
     wrong = []
     if shown and not group.folders:
         wrong.append("no control group of its own limits memory, processes and processors")
@@ -300,7 +303,7 @@ def _unlike(
         if not report.filtered and shown:  # a kernel of its own obeys for it, and is filtered itself
             wrong.append("no filter of system calls is in force")
     for name, (seen, asked) in found.items():
-        if seen > asked:
+        if seen > asked * (1 + 1e-3):
             wrong.append(f"{name}: {'no limit' if seen >= _NONE else f'{seen:g}'} instead of {asked:g}")
     return wrong, [name for name, (seen, _) in found.items() if seen != seen]
 

@@ -13,9 +13,10 @@ import os
 import re
 import sys
 import tarfile
-import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -113,38 +114,6 @@ def pack(tiny: Any, path: Path, wanted: dict[str, Any], prefix: str) -> dict[str
     content["manifest.json"] = json.dumps(manifest).encode()
     tiny.pack(path, content)
     return called
-
-
-class Disk:
-    """Measures in a thread how much lies in some folders, beyond what lay there, while a block runs."""
-
-    def __init__(self, *folders: Path) -> None:
-        self.folders, self.most, self._end = folders, 0, threading.Event()
-
-    def _measure(self) -> int:
-        total = 0
-        for top in self.folders:
-            for folder, inner, found in os.walk(top):
-                # A mounted file system lies in its file, which is counted already.
-                inner[:] = [name for name in inner if not os.path.ismount(f"{folder}/{name}")]
-                for name in found:
-                    with suppress(OSError):
-                        total += Path(folder, name).lstat().st_blocks * 512
-        return total
-
-    def _watch(self) -> None:
-        while not self._end.wait(0.25):
-            self.most = max(self.most, self._measure() - self._before)
-
-    def __enter__(self) -> Disk:
-        self._before = self._measure()
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._thread.join()
 
 
 @dataclass
@@ -250,10 +219,53 @@ def fingerprint(folder: Path) -> dict[str, str]:
 
 def fight(tiny: Any, engine: Any, folder: Path, wanted: dict[str, Any]) -> Arena:
     """Run an honest team, the attackers and another honest team, and score them."""
+    with _described(engine):
+        return _judge(_run(tiny, engine, folder, wanted))
+
+
+@contextmanager
+def _described(engine: Any) -> Iterator[None]:
+    """Have an engine describe itself once: some take seconds for that, each time somebody submits."""
+    from medpodium.containers import athome
+
+    real, facts = athome.engine.describe, athome.engine.describe(engine.client)
+    athome.engine.describe = lambda client: facts
+    try:
+        yield
+    finally:
+        athome.engine.describe = real
+
+
+def fight_at_once(tiny: Any, engine: Any, folder: Path, wanted: dict[str, Any], lanes: int = 2) -> list[Arena]:
+    """Run the attackers in some campaigns at the same time, each between honest teams of its own: most only wait.
+
+    Neighbours stay together: some attacks look for what the one before has left.
+    """
+    names, size = [*wanted], -(-len(wanted) // lanes)
+    parts = [{name: wanted[name] for name in names[start : start + size]} for start in range(0, len(names), size)]
+    clients = [engine, *(load("containers/engines").again(engine) for _ in parts[1:])]
+    with _described(engine), ThreadPoolExecutor(len(parts)) as pool:
+        ran = list(pool.map(lambda at: _run(tiny, clients[at], folder / f"lane{at}", parts[at]), range(len(parts))))
+    return [_judge(one) for one in ran]
+
+
+@dataclass
+class _Ran:
+    """A campaign in which everybody was run, closed again: who judges it may be another thread."""
+
+    engine: Any
+    root: Path
+    attacks: dict[str, Any]
+    before: dict[str, str]
+    most: int
+    seconds: float
+    bounded: bool
+    called: dict[str, str]
+
+
+def _run(tiny: Any, engine: Any, folder: Path, wanted: dict[str, Any]) -> _Ran:
     from medpodium.containers import athome
     from medpodium.containers.run.runner import Options, Runner
-    from medpodium.containers.sandbox.engine import describe
-    from medpodium.scoring.campaign import score
 
     limits = {"time": f"{limit(engine.name):g} s", "pids": "128" if engine.runtime == "runsc" else "64"}
     campaign = tiny.campaign(folder, count=1, limits=limits)
@@ -271,15 +283,12 @@ def fight(tiny: Any, engine: Any, folder: Path, wanted: dict[str, Any]) -> Arena
         **called,
         "honest-last": str(honest(tiny, archives / "honest-last.tar", 2)),
     }
-    facts = describe(engine.client)
-    athome.engine.describe = lambda client: facts  # some engines take seconds to describe themselves, each time
     entries = [athome.submit(engine.client, campaign, source, team, None)[0] for team, source in teams.items()]
-    athome.engine.describe = describe
     for name in called.values():
         with suppress(Exception):
             engine.client.images.remove(name)  # our own tag holds it
     runner = Runner(engine.client, campaign, Options(runtime=engine.runtime))
-    with Disk(campaign.root / "work", *engine.data) as disk:
+    with load("containers/disk").Disk(campaign.root / "work", *engine.data) as disk:
         began = time.monotonic()
         with runner.session():
             runner.run(entries)
@@ -287,9 +296,18 @@ def fight(tiny: Any, engine: Any, folder: Path, wanted: dict[str, Any]) -> Arena
     for one in campaign.submissions():
         with suppress(Exception):
             engine.client.images.remove(one.detail["image"]["tag"])
-    scores = score(campaign, "segmentation").scores
-    table = campaign.resources().set_index("submission")
-    return Arena(engine, campaign, wanted, table, scores, before, disk.most, seconds, runner.machine.bounded, called)
+    campaign.close()
+    return _Ran(engine, campaign.root, wanted, before, disk.most, seconds, runner.machine.bounded, called)
+
+
+def _judge(ran: _Ran) -> Arena:
+    from medpodium.challenges.campaign import folder as campaigns
+    from medpodium.scoring.campaign import score
+
+    campaign = campaigns.open(ran.root)
+    scores, table = score(campaign, "segmentation").scores, campaign.resources().set_index("submission")
+    facts = (ran.before, ran.most, ran.seconds, ran.bounded, ran.called)
+    return Arena(ran.engine, campaign, ran.attacks, table, scores, *facts)
 
 
 def honest(tiny: Any, path: Path, number: int) -> Path:

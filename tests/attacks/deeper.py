@@ -210,6 +210,7 @@ def deeper(attack: Any, tries: Any, honest: str, out: str) -> dict[str, Any]:
         "w6-holds-the-folder": attack(
             f"{honest}; cd /output; for i in 1 2 3 4 5 6 7 8; do (exec 9> h$i; setsid sleep 1000) & done; exit 0",
             {"ok", "pids-limit"},
+            also={INSIDE: {"crash"}},  # its own threads count, and without a word it leaves with code 2
         ),
         "w6-lost-and-found": attack(f"mkdir /output/lost+found; echo x > /output/lost+found/x; {honest}", {"ok"}),
         "w6-closed-tree": attack(

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-import sys
 import tempfile
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 pytestmark = pytest.mark.docker
 
-HERE = Path(__file__).resolve().parent
 FAST = """
     n1-http n5-docker-socket t1-change-input t9-root-by-setuid r1-fork-storm r2-memory r4-huge-file r5-many-files
     r17-fill-volume o1-link-to-host d7-no-command i1-input-is-a-file k2-mount h1-system-v-memory w1-stopped
@@ -23,23 +19,8 @@ FAST = """
 """.split()  # noqa: SIM905 - reads better so
 
 
-def loaded(name: str) -> ModuleType:
-    """Return a module beside this one."""
-    key = f"medpodium_tests_attacks_{name}"
-    if key not in sys.modules:
-        spec = importlib.util.spec_from_file_location(key, HERE / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[key] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[key])
-    return sys.modules[key]
-
-
-arenas = loaded("arena")
-
-
 @pytest.fixture(scope="module", params=["podman", "runsc"])
-def engine(request: pytest.FixtureRequest, require: Any) -> Any:
+def engine(request: pytest.FixtureRequest, arenas: Any, require: Any) -> Any:
     """Bring an engine up, below a short path: Podman takes none of more than 50 characters."""
     engines = arenas.load("containers/engines")
     require(not engines.missing(request.param), f"{request.param} ({', '.join(engines.missing(request.param))})")
@@ -50,7 +31,7 @@ def engine(request: pytest.FixtureRequest, require: Any) -> Any:
     shutil.rmtree(root, ignore_errors=True)
 
 
-def test_attacks_end_as_they_must_and_honest_teams_as_without(tiny: Any, engine: Any) -> None:
+def test_attacks_end_as_they_must_and_honest_teams_as_without(tiny: Any, arenas: Any, engine: Any) -> None:
     every = arenas.attacks(tiny, files=False)
     loud = arenas.fight(tiny, engine, engine.folder / "loud", {name: every[name] for name in FAST})
     quiet = arenas.fight(tiny, engine, engine.folder / "quiet", {})

@@ -180,6 +180,7 @@ class Engine:
 
         (self.folder / "pid").unlink(missing_ok=True)
         arguments = [
+            *("unshare", "-n"),  # or it would take away the bridge of the machine's Docker
             "dockerd",
             f"--host={self.host}",
             f"--data-root={self.folder}/data",

@@ -67,6 +67,11 @@ V1 = {
     "cpuacct.usage": "2500000000",
     "pids.events": "max 7\n",
     "cgroup.procs": "11\n12\n",
+    "memory.limit_in_bytes": "67108864\n",
+    "memory.memsw.limit_in_bytes": "67108964\n",
+    "pids.max": "64\n",
+    "cpu.cfs_quota_us": "150000\n",
+    "cpu.cfs_period_us": "100000\n",
 }
 V2 = {
     "memory.current": "1000000",
@@ -76,6 +81,10 @@ V2 = {
     "cpu.stat": "usage_usec 2500000\nuser_usec 1\n",
     "pids.events": "max 7\n",
     "cgroup.procs": "11\n12\n",
+    "memory.max": "67108864\n",
+    "memory.swap.max": "100\n",
+    "pids.max": "64\n",
+    "cpu.max": "150000 100000\n",
 }
 
 
@@ -85,7 +94,7 @@ def test_control_groups_of_both_versions(
 ) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    names = ("memory", "cpuacct", "pids") if version == 1 else ("",)
+    names = ("memory", "cpuacct", "cpu", "pids") if version == 1 else ("",)
     monkeypatch.setattr(monitor, "_folders", lambda *_: dict.fromkeys(names, tmp_path))
     group = Cgroup(1, "id")
     assert group.version == version
@@ -95,6 +104,68 @@ def test_control_groups_of_both_versions(
     assert group.oom_kills() == 3
     assert group.pids_refused() == 7
     assert group.pids() == {11, 12}
+    assert group.limits() == (64 << 20, 64)
+    assert group.cpus() == 1.5
+    assert group.swap() == 100
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_has_no_limit_is_infinite_and_what_cannot_be_read_is_no_number(
+    version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("memory", "cpu", "pids") if version == 1 else ("",)
+    monkeypatch.setattr(monitor, "_folders", lambda *_: dict.fromkeys(names, tmp_path))
+    group = Cgroup(1, "id")
+    assert all(math.isnan(one) for one in (*group.limits(), group.cpus(), group.swap()))
+    for name in ("memory.max", "memory.swap.max", "pids.max"):
+        (tmp_path / name).write_text("max\n")
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    (tmp_path / "cpu.cfs_quota_us").write_text("-1\n")
+    (tmp_path / "cpu.cfs_period_us").write_text("100000\n")
+    assert math.isinf(group.cpus())
+    assert math.isinf(group.limits()[1])
+    assert version == 1 or math.isinf(group.swap())
+
+
+ID = "4f" * 32
+
+
+@pytest.mark.parametrize(
+    ("path", "below"),
+    [
+        (f"/docker/{ID}", ""),
+        (f"/system.slice/docker-{ID}.scope", ""),
+        (f"/machine.slice/libpod-{ID}.scope/container", "container"),
+        (f"/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope/container", "container"),
+    ],
+    ids=["cgroupfs", "systemd", "podman", "podman-rootless"],
+)
+def test_group_named_after_the_container_is_read_in_version_2(
+    path: str, below: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Podman puts processes into a group below the one that is limited, which itself says that it has no limit."""
+    top = tmp_path / "cgroup"
+    proc = tmp_path / "proc"
+    (proc / "self").mkdir(parents=True)
+    (proc / "77").mkdir()
+    (proc / "self" / "mountinfo").write_text(f"29 23 0:26 / {top} rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n")
+    (proc / "77" / "cgroup").write_text(f"0::{path}\n")
+    folder = top / path.lstrip("/")
+    folder.mkdir(parents=True)
+    for name in V2:
+        (folder / name).write_text("max\n" if name.endswith(".max") else V2[name])
+    limited = folder.parent if below else folder
+    for name, text in V2.items():
+        (limited / name).write_text("" if below and name == "cgroup.procs" else text)
+    monkeypatch.setattr(monitor, "_PROC", proc)
+    group = Cgroup(77, ID)
+    assert group.version == 2
+    assert group.folders == {"": limited}
+    assert group.limits() == (64 << 20, 64)
+    assert group.cpus() == 1.5
+    assert group.pids() == {11, 12}
+    (proc / "77" / "cgroup").write_text("0::/\n")
+    assert Cgroup(77, ID).folders == {}, "a process that has ended is shown in the root group"
 
 
 def test_vanished_control_group_is_no_reading(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 Random sequences of every verb (:mod:`hypothesis.stateful`). After each step the scores are compared with those of a
 campaign that was made from the final state at once: the same cases, references, teams and images. Containers are
 functions here, so that hundreds of steps take seconds; a kill is a real SIGKILL at any line of the rooms of campaigns.
+A long run: ``MEDPODIUM_STATES`` is how many sequences are tried, ``MEDPODIUM_STATES_SEED`` a number that repeats them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -270,14 +271,16 @@ class Campaigns(RuleBasedStateMachine):
 def test_any_order_of_verbs_gives_the_scores_of_a_fresh_start(tiny: Any, inprocess: Any, posix: None) -> None:
     Campaigns.tiny, Campaigns.inprocess = tiny, inprocess
     Campaigns.counts, Campaigns.expected = {}, {}
-    examples = int(os.environ.get("MEDPODIUM_STATES", "8"))
+    examples, number = int(os.environ.get("MEDPODIUM_STATES", "8")), os.environ.get("MEDPODIUM_STATES_SEED")
+    if number is not None:
+        seed(int(number))(Campaigns)
     run_state_machine_as_test(
         Campaigns,
         settings=settings(
             max_examples=examples,
             stateful_step_count=25,
             deadline=None,
-            derandomize="MEDPODIUM_STATES" not in os.environ,
+            derandomize="MEDPODIUM_STATES" not in os.environ and number is None,
             database=None,
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),

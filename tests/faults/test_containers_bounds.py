@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import posixpath
 import tarfile
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -92,40 +90,8 @@ def open_folders(blob: bytes, folders: list[str]) -> bytes:
     return out.getvalue()
 
 
-class Places:
-    """Measures in a thread how much lies in some folders while a block runs."""
-
-    def __init__(self, *folders: Path) -> None:
-        self.folders, self.most, self._end = folders, 0, threading.Event()
-
-    def _measure(self) -> int:
-        total = 0
-        for top in self.folders:
-            for folder, _, names in os.walk(top):
-                for name in names:
-                    try:
-                        total += Path(folder, name).lstat().st_blocks * 512
-                    except OSError:
-                        continue
-        return total
-
-    def _watch(self) -> None:
-        while not self._end.wait(0.1):
-            self.most = max(self.most, self._measure() - self._before)
-
-    def __enter__(self) -> Places:
-        self._before = self._measure()
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._thread.join()
-
-
 @pytest.fixture(scope="module")
-def state(tiny: Any, docker_engine: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def state(tiny: Any, disk: Any, docker_engine: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Run an honest team, all attackers and another honest team, and watch the disk."""
     folder = tmp_path_factory.mktemp("bounds")
     images, references = tiny.cases(folder, 1)
@@ -143,7 +109,7 @@ def state(tiny: Any, docker_engine: Any, tmp_path_factory: pytest.TempPathFactor
         path = tiny.archive(folder / f"{name}.tar", layers=[base, blob], config=config)
         assert medpodium("submit", root, path, "--team", name)[0] == 0
     engine = Path(docker_engine.info()["DockerRootDir"])
-    with Places(root, engine / "volumes", engine / "containers") as places:
+    with disk.Disk(root, engine / "volumes", engine / "containers", seconds=0.1) as places:
         code, said = medpodium("run", root)
     assert code == 0, said
     yield {"status": medpodium("status", root)[1], "most": places.most, "root": root, "engine": engine}
