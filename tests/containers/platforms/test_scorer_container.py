@@ -78,26 +78,27 @@ def _loaded(binaries: list[Path]) -> set[Path]:
 
 
 @pytest.fixture(scope="session")
-def base_image(docker_engine: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    archive = tmp_path_factory.mktemp("base") / "base.tar"
-    with tarfile.open(archive, "w") as tar:
-        for name, path in sorted(_files().items()):
-            tar.add(path.resolve(), name, recursive=False)
-        for folder in ("tmp", "opt", "input", "output"):
-            entry = tarfile.TarInfo(folder)
-            entry.type, entry.mode = tarfile.DIRTYPE, 0o1777
-            tar.addfile(entry)
-        users = b"root:x:0:0::/:/bin/sh\n"
-        entry = tarfile.TarInfo("etc/passwd")
-        entry.size = len(users)
-        tar.addfile(entry, io.BytesIO(users))
+def base_image(docker_engine: Any) -> Any:
     environment = ["ENV PATH=/usr/local/bin:/usr/bin:/bin", "ENV PYTHONHOME=/usr/local"]
     paths = {str(path.parent) for path in Path(sys.base_prefix).glob("lib/libpython*.so*")}
     if paths:
         environment.append(f"ENV LD_LIBRARY_PATH={':'.join(sorted(paths))}")
     changes = [argument for line in environment for argument in ("--change", line)]
-    subprocess.run(["docker", "import", *changes, str(archive), BASE], check=True, capture_output=True)
-    archive.unlink()
+    command = ["docker", "import", *changes, "-", BASE]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as engine:
+        assert engine.stdin is not None
+        with tarfile.open(fileobj=engine.stdin, mode="w|", bufsize=1 << 20) as tar:  # half a gigabyte less on the disk
+            for name, path in sorted(_files().items()):
+                tar.add(path.resolve(), name, recursive=False)
+            for folder in ("tmp", "opt", "input", "output"):
+                entry = tarfile.TarInfo(folder)
+                entry.type, entry.mode = tarfile.DIRTYPE, 0o1777
+                tar.addfile(entry)
+            users = b"root:x:0:0::/:/bin/sh\n"
+            entry = tarfile.TarInfo("etc/passwd")
+            entry.size = len(users)
+            tar.addfile(entry, io.BytesIO(users))
+    assert engine.returncode == 0
     yield BASE
     subprocess.run(["docker", "rmi", "--force", BASE], check=False, capture_output=True)
 
