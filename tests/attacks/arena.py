@@ -236,7 +236,7 @@ def _described(engine: Any) -> Iterator[None]:
         athome.engine.describe = real
 
 
-def fight_at_once(tiny: Any, engine: Any, folder: Path, wanted: dict[str, Any], lanes: int = 3) -> list[Arena]:
+def fight_at_once(tiny: Any, engine: Any, folder: Path, wanted: dict[str, Any], lanes: int = 2) -> list[Arena]:
     """Run the attackers in some campaigns at the same time, each between honest teams of its own: most only wait.
 
     Neighbours stay together: some attacks look for what the one before has left.

@@ -1,4 +1,4 @@
-"""Hostile containers, in three campaigns at once with an honest team before and after them, on this machine's Docker.
+"""Hostile containers, in two campaigns at once with an honest team before and after them, on this machine's Docker.
 
 Every attack ends as a typed failure (or as a success that gained nothing), within its limit and ten seconds; the host
 is as before, and the honest teams' predictions and scores are those of a campaign without attackers.
@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 
 @pytest.fixture(scope="module")
 def lanes(tiny: Any, arenas: Any, docker_engine: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Run everybody once, in three campaigns at the same time."""
+    """Run everybody once, in two campaigns at the same time."""
     folder = tmp_path_factory.mktemp("arena")
     engine = arenas.load("containers/engines").own_docker(folder)
     made = arenas.fight_at_once(tiny, engine, folder, arenas.attacks(tiny))
