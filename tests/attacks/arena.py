@@ -23,7 +23,7 @@ from types import ModuleType
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-LIMITS = {"docker": 3.0, "crun": 3.0, "podman": 5.0, "runsc": 8.0}
+LIMITS = {"docker": 4.0, "crun": 4.0, "podman": 5.0, "runsc": 8.0}
 """Wall limit of a run in s: a runtime that intercepts every call is slower."""
 OUTPUT = 16 << 20
 DISPATCH = '#!/bin/sh\n. "/attacks/$ATTACK"\n'
