@@ -11,7 +11,20 @@ from medpodium.challenges.schema.base import Location
 from medpodium.challenges.schema.definition import Challenge, TaskModel
 from medpodium.challenges.schema.kinds import KINDS
 from medpodium.challenges.schema.rules import Broken, LintCode, Rules
-from medpodium.challenges.schema.steps import Quantile, Rank, Recipe, Reduce, Select, Step, Test, Threshold
+from medpodium.challenges.schema.steps import (
+    GONE,
+    Change,
+    Difference,
+    Quantile,
+    Rank,
+    Recipe,
+    Reduce,
+    Select,
+    Spread,
+    Step,
+    Threshold,
+    Trapezoid,
+)
 from medpodium.findings import Finding, Severity, UsageError
 
 __all__ = ["LintCode", "lint", "lint_source"]
@@ -212,7 +225,7 @@ def _walk(challenge: Challenge, names: Sequence[str], recipe_name: str, recipe: 
     present -= {name for name in _DIMENSIONS if all(name in _single(task, recipe) for task in tasks)}
     for index, step in enumerate(recipe.steps):
         at = ("recipes", recipe_name, "steps", index)
-        for dimension in _named(step) if not isinstance(step, (Select, Threshold)) else ():
+        for dimension in _named(step) if not isinstance(step, (Select, Threshold, Change)) else ():
             if dimension not in labels:
                 fix = f"use one of {', '.join([*_DIMENSIONS, *challenge.groups])}"
                 yield Broken(LintCode.DIMENSION_UNKNOWN, at, f"no dimension {dimension!r}", fix)
@@ -220,9 +233,9 @@ def _walk(challenge: Challenge, names: Sequence[str], recipe_name: str, recipe: 
                 cause = f"dimension {dimension!r} is not there any more, or not yet"
                 yield Broken(LintCode.DIMENSION_GONE, at, cause, "change the order of the steps")
         yield from _step_labels(step, at, labels, challenge)
-        if isinstance(step, (Reduce, Quantile, Test)) and not (isinstance(step, Reduce) and step.groups):
+        if isinstance(step, GONE) and not (isinstance(step, Reduce) and step.groups):
             present -= set(step.over)
-            if isinstance(step, (Reduce, Quantile)) and step.by is not None:
+            if isinstance(step, (Reduce, Quantile, Spread)) and step.by is not None:
                 present.add(step.by)
     left = present - {"submission"}
     if left:
@@ -257,7 +270,18 @@ def _named(step: Step) -> tuple[str, ...]:
         return tuple(step.keep)
     if isinstance(step, Threshold):
         return ("metric",)
+    if isinstance(step, Change):
+        return () if step.metric is None else ("metric",)
     return (step.within or ()) if isinstance(step, Rank) else step.over
+
+
+def _told_labels(step: Step) -> list[tuple[str, str]]:
+    """Return dimension and label of what a step names, where it names single labels."""
+    if isinstance(step, (Threshold, Change)):
+        return [("metric", name) for name in step.metric or ()]
+    if isinstance(step, Difference):
+        return [(step.over[0], name) for name in (step.of, step.minus)]
+    return [(step.over[0], name) for name in step.at or ()] if isinstance(step, Trapezoid) else []
 
 
 def _step_labels(step: Step, at: Location, labels: dict[str, set[str] | None], challenge: Challenge) -> Rules:
@@ -271,12 +295,15 @@ def _step_labels(step: Step, at: Location, labels: dict[str, set[str] | None], c
             for label in wanted:
                 if known is not None and label not in known:
                     yield Broken(LintCode.LABEL_UNKNOWN, at, f"no {dimension} {label!r}", "correct the name")
-    if isinstance(step, Threshold):
-        known = labels["metric"]
-        for label in step.metric:
-            if known is not None and label not in known:
-                yield Broken(LintCode.LABEL_UNKNOWN, at, f"no metric {label!r}", "correct the name")
-    if isinstance(step, (Reduce, Quantile)) and step.by is not None and not {step.by} & {*challenge.groups, *labels}:
+    for dimension, label in _told_labels(step):
+        known = labels.get(dimension)
+        if known is not None and label not in known:
+            yield Broken(LintCode.LABEL_UNKNOWN, at, f"no {dimension} {label!r}", "correct the name")
+    if (
+        isinstance(step, (Reduce, Quantile, Spread))
+        and step.by is not None
+        and not {step.by} & {*challenge.groups, *labels}
+    ):
         fix = "declare it under 'groups'"
         yield Broken(LintCode.GROUP_UNKNOWN, at, f"by {step.by!r}: no such group", fix)
     if isinstance(step, Reduce):

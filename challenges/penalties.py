@@ -19,7 +19,18 @@ from medpodium.challenges.schema.metrics.resource import MeasuredMetric
 from medpodium.challenges.schema.metrics.spec import Cell, EmptyPolicy, MetricSpec
 from medpodium.challenges.schema.metrics.structure import StructureMetric
 from medpodium.challenges.schema.rules import Broken, LintCode, Rules
-from medpodium.challenges.schema.steps import Quantile, Rank, Recipe, Reduce, Select, Test
+from medpodium.challenges.schema.steps import (
+    Change,
+    Difference,
+    Quantile,
+    Rank,
+    Recipe,
+    Reduce,
+    Select,
+    Spread,
+    Test,
+    Trapezoid,
+)
 
 _SAME = 1e-9
 """Relative difference below which two scores are one."""
@@ -131,6 +142,8 @@ def _of_recipe(task: TaskModel, recipe: Recipe) -> Rules:
             ranks = isinstance(step, Rank)
         elif isinstance(step, (Reduce, Quantile)) and "metric" in step.over and ranks is None:
             return  # a mixture of metrics has no best value
+        elif isinstance(step, (Change, Spread, Difference, Trapezoid)):
+            return  # these values are on another scale
 
 
 def _broken(penalty: _Penalty, cause: str) -> Broken:

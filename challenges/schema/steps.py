@@ -14,6 +14,11 @@ A recipe is a list of one-key mappings. Each step acts on one array whose axes h
 - mean: {over: metric, weights: {running_time: 0.5}}
 - mean: {over: case, weights_from: weight}                        # a weight per case, in a column of the table of cases
 - test: {over: case, alpha: 0.05, adjust: holm}                   # share of significant wins
+- abs                                                             # |x|; target: {value: 1} is |x - 1|; less is better
+- normalise: {low: 0, high: 5, metric: rating}                    # (x - low) / (high - low); clip keeps it inside
+- rms: case                                                       # root of the mean square; range: largest - smallest
+- difference: {over: level, of: mild, minus: severe, better: lower}
+- trapezoid: {over: level, at: {mild: 1, severe: 3}}              # area under the values
 - rank: {ties: min}                                               # the last step ranks the submissions
 ```
 
@@ -180,6 +185,98 @@ class Select(StepModel):
         return {"select": {name: list(labels) for name, labels in self.keep.items()}}
 
 
+class Spread(StepModel):
+    """Collapse dimensions with the largest less the smallest value (``range``), or the root mean square (``rms``).
+
+    Of a range less is better; a root mean square keeps the direction of its values.
+    """
+
+    step: Literal["range", "rms"]
+    over: Names
+    by: str | None = None
+    missing: MissingInMean | None = None
+
+
+OneName: TypeAlias = Annotated[tuple[str], BeforeValidator(_names)]
+
+
+class Difference(StepModel):
+    """Collapse a dimension with the value of one of its labels less that of another."""
+
+    step: Literal["difference"] = "difference"
+    over: OneName
+    of: str
+    minus: str
+    better: Direction | None = None
+    """Which differences are better; as the values' own direction when left out."""
+    missing: MissingInMean | None = None
+
+
+class Trapezoid(StepModel):
+    """Collapse a dimension with the area under its values, ``sum (x' - x) (y + y') / 2``.
+
+    ``at`` says where each label lies; the labels themselves are numbers when it is left out. ``mean`` divides the area
+    by the distance of the outermost labels.
+    """
+
+    step: Literal["trapezoid"] = "trapezoid"
+    over: OneName
+    at: dict[str, FiniteFloat] | None = None
+    mean: bool = False
+    missing: MissingInMean | None = None
+
+    @model_validator(mode="after")
+    def _apart(self) -> Trapezoid:
+        if self.over == ("case",):
+            raise ValueError("cases have no order: take the mean over them first")
+        if self.at is not None and len(set(self.at.values())) < max(2, len(self.at)):
+            raise ValueError("'at' needs two labels or more, each at a place of its own")
+        return self
+
+
+class Change(StepModel):
+    """Base of the steps that change every value by itself: of the metrics they name, or of all."""
+
+    metric: Names | None = None
+
+
+class Target(Change):
+    """Turn values into their distance from the best one, ``|x - value|``; ``abs`` is the distance from 0."""
+
+    step: Literal["target", "abs"]
+    value: FiniteFloat = 0.0
+
+
+class Clip(Change):
+    """Keep values between two bounds."""
+
+    step: Literal["clip"] = "clip"
+    low: FiniteFloat | None = None
+    high: FiniteFloat | None = None
+
+    @model_validator(mode="after")
+    def _has_bounds(self) -> Clip:
+        if self.low is None and self.high is None:
+            raise ValueError("give 'low', 'high' or both")
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError("'low' has to be below 'high'")
+        return self
+
+
+class Normalise(Change):
+    """Turn values into ``(x - low) / (high - low)``; with ``low`` above ``high`` the better end is the other one."""
+
+    step: Literal["normalise"] = "normalise"
+    low: FiniteFloat
+    high: FiniteFloat
+
+    @model_validator(mode="after")
+    def _apart(self) -> Normalise:
+        if self.low == self.high:
+            raise ValueError("'low' and 'high' have to differ")
+        return self
+
+
 class Common(StepModel):
     """Keep only those labels of a dimension for which no submission has a missing value."""
 
@@ -215,19 +312,9 @@ def _check_groups(over: tuple[str, ...], groups: dict[str, tuple[str, ...]]) -> 
         raise ValueError(f"labels in more than one group: {', '.join(twice)}")
 
 
-STEP_NAMES = (
-    "mean",
-    "median",
-    "min",
-    "max",
-    "sum",
-    "quantile",
-    "rank",
-    "test",
-    "select",
-    "common",
-    "threshold",
-)
+_CHANGES = ("target", "abs", "clip", "normalise")
+_REDUCED = ("mean", "median", "min", "max", "sum", "quantile", "range", "rms", "difference", "trapezoid")
+STEP_NAMES = (*_REDUCED, *_CHANGES, "rank", "test", "select", "common", "threshold")
 
 
 def _spread(value: Any) -> Any:
@@ -247,7 +334,7 @@ def _spread(value: Any) -> Any:
     if fields is None:
         fields = {}
     elif isinstance(fields, (str, list, tuple)):
-        key = {"rank": "within", "threshold": "metric"}.get(name, "over")
+        key = {"rank": "within", **dict.fromkeys(("threshold", *_CHANGES), "metric")}.get(name, "over")
         fields = {key: fields}
     elif not isinstance(fields, dict):
         raise ValueError(f"the value of {name!r} is a name, a list of names or a mapping, not {fields!r}")
@@ -255,11 +342,21 @@ def _spread(value: Any) -> Any:
     return {"step": name, **fields, **marks}
 
 
+_Changing: TypeAlias = Target | Clip | Normalise
 Step: TypeAlias = Annotated[
-    Annotated[Reduce | Quantile | Rank | Test | Select | Common | Threshold, Field(discriminator="step")],
+    Annotated[
+        Reduce | Quantile | Spread | Difference | Trapezoid | _Changing | Rank | Test | Select | Common | Threshold,
+        Field(discriminator="step"),
+    ],
     BeforeValidator(_spread),
 ]
 """Any step; validates from its one-key mapping and serialises back to it."""
+
+
+COLLAPSING = (Reduce, Quantile, Test, Spread)
+"""Steps that can collapse the cases."""
+GONE = (*COLLAPSING, Difference, Trapezoid)
+"""Steps that take away the dimensions they name."""
 
 
 class Recipe(Model):

@@ -95,7 +95,7 @@ class ValuesTask(TaskModel):
     kind: Literal["values"]
     files: Files = TableFiles()
     metrics: dict[Name, ValuesMetric] = Field(min_length=1)
-    quantities: dict[Name, Quantity | None] = Field(default_factory=dict)
+    quantities: dict[str, Quantity | None] = Field(default_factory=dict)
     unit: str = ""
     columns: ValueColumns = ValueColumns()
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medpodium.challenges.schema.steps import Rank, Reduce, Select, Step, Threshold, Ties
+from medpodium.challenges.schema.steps import Change, Rank, Reduce, Select, Step, Threshold, Ties
 from medpodium.findings import Finding, MedpodiumError, Severity
 from medpodium.scoring.evidence.stability import kendall
 from medpodium.scoring.ranking.axes import RankingCode, ScoreArray
@@ -89,6 +89,9 @@ def adapt_steps(steps: Sequence[Step], universe: Universe) -> tuple[Step, ...]:
         adapted.append(Select(keep={"metric": universe.metrics}))
     first_rank = True
     for step in steps:
+        if universe.missing is not None and getattr(step, "missing", None) is not None:
+            # what is debated is what a missing score counts: a step's own word would leave it as it is
+            step = step.model_copy(update={"missing": None})
         if isinstance(step, Rank):
             update: dict[str, object] = {} if universe.ties is None else {"ties": universe.ties}
             if universe.tolerance is not None and first_rank:
@@ -98,7 +101,7 @@ def adapt_steps(steps: Sequence[Step], universe: Universe) -> tuple[Step, ...]:
         elif universe.metrics is not None and isinstance(step, Select) and "metric" in step.keep:
             keep = tuple(name for name in step.keep["metric"] if name in universe.metrics)
             adapted.append(step.model_copy(update={"keep": {**step.keep, "metric": keep or universe.metrics}}))
-        elif universe.metrics is not None and isinstance(step, Threshold):
+        elif universe.metrics is not None and isinstance(step, (Threshold, Change)) and step.metric:
             left = tuple(name for name in step.metric if name in universe.metrics)
             adapted += [step.model_copy(update={"metric": left})] if left else []
         elif universe.metrics is not None and isinstance(step, Reduce) and step.weights and "metric" in step.over:

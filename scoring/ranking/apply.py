@@ -8,8 +8,25 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from medpodium.challenges.schema.steps import Common, Direction, Quantile, Rank, Reduce, Select, Step, Test, Threshold
-from medpodium.scoring.ranking.axes import MISSING, OK, RankingCode, ScoreArray, near, problem
+from medpodium.challenges.schema.steps import (
+    Change,
+    Clip,
+    Common,
+    Difference,
+    Direction,
+    Normalise,
+    Quantile,
+    Rank,
+    Reduce,
+    Select,
+    Spread,
+    Step,
+    Target,
+    Test,
+    Threshold,
+    Trapezoid,
+)
+from medpodium.scoring.ranking.axes import ABSENT, MISSING, OK, RankingCode, ScoreArray, near, problem
 from medpodium.scoring.ranking.ranks import no_more_than, rank_after_last, rank_columns, rank_worst, tie_within
 from medpodium.scoring.ranking.reduce import CaseReducer, reduce_plain
 
@@ -26,6 +43,14 @@ def apply_step(array: ScoreArray, step: Step) -> ScoreArray:
         return _common(array, step)
     if isinstance(step, Threshold):
         return _threshold(array, step)
+    if isinstance(step, Change):
+        return _changed(array, step)
+    if isinstance(step, Difference):
+        places = [_label(array, step.over[0], name) for name in (step.of, step.minus)]
+        array = array.resolve(step.missing)
+        return _combined(array, step.over[0], places, np.array([1.0, -1.0]), step.better)
+    if isinstance(step, Trapezoid):
+        return _area(array.resolve(step.missing), step)
     return reduce_plain(array, step)
 
 
@@ -117,7 +142,110 @@ def _threshold(array: ScoreArray, step: Threshold) -> ScoreArray:
     return replace(array, values=values)
 
 
-def collapse_joint(ranked: Callable[[int], ScoreArray], step: Reduce | Quantile | Test, counts: Floats) -> ScoreArray:
+def _changed(array: ScoreArray, step: Change) -> ScoreArray:
+    """Change every value by itself, and with them what a missing one counts."""
+    names = array.labels.get("metric", ("",)) if "metric" in array.dims else ("",)
+    if step.metric is not None:
+        array.axis("metric")
+        for name in step.metric:
+            if name not in names:
+                raise problem(RankingCode.UNKNOWN_LABEL, step.step, f"there is no metric {name!r}", near(name, names))
+    chosen = [step.metric is None or name in step.metric for name in names]
+    mask = np.broadcast_to(array.along_metric([float(own) for own in chosen]) > 0, array.values.shape)
+    better = tuple(_better(step, way) if own else way for own, way in zip(chosen, array.better, strict=True))
+    number = [own and isinstance(rule, (int, float)) for own, rule in zip(chosen, array.policy, strict=True)]
+    rules = zip(number, array.policy, strict=True)
+    return replace(
+        array,
+        values=np.where(mask, _new(step, array.values), array.values),
+        better=better,
+        policy=tuple(float(_new(step, np.asarray(rule, dtype=np.float64))) if new else rule for new, rule in rules),
+        worst=tuple(
+            float(_new(step, np.asarray(worst, dtype=np.float64))) if own else worst
+            for own, worst in zip(chosen, array.worst, strict=True)
+        ),
+    )
+
+
+def _better(step: Change, way: Direction) -> Direction:
+    """Return which values are better after a change."""
+    if isinstance(step, Target):
+        return "lower"
+    if isinstance(step, Normalise) and step.low > step.high:
+        return "lower" if way == "higher" else "higher"
+    return way
+
+
+def _new(step: Change, values: Floats) -> Floats:
+    """Return the changed values."""
+    if isinstance(step, Target):
+        return np.abs(values - step.value)
+    if isinstance(step, Clip):
+        return np.clip(values, step.low, step.high)
+    if isinstance(step, Normalise):
+        return (values - step.low) / (step.high - step.low)
+    raise TypeError(f"{step.step} changes no values")
+
+
+def _label(array: ScoreArray, dim: str, name: str) -> int:
+    """Return the position of a label."""
+    array.axis(dim)
+    if name not in array.labels[dim]:
+        known = array.labels[dim]
+        raise problem(RankingCode.UNKNOWN_LABEL, f"over {dim}", f"there is no {dim} {name!r}", near(name, known))
+    return array.labels[dim].index(name)
+
+
+def _area(array: ScoreArray, step: Trapezoid) -> ScoreArray:
+    """Return the area under the values over a dimension whose labels have a place."""
+    dim = step.over[0]
+    array.axis(dim)
+    places = step.at
+    if places is None:
+        try:
+            places = {label: float(label) for label in array.labels[dim]}
+        except ValueError:
+            cause = f"the labels {', '.join(array.labels[dim][:4])} are no numbers"
+            raise problem(RankingCode.BAD_STEP, "trapezoid", cause, "say with 'at' where each of them lies") from None
+    order = sorted(places, key=lambda name: places[name])
+    x = np.array([places[name] for name in order])
+    gaps = np.diff(x)
+    weights = (np.append(gaps, 0.0) + np.append(0.0, gaps)) / 2
+    if step.mean:
+        weights = weights / (x[-1] - x[0])
+    return _combined(array, dim, [_label(array, dim, name) for name in order], weights, None)
+
+
+def _combined(
+    array: ScoreArray, dim: str, places: Sequence[int], weights: Floats, better: Direction | None
+) -> ScoreArray:
+    """Collapse a dimension with a weighted sum of some of its labels, each of which has to be there."""
+    if dim == "metric" and better is None and len({array.better[at] for at in places}) > 1:
+        fix = "say which differences are better ('better')"
+        raise problem(RankingCode.MIXED_DIRECTIONS, f"over {dim}", "the metrics have opposite directions", fix)
+    axis = array.axis(dim)
+    taken, state = np.take(array.values, places, axis=axis), np.take(array.state, places, axis=axis)
+    good, lacks = (state == OK).all(axis=axis), (state == MISSING).any(axis=axis)
+    states = np.where(good, OK, np.where(lacks, MISSING, ABSENT)).astype(np.uint8)
+    values = np.moveaxis(taken, axis, -1) @ weights
+    dims = tuple(own for own in array.dims if own != dim)
+    ways = (array.better[places[0]],) if dim == "metric" else array.better
+    ways = ways if better is None else (better,) * len(ways)
+    return replace(
+        array,
+        values=np.where(good, values, np.nan),
+        state=states,
+        dims=dims,
+        labels={own: array.labels[own] for own in dims},
+        better=ways,
+        policy=(None,) * len(ways),
+        worst=(np.nan,) * len(ways),
+    )
+
+
+def collapse_joint(
+    ranked: Callable[[int], ScoreArray], step: Reduce | Quantile | Test | Spread, counts: Floats
+) -> ScoreArray:
     """Collapse the cases the way challengeR's bootstrap does after ranking within cases.
 
     A case drawn k times forms one group of k times as many values, so its ranks are those among k copies of

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from medpodium.challenges.schema.steps import Common, Quantile, Rank, Reduce, Select, Step, Test
+from medpodium.challenges.schema.steps import COLLAPSING, Common, Rank, Select, Step
 from medpodium.scoring.ranking.axes import ABSENT, MISSING, OK, ScoreArray
 from medpodium.scoring.ranking.blocks import MEAN, Bools
 
@@ -25,7 +25,7 @@ def meeting(steps: Sequence[Step]) -> tuple[Step, ...]:
     met: list[Step] = []
     for step in steps:
         met.append(step)
-        if isinstance(step, Rank) or (isinstance(step, (Reduce, Quantile, Test)) and "case" in step.over):
+        if isinstance(step, Rank) or (isinstance(step, COLLAPSING) and "case" in step.over):
             break
     return tuple(met)
 
@@ -58,7 +58,7 @@ def apply_policies(cells: Cells, steps: Sequence[Step], ranked: frozenset[str], 
             ranks = array.resolve(step.missing, ranking=True)
             last = last | (was & (ranks.state == MISSING))
             array = array.resolve(step.missing, ranking=True, told=True)
-        elif isinstance(step, (Reduce, Quantile, Test)):
+        elif isinstance(step, COLLAPSING):
             settled = array.resolve(step.missing)
             array = _still_owed(array, settled) if _averages_structures(step) else settled
     return Cells(array, last)
@@ -107,7 +107,7 @@ def mean_cells(cells: Cells, steps: tuple[Step, ...], ranked: frozenset[str]) ->
 
 
 def _averages_structures(step: Step) -> bool:
-    if not isinstance(step, (Reduce, Quantile, Test)):
+    if not isinstance(step, COLLAPSING):
         return False
     return "structure" in step.over and "case" not in step.over
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from medpodium.challenges.schema.steps import Quantile, Reduce, Step, Test
+from medpodium.challenges.schema.steps import Quantile, Reduce, Spread, Step, Test
 from medpodium.findings import Code, Finding, UsageError
 from medpodium.scoring.ranking.axes import ABSENT, OK, ScoreArray
 from medpodium.scoring.ranking.reduce import CaseReducer, grouping, reduce_plain
@@ -252,7 +252,11 @@ class PooledCells:
         return found
 
     def collapse(
-        self, cells: Floats, counts: Floats, before: Callable[[ScoreArray], ScoreArray], step: Reduce | Quantile | Test
+        self,
+        cells: Floats,
+        counts: Floats,
+        before: Callable[[ScoreArray], ScoreArray],
+        step: Reduce | Quantile | Test | Spread,
     ) -> ScoreArray:
         """Put in the pooled cells of every resample, take the steps before, and collapse the cases.
 
@@ -263,7 +267,7 @@ class PooledCells:
             How often each case on the axis after the steps before counts (sets of cases: once).
         before : callable
             The steps before the cases collapse.
-        step : Reduce, Quantile or Test
+        step : Reduce, Quantile, Test or Spread
             The step that collapses them.
         """
         if self._alone and not isinstance(step, Test):
@@ -283,7 +287,7 @@ class PooledCells:
 
 def collapse_resampled(array: ScoreArray, step: Step) -> ScoreArray:
     """Collapse the cases of an array that has its own values in every resample, each case counting once."""
-    if not isinstance(step, (Reduce, Quantile)):
+    if not isinstance(step, (Reduce, Quantile, Spread)):
         raise TypeError(f"{step.step} needs the cases one resample at a time")
     by = grouping(step)
     if by is None:

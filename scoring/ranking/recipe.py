@@ -14,11 +14,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from medpodium.challenges.schema.steps import (
+    COLLAPSING,
+    GONE,
+    Change,
     Direction,
     Quantile,
     Rank,
     Reduce,
     Select,
+    Spread,
     Step,
     Test,
     Threshold,
@@ -185,7 +189,7 @@ class Prepared:
         return Run(last.values, array.values, columns, array.better[0], cells)
 
     @property
-    def collapsing(self) -> Reduce | Quantile | Test:
+    def collapsing(self) -> Reduce | Quantile | Test | Spread:
         """The step that collapses the cases."""
         return self._step
 
@@ -228,7 +232,7 @@ class Prepared:
 
 def _columns(array: ScoreArray, step: Step) -> Iterable[tuple[str, Floats]]:
     """Yield one named column (n_resamples, n_submissions) per combination of the remaining labels."""
-    name = step_name(step) if isinstance(step, (Reduce, Quantile, Test)) else step.step
+    name = step_name(step) if isinstance(step, COLLAPSING) else step.step
     flat = array.values.reshape(*array.values.shape[:2], -1)
     if flat.shape[2] > MAX_COLUMNS:
         return
@@ -241,7 +245,7 @@ def _columns(array: ScoreArray, step: Step) -> Iterable[tuple[str, Floats]]:
 
 
 def _collapses_cases(step: Step) -> bool:
-    return isinstance(step, (Reduce, Quantile, Test)) and "case" in step.over
+    return isinstance(step, COLLAPSING) and "case" in step.over
 
 
 def _squeeze(array: ScoreArray, steps: Sequence[Step]) -> ScoreArray:
@@ -254,6 +258,8 @@ def _squeeze(array: ScoreArray, steps: Sequence[Step]) -> ScoreArray:
             named |= set(step.keep)
         elif isinstance(step, Threshold):
             named.add("metric")
+        elif isinstance(step, Change):
+            named |= set(() if step.metric is None else ("metric",))
         else:
             named |= set(step.over)
     for dim in ("structure", "metric"):
@@ -270,9 +276,9 @@ def _squeeze(array: ScoreArray, steps: Sequence[Step]) -> ScoreArray:
     return array
 
 
-def collapsing_step(step: Step) -> Reduce | Quantile | Test:
+def collapsing_step(step: Step) -> Reduce | Quantile | Test | Spread:
     """Return the step, which must collapse dimensions."""
-    if isinstance(step, (Reduce, Quantile, Test)):
+    if isinstance(step, COLLAPSING):
         return step
     raise problem(RankingCode.BAD_STEP, step.step, "does not collapse the cases", "use mean, quantile or test")
 
@@ -288,13 +294,13 @@ def check_steps(steps: Sequence[Step], array: ScoreArray) -> tuple[Step, ...]:
     left = list(array.dims[1:])
     for number, step in enumerate(steps, start=1):
         where = f"step {number} ({step.step})"
-        if isinstance(step, (Reduce, Quantile, Test)):
+        if isinstance(step, GONE):
             for dim in step.over:
                 if dim not in left:
                     raise problem(RankingCode.BAD_STEP, where, f"no dimension {dim!r} is left", near(dim, left))
             if not (isinstance(step, Reduce) and step.groups is not None):
                 left = [dim for dim in left if dim not in step.over]
-            by = None if isinstance(step, Test) else step.by
+            by = getattr(step, "by", None)
             left += [by] if by else []
         elif isinstance(step, Rank):
             within = left if step.within is None else list(step.within)

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from medpodium.challenges.schema.steps import Direction, Quantile, Reduce, Test
+from medpodium.challenges.schema.steps import Direction, Quantile, Reduce, Spread, Test
 from medpodium.scoring.ranking.axes import (
     ABSENT,
     MISSING,
@@ -23,7 +23,7 @@ from medpodium.scoring.ranking.axes import (
 from medpodium.scoring.ranking.exact import ExactSums, Floats, Quantiles, divide, quantile, two_sum, weighted_sums
 from medpodium.scoring.ranking.significance import PairedTests
 
-Reduction: TypeAlias = Reduce | Quantile | Test
+Reduction: TypeAlias = Reduce | Quantile | Test | Spread
 _Q = {"median": 0.5, "min": 0.0, "max": 1.0}
 
 
@@ -59,7 +59,14 @@ def _direction_after(array: ScoreArray, step: Reduction) -> tuple[Direction, ...
             return ("higher",)
         more: Direction = "higher"
         return (more,) * len(array.better)
-    return (_common_direction(array, step_name(step)),) if "metric" in step.over else array.better
+    ways = (_common_direction(array, step_name(step)),) if "metric" in step.over else array.better
+    less: Direction = "lower"
+    return (less,) * len(ways) if step.step == "range" else ways
+
+
+def _new_scale(step: Reduction) -> bool:
+    """Return whether what a step gives is not on the scale of its values: their policies say nothing of it."""
+    return "metric" in step.over or isinstance(step, Test) or step.step == "range"
 
 
 def _cell_weights(array: ScoreArray, dims: tuple[str, ...], weights: Mapping[str, float] | None) -> Floats:
@@ -169,8 +176,13 @@ class CaseReducer:
                 return lambda weights: divide(*sums.sums(weights), self._count(weights))
             weigh = self._some * self._cell[:, None]
             return lambda weights: divide(*sums.sums(weights), weights @ weigh)
-        q = step.q if isinstance(step, Quantile) else _Q[step.step]
+        if step.step == "rms":
+            squares = ExactSums(flat**2)
+            return lambda weights: np.sqrt(divide(*squares.sums(weights), self._count(weights)))
         quantiles = Quantiles(flat)
+        if step.step == "range":
+            return lambda weights: quantiles(weights, 1.0) - quantiles(weights, 0.0)
+        q = step.q if isinstance(step, Quantile) else _Q[step.step]
         return lambda weights: quantiles(weights, q)
 
     def _count(self, weights: Floats) -> Floats:
@@ -226,15 +238,15 @@ class CaseReducer:
             dims, labels = (*dims, by), {**labels, by: tuple(name for name, _ in self._levels)}
             values = np.stack([result[0] for result in results], axis=-1)
             state = np.stack([result[1] for result in results], axis=-1)
-        reduced = "metric" in self._step.over
+        new = _new_scale(self._step)
         return ScoreArray(
             values=values,
             state=state,
             dims=dims,
             labels=labels,
             better=self._better,
-            policy=(None,) if reduced or isinstance(self._step, Test) else array.policy,
-            worst=(np.nan,) if reduced or isinstance(self._step, Test) else array.worst,
+            policy=(None,) * len(self._better) if new else array.policy,
+            worst=(np.nan,) * len(self._better) if new else array.worst,
         )
 
     def _reduce(self, counts: Floats) -> tuple[Floats, npt.NDArray[np.uint8]]:
@@ -276,7 +288,7 @@ def reduce_plain(array: ScoreArray, step: Reduction) -> ScoreArray:
     values = _collapse(np.where(states == OK, gather(array.values), np.nan), step, weights)
     lacking, skipped = (states == MISSING) @ counts, (was_missing & (states == ABSENT)) @ counts
     values, state = _settle(values, (states == OK) @ counts, lacking, skipped)
-    gone = "metric" in step.over
+    new = _new_scale(step)
     dims = tuple(dim for dim in array.dims if dim not in step.over)
     return replace(
         array,
@@ -285,12 +297,17 @@ def reduce_plain(array: ScoreArray, step: Reduction) -> ScoreArray:
         dims=dims,
         labels={dim: array.labels[dim] for dim in dims},
         better=better,
-        policy=(None,) if gone else array.policy,
-        worst=(np.nan,) if gone else array.worst,
+        policy=(None,) * len(better) if new else array.policy,
+        worst=(np.nan,) * len(better) if new else array.worst,
     )
 
 
-def _collapse(cells: Floats, step: Reduce | Quantile, weights: Floats) -> Floats:
+def _collapse(cells: Floats, step: Reduce | Quantile | Spread, weights: Floats) -> Floats:
+    if step.step == "rms":
+        high, low = weighted_sums(cells**2, weights)
+        return np.sqrt(divide(*two_sum(high, low), (~np.isnan(cells)).astype(np.float64) @ weights))
+    if step.step == "range":
+        return quantile(cells, 1.0) - quantile(cells, 0.0)
     if step.step in ("mean", "sum"):
         high, low = weighted_sums(cells, weights)
         if step.step == "sum":

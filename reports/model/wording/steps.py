@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from medpodium.challenges.schema.steps import (
+    COLLAPSING,
     DECIMAL,
+    Change,
+    Clip,
     Common,
+    Difference,
+    Normalise,
     Quantile,
     Rank,
     Recipe,
     Reduce,
     Select,
+    Spread,
     Step,
+    Target,
     Test,
     Threshold,
+    Trapezoid,
 )
 from medpodium.reports.model.results import TaskResults
 from medpodium.reports.model.wording.grammar import amount, listed
@@ -76,7 +84,13 @@ def step_words(step: Step, name: Names) -> str:
         if 0 < step.tolerance <= DECIMAL:
             tolerance = "; values that only rounding tells apart tie"
         return f"rank the submissions{within} ({_TIES[step.ties]}{tolerance}{missing})"
+    if isinstance(step, Change):
+        return _change(step, name)
     over = listed([_many(dim) for dim in step.over])
+    if isinstance(step, Difference):
+        return f"take {name(step.of)} less {name(step.minus)} of the {over}"
+    if isinstance(step, Trapezoid):
+        return f"take the {'mean height' if step.mean else 'area'} under the values over the {over} (trapezoidal rule)"
     if isinstance(step, Test):
         return (
             f"compare all pairs of submissions with one-sided paired Wilcoxon signed-rank tests over the {over} "
@@ -85,7 +99,21 @@ def step_words(step: Step, name: Names) -> str:
     return _reduction(step, over, name)
 
 
-def _reduction(step: Reduce | Quantile, over: str, name: Names) -> str:
+def _change(step: Change, name: Names) -> str:
+    """Return in words what becomes of every value."""
+    of = "every value" if step.metric is None else f"every value of {listed([name(metric) for metric in step.metric])}"
+    if isinstance(step, Target):
+        return f"take the distance of {of} from {amount(step.value)}"
+    if isinstance(step, Clip):
+        ends = [f"no less than {amount(step.low)}"] if step.low is not None else []
+        ends += [f"no more than {amount(step.high)}"] if step.high is not None else []
+        return f"count {of} as {listed(ends)}"
+    if isinstance(step, Normalise):
+        return f"scale {of} so that {amount(step.low)} becomes 0 and {amount(step.high)} becomes 1"
+    return f"change {of}"
+
+
+def _reduction(step: Reduce | Quantile | Spread, over: str, name: Names) -> str:
     if isinstance(step, Quantile):
         what = f"the {100 * step.q:g} % quantile"
     else:
@@ -95,6 +123,8 @@ def _reduction(step: Reduce | Quantile, over: str, name: Names) -> str:
             "min": "the smallest",
             "max": "the largest",
             "sum": "the sum",
+            "range": "the largest less the smallest",
+            "rms": "the root of the mean square",
         }[step.step]
     text = f"take {what} over the {over}"
     if isinstance(step, Reduce):
@@ -124,6 +154,7 @@ def recipe_items(recipe: Recipe, task: TaskResults) -> list[str]:
 
 
 _VERBS = {"mean": "mean", "median": "median", "min": "smallest", "max": "largest", "sum": "sum"}
+_VERBS |= {"range": "range", "rms": "root mean square"}
 
 
 def column_title(task: TaskResults, column: str) -> str:
@@ -154,7 +185,7 @@ def column_title(task: TaskResults, column: str) -> str:
 
 
 def _name(step: Step) -> str:
-    return step_name(step) if isinstance(step, (Reduce, Quantile, Test)) else step.step
+    return step_name(step) if isinstance(step, COLLAPSING) else step.step
 
 
 def _given(task: TaskResults, step: Step, ranked: bool) -> str:
@@ -163,7 +194,7 @@ def _given(task: TaskResults, step: Step, ranked: bool) -> str:
         return "rank"
     if isinstance(step, Test):
         return "share of the others beaten"
-    if not isinstance(step, (Reduce, Quantile)):
+    if not isinstance(step, (Reduce, Quantile, Spread)):
         return ""
     over = [_dim(task, dim) for dim in step.over if _several(task, dim)]
     if not over:
