@@ -12,7 +12,7 @@ from medpodium.challenges.schema.classification import ClassificationTask
 from medpodium.challenges.schema.segmentation import SegmentationTask
 from medpodium.challenges.schema.tabular import TableTask
 from medpodium.challenges.schema.task import TaskKind, Words
-from medpodium.challenges.schema.values import ValuesTask
+from medpodium.challenges.schema.values import SurvivalTask, ValuesTask
 
 KINDS: dict[str, TaskKind] = {
     "segmentation": TaskKind(SegmentationTask, layout="files", endings=formats.MASKS),
@@ -34,6 +34,7 @@ KINDS: dict[str, TaskKind] = {
         words=Words(structure="quantity", structures="quantities"),
         endings=(*formats.TABLES, *formats.RECORDS),
     ),
+    "survival": TaskKind(SurvivalTask, layout="table", endings=(*formats.TABLES, *formats.RECORDS)),
     "table": TaskKind(TableTask, layout="table", computed=False),
 }
 """Every kind of task by the name used in challenge files; a task that names none is the first."""

@@ -1,4 +1,4 @@
-"""The kind ``values``: one or several numbers for every case (a length, an age, a dose)."""
+"""The kinds whose answers are numbers: ``values`` (lengths, ages, doses) and ``survival`` (risks of an event)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from medpodium.challenges.schema.base import Model, Name
 from medpodium.challenges.schema.metrics.resource import AreaMetric, ResourceMetric
 from medpodium.challenges.schema.metrics.spec import MetricSpec
+from medpodium.challenges.schema.metrics.survival import ConcordanceMetric, TimeAucMetric
 from medpodium.challenges.schema.metrics.values import (
     AgreementMetric,
     BiasMetric,
@@ -156,3 +157,53 @@ class ValuesTask(TaskModel):
             where = " ".join(["", *ends])
             lines.append(f"quantity {name or 'of the case'}{unit}: column {self.value_columns[name]}{where}")
         return lines
+
+
+class SurvivalColumns(Model):
+    """Names of the columns; capitals do not matter.
+
+    Parameters
+    ----------
+    case : str
+        The case's name, in both tables.
+    time, event : str
+        Of the references: when the event came or the case was last seen without it, and which of both (1 or 0).
+    risk : str
+        Of a team's table.
+    """
+
+    case: str = "case"
+    time: str = "time"
+    event: str = "event"
+    risk: str = "risk"
+
+
+SurvivalMetric: TypeAlias = Annotated[
+    ConcordanceMetric | TimeAucMetric | ResourceMetric | AreaMetric, Field(discriminator="kind")
+]
+
+
+class SurvivalTask(TaskModel):
+    """Predict the risk of an event, for cases some of which are censored.
+
+    Parameters
+    ----------
+    columns : SurvivalColumns
+        Names of columns.
+    predicts : {"risk", "time"}
+        Whether a higher number means that the event comes sooner, or later.
+    unit : str
+        Unit of the times, as printed.
+    """
+
+    kind: Literal["survival"]
+    files: Files = TableFiles()
+    metrics: dict[Name, SurvivalMetric] = Field(min_length=1)
+    columns: SurvivalColumns = SurvivalColumns()
+    predicts: Literal["risk", "time"] = "risk"
+    unit: str = ""
+
+    def details(self) -> list[str | Grid]:
+        """Return what a number means."""
+        what = "a higher number means sooner" if self.predicts == "risk" else "a higher number means later"
+        return [f"column {self.columns.risk}: {what}{f', times in {self.unit}' if self.unit else ''}"]

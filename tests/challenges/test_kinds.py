@@ -30,7 +30,7 @@ def test_entry_agrees_with_its_model(name: str) -> None:
 def test_what_the_kinds_take() -> None:
     assert KINDS["segmentation"].scopes == {"structure", "case"}
     assert KINDS["classification"].scopes == {"pooled"}
-    assert {name for name, kind in KINDS.items() if kind.pooled} == {"classification", "answers", "values"}
+    assert {name for name, kind in KINDS.items() if kind.pooled} == {"classification", "answers", "values", "survival"}
     assert {name for name, kind in KINDS.items() if not kind.computed} == {"table"}
 
 
@@ -201,7 +201,7 @@ FAULTS: list[tuple[str, str, str | None]] = [
     (
         "kind: counts",
         "kind: count",
-        "'counts'?); use one of segmentation, classification, answers, values, table, counts",
+        "'counts'?); use one of segmentation, classification, answers, values, survival, table, counts",
     ),
     ("groups: [site]", "groups: [vendor]", "group 'vendor' is not declared"),
     ("{mean: case}", "{mean: [case, structure]}", None),

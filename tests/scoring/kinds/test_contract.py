@@ -263,6 +263,26 @@ class Numbers(Tables):
         return {"good": str(20.5 + 3.4 * number**1.3), "other": str(22 + 5 * number)}.get(answer, answer)
 
 
+class Risks(Tables):
+    """A risk for every case, some of which are censored."""
+
+    task = """
+    kind: survival
+    metrics: {harrell: {kind: harrell_c}, uno: {kind: uno_c, tau: 40}, auc: {kind: time_auc, times: [15, 25]}}
+"""
+    header = "case,risk"
+    reference_header = "case,time,event"
+    broken = ("", "high", "inf", "nan", "1e9999", '"1,234"')
+
+    def true(self, case: str) -> str:
+        number = CASES.index(case)
+        return f"{10 + 5 * number},{int(number != 3)}"
+
+    def said(self, case: str, answer: str) -> str:
+        number = CASES.index(case) if case in CASES else 0
+        return {"good": str(9 - number), "other": str(number * 1.5)}.get(answer, answer)
+
+
 class Counts(Tables):
     """One whole number per case: the kind of docs/architecture.md."""
 
@@ -288,6 +308,7 @@ SAMPLES: dict[str, Sample] = {
     "classification": Classes(),
     "answers": Choices(),
     "values": Numbers(),
+    "survival": Risks(),
     "counts": Counts(),
 }
 COMPUTED = [name for name, kind in KINDS.items() if kind.computed]

@@ -1,0 +1,1 @@
+"""Risks of an event: risks in, concordance out."""
