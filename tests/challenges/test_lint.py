@@ -200,7 +200,7 @@ SCHEMA_BROKEN: list[tuple[str, Callable[[Any], None], str]] = [
         _set(*SEG, "metrics", "auc", value={"kind": "auc"}),
         "no metric of a segmentation",
     ),
-    ("unknown step", _set(*STEPS, 2, value={"rang": {}}), "did you mean 'rank'?"),
+    ("unknown step", _set(*STEPS, 2, value={"rnk": {}}), "did you mean 'rank'?"),
     ("recipe without rank", lambda data: data["recipes"]["main"]["steps"].pop(), "must be a rank"),
     ("limit without unit", _set("containers", "main", "limits", "memory", value="4"), "has no unit"),
     ("limit with wrong unit", _set("containers", "main", "limits", "time", value="60 minutes"), "unknown unit"),

@@ -164,6 +164,8 @@ def test_json_schema_names_every_kind_of_task() -> None:
     assert {one["$ref"].rpartition("/")[2] for one in tasks["oneOf"]} == {
         "SegmentationTask",
         "AnswersTask",
+        "SurvivalTask",
+        "ValuesTask",
         "ClassificationTask",
         "TableTask",
     }
