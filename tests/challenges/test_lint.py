@@ -206,7 +206,11 @@ SCHEMA_BROKEN: list[tuple[str, Callable[[Any], None], str]] = [
     ("limit with wrong unit", _set("containers", "main", "limits", "time", value="60 minutes"), "unknown unit"),
     ("structure without label", _set(*SEG, "structures", "liver", value={"role": "organ"}), "either 'label: N'"),
     ("label out of range", _set(*SEG, "structures", "liver", "label", value=0), "greater than or equal to 1"),
-    ("unknown kind of task", _set(*SEG, "kind", value="detection"), "segmentation, classification, answers, table"),
+    (
+        "unknown kind of task",
+        _set(*SEG, "kind", value="detection"),
+        "segmentation, classification, answers, values, survival, table",
+    ),
     (
         "compute where nothing can be",
         _set(*SEG, "metrics", "dice", "empty", value={"both": "compute", "reference": 0, "prediction": 0}),
