@@ -10,25 +10,16 @@ from pydantic import Field, field_validator, model_validator
 
 from medpodium.challenges.schema import formats
 from medpodium.challenges.schema.base import Model, Name
-from medpodium.challenges.schema.metrics.lesions import AnyLesionMetric
+from medpodium.challenges.schema.metrics.instances import MatchedMetric, ObjectMetric
+from medpodium.challenges.schema.metrics.masks import SegmentationMetric
 from medpodium.challenges.schema.metrics.plane import Length
-from medpodium.challenges.schema.metrics.resource import AreaMetric, ResourceMetric
 from medpodium.challenges.schema.metrics.spec import EmptyPolicy, MetricSpec
-from medpodium.challenges.schema.metrics.structure import (
-    OverlapMetric,
-    StructureMetric,
-    VolumeMetric,
-)
-from medpodium.challenges.schema.metrics.surfaces import (
-    BoundaryMetric,
-    CentrelineMetric,
-    NsdMetric,
-    PercentileMetric,
-    SurfaceMetric,
-)
-from medpodium.challenges.schema.metrics.topology import BettiMetric, EulerMetric
+from medpodium.challenges.schema.metrics.structure import StructureMetric
+from medpodium.challenges.schema.metrics.surfaces import NsdMetric
 from medpodium.challenges.schema.rules import Broken, LintCode, Rules
 from medpodium.challenges.schema.task import Grid, TaskModel
+
+InstanceLabel: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
 
 
 class Structure(Model):
@@ -40,6 +31,8 @@ class Structure(Model):
         Label value in the label map.
     union : list of int, optional
         Label values whose union is the structure (kidney = left + right).
+    instances : pair of int, optional
+        First and last label value whose voxels are instances of the structure, each label one of them.
     title, role : str, optional
         Printed name; group the structure belongs to (``organ``, ``lesion``).
     tolerance_mm : float, optional
@@ -53,6 +46,7 @@ class Structure(Model):
 
     label: int | None = Field(default=None, ge=1, le=65535)
     union: list[Annotated[int, Field(ge=1, le=65535)]] | None = Field(default=None, min_length=1)
+    instances: tuple[InstanceLabel, InstanceLabel] | None = None
     title: str | None = None
     role: str | None = None
     tolerance_mm: float | None = Field(default=None, gt=0)
@@ -61,14 +55,25 @@ class Structure(Model):
 
     @model_validator(mode="after")
     def _label_or_union(self) -> Structure:
-        if (self.label is None) == (self.union is None):
-            raise ValueError("a structure has either 'label: N' or 'union: [N, M]'")
+        if [self.label, self.union, self.instances].count(None) != 2:
+            raise ValueError("a structure has either 'label: N' or 'union: [N, M]', or 'instances: [FIRST, LAST]'")
+        if self.instances is not None and self.instances[0] > self.instances[1]:
+            raise ValueError(f"instances: {list(self.instances)} is no range, first and last label")
         return self
 
     @property
     def labels(self) -> frozenset[int]:
         """Label values that make up the structure."""
+        if self.instances is not None:
+            return frozenset(range(self.instances[0], self.instances[1] + 1))
         return frozenset([self.label] if self.label is not None else self.union or [])
+
+    @property
+    def written_labels(self) -> str:
+        """Label values as they are shown."""
+        if self.instances is not None:
+            return f"{self.instances[0]} to {self.instances[1]}, an instance each"
+        return " + ".join(map(str, sorted(self.labels)))
 
 
 class Geometry(Model):
@@ -103,23 +108,6 @@ class Geometry(Model):
         if self.spacing_mm is None or isinstance(self.spacing_mm, tuple):
             return self.spacing_mm
         return self.spacing_mm, self.spacing_mm
-
-
-SegmentationMetric: TypeAlias = Annotated[
-    OverlapMetric
-    | VolumeMetric
-    | SurfaceMetric
-    | NsdMetric
-    | PercentileMetric
-    | BoundaryMetric
-    | CentrelineMetric
-    | EulerMetric
-    | BettiMetric
-    | AnyLesionMetric
-    | ResourceMetric
-    | AreaMetric,
-    Field(discriminator="kind"),
-]
 
 
 class SegmentationTask(TaskModel):
@@ -219,7 +207,7 @@ class SegmentationTask(TaskModel):
 
     def structures_of(self, metric: MetricSpec) -> list[str]:
         """Return the names of the structures a metric is computed for, in file order."""
-        if not isinstance(metric, StructureMetric):
+        if not isinstance(metric, (StructureMetric, ObjectMetric)):
             return [""]
         if metric.structures is None:
             return list(self.structures)
@@ -314,6 +302,11 @@ class SegmentationTask(TaskModel):
                 cause = f"union {item.union} names a label twice"
                 yield Broken(LintCode.LABEL_TWICE, at, cause, "remove the repetition")
         yield from self._broken_plane()
+        if "{structure}" in self.files.reference + self.files.prediction and any(
+            item.instances for item in self.structures.values()
+        ):
+            cause = "instances are labels of a label map, and these are one file per structure"
+            yield Broken(LintCode.PATTERN, ("structures",), cause, "give each reference as one label map")
         if self.ignore_labels and "{structure}" in self.files.reference:
             cause = "needs references that are label maps, and these are one file per structure"
             yield Broken(LintCode.PATTERN, ("ignore_labels",), cause, "give each reference as one label map")
@@ -325,13 +318,12 @@ class SegmentationTask(TaskModel):
         for key, metric in self.metrics.items():
             if isinstance(metric, StructureMetric):
                 yield from self._broken_metric(key, metric)
+            if isinstance(metric, ObjectMetric):
+                yield from self._broken_objects(key, metric)
 
     def _broken_metric(self, key: str, metric: StructureMetric) -> Rules:
         at = ("metrics", key)
-        roles = {item.role for item in self.structures.values()}
-        for wanted in metric.structures or []:
-            if wanted not in self.structures and wanted not in roles:
-                yield Broken(LintCode.STRUCTURE_UNKNOWN, at, f"no structure or role {wanted!r}", "correct the name")
+        yield from self._broken_names(key, metric)
         for name in self.structures_of(metric):
             if isinstance(metric, NsdMetric) and self.tolerance_of(metric, name) is None:
                 fix = f"add it: metric {key!r} needs it"
@@ -342,6 +334,23 @@ class SegmentationTask(TaskModel):
             yield Broken(LintCode.WORST_UNKNOWN, at, cause, fix)
         for code, cause, fix in (*metric.broken_policy(self.empty_policy(metric)), *metric.broken_plane(self.planar)):
             yield Broken(code, at, cause, fix)
+
+    def _broken_objects(self, key: str, metric: ObjectMetric) -> Rules:
+        yield from self._broken_names(key, metric)
+        if not isinstance(metric, MatchedMetric) or metric.objects == "components":
+            return
+        for name in self.structures_of(metric):
+            if self.structures[name].instances is None:
+                cause = f"{key} matches instances, and structure {name!r} has none"
+                fix = "say 'instances: [FIRST, LAST]' there, or 'objects: components' in the metric"
+                yield Broken(LintCode.STRUCTURE_UNKNOWN, ("metrics", key), cause, fix)
+
+    def _broken_names(self, key: str, metric: StructureMetric | ObjectMetric) -> Rules:
+        roles = {item.role for item in self.structures.values()}
+        for wanted in metric.structures or []:
+            if wanted not in self.structures and wanted not in roles:
+                cause = f"no structure or role {wanted!r}"
+                yield Broken(LintCode.STRUCTURE_UNKNOWN, ("metrics", key), cause, "correct the name")
 
     def _broken_plane(self) -> Rules:
         """Yield what contradicts whether the masks are planes."""
@@ -363,7 +372,7 @@ class SegmentationTask(TaskModel):
         rows = [
             [
                 name,
-                " + ".join(map(str, sorted(item.labels))),
+                item.written_labels,
                 item.role or "",
                 item.tolerance_mm,
                 item.crop if item.crop != "none" else "",

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 from pydantic import Field
 
 from medpodium.challenges.schema.base import Name
+from medpodium.challenges.schema.metrics.instances import InstanceMetric, PrecisionMetric, PresenceMetric
 from medpodium.challenges.schema.metrics.lesions import AnyLesionMetric
 from medpodium.challenges.schema.metrics.pooled import ClassMetric, OrdinalMetric
 from medpodium.challenges.schema.metrics.resource import AreaMetric, ResourceMetric
@@ -64,7 +65,10 @@ TableMetric: TypeAlias = Annotated[
     | ResourceMetric
     | AreaMetric
     | ClassMetric
-    | OrdinalMetric,
+    | OrdinalMetric
+    | InstanceMetric
+    | PrecisionMetric
+    | PresenceMetric,
     Field(discriminator="kind"),
 ]
 

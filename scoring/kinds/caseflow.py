@@ -22,6 +22,7 @@ from medpodium.scoring.kinds.protocol import (
     CaseJob,
     CaseScores,
     Kind,
+    Observed,
     ReferenceCheck,
     Row,
     over_budget,
@@ -130,6 +131,7 @@ def one_by_one(kind: Kind, job: CaseJob, place: Scheduler, needs: Needs) -> Case
     ):
         return None
     rows: list[Row] = []
+    observed: list[Observed] = []
     findings: dict[str, list[Finding]] = {}
     for index, name in enumerate(job.predictions, start=1):
         result = done[index].result
@@ -139,8 +141,9 @@ def one_by_one(kind: Kind, job: CaseJob, place: Scheduler, needs: Needs) -> Case
             result = score_job(lost)
             result.findings[name] = [over_budget(f"{where} (case {job.case})", kind.job_bytes(job))]
         rows += result.rows
+        observed += result.observed
         findings |= result.findings
-    return CaseScores(rows, findings)
+    return CaseScores(rows, findings, observed)
 
 
 class ScoreRows:

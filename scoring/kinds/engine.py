@@ -24,6 +24,7 @@ from medpodium.scoring.kinds.protocol import (
     BrokenReferencesError,
     Given,
     Kind,
+    Observed,
     Observing,
     Predictions,
     Progress,
@@ -135,11 +136,11 @@ def score_task(
     failures = _failures(resources)
     by_case = {submission: own.by_case for submission, own in said.items()}
     jobs = CaseJobs(task, known.cases, known.truth, by_case, failures)
-    scores, failed = _run(kind, jobs, findings, place, progress)
+    scores, failed, observed = _run(kind, jobs, findings, place, progress)
     scores = _with_resources(scores, task, list(predictions), jobs.cases, resources, findings)
     groups = group_values(challenge, jobs.cases, joined(cases, known.groups), findings[""])
     finished = _finish(scores, challenge, task_name, jobs.cases, list(predictions), groups)
-    observations = kind.observe(task, Observing(challenge, task_name, known, said, groups), findings)
+    observations = kind.observe(task, Observing(challenge, task_name, known, said, groups, observed), findings)
     if observations is not None:
         observations = _with_failures(observations, failures)
         pooled = kind.score_pooled(challenge, task_name, observations, list(predictions), findings)
@@ -284,8 +285,8 @@ def _place(kind: Kind, scheduler: Scheduler | None, workers: int | None) -> Sche
 
 def _run(
     kind: Kind, jobs: CaseJobs, findings: Findings, place: Scheduler, progress: Progress | None
-) -> tuple[pd.DataFrame, dict[int, Finding]]:
-    """Score every case; rows and findings come in the order of the cases, whoever is done first.
+) -> tuple[pd.DataFrame, dict[int, Finding], list[Observed]]:
+    """Score every case; rows, findings and what was observed come in the order of the cases, whoever is done first.
 
     A case on which the scorer fails has no row for anybody, and is named. One that takes its process with it is tried
     again, one submission at a time, as a single prediction can be the reason.
@@ -293,6 +294,7 @@ def _run(
     rows = ScoreRows(jobs.cases)
     notes: dict[int, Findings] = {}
     failed: dict[int, Finding] = {}
+    observed: dict[int, list[Observed]] = {}
     needs = Needs(kind.job_bytes(jobs[0]))
     for done_count, done in enumerate(place.run(score_job, jobs, needs), start=1):
         settled = done.result
@@ -302,6 +304,8 @@ def _run(
             failed[done.index] = unreadable(done, jobs.cases[done.index])
         else:
             rows.add(done.index, settled.rows)
+            if settled.observed:
+                observed[done.index] = settled.observed
             if any(settled.findings.values()):
                 notes[done.index] = settled.findings
         if progress is not None:
@@ -313,7 +317,7 @@ def _run(
     for index in sorted(notes):
         for submission, found in notes[index].items():
             findings[submission] += found
-    return rows.frame(), failed
+    return rows.frame(), failed, [one for index in sorted(observed) for one in observed[index]]
 
 
 def _with_resources(

@@ -177,12 +177,28 @@ class ReferenceCheck:
     seen: Any = None
 
 
+class Observed(NamedTuple):
+    """What pooled metrics need of one case of one submission (:mod:`medpodium.scoring.observations`)."""
+
+    submission: str
+    case: str
+    structure: str
+    truth: str
+    answer: str
+    count: float
+    status: str
+
+
 @dataclass(frozen=True)
 class CaseScores:
-    """Scores of one case for all submissions, and what was found on the way (submission -> findings)."""
+    """Scores of one case for all submissions, and what was found on the way (submission -> findings).
+
+    ``observed`` is what scoring saw that belongs to metrics over many cases, where seeing it means reading the case.
+    """
 
     rows: list[Row]
     findings: dict[str, list[Finding]]
+    observed: list[Observed] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -199,6 +215,8 @@ class Observing:
         What every submission said.
     groups : mapping of str to (mapping of str to str)
         Groups of the cases, by group and case.
+    observed : sequence of Observed
+        What scoring the cases has seen, cases in their order.
     """
 
     challenge: Challenge
@@ -206,6 +224,7 @@ class Observing:
     references: References
     predictions: Mapping[str, Predictions]
     groups: Mapping[str, Mapping[str, str]]
+    observed: Sequence[Observed] = ()
 
 
 class Kind(ABC):

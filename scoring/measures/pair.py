@@ -31,7 +31,7 @@ from medpodium.scoring.measures.surfaces import planes
 from medpodium.scoring.measures.surfaces.distances import AxisOrder, SurfaceDistances, distances, kept
 from medpodium.scoring.measures.surfaces.edges import without_border
 from medpodium.scoring.measures.surfaces.outline import Surfaces, find_surfaces, frozen
-from medpodium.scoring.measures.surfaces.points import Ints, Kind, Spacing, Volume
+from medpodium.scoring.measures.surfaces.points import Ints, Kind, Spacing, Surface, Volume
 
 if TYPE_CHECKING:
     from medpodium.scoring.measures.skeletons import Points, Thinning
@@ -145,16 +145,20 @@ class ReferenceCase:
         return self._known_rows or _extents(self.array)
 
     @cached_property
-    def labels(self) -> tuple[int, ...]:
-        """All labels of any structure, ascending."""
-        return tuple(sorted(frozenset().union(*self.structures)))
-
-    @cached_property
     def index_of(self) -> npt.NDArray[np.int32]:
-        """Index of each label value in a confusion matrix: background 0, ``labels`` from 1, all others last."""
-        index = np.full(65536, len(self.labels) + 1, np.int32)
+        """Index of each label value in a confusion matrix: background 0, classes of labels from 1, all others last.
+
+        Labels that belong to the same structures are one class: thousands of instances of a structure are.
+        """
+        owners: dict[int, list[int]] = {}
+        for number, labels in enumerate(self.structures):
+            for label in labels:
+                owners.setdefault(label, []).append(number)
+        classes: dict[tuple[int, ...], int] = {}
+        found = {label: classes.setdefault(tuple(own), len(classes) + 1) for label, own in sorted(owners.items())}
+        index = np.full(65536, len(classes) + 1, np.int32)
         index[0] = 0
-        index[list(self.labels)] = np.arange(1, len(self.labels) + 1)
+        index[list(found)] = list(found.values())
         return index
 
     @cached_property
@@ -176,7 +180,7 @@ class ReferenceCase:
         if self._z_ranges is None:
             ranges = np.tile(np.array([0, self.array.shape[0]], np.int64), (len(self.structures), 1))
             for number, (labels, crop) in enumerate(zip(self.structures, self.crops, strict=True)):
-                index = [i for i in self.index_of[list(labels)] if z_stop[i] > 0]
+                index = [i for i in np.unique(self.index_of[list(labels)]) if z_stop[i] > 0]
                 if crop != "none" and index:
                     start, stop = int(z_first[index].min()), int(z_stop[index].max())
                     # One slice would leave nothing, and the published scorer crashes there: it keeps its slice.
@@ -285,6 +289,22 @@ class PairMeasures:
         found = self._distances(structure, kind) if edge else self._without_border(structure, kind)
         return replace(found, spacing_zyx=(1.0, 1.0, 1.0)) if voxels else found
 
+    def full_borders(self, structure: int, *, edge: bool = True, voxels: bool = False) -> SurfaceDistances:
+        """Return the distances between border voxels under all neighbours, 26 or in a plane 8; see :meth:`between`."""
+        from medpodium.scoring.measures.boundary import eroded_rim
+
+        reference = self.reference
+        start, stop = (int(z) for z in self.z_ranges[structure])
+        member, surfaces = self._member(structure), []
+        for array, rows in ((reference.array, reference.rows), (self.array, self._rows)):
+            low, high = planes.structure_box(array, *rows, member, start, stop)
+            low, high = np.maximum(low - 1, [start, 0, 0]), np.minimum(high + 1, [stop, *array.shape[1:]])
+            box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+            points = np.argwhere(eroded_rim(member[array[box]], 1, edge=edge, planar=reference.planar)) + low
+            surfaces.append(Surface(points.astype(np.int32), np.zeros(len(points), np.uint8)))
+        spacing = (1.0, 1.0, 1.0) if voxels else reference.spacing_zyx
+        return SurfaceDistances(*surfaces, spacing, "border-voxel", reference.axis_order, reference.planar)
+
     def centreline_shares(self, structure: int, thinning: Thinning) -> tuple[float, float]:
         """Return the share of the prediction's skeleton in the reference, and of the reference's in the prediction.
 
@@ -365,7 +385,7 @@ class PairMeasures:
         if (start, stop) not in self._confusions:
             self._confusions[start, stop] = self._joint_counts(start, stop)[0]
         counts = self._confusions[start, stop]
-        index = self.reference.index_of[list(self.reference.structures[structure])]
+        index = np.unique(self.reference.index_of[list(self.reference.structures[structure])])
         both = int(counts[np.ix_(index, index)].sum())
         missed, false = int(counts[index].sum()) - both, int(counts[:, index].sum()) - both
         return Overlap(both, false, missed, self.reference.voxel_size)
@@ -376,7 +396,7 @@ class PairMeasures:
         if first.dtype != second.dtype:
             first, second = (frozen(array.astype(np.uint16)) for array in (first, second))
         rows = [(begins[start:stop], ends[start:stop]) for begins, ends in (self.reference.rows, self._rows)]
-        n_indices = len(self.reference.labels) + 2
+        n_indices = int(self.reference.index_of.max()) + 1
         found: tuple[Ints, Ints, Ints] = kernels.joint_counts(
             first, second, rows[0], rows[1], self.reference.index_of, n_indices
         )

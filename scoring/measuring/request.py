@@ -19,10 +19,10 @@ from pydantic import ValidationError
 from medpodium.challenges.schema.base import nearest
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask
 from medpodium.challenges.schema.metrics.lesions import LesionFamily, LesionNsdMetric, SizedLesionFamily
+from medpodium.challenges.schema.metrics.masks import SegmentationMetric
 from medpodium.challenges.schema.metrics.spec import MetricSpec
 from medpodium.challenges.schema.metrics.structure import StructureMetric
 from medpodium.challenges.schema.metrics.surfaces import BoundaryMetric, NsdMetric, PercentileMetric
-from medpodium.challenges.schema.segmentation import SegmentationMetric
 from medpodium.findings import Finding, UsageError
 from medpodium.scoring.measuring.codes import MeasureCode, refuse
 

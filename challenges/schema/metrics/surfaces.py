@@ -102,9 +102,9 @@ class PercentileMetric(DistanceMetric):
 
     Parameters
     ----------
-    definition : {"directed-max-area-weighted", "directed-max", "pooled"}
-        The larger of both directions over weighted surface elements or over border voxels, or one percentile of
-        both directions together.
+    definition : {"directed-max-area-weighted", "directed-max", "directed-max-26", "pooled"}
+        The larger of both directions over weighted surface elements or over border voxels (with any of 6, or of 26,
+        neighbours outside), or one percentile of both directions together.
     percentile : float
         Which one, above 0 and up to 100.
     """
@@ -116,7 +116,9 @@ class PercentileMetric(DistanceMetric):
         ),
     }
     kind: Literal["hd_percentile"]
-    definition: Literal["directed-max-area-weighted", "directed-max", "pooled"] = "directed-max-area-weighted"
+    definition: Literal["directed-max-area-weighted", "directed-max", "directed-max-26", "pooled"] = (
+        "directed-max-area-weighted"
+    )
     percentile: float = Field(default=95.0, gt=0, le=100)
 
     @property

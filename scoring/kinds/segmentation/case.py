@@ -14,9 +14,10 @@ from medpodium.challenges.schema.metrics.outcomes import resolve
 from medpodium.challenges.schema.metrics.structure import StructureMetric
 from medpodium.findings import Finding, MedpodiumError
 from medpodium.scoring import table
-from medpodium.scoring.kinds.protocol import MEMORY_FAILURE, CaseJob, CaseScores, Row, ScoringError
+from medpodium.scoring.kinds.protocol import MEMORY_FAILURE, CaseJob, CaseScores, Observed, Row, ScoringError
 from medpodium.scoring.kinds.segmentation import memory
 from medpodium.scoring.kinds.segmentation.measures import CaseMeasures, Comparison, Volume
+from medpodium.scoring.kinds.segmentation.values.objects import Seen, seen_objects, unseen_objects
 from medpodium.scoring.kinds.segmentation.volumes import (
     MaskFiles,
     UnusableError,
@@ -61,11 +62,13 @@ def score_case(job: CaseJob) -> CaseScores:
     scored = task.scored_structures(job.case)
     measures = CaseMeasures(reference, task)
     rows: list[Row] = []
+    observed: list[Observed] = []
     findings: dict[str, list[Finding]] = {}
     for submission, files in job.predictions.items():
         found: list[Finding] = []
+        objects: list[Seen] = []
         try:
-            cells = _score(job, measures, files, job.failures.get(submission), found)
+            cells = _score(job, measures, files, job.failures.get(submission), found, objects)
         except MemoryError:
             too_much = memory.blame(reference.geometry, files)
             if too_much is None:
@@ -78,17 +81,30 @@ def score_case(job: CaseJob) -> CaseScores:
             own = score if structure in scored else Score(math.nan, table.UNLABELLED)
             rows.append(Row(submission, job.case, structure, metric, *own))
         findings[submission] = found
-    return CaseScores(rows, findings)
+        for place, truth, answer, count in objects or unseen_objects(measures, job.case):
+            status = table.OK if objects else failed_status(cells)
+            observed.append(Observed(submission, job.case, place, truth, answer, count, status))
+    return CaseScores(rows, findings, observed)
+
+
+def failed_status(cells: list[Cell]) -> str:
+    """Return why a submission has no usable prediction of a case, as its scores say it."""
+    return next((score.status for _, _, score in cells if score.status.startswith(table.FAILED_PREFIX)), table.MISSING)
 
 
 def _score(
-    job: CaseJob, measures: CaseMeasures, files: MaskFiles | None, failure: str | None, found: list[Finding]
+    job: CaseJob,
+    measures: CaseMeasures,
+    files: MaskFiles | None,
+    failure: str | None,
+    found: list[Finding],
+    objects: list[Seen],
 ) -> list[Cell]:
     """Score one submission; a prediction that cannot be used gets what the metrics declare for it."""
     if files is None:
         return list(absent_cells(job.task, measures, failure))
     try:
-        return _score_prediction(job, measures, files, found)
+        return _score_prediction(job, measures, files, found, objects)
     except DicomMissingError:
         raise  # nothing that a team could help
     except MedpodiumError as error:
@@ -120,12 +136,16 @@ def _cells(task: SegmentationTask) -> Iterator[tuple[str, StructureMetric, str]]
                 yield metric, spec, structure
 
 
-def _score_prediction(job: CaseJob, measures: CaseMeasures, files: MaskFiles, found: list[Finding]) -> list[Cell]:
+def _score_prediction(
+    job: CaseJob, measures: CaseMeasures, files: MaskFiles, found: list[Finding], objects: list[Seen]
+) -> list[Cell]:
     task: SegmentationTask = job.task
     prediction = read_prediction(files, task, measures.reference.geometry, found, memory=_kept.prediction)
     measures = measures.on(prediction.geometry)
     pair = measures.against(prediction)
-    return score_pair(job.case, measures, prediction, pair, place_of(files), found)
+    cells = score_pair(job.case, measures, prediction, pair, place_of(files), found)
+    objects += seen_objects(measures, pair, job.case)
+    return cells
 
 
 def score_pair(

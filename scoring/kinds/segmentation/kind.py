@@ -17,6 +17,7 @@ from medpodium.scoring.kinds.protocol import (
     CaseScores,
     Given,
     Kind,
+    Observing,
     Predictions,
     Progress,
     ReferenceCheck,
@@ -37,6 +38,8 @@ from medpodium.scoring.masks.segments.dicom import require_dicom
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from medpodium.scoring.ranking.pools import Pool
 
 
 class Segmentation(Kind):
@@ -113,6 +116,20 @@ class Segmentation(Kind):
                 progress(done, len(references.cases))
         whole = {case: path for case, path in answers.by_case.items() if isinstance(path, Path)}
         return findings + find_repeated(whole)
+
+    def observe(
+        self, task: SegmentationTask, seen: Observing, findings: dict[str, list[Finding]]
+    ) -> pd.DataFrame | None:
+        """Return what was matched in every case, where metrics pool objects over all cases."""
+        from medpodium.scoring.kinds.segmentation.values.pooled import observe
+
+        return observe(task, seen, findings[""])
+
+    def pool(self, challenge: Challenge, name: str, observations: pd.DataFrame) -> Pool | None:
+        """Return the metrics of pooled objects as functions of case weights."""
+        from medpodium.scoring.kinds.segmentation.values.pooled import make_pool
+
+        return make_pool(challenge, name, observations)
 
     def known_labels(self, task: SegmentationTask) -> frozenset[int] | None:
         """Return every label a reference may contain; ``None`` where each structure has a file of its own."""

@@ -250,11 +250,11 @@ class CaseMeasures:
     def reference_empty(self, spec: StructureMetric, structure: str) -> bool:
         """Return whether the reference holds nothing that a metric of a structure counts."""
         if _looks_closer(spec) and self._reference_voxels[structure]:
-            return self._against_nothing.held(spec, structure)[0] == 0
+            return self.against_nothing.held(spec, structure)[0] == 0
         return self._reference_voxels[structure] == 0
 
     @cached_property
-    def _against_nothing(self) -> Comparison:
+    def against_nothing(self) -> Comparison:
         """The reference beside an empty prediction."""
         grid = self.reference.geometry
         return self.against(Volume(np.zeros(grid.shape_zyx, np.uint8), grid))
@@ -353,4 +353,20 @@ class Comparison:
         start, stop = (int(z) for z in pair.z_ranges[index])
         volumes = (self._case.reference, self._prediction)
         reference, prediction = (volume.binary(self._case.task, structure)[start:stop] for volume in volumes)
+        return reference, prediction
+
+    def overlap(self, structure: str) -> overlap.Overlap:
+        """Return the overlap counts of a structure."""
+        pair, index = self._pairs[structure]
+        return pair.overlap(index)
+
+    def instances(self, structure: str) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
+        """Return the labels of a structure's instances in reference and prediction, 0 elsewhere, within its slices."""
+        pair, index = self._pairs[structure]
+        start, stop = (int(z) for z in pair.z_ranges[index])
+        first, last = self._case.task.structures[structure].instances or (1, 65535)
+        reference, prediction = (
+            np.where((array[start:stop] >= first) & (array[start:stop] <= last), array[start:stop], 0).astype(np.uint16)
+            for array in (pair.reference.array, pair.array)
+        )
         return reference, prediction

@@ -222,11 +222,29 @@ def match(reference: Components, prediction: Components, rule: LesionRule, voxel
     hit = score >= (0.0 if rule.overlap is OverlapRule.ANY else rule.threshold * (1 - _SAME))
     rows, columns, shared, score = rows[hit], columns[hit], shared[hit], score[hit]
     if rule.matching is not Matching.MANY:
-        pairs = sorted(
-            _greedy(rows, columns, score) if rule.matching is Matching.GREEDY else _best(rows, columns, score)
-        )
+        pairs = one_to_one(rows, columns, score, rule.matching)
         rows, columns, shared = rows[pairs], columns[pairs], shared[pairs]
     return Matched(reference, prediction, rows, columns, shared, large, rule.overlap is OverlapRule.DICE)
+
+
+def one_to_one(rows: Counts, columns: Counts, score: Numbers, matching: Matching) -> list[int]:
+    """Choose among pairs so that every row and every column is in one pair at most.
+
+    Parameters
+    ----------
+    rows, columns : ndarray of int64, shape (n,)
+        Numbers of the reference's and of the predicted object of every pair.
+    score : ndarray of float64, shape (n,)
+        Overlap of every pair, above 0.
+    matching : {Matching.GREEDY, Matching.HUNGARIAN}
+        Largest score first, or the largest sum of scores.
+
+    Returns
+    -------
+    list of int
+        Positions of the pairs chosen, ascending.
+    """
+    return sorted(_greedy(rows, columns, score) if matching is Matching.GREEDY else _best(rows, columns, score))
 
 
 def _greedy(rows: Counts, columns: Counts, score: Numbers) -> list[int]:

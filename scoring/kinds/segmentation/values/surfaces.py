@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _PERCENTILES: dict[str, Callable[[SurfaceDistances, float], float]] = {
     "directed-max-area-weighted": surface.percentile_weighted,
     "directed-max": surface.percentile_directed,
+    "directed-max-26": surface.percentile_directed,
     "pooled": surface.percentile_pooled,
 }
 _DISTANCES: dict[str, Callable[[SurfaceDistances], float]] = {
@@ -100,8 +101,10 @@ def edgeless_size(spec: StructureMetric, pair: PairMeasures, index: int) -> tupl
 
 
 def _between(spec: EdgedMetric, pair: PairMeasures, index: int) -> SurfaceDistances:
-    kind: Kind = "surfel-area" if spec.definition_id in _AREAS else "border-voxel"
     voxels = isinstance(spec, DistanceMetric) and spec.distances == "voxels"
+    if spec.definition_id == "directed-max-26":
+        return pair.full_borders(index, edge=spec.edge == "surface", voxels=voxels)
+    kind: Kind = "surfel-area" if spec.definition_id in _AREAS else "border-voxel"
     return pair.between(index, kind, edge=spec.edge == "surface", voxels=voxels)
 
 

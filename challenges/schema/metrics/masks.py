@@ -1,0 +1,39 @@
+"""Every family of metrics that a task of masks takes."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+from pydantic import Field
+
+from medpodium.challenges.schema.metrics.instances import InstanceMetric, PrecisionMetric, PresenceMetric
+from medpodium.challenges.schema.metrics.lesions import AnyLesionMetric
+from medpodium.challenges.schema.metrics.resource import AreaMetric, ResourceMetric
+from medpodium.challenges.schema.metrics.structure import OverlapMetric, VolumeMetric
+from medpodium.challenges.schema.metrics.surfaces import (
+    BoundaryMetric,
+    CentrelineMetric,
+    NsdMetric,
+    PercentileMetric,
+    SurfaceMetric,
+)
+from medpodium.challenges.schema.metrics.topology import BettiMetric, EulerMetric
+
+SegmentationMetric: TypeAlias = Annotated[
+    OverlapMetric
+    | VolumeMetric
+    | SurfaceMetric
+    | NsdMetric
+    | PercentileMetric
+    | BoundaryMetric
+    | CentrelineMetric
+    | EulerMetric
+    | BettiMetric
+    | AnyLesionMetric
+    | ResourceMetric
+    | AreaMetric
+    | InstanceMetric
+    | PrecisionMetric
+    | PresenceMetric,
+    Field(discriminator="kind"),
+]

@@ -1,0 +1,78 @@
+"""Objects of one case, matched as pooled metrics declare, and written down so that any set of cases can be pooled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from medpodium.challenges.schema.definition import SegmentationTask
+from medpodium.challenges.schema.metrics.instances import MatchedMetric, ObjectMetric
+
+if TYPE_CHECKING:
+    from medpodium.scoring.kinds.segmentation.measures import CaseMeasures, Comparison
+    from medpodium.scoring.measures.instances import Objects
+
+Seen: TypeAlias = tuple[str, str, str, float]
+"""Place (metric and structure), number of reference objects, what was matched, number of predicted objects."""
+_NEIGHBOURS = {6: 1, 18: 2, 26: 3}
+
+
+def place(metric: str, structure: str) -> str:
+    """Return under which structure the observations of a metric of a structure stand."""
+    return f"{metric}/{structure}"
+
+
+def pooled_cells(task: SegmentationTask) -> Iterator[tuple[str, ObjectMetric, str]]:
+    """Yield every (metric, spec, structure) that is pooled over cases."""
+    for metric, spec in task.metrics.items():
+        if isinstance(spec, ObjectMetric):
+            for structure in task.structures_of(spec):
+                yield metric, spec, structure
+
+
+def seen_objects(measures: CaseMeasures, pair: Comparison, case: str) -> list[Seen]:
+    """Match the objects of a prediction, for every pooled metric and structure that the case is labelled with."""
+    task, found = measures.task, []
+    scored = task.scored_structures(case)
+    for metric, spec, structure in pooled_cells(task):
+        if structure in scored:
+            objects = _matched(spec, pair, structure)
+            matched = json.dumps([[one.matched, one.iou, one.dice] for one in objects.found])
+            found.append((place(metric, structure), str(objects.referenced), matched, float(objects.predicted)))
+    return found
+
+
+def unseen_objects(measures: CaseMeasures, case: str) -> list[Seen]:
+    """Return the same where there is no usable prediction: every object of the reference is missed."""
+    if not any(True for _ in pooled_cells(measures.task)):
+        return []
+    return [
+        (where, truth, "", float("nan"))
+        for where, truth, _, _ in seen_objects(measures, measures.against_nothing, case)
+    ]
+
+
+def _matched(spec: ObjectMetric, pair: Comparison, structure: str) -> Objects:
+    from medpodium.scoring.measures import instances
+    from medpodium.scoring.measures.lesions.matching import Matching
+
+    if not isinstance(spec, MatchedMetric):
+        counts = pair.overlap(structure)
+        return instances.presence(counts.reference, counts.prediction, counts.true_positive, *spec.overlaps)
+    if spec.objects == "components":
+        reference, prediction = (_components(mask, spec.connectivity) for mask in pair.binaries(structure))
+    else:
+        reference, prediction = pair.instances(structure)
+    return instances.matched_objects(reference, prediction, spec.overlaps, Matching(spec.matching))
+
+
+def _components(mask: npt.NDArray[Any], connectivity: int) -> npt.NDArray[np.int32]:
+    from scipy import ndimage
+
+    joined = ndimage.generate_binary_structure(3, _NEIGHBOURS[connectivity])
+    numbered: npt.NDArray[np.int32] = ndimage.label(mask, structure=joined, output=np.int32)[0]
+    return numbered
