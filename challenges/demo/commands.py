@@ -15,7 +15,7 @@ from medpodium import console
 @click.command(epilog="Example: medpodium demo my-demo")
 @click.argument("folder", default="medpodium-demo", type=click.Path(path_type=Path), metavar="[DIR]")
 @click.option("--cases", default=8, show_default=True, type=click.IntRange(2, 500), help="Number of cases to make.")
-@click.option("--challenge", help="Make questions for this challenge, whose tasks are of the kind answers, instead.")
+@click.option("--challenge", help="Make masks, or questions, for this challenge instead.")
 @click.option("--seed", default=0, show_default=True, help="Same seed, same files.")
 @console.json_option
 @console.guarded
@@ -23,13 +23,14 @@ def demo(folder: Path, cases: int, challenge: str | None, seed: int, as_json: bo
     """Make a small synthetic challenge in DIR, then score, rank and report it with the real verbs.
 
     References are ellipsoids, no medical data; the three teams fail in realistic ways: a missing case, a flipped
-    one, lesions missed and invented. With --challenge, made-up questions, a key and the replies of three models.
+    one, lesions missed and invented. With --challenge, made-up questions, a key and the replies of three models; or,
+    for a challenge of masks, tubes under every label of its tasks.
     """
     from medpodium.challenges.demo import make as maker
     from medpodium.findings import ExitCode
 
     if challenge is not None:
-        _questions(folder, challenge, cases, seed, as_json)
+        _of_challenge(folder, challenge, cases, seed, as_json)
         return
     places = maker.make(folder, cases, seed)
     teams = [f"{team.name}={places[f'predictions/{team.name}']}" for team in maker.TEAMS]
@@ -68,13 +69,21 @@ def _run(verbs: Iterable[list[str]], as_json: bool) -> dict[str, int]:
     return codes
 
 
-def _questions(folder: Path, challenge: str, number: int, seed: int, as_json: bool) -> None:
-    """Make questions for a challenge, then score every task, rank and report."""
-    from medpodium.challenges.demo import questions
+def _of_challenge(folder: Path, challenge: str, number: int, seed: int, as_json: bool) -> None:
+    """Make questions or masks for a challenge, then score every task of them, rank and report."""
+    from medpodium.challenges import registry
+    from medpodium.challenges.demo import masks, questions
+
+    drawn = any(task.file_stems for task in registry.load(challenge).tasks.values())
+    made = (
+        masks.make(folder, challenge, number, seed)
+        if drawn
+        else questions.make(folder, challenge, max(number, 12), seed)
+    )
 
     scores, leaderboard = folder / "scores.csv", folder / "leaderboard.csv"
     verbs = []
-    for task, (key, teams) in questions.make(folder, challenge, max(number, 12), seed).items():
+    for task, (key, teams) in made.items():
         given = [part for name, path in teams.items() for part in ("--predictions", f"{name}={path}")]
         verbs.append(
             ["score", challenge, "--task", task, "--references", str(key), *given, "--out", str(scores), "--add"]

@@ -1,4 +1,4 @@
-"""The five built-in families: every edition and variant resolves, passes lint, and says what it does not know."""
+"""The built-in families of masks: every edition and variant resolves, passes lint, and says what it does not know."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from click.testing import CliRunner
 from medpodium.challenges import lint, registry
 from medpodium.challenges.schema.definition import ClassificationTask, SegmentationTask
 
-FAMILIES = ("feta", "flare-pancancer", "liqa", "stunet-transfer", "touchstone")
+FAMILIES = ("feta", "flare-pancancer", "liqa", "stunet-transfer", "topcow", "touchstone")
 EDITIONS = {
     "flare-pancancer": ["2022", "2023", "2024-task1", "2024-task2"],
     "touchstone": ["1.0"],
     "feta": ["2021", "2022", "2024"],
     "liqa": ["2024", "2025", "2026"],
     "stunet-transfer": ["2024"],
+    "topcow": ["2024"],
 }
 
 
-def test_all_five_are_built_in() -> None:
+def test_all_are_built_in() -> None:
     assert set(FAMILIES) <= set(registry.names())
     assert registry.load("care-liver").name == "liqa"
     assert registry.load("segbook").name == "stunet-transfer"
