@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 import medpodium
+from medpodium.challenges import registry
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.cli import main
 from medpodium.guide.catalogue import Explanation, catalogue
@@ -50,6 +51,7 @@ def write(folder: Path) -> None:
         **{f"challenges/{path.parent.name}.md": path.read_text(encoding="utf-8") for path in _readmes()},
     }
     pages["challenges.md"] = "".join(_challenges())
+    pages["metrics-of-challenges.md"] = "".join(_metrics_of_challenges())
     for name, text in pages.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,6 +74,32 @@ def _challenges() -> Iterator[str]:
     for path in _readmes():
         yield f"challenges/{path.parent.name}\n"
     yield "```\n"
+
+
+def _metrics_of_challenges() -> Iterator[str]:
+    """Yield which built-in challenge uses which metric, from the definitions of all editions."""
+    used: dict[str, dict[str, set[str]]] = {}
+    titles: dict[str, str] = {}
+    for name in registry.names():
+        source, _ = registry.locate(name)
+        for edition in source.editions:
+            for task in registry.resolve(source, edition).tasks.values():
+                for metric in task.metrics.values():
+                    if metric.kind == "imported":
+                        continue
+                    titles.setdefault(metric.kind, metric.info.title)
+                    found = used.setdefault(metric.kind, {}).setdefault(name, set())
+                    found.add(", ".join(metric.parameters()))
+    yield "# Which challenge uses which metric\n\n"
+    yield "From the definitions of the built-in challenges, all editions; in brackets what else is declared.\n\n"
+    yield "| metric | kind | challenges |\n|---|---|---|\n"
+    for kind in sorted(used):
+        cells = [
+            f"{name} ({_cell('; '.join(sorted(own - {''})))})" if own - {""} else name
+            for name, own in used[kind].items()
+        ]
+        yield f"| {_cell(titles[kind])} | `{kind}` | {', '.join(cells)} |\n"
+    yield "\n"
 
 
 def _verbs() -> Iterator[str]:
