@@ -1,4 +1,4 @@
-"""The pictures of the page of scores are those that its script draws, and the table of challenges names what they use."""
+"""The pictures of the page of scores are those that its script draws, with values counted by hand."""
 
 from __future__ import annotations
 
