@@ -129,6 +129,6 @@ def _write(mask: Labels, task: Any, pattern: str, folder: Path, case: str) -> No
     for structure, voxels in parts.items():
         path = folder / format_name(pattern, {"case": case, "structure": structure})
         path.parent.mkdir(parents=True, exist_ok=True)
-        image = SimpleITK.GetImageFromArray(voxels.astype(np.uint8) if voxels.max() < 256 else voxels)
+        image: Any = SimpleITK.GetImageFromArray(voxels.astype(np.uint8) if voxels.max() < 256 else voxels)
         image.SetSpacing(_SPACING_XYZ)
         SimpleITK.WriteImage(image, str(path))

@@ -177,7 +177,8 @@ class ReferenceCheck:
     seen: Any = None
 
 
-class Observed(NamedTuple):
+@dataclass(frozen=True)
+class Observed:
     """What pooled metrics need of one case of one submission (:mod:`medpodium.scoring.observations`)."""
 
     submission: str

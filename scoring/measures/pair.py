@@ -295,7 +295,7 @@ class PairMeasures:
 
         reference = self.reference
         start, stop = (int(z) for z in self.z_ranges[structure])
-        member, surfaces = self._member(structure), []
+        member, surfaces = self._member(structure), list[Surface]()
         for array, rows in ((reference.array, reference.rows), (self.array, self._rows)):
             low, high = planes.structure_box(array, *rows, member, start, stop)
             low, high = np.maximum(low - 1, [start, 0, 0]), np.minimum(high + 1, [stop, *array.shape[1:]])
@@ -303,7 +303,8 @@ class PairMeasures:
             points = np.argwhere(eroded_rim(member[array[box]], 1, edge=edge, planar=reference.planar)) + low
             surfaces.append(Surface(points.astype(np.int32), np.zeros(len(points), np.uint8)))
         spacing = (1.0, 1.0, 1.0) if voxels else reference.spacing_zyx
-        return SurfaceDistances(*surfaces, spacing, "border-voxel", reference.axis_order, reference.planar)
+        first, second = surfaces
+        return SurfaceDistances(first, second, spacing, "border-voxel", reference.axis_order, reference.planar)
 
     def centreline_shares(self, structure: int, thinning: Thinning) -> tuple[float, float]:
         """Return the share of the prediction's skeleton in the reference, and of the reference's in the prediction.

@@ -49,7 +49,7 @@ VALUES: dict[str, Any] = {
     "objects": "components",
     "matching": "hungarian",
     "threshold": 0.25,
-    "thresholds": (0.5, 0.75),
+    "thresholds": [0.5, 0.75],
     "connectivity": 6,
     "lesions": {"connectivity": 6},
     "size": {"from_ml": 1},
@@ -129,6 +129,7 @@ def test_takes_its_own_parameters(tmp_path: Path, kind: str) -> None:
     spec = _load(tmp_path, _challenge(_smallest(kind) | own)).tasks["t"].metrics["m"]
     for name, value in own.items():
         found = getattr(spec, name)
+        found = list(found) if isinstance(found, tuple) else found
         assert (found.model_dump(exclude_unset=True) if hasattr(found, "model_dump") else found) == value, name
 
 

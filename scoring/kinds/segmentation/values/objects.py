@@ -64,10 +64,9 @@ def _matched(spec: ObjectMetric, pair: Comparison, structure: str) -> Objects:
         counts = pair.overlap(structure)
         return instances.presence(counts.reference, counts.prediction, counts.true_positive, *spec.overlaps)
     if spec.objects == "components":
-        reference, prediction = (_components(mask, spec.connectivity) for mask in pair.binaries(structure))
-    else:
-        reference, prediction = pair.instances(structure)
-    return instances.matched_objects(reference, prediction, spec.overlaps, Matching(spec.matching))
+        first, second = (_components(mask, spec.connectivity) for mask in pair.binaries(structure))
+        return instances.matched_objects(first, second, spec.overlaps, Matching(spec.matching))
+    return instances.matched_objects(*pair.instances(structure), spec.overlaps, Matching(spec.matching))
 
 
 def _components(mask: npt.NDArray[Any], connectivity: int) -> npt.NDArray[np.int32]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,8 @@ def observe(task: SegmentationTask, seen: Observing, findings: list[Finding]) ->
     """
     if not any(True for _ in pooled_cells(task)):
         return None
-    rows = pd.DataFrame(list(seen.observed), columns=list(Observed._fields))
+    names = [one.name for one in fields(Observed)]
+    rows = pd.DataFrame([[getattr(one, name) for name in names] for one in seen.observed], columns=names)
     return complete(rows, seen.challenge, seen.name, seen.groups, findings)
 
 
@@ -70,7 +71,7 @@ class PooledObjects:
             "instance_sq": (iou, matched),
             "instance_dice": (dice, matched),
         }.get(self.kind, (2 * matched, both))
-        return np.divide(above, below, out=np.full(below.shape, np.nan), where=below > 0)
+        return np.asarray(np.divide(above, below, out=np.full(below.shape, np.nan), where=below > 0))
 
 
 @dataclass(frozen=True)
