@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +13,35 @@ from medpodium.challenges.schema.definition import SegmentationTask
 from medpodium.challenges.schema.metrics.instances import MatchedMetric, ObjectMetric
 
 if TYPE_CHECKING:
-    from medpodium.scoring.kinds.segmentation.measures import CaseMeasures, Comparison
     from medpodium.scoring.measures.instances import Objects
+    from medpodium.scoring.measures.overlap import Overlap
 
 Seen: TypeAlias = tuple[str, str, str, float]
 """Place (metric and structure), number of reference objects, what was matched, number of predicted objects."""
 _NEIGHBOURS = {6: 1, 18: 2, 26: 3}
+
+
+class Pair(Protocol):
+    """What is asked of two masks of a case."""
+
+    def overlap(self, structure: str) -> Overlap:
+        """Return the overlap counts of a structure."""
+
+    def binaries(self, structure: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        """Return a structure as 0/1 arrays."""
+
+    def instances(self, structure: str) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
+        """Return the labels of a structure's instances."""
+
+
+class Truth(Protocol):
+    """What is asked of the reference of a case."""
+
+    task: SegmentationTask
+
+    @property
+    def against_nothing(self) -> Pair:
+        """The reference beside an empty prediction."""
 
 
 def place(metric: str, structure: str) -> str:
@@ -34,7 +57,7 @@ def pooled_cells(task: SegmentationTask) -> Iterator[tuple[str, ObjectMetric, st
                 yield metric, spec, structure
 
 
-def seen_objects(measures: CaseMeasures, pair: Comparison, case: str) -> list[Seen]:
+def seen_objects(measures: Truth, pair: Pair, case: str) -> list[Seen]:
     """Match the objects of a prediction, for every pooled metric and structure that the case is labelled with."""
     task, found = measures.task, []
     scored = task.scored_structures(case)
@@ -46,7 +69,7 @@ def seen_objects(measures: CaseMeasures, pair: Comparison, case: str) -> list[Se
     return found
 
 
-def unseen_objects(measures: CaseMeasures, case: str) -> list[Seen]:
+def unseen_objects(measures: Truth, case: str) -> list[Seen]:
     """Return the same where there is no usable prediction: every object of the reference is missed."""
     if not any(True for _ in pooled_cells(measures.task)):
         return []
@@ -56,7 +79,7 @@ def unseen_objects(measures: CaseMeasures, case: str) -> list[Seen]:
     ]
 
 
-def _matched(spec: ObjectMetric, pair: Comparison, structure: str) -> Objects:
+def _matched(spec: ObjectMetric, pair: Pair, structure: str) -> Objects:
     from medpodium.scoring.measures import instances
     from medpodium.scoring.measures.lesions.matching import Matching
 
