@@ -274,17 +274,8 @@ class PairMeasures:
     def between(self, structure: int, kind: Kind, *, edge: bool = True, voxels: bool = False) -> SurfaceDistances:
         """Return the distances between surfaces of one kind.
 
-        Parameters
-        ----------
-        structure : int
-            Number of the structure.
-        kind : {"surfel-area", "border-voxel"}
-            What a surface is made of.
-        edge : bool
-            Whether a structure has a surface where it reaches the image's border
-            (:mod:`medpodium.scoring.measures.surfaces.edges`).
-        voxels : bool
-            Take every voxel for one of size 1, so that distances are numbers of voxels.
+        Without ``edge`` the image's border is no surface (:mod:`medpodium.scoring.measures.surfaces.edges`); with
+        ``voxels`` every voxel has the size 1, so that distances are numbers of voxels.
         """
         found = self._distances(structure, kind) if edge else self._without_border(structure, kind)
         return replace(found, spacing_zyx=(1.0, 1.0, 1.0)) if voxels else found
