@@ -212,8 +212,8 @@ def lesions() -> Picture:
     shape = (12, 24)
     reference = box(shape, (2, 6, 2, 7), (7, 10, 10, 14))
     prediction = box(shape, (3, 7, 4, 9), (3, 6, 17, 21))
-    both = [ndimage.label(mask, np.ones((3, 3)))[0] for mask in (reference, prediction)]
-    counts = matched_objects(*both, [1e-6])
+    first, second = (ndimage.label(mask, np.ones((3, 3)))[0] for mask in (reference, prediction))
+    counts = matched_objects(first, second, [1e-6])
     tp = counts.found[0].matched
     found = Picture(
         shape,
