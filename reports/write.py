@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -264,8 +264,17 @@ def _html(document: Document, out: Path) -> list[str]:
 def _pdf(document: Document, out: Path) -> list[str]:
     from medpodium.reports.formats.pdf import to_pdf
 
-    (out / "report.pdf").write_bytes(to_pdf(document, package_version()))
-    return ["report.pdf"]
+    return _halves(document, out, "pdf", lambda half: to_pdf(half, package_version()))
+
+
+def _halves(document: Document, out: Path, ending: str, make: Callable[[Document], bytes]) -> list[str]:
+    """Write main part and supplement as files of their own."""
+    names = []
+    for name, half in zip(("report", "supplement"), document.halves(), strict=True):
+        if half is not None:
+            names.append(f"{name}.{ending}")
+            (out / names[-1]).write_bytes(make(half))
+    return names
 
 
 def _latex(document: Document, out: Path) -> list[str]:
@@ -283,8 +292,7 @@ def _markdown(document: Document, out: Path) -> list[str]:
 def _docx(document: Document, out: Path) -> list[str]:
     from medpodium.reports.formats.word import to_docx
 
-    (out / "report.docx").write_bytes(to_docx(document))
-    return ["report.docx"]
+    return _halves(document, out, "docx", to_docx)
 
 
 _WRITERS = {"html": _html, "pdf": _pdf, "latex": _latex, "markdown": _markdown, "docx": _docx}

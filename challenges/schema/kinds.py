@@ -19,13 +19,13 @@ KINDS: dict[str, TaskKind] = {
     "classification": TaskKind(
         ClassificationTask,
         layout="table",
-        words=Words(structure="problem", structures="problems"),
+        words=Words(structure="problem", structures="problems", answer="answer", answers="answers"),
         endings=formats.TABLES,
     ),
     "answers": TaskKind(
         AnswersTask,
         layout="table",
-        words=Words(case="question", cases="questions", structure="part", structures="parts"),
+        words=Words("question", "questions", "part", "parts", "model", "models", "answer", "answers", "key"),
         endings=(*formats.TABLES, *formats.RECORDS),
     ),
     "values": TaskKind(

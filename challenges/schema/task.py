@@ -201,12 +201,31 @@ class TaskModel(Model):
 
 @dataclass(frozen=True)
 class Words:
-    """How cases and structures of a kind are called in texts."""
+    """How a kind calls in texts what is scored, who is ranked, and what they hand in.
+
+    Parameters
+    ----------
+    case, cases : str
+        What is scored once: a case, a question.
+    structure, structures : str
+        What may have a score of its own within a case.
+    team, teams : str
+        Who is ranked: a submission, a model.
+    answer, answers : str
+        What they hand in for a case.
+    truth : str
+        What it is compared with.
+    """
 
     case: str = "case"
     cases: str = "cases"
     structure: str = "structure"
     structures: str = "structures"
+    team: str = "submission"
+    teams: str = "submissions"
+    answer: str = "prediction"
+    answers: str = "predictions"
+    truth: str = "reference"
 
 
 @dataclass(frozen=True)

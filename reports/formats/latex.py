@@ -41,9 +41,26 @@ def write_latex(document: Document, out: Path) -> list[str]:
     folder = out / "latex"
     for name in ("tables", "figures"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    written = ["latex/main.tex", "latex/report.tex", "latex/medpodium.sty"]
-    body: list[str] = []
+    written = ["latex/medpodium.sty"]
     tables: list[str] = []
+    sources: dict[str, str] = {}
+    for half, (name, main) in zip(document.halves(), _SOURCES, strict=True):
+        if half is not None:
+            body = _body(half, folder, tables, written)
+            sources[f"{name}.tex"], sources[f"{main}.tex"] = "\n".join(body) + "\n", _main(half, name)
+    sources["medpodium.sty"] = package([*sources.values(), *tables])
+    for name, text in sources.items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+    return [*written, *(f"latex/{name}" for name in sources if name.endswith(".tex"))]
+
+
+_SOURCES = (("report", "main"), ("supplement-body", "supplement"))
+"""Body and document of main part and supplement."""
+
+
+def _body(document: Document, folder: Path, tables: list[str], written: list[str]) -> list[str]:
+    """Return the lines of a body; its tables and figures are written beside it."""
+    body: list[str] = []
     waiting = 0
     for depth, section in document.walk():
         body += _section(section, depth)
@@ -58,15 +75,13 @@ def write_latex(document: Document, out: Path) -> list[str]:
             for name, content in files.items():
                 (folder / name).write_bytes(content)
                 written.append(f"latex/{name}")
-    sources = {"report.tex": "\n".join(body) + "\n", "main.tex": _main(document)}
-    sources["medpodium.sty"] = package([*sources.values(), *tables])
-    for name, text in sources.items():
-        (folder / name).write_text(text, encoding="utf-8", newline="\n")
-    return written
+    return body
 
 
-def _main(document: Document) -> str:
+def _main(document: Document, body: str) -> str:
     facts = " \\\\\n".join(f"{escape(name)}: {escape(value)}" for name, value in document.facts)
+    kinds = () if body == _SOURCES[0][0] else ("figure", "table")
+    counters = "".join(f"\\renewcommand{{\\the{kind}}}{{S\\arabic{{{kind}}}}}\n" for kind in kinds)
     return rf"""\documentclass[10pt,a4paper]{{article}}
 \usepackage{{medpodium}}
 \usepackage[margin=22mm]{{geometry}}
@@ -83,7 +98,7 @@ def _main(document: Document) -> str:
 {facts}
 \end{{small}}
 
-\input{{report.tex}}
+{counters}\input{{{body}.tex}}
 \end{{document}}
 """
 

@@ -51,7 +51,7 @@ def _block(block: Block) -> tuple[list[str], dict[str, bytes]]:
         return _table(block), {}
     if isinstance(block, Figure):
         name = f"figures/{block.id}.svg"
-        text = [f"![{escape(block.alt)}]({name})", "", f"**{escape(closed(block.title))}** {escape(block.caption)}"]
+        text = [f"![{escape(block.alt)}]({name})", "", f"**{escape(block.heading)}** {escape(block.caption)}"]
         return text, {name: block.files["svg"]}
     if isinstance(block, Pictures):
         lines, files = [f"**{escape(block.title)}**", ""], {}
@@ -74,5 +74,5 @@ def _table(table: Table) -> list[str]:
         rows.append(f"| {' | '.join(cells)} |")
     rule = ["---:" if column.numeric and column.kind != "interval" else "---" for column in table.columns]
     heads = " | ".join(escape(column.title) for column in table.columns)
-    caption = f"**{escape(closed(table.title))}** {escape(table.caption)}".rstrip()
+    caption = f"**{escape(closed(table.heading))}** {escape(table.caption)}".rstrip()
     return [caption, "", f"| {heads} |", f"| {' | '.join(rule)} |", *rows]

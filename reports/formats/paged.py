@@ -64,7 +64,7 @@ def parts(table: Table, most: int = NUMBERS_PER_PAGE) -> list[Part]:
     best = table.best()
     found = []
     for number, group in enumerate(groups, 1):
-        title = table.title if len(groups) == 1 else f"{table.title} ({number} of {len(groups)})"
+        title = table.heading if len(groups) == 1 else f"{table.heading} ({number} of {len(groups)})"
         found.append(
             Part(
                 tuple(table.columns[at] for at in group),

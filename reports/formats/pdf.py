@@ -45,7 +45,7 @@ def to_pdf(document: Document, version: str) -> bytes:
                 for place in document.podium
             ],
             "version": version,
-            "sections": [_section(section, 1, folder) for section in document.sections],
+            "sections": [_section(section, 1, folder) for section in document.whole],
         }
         (folder / "document.json").write_text(json.dumps(content), encoding="utf-8")
         template = files("medpodium.reports").joinpath("templates", "report.typ").read_text(encoding="utf-8")
@@ -100,7 +100,7 @@ def _block(block: Block, folder: Path) -> list[dict[str, Any]]:
                 "kind": "figure",
                 "path": f"{block.id}.svg",
                 "width": page_share(block.files["svg"]),
-                "title": soft(closed(block.title)),
+                "title": soft(block.heading),
                 "caption": soft(block.caption),
                 "alt": block.alt,
             }

@@ -110,8 +110,8 @@ def html_differences(page: str, document: Document, *, sentences: bool) -> Itera
     if sentences:
         said = {_plain(text) for text in found.texts}
         podium = [f"{place.title}{place.team}{place.words}" for place in document.podium]
-        captions = [f"{table.title} {table.caption} CSV" for table in document.tables()]
-        captions += [f"{closed(figure.title)} {figure.caption} DataSVG" for figure in document.figures()]
+        captions = [f"{table.heading} {table.caption} CSV" for table in document.tables()]
+        captions += [f"{figure.heading} {figure.caption} DataSVG" for figure in document.figures()]
         yield from _unsaid([*podium, *captions, *_sentences(document)], said)
 
 
@@ -134,7 +134,7 @@ def markdown_differences(page: str, document: Document, *, sentences: bool) -> I
     for own in (one for group in tables.values() for one in group):
         own.rows = own.rows[1:]  # the rule under the heads
     for table in document.tables():
-        name = f"**{markdown.escape(closed(table.title))}** {markdown.escape(table.caption)}".rstrip()
+        name = f"**{markdown.escape(closed(table.heading))}** {markdown.escape(table.caption)}".rstrip()
         yield from _compare(table, tables.get(name, []), _markdown_text)
     if sentences:
         yield from _unsaid([markdown.escape(text) for text in _sentences(document)], said)

@@ -30,7 +30,10 @@ def to_csv(frame: pd.DataFrame) -> bytes:
     for at, column in enumerate(safe.columns):
         values = safe.iloc[:, at]
         if values.dtype == object or isinstance(values.dtype, (pd.StringDtype, pd.CategoricalDtype)):
-            safe.isetitem(at, [safe_text(item) if isinstance(item, str) else item for item in values])
+            # once per value: names of cases and teams come a hundred thousand times over
+            known = {item: safe_text(item) for item in values.unique() if isinstance(item, str)}
+            if any(item != shown for item, shown in known.items()):
+                safe.isetitem(at, [known[item] if isinstance(item, str) else item for item in values])
         del column
     safe.columns = [safe_text(str(name)) for name in safe.columns]
     buffer = io.StringIO(newline="")

@@ -63,7 +63,7 @@ def _add(made: Any, block: Block) -> None:
             _table(made, part, block.caption)
     elif isinstance(block, Figure):
         _picture(made, block.files["png"], 170, 225, block.alt)
-        _caption(made, block.title, block.caption)
+        _caption(made, block.heading, block.caption)
     elif isinstance(block, Pictures):
         made.add_paragraph().add_run(clean(block.title)).bold = True
         for picture in block.pictures:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import pandas as pd
 
 Kind = Literal["text", "team", "integer", "number", "estimate", "percent", "interval", "flag"]
 Tone = Literal["body", "lead", "note", "warning"]
+SUPPLEMENT = "Supplement"
 Cell: TypeAlias = "str | float | int | bool | tuple[float, float] | tuple[float, float, float] | None"
 
 
@@ -150,6 +151,12 @@ class Table:
     data: pd.DataFrame | None = None
     role: Literal["plain", "leaderboard"] = "plain"
     extent: float = 0.0
+    number: str = ""
+
+    @property
+    def heading(self) -> str:
+        """Title with the number it has in the report."""
+        return f"Table {self.number}. {self.title}" if self.number else self.title
 
     def frame(self) -> pd.DataFrame:
         """Return the full-precision data behind the table."""
@@ -213,6 +220,12 @@ class Figure:
     plot: Plot
     data: pd.DataFrame
     files: Mapping[str, bytes] = field(default_factory=dict)
+    number: str = ""
+
+    @property
+    def heading(self) -> str:
+        """Title with the number it has in the report, closed as a sentence."""
+        return f"Figure {self.number}. {closed(self.title)}" if self.number else closed(self.title)
 
 
 @dataclass(frozen=True)
@@ -294,6 +307,8 @@ class Document:
         Place, submission and a true short statement for the first places; empty without a ranking.
     colours : mapping of str to str
         Colour of each submission, the same as in the figures.
+    supplement : sequence of Section
+        What the main part has no room for; a file of its own in formats with pages.
     """
 
     title: str
@@ -302,10 +317,25 @@ class Document:
     sections: tuple[Section, ...]
     podium: tuple[Place, ...] = ()
     colours: Mapping[str, str] = field(default_factory=dict)
+    supplement: tuple[Section, ...] = ()
+
+    @property
+    def whole(self) -> tuple[Section, ...]:
+        """Every section, the supplement as the last one."""
+        more = (Section("supplement", SUPPLEMENT, sections=self.supplement),) if self.supplement else ()
+        return (*self.sections, *more)
+
+    def halves(self) -> tuple[Document, Document | None]:
+        """Return main part and supplement as documents of their own; no second one without a supplement."""
+        if not self.supplement:
+            return self, None
+        title = f"{self.title}: {SUPPLEMENT.lower()}"
+        rest = replace(self, title=title, sections=self.supplement, supplement=(), podium=(), facts=())
+        return replace(self, supplement=()), rest
 
     def walk(self) -> Iterator[tuple[int, Section]]:
         """Yield every section with its depth, parents first."""
-        yield from _walk(self.sections, 1)
+        yield from _walk(self.whole, 1)
 
     def blocks(self) -> Iterator[Block]:
         """Yield every block in reading order."""

@@ -8,11 +8,14 @@ from dataclasses import replace
 from medpodium.challenges.describe import fact_text
 from medpodium.reports.figures.layout import records
 from medpodium.reports.figures.palette import look
-from medpodium.reports.model import bias, claims, gallery, illustrate_groups, scores, tables, text
+from medpodium.reports.model import bias, claims, gallery, scores, tables, text
 from medpodium.reports.model.document import Block, Column, Document, Items, Paragraph, Place, Section, Table
 from medpodium.reports.model.gallery import Gallery
-from medpodium.reports.model.illustrate_raw import failures, raw_data
-from medpodium.reports.model.illustrate_stability import stability_section
+from medpodium.reports.model.illustrate import groups as illustrate_groups
+from medpodium.reports.model.illustrate.observed import observed_section
+from medpodium.reports.model.illustrate.raw import failures, raw_data
+from medpodium.reports.model.illustrate.stability import stability_section
+from medpodium.reports.model.length import arranged
 from medpodium.reports.model.results import Results, TaskResults, slug
 from medpodium.reports.model.wording import published as publication
 from medpodium.reports.model.wording.grammar import agree, count, listed
@@ -40,7 +43,7 @@ def assemble(
     sections.append(illustrate_groups.memory_section(results))
     sections += [_gallery(task, pictures) for task in results.tasks if (pictures := (galleries or {}).get(task.name))]
     sections += [_methods(results), _reliability(results)]
-    return Document(
+    document = Document(
         title or challenge.title,
         _subtitle(results),
         _facts(results),
@@ -48,6 +51,7 @@ def assemble(
         podium=_podium(results),
         colours=colours(results),
     )
+    return arranged(document, [slug(task.name) for task in results.tasks])
 
 
 def leaderboards(results: Results, title: str | None = None) -> Document:
@@ -141,6 +145,7 @@ def _task_sections(task: TaskResults, several: bool, every: bool) -> list[Sectio
     return [
         Section(f"scores-{slug(task.name)}", f"{prefix}Scores", told),
         stability_section(task, prefix, every=every),
+        observed_section(task, prefix),
         raw_data(task, prefix, every=every),
         illustrate_groups.structures(task, prefix),
         illustrate_groups.subgroup_sections(task, prefix),

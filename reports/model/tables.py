@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from medpodium.reports.model.document import Cell, Column, Table, digits_for
-from medpodium.reports.model.results import TaskResults, slug
+from medpodium.reports.model.results import Panel, TaskResults, slug
 from medpodium.reports.model.wording.grammar import listed
 from medpodium.reports.model.wording.steps import column_title, distinct
 from medpodium.scoring import table as score_table
@@ -177,3 +177,14 @@ def status_title(status: str) -> str:
     if status.startswith(score_table.FAILED_PREFIX):
         return f"failed: {status.removeprefix(score_table.FAILED_PREFIX)}"
     return known.get(status, status)
+
+
+_FEW = 5
+"""Distinct values of single cases up to which their spread is no news: right or wrong, or in some of few trials."""
+
+
+def few_values(task: TaskResults, panel: Panel) -> bool:
+    """Return whether scores of single cases say hardly more than right or wrong."""
+    values = task.matrix(panel).to_numpy(float)
+    known = values[np.isfinite(values)]
+    return bool(known.size > _FEW) and len(np.unique(known)) <= _FEW and bool(((known >= 0) & (known <= 1)).all())

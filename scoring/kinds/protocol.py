@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # workers that score masks need neither tables nor rankings: 
 
     from medpodium.challenges.schema.definition import Challenge
     from medpodium.challenges.schema.task import TaskModel
+    from medpodium.scoring.kinds.views import Views
     from medpodium.scoring.ranking.pools import Pool
 
 Given: TypeAlias = Path | Mapping[str, Any]
@@ -299,6 +300,10 @@ class Kind(ABC):
 
     def pool(self, challenge: Challenge, name: str, observations: pd.DataFrame) -> Pool | None:
         """Return the pooled metrics of a task as a function of its observations; ``None`` where it has none."""
+        return None
+
+    def views(self, challenge: Challenge, name: str, observations: pd.DataFrame) -> Views | None:
+        """Return what a task shows of its observations besides scores; ``None`` where there is nothing."""
         return None
 
     def score_pooled(

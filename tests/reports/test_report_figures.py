@@ -15,7 +15,7 @@ from medpodium.reports.figures.palette import look
 from medpodium.reports.formats.draw import draw, inline_svg
 from medpodium.reports.model import gallery
 from medpodium.reports.model.document import Plot
-from medpodium.reports.model.illustrate_raw import place_counts
+from medpodium.reports.model.illustrate.raw import place_counts
 from medpodium.reports.model.results import case_places
 
 

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from medpodium.challenges import registry
-from medpodium.reports.model import illustrate_raw, illustrate_stability
+from medpodium.reports.model.illustrate import raw as illustrate_raw
+from medpodium.reports.model.illustrate import stability as illustrate_stability
 from medpodium.reports.model.results import Drawn, TaskResults
 from medpodium.scoring import table
 from medpodium.scoring.evidence.stability import rank_counts, rank_summary, tau_summary

@@ -22,6 +22,7 @@ from medpodium.scoring.evidence.confidence import (
 from medpodium.scoring.evidence.intervals.ranked import ranked_ends
 from medpodium.scoring.evidence.intervals.scores import Asked, score_tables
 from medpodium.scoring.evidence.multiverse import Universe, multiverse
+from medpodium.scoring.evidence.observed.collect import observed_tables
 from medpodium.scoring.evidence.sensitivity import leave_one_out, subsampling
 from medpodium.scoring.evidence.sets.construct import LEAST, Draw, build
 from medpodium.scoring.evidence.sets.ranks import RankSets
@@ -33,6 +34,7 @@ from medpodium.scoring.evidence.tables.claimed import claim_tables
 from medpodium.scoring.evidence.tables.columns import TABLES
 from medpodium.scoring.evidence.tables.pooled import pooled_findings, pooled_tests
 from medpodium.scoring.evidence.units import Scheme, Units, plural, task_units
+from medpodium.scoring.kinds.views import Views
 from medpodium.scoring.ranking.axes import RankingCode
 from medpodium.scoring.ranking.pools import Pool
 from medpodium.scoring.ranking.recipe import Prepared, Ranking, rank_array
@@ -67,6 +69,8 @@ class TaskPlan:
         What pooled values are computed from; without it they stay as they are while cases are resampled.
     joins : str, optional
         Group that joins what is one case in several tasks, where several are ranked together.
+    views : callable, optional
+        Returns what else there is to see in the observations; called only for full evidence.
     """
 
     task: str
@@ -79,6 +83,7 @@ class TaskPlan:
     margin: float | None = None
     pool: Pool | None = None
     joins: str | None = None
+    views: Callable[[], Views | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -254,6 +259,9 @@ def _collect_task(
     if units.among(prepared.array.cases).number > 2 and not np.isnan(ranking.ranks).all():
         curve = subsampling(prepared, ranking.ranks, units, seed=options.seed, task=plan.task)
         evidence.add("subsampling.csv", curve, task=plan.task)
+    seen = plan.views() if plan.views is not None else None
+    for name, rows in observed_tables(seen, asked) if seen is not None else ():
+        evidence.add(name, rows, task=plan.task)
     if plan.choices:
         worlds = multiverse(scores, plan.task, plan.rules, plan.recipes, plan.choices, submissions=options.submissions)
         evidence.add("multiverse.csv", worlds.ranks)

@@ -248,6 +248,40 @@ TABLES: dict[str, tuple[str, ...]] = {
         "critical_difference",
     ),
     "nemenyi.csv": (*PAIR, "n_cases", "n_units", "mean_rank", "versus_mean_rank", "p_value"),
+    # From observations, where there are any; part: which of the views in views.csv. "no answer" in a confusion: it is
+    # missing, failed or not understood.
+    "views.csv": ("task", "part", "title", "view"),
+    "confusion.csv": ("task", "part", "submission", "truth", "answer", "n"),
+    # Every case, hardest first: n submissions answered, right: share of them all that is right, same_wrong: the largest
+    # share that gives one and the same wrong answer.
+    "hardest.csv": ("task", "part", "case", "n", "right", "same_wrong"),
+    # Every pair once: share of same answers where both answered, Cohen's kappa, and the share of the same among those
+    # that both got wrong.
+    "agreement.csv": ("task", "part", "submission", "versus", "n", "same", "kappa", "same_wrong"),
+    # Place among the options as shown: keyed and chosen of n answers, wrong answers in it, and expected ones if wrong
+    # answers went to all other options alike.
+    "places.csv": ("task", "part", "submission", "place", "n", "keyed", "chosen", "wrong", "expected"),
+    # Bins of equal width (bin 0 to 9) of confidence: its mean, and what part is right with Wilson's interval.
+    "reliability.csv": ("task", "part", "submission", "bin", "n", "confidence", "right", "right_low", "right_high"),
+    # Along the levels of a group: accuracy, mean confidence and their difference, with 95 % intervals; stand_ins of n.
+    "calibration_levels.csv": (
+        "task",
+        "part",
+        "group",
+        "level",
+        "submission",
+        "n",
+        "stand_ins",
+        "right",
+        "right_low",
+        "right_high",
+        "confidence",
+        "shift",
+        "shift_low",
+        "shift_high",
+    ),
+    # roc: y sensitivity at x false alarms; pr: y precision at x recall; 95 % bands of the bootstrap.
+    "curves.csv": ("task", "part", "curve", "submission", "x", "y", "low", "high"),
     # method: euclidean, borda, copeland, kemeny; optima: how many rankings are as near as the one shown (Kemeny only).
     "consensus.csv": ("method", "submission", "score", "rank", "optima"),
     "rank_dissimilarities.csv": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -69,7 +70,10 @@ def plan_task(
     margin = chosen.margin if chosen.margin is not None else _margin_of_only(challenge, task, chosen)
     choices = _choices(challenge, task, name)
     joins = SHARED if task in challenge.overall else None
-    return TaskPlan(task, name, recipes[name], rules, recipes, choices, margins, margin, pool, joins)
+    seen = None
+    if observations is not None and joins is None:
+        seen = partial(of(challenge.tasks[task]).views, challenge, task, observations)
+    return TaskPlan(task, name, recipes[name], rules, recipes, choices, margins, margin, pool, joins, seen)
 
 
 def _pool(challenge: Challenge, task: str, observations: pd.DataFrame) -> Pool | None:

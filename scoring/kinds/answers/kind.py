@@ -35,6 +35,7 @@ from medpodium.scoring.policy import Score, absent_score, rounded
 if TYPE_CHECKING:
     import pandas as pd
 
+    from medpodium.scoring.kinds.views import Views
     from medpodium.scoring.ranking.pools import Pool
 
 NOT_EXTRACTED = "not-extracted"
@@ -91,6 +92,12 @@ class Answers(Kind):
         from medpodium.scoring.kinds.answers.pool import make_pool
 
         return make_pool(challenge, name, observations)
+
+    def views(self, challenge: Challenge, name: str, observations: pd.DataFrame) -> Views | None:
+        """Return options chosen and keyed, how sure the answers are, and their places."""
+        from medpodium.scoring.kinds.answers.views import make_views
+
+        return make_views(challenge, name, observations)
 
     def check_answers(
         self, task: AnswersTask, references: References, answers: Predictions, progress: Progress | None = None

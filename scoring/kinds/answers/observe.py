@@ -25,12 +25,14 @@ def observe(task: AnswersTask, seen: Observing, findings: list[Finding]) -> pd.D
     """Return one row per submission, question and order of the options.
 
     The answer is that of most trials, ``share`` the part of the trials that are right, and the confidence the given one
-    or that of the trials in each other; an answer that is missing has none of them.
+    or that of the trials in each other; an answer that is missing has none of them. ``count`` is the number of options
+    that the question has, where there are options.
     """
     import pandas as pd
 
     columns: dict[str, list[object]] = {
-        name: [] for name in ("submission", "case", "structure", "truth", "answer", "confidence", "share", "status")
+        name: []
+        for name in ("submission", "case", "structure", "truth", "answer", "confidence", "share", "count", "status")
     }
     cases = seen.references.cases
     for submission, own in seen.predictions.items():
@@ -45,6 +47,7 @@ def observe(task: AnswersTask, seen: Observing, findings: list[Finding]) -> pd.D
                 columns["answer"].append(answer)
                 columns["confidence"].append(confidence)
                 columns["share"].append(share)
+                columns["count"].append(float(len(item.options)) if item.options else math.nan)
                 columns["status"].append(status)
     return complete(pd.DataFrame(columns), seen.challenge, seen.name, seen.groups, findings)
 

@@ -121,8 +121,8 @@ def make_pool(challenge: Challenge, name: str, observations: pd.DataFrame) -> Po
         return None
     cases = sorted(own["case"].unique())
     submissions = sorted(own["submission"].unique())
-    arranged = _arrange(task, own, cases, submissions)
-    scores = {key: _score(spec, arranged) for key, spec in metrics.items()}
+    arranged = arrange(task, own, cases, submissions)
+    scores = {key: prepare(spec, arranged) for key, spec in metrics.items()}
     by_case = own.drop_duplicates("case").set_index("case").loc[cases]
     return Pool(
         cases=tuple(cases),
@@ -130,12 +130,14 @@ def make_pool(challenge: Challenge, name: str, observations: pd.DataFrame) -> Po
         cells=tuple(Cell(team, POOLED, "", key) for key in scores for team in submissions),
         members={POOLED: np.arange(len(cases))},
         compute=_Compute(tuple(scores.values())),
-        behind=tuple(score.behind(at) for score in scores.values() for at in range(len(submissions))),
+        behind=tuple(own.behind(at) for own in scores.values() for at in range(len(submissions))),
     )
 
 
 @dataclass(frozen=True)
-class _Arranged:
+class Arranged:
+    """Observations of a task as arrays: rows by case and part of the question, columns by submission."""
+
     of_case: npt.NDArray[np.intp]
     truth: Ints
     said: Ints
@@ -146,7 +148,7 @@ class _Arranged:
     classes: int
 
 
-def _arrange(task: AnswersTask, own: pd.DataFrame, cases: list[str], submissions: list[str]) -> _Arranged:
+def arrange(task: AnswersTask, own: pd.DataFrame, cases: list[str], submissions: list[str]) -> Arranged:
     """Arrange observations as arrays, rows by case and part of the question."""
     pieces = task.pieces
     answers = {*own["truth"].unique(), *own["answer"].unique()} - {""}
@@ -171,7 +173,7 @@ def _arrange(task: AnswersTask, own: pd.DataFrame, cases: list[str], submissions
     usable = (status == table.OK).to_numpy()
     truth = np.full(shape[:2], labels.NO_CLASS, dtype=np.int64)
     truth[at[:2]] = codes("truth")
-    return _Arranged(
+    return Arranged(
         of_case=np.repeat(np.arange(len(cases)), len(pieces)),
         truth=truth.reshape(-1),
         said=filled(codes("answer"), labels.NO_CLASS, np.int64).astype(np.int64),
@@ -184,7 +186,7 @@ def _arrange(task: AnswersTask, own: pd.DataFrame, cases: list[str], submissions
     )
 
 
-def _score(spec: MetricSpec, own: _Arranged) -> PooledScore:
+def prepare(spec: MetricSpec, own: Arranged) -> PooledScore:
     """Prepare one metric: what is missing is wrong and certain, or left out where the metric says so."""
     skipped = own.missing & (spec.missing == "skip")
     if spec.failed is not None:

@@ -15,6 +15,7 @@ from medpodium.scoring.kinds.tables import compare_cases, find_table
 if TYPE_CHECKING:
     import pandas as pd
 
+    from medpodium.scoring.kinds.views import Views
     from medpodium.scoring.ranking.pools import Pool
 
 
@@ -75,6 +76,12 @@ class Classification(Kind):
         from medpodium.scoring.kinds.classification.pool import make_pool
 
         return make_pool(challenge, name, observations)
+
+    def views(self, challenge: Challenge, name: str, observations: pd.DataFrame) -> Views | None:
+        """Return classes answered against true ones, and the probabilities of every problem."""
+        from medpodium.scoring.kinds.classification.views import make_views
+
+        return make_views(challenge, name, observations)
 
     def score_pooled(
         self,

@@ -8,7 +8,7 @@ import pandas as pd
 from medpodium.reports.figures import raw
 from medpodium.reports.model.document import Block, Figure, Plot, Section
 from medpodium.reports.model.results import CASE_MEAN, Panel, TaskResults, slug
-from medpodium.reports.model.tables import status_title
+from medpodium.reports.model.tables import few_values, status_title
 from medpodium.reports.model.wording.grammar import count, listed
 from medpodium.scoring.table import EMPTY_REFERENCE, OK
 
@@ -30,12 +30,16 @@ def raw_data(task: TaskResults, prefix: str = "", *, every: bool = True) -> Sect
 def _panel_section(task: TaskResults, panel: Panel, *, folded: bool) -> Section:
     values = task.matrix(panel)
     key = f"{slug(task.name)}-{panel.id}"
-    blocks: list[Block] = [_dot_box(task, panel, values, key)]
+    if few_values(task, panel):  # right or wrong: the mean says all of it
+        known = len(task.order) > 1 and len(values) > 1 and task.table("hardest").empty
+        blocks: list[Block] = [_difficulty(task, panel, values, key)] if known and not folded else []
+        return Section(f"panel-{key}", panel.title, tuple(blocks), folded=folded)
+    blocks = [_dot_box(task, panel, values, key)]
     if len(task.order) > 1 and len(values) > 1:
         places = task.places(panel)
         blocks += [_podium(task, panel, values, key), _heatmap(task, panel, places, key)]
         if panel.structure == CASE_MEAN or not folded:
-            blocks.append(_difficulty(panel, values, key))
+            blocks.append(_difficulty(task, panel, values, key))
     return Section(f"panel-{key}", panel.title, tuple(blocks), folded=folded)
 
 
@@ -137,7 +141,7 @@ def _without_value(places: pd.DataFrame) -> str:
     return f" Left out of cases that do not count for it: {listed(told, 4)}."
 
 
-def _difficulty(panel: Panel, values: pd.DataFrame, key: str) -> Figure:
+def _difficulty(task: TaskResults, panel: Panel, values: pd.DataFrame, key: str) -> Figure:
     filled = values.dropna(how="all")
     summary = pd.DataFrame(
         {

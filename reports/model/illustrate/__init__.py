@@ -1,0 +1,1 @@
+"""Which figures the results support."""

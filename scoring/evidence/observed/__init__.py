@@ -1,0 +1,1 @@
+"""Evidence from observations: confusions, curves, calibration, places of options and hard questions."""
