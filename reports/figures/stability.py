@@ -11,7 +11,6 @@ import pandas as pd
 
 from medpodium.reports.figures.layout import (
     WIDTH,
-    grid,
     label,
     labels,
     name_rows,
@@ -215,44 +214,3 @@ def _end_labels(axes: Axes, table: pd.DataFrame, order: Sequence[str], look: Loo
     axes.add_collection(LineCollection(leads, colors=colours, linewidths=0.8, clip_on=False))
     for spot, name in zip(spots, ends.index, strict=True):
         axes.text(last + 0.3, float(spot), label(str(name), 24), fontsize=size, color=INK, va="center")
-
-
-def stacked_frequencies(frequencies: pd.DataFrame, full: pd.Series, order: Sequence[str], look: Look) -> Figure:
-    """Draw one panel per submission: share of resamples per rank, one colour per task, stacked.
-
-    Parameters
-    ----------
-    frequencies : pandas.DataFrame
-        ``submission, task, rank, share``.
-    full : pandas.Series
-        Rank on all cases, indexed by (submission, task).
-    """
-    tasks = list(dict.fromkeys(frequencies["task"]))
-    highest = int(frequencies["rank"].max())
-    figure, panels = grid(len(order), 4, WIDTH, 1.3, sharex=True, sharey=True)
-    figure.subplots_adjust(hspace=0.78, wspace=0.14)
-    for axes, name in zip(panels, order, strict=True):
-        mine = frequencies[frequencies["submission"] == name]
-        bottom = np.zeros(highest)
-        for task in tasks:
-            part = mine[mine["task"] == task].groupby("rank")["share"].sum()
-            tall = np.array([100 * float(part.get(rank, 0.0)) for rank in range(1, highest + 1)])
-            colour = look.colour(task if len(tasks) > 1 else name)
-            axes.bar(np.arange(1, highest + 1), tall, 0.85, bottom=bottom, color=colour, linewidth=0)
-            bottom += tall
-            if (name, task) in full.index:
-                axes.axvline(float(full[(name, task)]), color=colour, linestyle=":", linewidth=0.9)
-        axes.set_title(label(name, 18), fontsize=6.8)
-        axes.set_xticks(rank_ticks(highest, 6))
-        axes.tick_params(labelsize=6.5, labelbottom=True)
-    for axes in panels[:: min(4, len(panels))]:
-        axes.set_ylabel("%", fontsize=7)
-    for axes in panels[-4:]:
-        axes.set_xlabel("rank", fontsize=7)
-    if len(tasks) > 1:
-        from matplotlib.patches import Patch
-
-        handles = [Patch(color=look.colour(task), label=label(task, 20)) for task in tasks]
-        place = (0.5, 0.88 + 0.03 * min(1.0, 4 / len(order)))
-        figure.legend(handles=handles, loc="lower center", bbox_to_anchor=place, ncol=min(5, len(tasks)), fontsize=7)
-    return figure

@@ -53,7 +53,7 @@ def draw(plot: Plot, endings: Sequence[str]) -> dict[str, bytes]:
     with matplotlib.rc_context(style), warnings.catch_warnings():
         # A name in another script: SVG is set by the reader's own fonts, and names no glyph that is missing here.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure = plot.function(**plot.arguments)
+        figure = plot.make()
         lacking = glyphs.lacking(glyphs.texts(figure))
         if not lacking:
             return _written(figure, endings)
@@ -63,7 +63,7 @@ def draw(plot: Plot, endings: Sequence[str]) -> dict[str, bytes]:
         # outlines instead of font programs: PDF cannot carry every kind of font that has these glyphs
         fonts: Any = {"font.family": [*STYLE["font.sans-serif"], *more], "pdf.fonttype": 3}
         with matplotlib.rc_context(fonts):
-            figure = plot.function(**plot.arguments)
+            figure = plot.make()
             glyphs.replace(figure, {char for char, family in families.items() if not family})
             return made | _written(figure, [one for one in endings if one != "svg"])
 

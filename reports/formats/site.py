@@ -14,6 +14,7 @@ from medpodium.reports.model.gallery import Gallery
 from medpodium.reports.model.results import Results, TaskResults, slug
 from medpodium.reports.model.wording.grammar import count, listed
 from medpodium.reports.model.wording.published import has_ranks
+from medpodium.reports.model.wording.spoken import voice
 from medpodium.scoring.published import submissions
 
 
@@ -65,7 +66,7 @@ def team_page(results: Results, galleries: dict[str, Gallery], name: str) -> Doc
         pictures = galleries.get(task.name, Gallery()).pictures.get(name)
         if pictures:
             blocks.append(Pictures(f"pictures-{slug(task.name)}", "Best, median and worst cases", tuple(pictures)))
-        parts.append(Section(f"task-{slug(task.name)}", task.title, tuple(blocks)))
+        parts.append(voice(task).section(Section(f"task-{slug(task.name)}", task.title, tuple(blocks))))
     parts.append(Section("findings", "Findings", tuple(_findings(results, name))))
     subtitle = f"{results.challenge.title}, edition {results.challenge.edition}"
     return Document(name, subtitle, tuple(facts), tuple(parts), colours=sections.colours(results))

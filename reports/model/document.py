@@ -16,7 +16,10 @@ import pandas as pd
 Kind = Literal["text", "team", "integer", "number", "estimate", "percent", "interval", "flag"]
 Tone = Literal["body", "lead", "note", "warning"]
 SUPPLEMENT = "Supplement"
-Cell: TypeAlias = "str | float | int | bool | tuple[float, float] | tuple[float, float, float] | None"
+Cell: TypeAlias = (
+    "str | float | int | bool | tuple[float, float] | tuple[float, float, float] "
+    "| tuple[float, float, float, float] | None"
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Column:
         Printed head.
     kind : str
         ``team`` names a submission, ``interval`` holds a pair (lower, upper), ``estimate`` a number with the ends of
-        its confidence interval (NaN: it has none), ``percent`` a fraction.
+        its confidence interval (NaN: it has none) and, as a fourth, the place it takes, ``percent`` a fraction.
     digits : int, optional
         Decimals of ``number`` and ``percent``; None in a column of unlike numbers, each with the decimals that suit it.
     better : {"higher", "lower"}, optional
@@ -54,6 +57,8 @@ class Column:
         if value is None or (isinstance(value, float) and math.isnan(value)):
             return "–"
         digits = 3 if self.digits is None else self.digits
+        if isinstance(value, tuple) and len(value) == 4:
+            return "–" if math.isnan(value[0]) else f"{self._estimate(*value[:3])} ({value[3]:.0f})"
         if isinstance(value, tuple) and len(value) == 3:
             return self._estimate(*value)
         if isinstance(value, tuple):
@@ -193,10 +198,29 @@ class Table:
 
 @dataclass(frozen=True)
 class Plot:
-    """How to draw one figure: a module-level function of :mod:`medpodium.reports.figures` and its arguments."""
+    """How to draw one figure.
+
+    Parameters
+    ----------
+    function : callable
+        A module-level function of :mod:`medpodium.reports.figures`.
+    arguments : mapping
+        What it takes.
+    say : callable, optional
+        Says the names of axes and scales in the words of the kind of task.
+    """
 
     function: Callable[..., Any]
     arguments: Mapping[str, Any]
+    say: Callable[[str], str] | None = None
+
+    def make(self) -> Any:
+        """Return the matplotlib figure."""
+        figure = self.function(**self.arguments)
+        for axes in figure.axes if self.say is not None else ():
+            axes.set_xlabel(self.say(axes.get_xlabel()))
+            axes.set_ylabel(self.say(axes.get_ylabel()))
+        return figure
 
 
 @dataclass(frozen=True)

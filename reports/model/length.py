@@ -20,7 +20,9 @@ _FIGURES = (
     ("critical", 1), ("gap", 1),
 )  # fmt: skip
 """Kinds of figures by their use to a reader, and how many of a kind are enough."""
-_TABLES = (("leaderboard", 1), ("consensus", 1), ("scores", 1), ("pooled", 1), ("places", 1), ("statuses", 1))
+_TABLES = (("leaderboard", 1), ("consensus", 1), ("scores", 1), ("pooled", 1), ("statuses", 1), ("places", 1))
+_SAID = ("missing", "unconfirmed", "findings")
+"""Sections whose sentences a reader has to see even where their tables are in the supplement."""
 _LATER = ("bias", "sources")
 """Sections that are for the supplement, whatever they hold."""
 
@@ -81,7 +83,7 @@ def _split(section: Section, kept: set[str]) -> tuple[Section, Section]:
         return Section(section.id, section.title), section
     shown = [block for block in section.blocks if isinstance(block, (Figure, Table, Pictures))]
     stays = [block for block in shown if not isinstance(block, Pictures) and block.id in kept]
-    words = bool(stays) or not shown
+    words = bool(stays) or not shown or section.id in _SAID
     main: list[Block] = []
     rest: list[Block] = []
     for block in section.blocks:
@@ -91,7 +93,7 @@ def _split(section: Section, kept: set[str]) -> tuple[Section, Section]:
             (main if block in stays else rest).append(block)
     parts = [_split(part, kept) for part in section.sections]
     first, later = (tuple(half[at] for half in parts if half[at]) for at in (0, 1))
-    if not stays and shown and not first:
+    if not words and not first:
         main = []
     return (
         replace(section, blocks=tuple(main), sections=first, folded=False),

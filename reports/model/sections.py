@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from medpodium.challenges.describe import fact_text
+from medpodium.challenges.schema.task import Words
 from medpodium.reports.figures.layout import records
 from medpodium.reports.figures.palette import look
 from medpodium.reports.model import bias, claims, gallery, scores, tables, text
+from medpodium.reports.model.board import leaderboard
 from medpodium.reports.model.document import Block, Column, Document, Items, Paragraph, Place, Section, Table
 from medpodium.reports.model.gallery import Gallery
 from medpodium.reports.model.illustrate import groups as illustrate_groups
@@ -19,6 +21,7 @@ from medpodium.reports.model.length import arranged
 from medpodium.reports.model.results import Results, TaskResults, slug
 from medpodium.reports.model.wording import published as publication
 from medpodium.reports.model.wording.grammar import agree, count, listed
+from medpodium.reports.model.wording.spoken import voice
 from medpodium.reports.model.wording.steps import recipe_items
 
 
@@ -102,9 +105,11 @@ def _facts(results: Results) -> tuple[tuple[str, str], ...]:
     facts = [("Challenge", f"{challenge.name}, edition {challenge.edition}")]
     if challenge.variant != "corrected":
         facts.append(("Scoring variant", challenge.variant))
-    facts.append(("Submissions", str(len(results.submissions))))
+    kinds = {task.words for task in results.tasks}
+    words = kinds.pop() if len(kinds) == 1 else Words()
+    facts.append((words.teams.capitalize(), str(len(results.submissions))))
     if cases:
-        facts.append(("Test cases", f"{len(cases):,}"))
+        facts.append((f"Test {words.cases}", f"{len(cases):,}"))
     where = list(dict.fromkeys(source for task in results.tasks for source in task.sources))
     if where:
         facts.append(("Values", f"as published in {listed(where)}"))
@@ -130,10 +135,11 @@ def _podium(results: Results) -> tuple[Place, ...]:
 def _ranking(results: Results) -> Section:
     blocks: list[Block] = []
     for task in results.tasks:
-        blocks.append(Paragraph(text.headline(task), "lead"))
-        blocks += [Paragraph(" ".join(said))] if (said := claims.sentences(task)) else []
-        blocks += [Paragraph(" ".join(said), "note")] if (said := text.coverage(task)) else []
-        blocks.append(tables.leaderboard(task))
+        own: list[Block] = [Paragraph(text.headline(task), "lead")]
+        own += [Paragraph(" ".join(said))] if (said := claims.sentences(task)) else []
+        own += [Paragraph(" ".join(said))] if (said := text.defensible(task)) else []
+        own += [Paragraph(" ".join(said), "note")] if (said := text.coverage(task)) else []
+        blocks += voice(task).blocks([*own, leaderboard(task), tables.steps(task)])
     return Section("ranking", "Ranking", tuple(blocks))
 
 
@@ -142,7 +148,7 @@ def _task_sections(task: TaskResults, several: bool, every: bool) -> list[Sectio
     told = tuple(table for name in task.task.metrics for table in scores.per_metric(task, name))
     whole = scores.pooled(task)
     told += (whole,) if whole is not None else ()
-    return [
+    made = [
         Section(f"scores-{slug(task.name)}", f"{prefix}Scores", told),
         stability_section(task, prefix, every=every),
         observed_section(task, prefix),
@@ -152,6 +158,8 @@ def _task_sections(task: TaskResults, several: bool, every: bool) -> list[Sectio
         illustrate_groups.cost_section(task, prefix),
         illustrate_groups.transfer_section(task, prefix),
     ]
+    say = voice(task)
+    return [say.section(part) for part in made]
 
 
 def _methods(results: Results) -> Section:
@@ -175,7 +183,7 @@ def _methods(results: Results) -> Section:
         else:
             blocks.append(Paragraph(f"The ranking follows the recipe {name}{title}:"))
         blocks.append(Items(tuple(recipe_items(recipe, task)), ordered=True))
-        parts.append(Section(f"methods-{slug(task.name)}", task.title, tuple(blocks)))
+        parts.append(Section(f"methods-{slug(task.name)}", task.title, tuple(voice(task).blocks(blocks))))
     if len(parts) == 1:
         return Section("methods", "Methods", parts[0].blocks)
     return Section("methods", "Methods", sections=tuple(parts))
@@ -184,21 +192,21 @@ def _methods(results: Results) -> Section:
 def _reliability(results: Results) -> Section:
     blocks: list[Block] = []
     for task in results.tasks:
-        blocks.append(Paragraph(text.skips_and_penalties(task)))
+        own: list[Block] = [Paragraph(text.skips_and_penalties(task))]
         if list(task.statuses.columns) != ["ok"]:
-            blocks.append(tables.penalties(task))
+            own.append(tables.penalties(task))
         panel = failures(task)
-        if panel is not None:
-            blocks.append(panel)
+        blocks += voice(task).blocks(own if panel is None else [*own, panel])
     parts = [Section("missing", "Missing, skipped and penalised scores", tuple(blocks))]
     if results.findings:
         rows = tuple(
             (str(item.severity), str(item.code), item.where, item.cause, item.fix) for item in results.findings
         )
         columns = tuple(map(Column, ("Severity", "Code", "Where", "Cause", "Fix")))
-        parts.append(
-            Section("findings", "Findings", (Table("findings", "What was odd about the scores", columns, rows),))
-        )
+        verb = agree(len(rows), "thing was", "things were")
+        said = Paragraph(f"{len(rows):,} {verb} odd about the scores; the table names each.")
+        table = Table("findings", "What was odd about the scores", columns, rows)
+        parts.append(Section("findings", "Findings", (said, table)))
     parts.append(_unconfirmed(results))
     challenge = results.challenge
     if challenge.known_defects or challenge.warnings:

@@ -23,68 +23,44 @@ _STEP_COLUMNS = 4
 """A recipe step with more result columns than this is in the downloads only."""
 
 
-def leaderboard(task: TaskResults) -> Table:
-    """Return the ranking with rank intervals, tied groups and one column per reduction step."""
+def steps(task: TaskResults) -> Table:
+    """Return how the ranking came about: the ranked value, resampled ranks, and one column per reduction step."""
     board = task.leaderboard
-    official = RECIPE_RANK in board
-    columns = [Column("Published rank" if official else "Rank", "integer"), Column("Submission", "team")]
+    columns = [Column("Rank", "integer"), Column("Submission", "team")]
     series: list[list[Cell]] = [_plain(board["rank"]), [str(name) for name in board["submission"]]]
-    if official:
-        note = "rank by the recipe of the challenge file, applied to the published values"
-        columns.append(Column("Rank by recipe", "integer", note=note))
-        series.append(_plain(board[RECIPE_RANK]))
-    steps = _shown_steps(task, board)
-    for name in steps[:1]:  # the ranked value stands beside the name, what it came from after the evidence
-        column, cells = _ranked_value(task, board, name)
+    shown = shown_steps(task, board)
+    for name in shown[:1]:
+        column, cells = ranked_value(task, board, name)
         columns.append(column)
         series.append(cells)
-    holds = guarantee(board)
-    for low, high, title, note in (
-        (
-            "set_low",
-            "set_high",
-            "Rank confidence set" if holds else "Rank set (no guarantee)",
-            f"ranks the data cannot rule out ({holds}, all submissions at once)"
-            if holds
-            else "ranks that the resamples leave open; nothing guarantees such sets for this recipe",
-        ),
-        ("rank_low", "rank_high", "Bootstrap ranks", "middle 95 % of the resampled ranks"),
-    ):
-        if low in board:
-            columns.append(Column(title, "interval", 1, note=note))
-            series.append(list(zip(board[low].astype(float), board[high].astype(float), strict=True)))
-    if "letters" in board and board["letters"].nunique() > 1:
-        columns.append(Column("Letters", note="submissions that share a letter cannot be told apart"))
-        series.append([str(own) for own in board["letters"]])
+    if "rank_low" in board:
+        columns.append(Column("Bootstrap ranks", "interval", 1, note="middle 95 % of the resampled ranks"))
+        series.append(list(zip(board["rank_low"].astype(float), board["rank_high"].astype(float), strict=True)))
     if "first" in board:
         columns.append(Column("First in", "percent", 0, note="share of resamples with rank 1"))
         series.append(_plain(board["first"]))
-    if "n_cases" in board and board["n_cases"].nunique() > 1:
-        columns.append(Column("Cases", "integer", note="cases in which a score of the submission counts"))
-        series.append(_plain(board["n_cases"]))
-    for name in steps[1:]:
+    for name in shown[1:]:
         columns.append(_step_column(task, board, name))
         series.append(_plain(board[name].astype(float)))
     return Table(
-        f"leaderboard-{slug(task.name)}",
-        f"Leaderboard: {task.title}",
+        f"steps-{slug(task.name)}",
+        f"How the ranking of {task.title} came about",
         tuple(columns),
         tuple(zip(*series, strict=True)),
+        "One column per step of the recipe, the last one first.",
         data=board.drop(columns="task"),
-        caption=" ".join(filter(None, [_published(task, official), value_words(board)])),
-        role="leaderboard",
         extent=float(len(board)),
     )
 
 
-def _published(task: TaskResults, official: bool) -> str:
+def published_words(task: TaskResults, official: bool) -> str:
     """Return what of a leaderboard was published, and where."""
     if not task.sources:
         return ""
     return f"{'Ranks and values' if official else 'Values'} as published in {listed(task.sources)}."
 
 
-def _ranked_value(task: TaskResults, board: pd.DataFrame, name: str) -> tuple[Column, list[Cell]]:
+def ranked_value(task: TaskResults, board: pd.DataFrame, name: str) -> tuple[Column, list[Cell]]:
     """Return the ranked value with its interval."""
     values = board[name].astype(float)
     ends = board.reindex(columns=["value_low", "value_high"]).astype(float).to_numpy().tolist()
@@ -128,7 +104,7 @@ def as_written(values: pd.Series) -> int:
     return next((digits for digits in range(4) if np.allclose(told, told.round(digits), rtol=0, atol=1e-9)), 4)
 
 
-def _shown_steps(task: TaskResults, board: pd.DataFrame) -> list[str]:
+def shown_steps(task: TaskResults, board: pd.DataFrame) -> list[str]:
     """Return the columns to print: the ranked value and steps of a few columns; all are in the data."""
     steps = [
         str(name) for name in board.columns if name not in _INTERNAL and pd.api.types.is_numeric_dtype(board[name])

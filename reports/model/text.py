@@ -249,6 +249,21 @@ def _common_leader(task: TaskResults) -> list[str]:
     return [f"{where}, {listed(leaders, 4)} {verb} first instead ({', '.join(best)})."]
 
 
+def defensible(task: TaskResults) -> list[str]:
+    """Return how many rankings that the challenge marks as defensible have the same first rank; nothing without any."""
+    winners = task.table("multiverse_winners")
+    number = len(winners)
+    if number < 2:
+        return []
+    same = int(winners["same_winner"].astype(bool).sum())
+    names = sorted({name for cell in winners["winners"] for name in str(cell).split("; ")})
+    others = f"; {listed(names, 4)} {agree(len(names), 'ranks', 'rank')} first in at least one" if same < number else ""
+    share = percent(same / number)
+    return [
+        f"Of {number:,} defensible rankings {same:,} ({share}) have the same first rank as the declared one{others}."
+    ]
+
+
 def headline(task: TaskResults) -> str:
     """Return the one sentence that sums the ranking up, no stronger than the evidence.
 

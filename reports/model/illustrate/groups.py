@@ -80,17 +80,17 @@ def _across(
         )
     ]
     if len(ranks) > 2:
-        for linkage in ("complete", "average"):
-            merges = pd.DataFrame(cluster_tasks(ranks, linkage), columns=["height", "left", "right"])
-            if merges["height"].max() == 0:  # the same ranking everywhere: nothing to cluster
-                break
+        merges = pd.DataFrame(cluster_tasks(ranks, "average"), columns=["height", "left", "right"])
+        if merges["height"].max() > 0:  # else the same ranking everywhere: nothing to cluster
             shown = merges.assign(left=merges["left"].map("; ".join), right=merges["right"].map("; ".join))
             blocks.append(
                 Figure(
-                    f"dendrogram-{key}-{linkage}",
-                    f"Similarity of the {what}{name}, {linkage} linkage",
-                    f"Hierarchical clustering by the symmetric difference of the rankings, {linkage} linkage.",
-                    f"Dendrogram of {len(ranks)} {what}.",
+                    f"dendrogram-{key}",
+                    f"Similarity of the {what}{name}",
+                    "Hierarchical clustering by the symmetric difference of the rankings, average linkage; evidence "
+                    "tables have complete linkage, too.",
+                    f"Dendrogram of {len(ranks)} {what}; most alike: {shown['left'].iloc[0]} and "
+                    f"{shown['right'].iloc[0]}.",
                     Plot(tasks.dendrogram, {"merges": merges}),
                     shown,
                 )
@@ -125,40 +125,7 @@ def across_tasks(results: Results, consensus: pd.DataFrame) -> Section:
         )
     # The printed rank is the consensus by which the submissions are ordered.
     blocks += _across(order, results.tasks[0], ranks, means.rank(method="min"), "tasks", None, "tasks")
-    blocks += _stacked(results, order)
     return Section("tasks", "Across tasks", tuple(blocks))
-
-
-def _stacked(results: Results, order: Sequence[str]) -> list[Block]:
-    parts = [
-        task.table("frequencies").assign(task=task.title)
-        for task in results.tasks
-        if not task.table("frequencies").empty
-    ]
-    if len(parts) < 2:
-        return []
-    frequencies = pd.concat(parts, ignore_index=True)[["submission", "task", "rank", "share"]]
-    full = pd.Series({(name, task.title): float(rank) for task in results.tasks for name, rank in task.ranks.items()})
-    colours = look(list(dict.fromkeys(frequencies["task"])))
-    blocks: list[Block] = []
-    pages = -(-len(order) // 20)
-    for page in range(pages):
-        names = list(order[page * 20 : (page + 1) * 20])
-        words = f" ({page + 1} of {pages})" if pages > 1 else ""
-        part = frequencies[frequencies["submission"].isin(names)]
-        blocks.append(
-            Figure(
-                f"stacked-tasks-{page + 1}",
-                f"Stacked frequency plot{words}",
-                "Share of resamples per rank, stacked over tasks; dotted lines: ranks on all cases.",
-                f"Stacked bars of bootstrap ranks of {count(len(names), 'submission')}.",
-                Plot(
-                    stability.stacked_frequencies, {"frequencies": part, "full": full, "order": names, "look": colours}
-                ),
-                part.reset_index(drop=True),
-            )
-        )
-    return blocks
 
 
 def subgroup_sections(task: TaskResults, prefix: str = "") -> Section:

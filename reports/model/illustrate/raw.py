@@ -32,14 +32,14 @@ def _panel_section(task: TaskResults, panel: Panel, *, folded: bool) -> Section:
     key = f"{slug(task.name)}-{panel.id}"
     if few_values(task, panel):  # right or wrong: the mean says all of it
         known = len(task.order) > 1 and len(values) > 1 and task.table("hardest").empty
-        blocks: list[Block] = [_difficulty(task, panel, values, key)] if known and not folded else []
+        blocks: list[Block] = [_difficulty(panel, values, key)] if known and not folded else []
         return Section(f"panel-{key}", panel.title, tuple(blocks), folded=folded)
     blocks = [_dot_box(task, panel, values, key)]
     if len(task.order) > 1 and len(values) > 1:
         places = task.places(panel)
         blocks += [_podium(task, panel, values, key), _heatmap(task, panel, places, key)]
         if panel.structure == CASE_MEAN or not folded:
-            blocks.append(_difficulty(task, panel, values, key))
+            blocks.append(_difficulty(panel, values, key))
     return Section(f"panel-{key}", panel.title, tuple(blocks), folded=folded)
 
 
@@ -141,7 +141,7 @@ def _without_value(places: pd.DataFrame) -> str:
     return f" Left out of cases that do not count for it: {listed(told, 4)}."
 
 
-def _difficulty(task: TaskResults, panel: Panel, values: pd.DataFrame, key: str) -> Figure:
+def _difficulty(panel: Panel, values: pd.DataFrame, key: str) -> Figure:
     filled = values.dropna(how="all")
     summary = pd.DataFrame(
         {

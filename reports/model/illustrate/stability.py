@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from medpodium.reports.figures import beyond, stability
@@ -13,9 +11,6 @@ from medpodium.reports.model.results import CASE_MEAN, Panel, TaskResults, slug
 from medpodium.reports.model.tables import guarantee
 from medpodium.reports.model.wording.grammar import agree, count
 from medpodium.scoring.evidence.units import Units, plural
-
-PER_PAGE = 20
-"""Submissions per figure of stacked frequencies."""
 
 
 def stability_section(task: TaskResults, prefix: str = "", *, every: bool = True) -> Section:
@@ -71,25 +66,6 @@ def _bootstrap(task: TaskResults) -> list[Block]:
     taus = task.table("kendall_tau").dropna(subset=["tau"]) if not task.table("kendall_tau").empty else pd.DataFrame()
     if not taus.empty:
         blocks += _tau(task, taus)
-    full = pd.Series(1.0 * summary["rank"].to_numpy(), index=pd.MultiIndex.from_product([summary.index, [task.title]]))
-    pages = -(-len(order) // PER_PAGE)
-    for page in range(pages):
-        names = order[page * PER_PAGE : (page + 1) * PER_PAGE]
-        part = shown[shown["submission"].isin(names)].assign(task=task.title)
-        words = f" ({page + 1} of {pages})" if pages > 1 else ""
-        blocks.append(
-            Figure(
-                f"frequencies-{slug(task.name)}-{page + 1}",
-                f"Frequency of each rank{words}",
-                "Share of resamples per rank, one panel per submission; dotted line: rank on all cases.",
-                f"Bars of the bootstrap rank of {count(len(names), 'submission')}.",
-                Plot(
-                    stability.stacked_frequencies,
-                    {"frequencies": part, "full": full, "order": names, "look": task.look},
-                ),
-                part.drop(columns="task").reset_index(drop=True),
-            )
-        )
     return blocks
 
 
@@ -103,25 +79,18 @@ def _tau(task: TaskResults, taus: pd.DataFrame) -> list[Block]:
         if undefined
         else ""
     )
-    columns = [Column("Task"), Column("Resamples", "integer"), Column("Without tau", "integer")]
-    columns += [Column(name, "number", 3) for name in ("Mean", "Median", "25 % quantile", "75 % quantile")]
-    values: tuple[Any, ...] = (
-        task.title,
-        int(row["n"]),
-        undefined,
-        *(float(row[key]) for key in ("mean", "median", "q25", "q75")),
-    )
     data = taus.assign(task=task.title)[["task", "resample", "tau"]]
     return [
         Figure(
             f"tau-{slug(task.name)}",
             "Similarity of the resampled rankings to the ranking on all cases",
-            f"Distribution of Kendall's tau-b over resamples, with box and median.{left_out}",
+            f"Distribution of Kendall's tau-b over {count(int(row['n']), 'resample')}, with box and median: mean "
+            f"{float(row['mean']):.3f}, median {float(row['median']):.3f}, quartiles {float(row['q25']):.3f} and "
+            f"{float(row['q75']):.3f}.{left_out}",
             f"Violin plot of Kendall's tau: median {float(row['median']):.3f}.",
             Plot(stability.violin, {"taus": data[["task", "tau"]]}),
             data,
         ),
-        Table(f"tau-summary-{slug(task.name)}", "Kendall's tau over resamples", tuple(columns), (values,)),
     ]
 
 
