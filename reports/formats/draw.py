@@ -113,8 +113,10 @@ def draw_all(document: Document, endings: Sequence[str], workers: int | None = N
     else:
         drawn = [_draw_job(job) for job in jobs]
     by_id = {figure.id: replace(figure, files=files) for figure, files in zip(figures, drawn, strict=True)}
-    both = (tuple(_with_files(section, by_id) for section in part) for part in (document.sections, document.supplement))
-    return replace(document, **dict(zip(("sections", "supplement"), both, strict=True)))
+    main, rest = (
+        tuple(_with_files(section, by_id) for section in part) for part in (document.sections, document.supplement)
+    )
+    return replace(document, sections=main, supplement=rest)
 
 
 def _with_files(section: Section, drawn: dict[str, Drawn]) -> Section:

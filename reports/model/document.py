@@ -216,10 +216,12 @@ class Plot:
 
     def make(self) -> Any:
         """Return the matplotlib figure."""
-        figure = self.function(**self.arguments)
-        for axes in figure.axes if self.say is not None else ():
-            axes.set_xlabel(self.say(axes.get_xlabel()))
-            axes.set_ylabel(self.say(axes.get_ylabel()))
+        figure, say = self.function(**self.arguments), self.say
+        if say is None:
+            return figure
+        for axes in figure.axes:
+            axes.set_xlabel(say(axes.get_xlabel()))
+            axes.set_ylabel(say(axes.get_ylabel()))
         return figure
 
 

@@ -144,7 +144,9 @@ def _task(
         name: rows[rows["task"] == task].reset_index(drop=True) if "task" in rows.columns else rows
         for name, rows in found.items()
     }
-    board = own["leaderboard"].dropna(axis="columns", how="all")
+    board = own["leaderboard"]
+    # who has no rank at all is told so: the columns stay
+    board = board.loc[:, board.notna().any() | board.columns.isin(["rank", "value", "submission", "recipe"])]
     if official:
         board = published.ordered(board, scores[scores["task"] == task])
     resampled = options.n_resamples if len(own["frequencies"]) else 0

@@ -109,7 +109,27 @@ class Places:
     chosen: Ints = field(repr=False)
 
 
-View: TypeAlias = Choices | Certainty | Sides | Places
+@dataclass(frozen=True)
+class Pairs:
+    """Numbers that were said, and the true ones.
+
+    Parameters
+    ----------
+    truth, given : ndarray of float, shapes (n_rows,) and (n_rows, n_submissions)
+        NaN: nothing was said.
+    unit : str
+        Of both.
+    """
+
+    key: str
+    title: str
+    of_case: Positions = field(repr=False)
+    truth: Floats = field(repr=False)
+    given: Floats = field(repr=False)
+    unit: str = ""
+
+
+View: TypeAlias = Choices | Certainty | Sides | Places | Pairs
 
 
 @dataclass(frozen=True)

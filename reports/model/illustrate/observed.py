@@ -10,6 +10,7 @@ import pandas as pd
 from medpodium.reports.figures import curves, observed
 from medpodium.reports.model import scores
 from medpodium.reports.model.document import Block, Column, Figure, Plot, Section, Table
+from medpodium.reports.model.illustrate.pairs import pair_figures
 from medpodium.reports.model.results import TaskResults, slug
 from medpodium.reports.model.tables import few_values
 from medpodium.reports.model.wording.grammar import count, percent
@@ -31,6 +32,8 @@ def observed_section(task: TaskResults, prefix: str = "") -> Section:
             blocks += _places(task, part)
         elif view.view == "certainty":
             blocks += [*_reliability(task, part, title), *_along(task, part)]
+        elif view.view == "pairs":
+            blocks += pair_figures(task, part, title, _own(task, "limits", part), _own(task, "scatter", part))
         elif view.view == "sides":
             blocks += _curves(task, part, title)
     title = f"{prefix}{task.words.answers.capitalize()} in detail"

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pandas as pd
 
 from medpodium.scoring.evidence.intervals.scores import Asked
-from medpodium.scoring.evidence.observed import calibration, choices, curves
-from medpodium.scoring.kinds.views import Certainty, Choices, Places, Sides, Views
+from medpodium.scoring.evidence.observed import calibration, choices, curves, pairs
+from medpodium.scoring.kinds.views import Certainty, Choices, Pairs, Places, Sides, Views
 
 MOST_LEVELS = 12
 """A group with more levels than this is no scale along which calibration is followed."""
@@ -25,7 +25,8 @@ def observed_tables(views: Views, asked: Asked) -> Iterator[tuple[str, pd.DataFr
     units = asked.units
     titles = []
     for view in views.parts:
-        titles.append((view.key, view.title, type(view).__name__.lower()))
+        unit = f" in {view.unit}" if isinstance(view, Pairs) and view.unit else ""
+        titles.append((view.key, f"{view.title}{unit}", type(view).__name__.lower()))
         if isinstance(view, Choices):
             yield "confusion.csv", choices.confusion(view, views)
             yield "hardest.csv", choices.hardest(view, views)
@@ -38,6 +39,9 @@ def observed_tables(views: Views, asked: Asked) -> Iterator[tuple[str, pd.DataFr
                 for group, levels in views.groups.items():
                     if 1 < len(set(levels) - {""}) <= MOST_LEVELS:
                         yield "calibration_levels.csv", calibration.by_level(view, views, group, units)
+        elif isinstance(view, Pairs):
+            yield "limits.csv", pairs.limits(view, views, units)
+            yield "scatter.csv", pairs.scatter(view, views)
         elif isinstance(view, Sides):
             yield (
                 "curves.csv",

@@ -282,6 +282,25 @@ TABLES: dict[str, tuple[str, ...]] = {
     ),
     # roc: y sensitivity at x false alarms; pr: y precision at x recall; 95 % bands of the bootstrap.
     "curves.csv": ("task", "part", "curve", "submission", "x", "y", "low", "high"),
+    # Said minus true: bias and 95 % limits of agreement (lower, upper) with their 95 % intervals.
+    "limits.csv": (
+        "task",
+        "part",
+        "submission",
+        "n",
+        "bias",
+        "bias_low",
+        "bias_high",
+        "sd",
+        "lower",
+        "lower_low",
+        "lower_high",
+        "upper",
+        "upper_low",
+        "upper_high",
+    ),
+    # How many cases lie in which cell; plane: true (x true, y said) or bland (x mean, y difference).
+    "scatter.csv": ("task", "part", "plane", "submission", "x", "y", "n"),
     # method: euclidean, borda, copeland, kemeny; optima: how many rankings are as near as the one shown (Kemeny only).
     "consensus.csv": ("method", "submission", "score", "rank", "optima"),
     "rank_dissimilarities.csv": (

@@ -31,6 +31,7 @@ from medpodium.scoring.policy import Score, absent_score, rounded
 if TYPE_CHECKING:
     import pandas as pd
 
+    from medpodium.scoring.kinds.views import Views
     from medpodium.scoring.ranking.pools import Pool
 
 
@@ -77,6 +78,12 @@ class Values(Kind):
         from medpodium.scoring.kinds.values.pool import make_pool
 
         return make_pool(challenge, name, observations)
+
+    def views(self, challenge: Challenge, name: str, observations: pd.DataFrame) -> Views | None:
+        """Return what was said against what is true, quantity by quantity."""
+        from medpodium.scoring.kinds.values.views import make_views
+
+        return make_views(challenge, name, observations)
 
     def check_answers(
         self, task: ValuesTask, references: References, answers: Predictions, progress: Progress | None = None

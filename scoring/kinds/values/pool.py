@@ -125,7 +125,7 @@ def make_pool(challenge: Challenge, name: str, observations: pd.DataFrame) -> Po
         part = own[own["structure"] == quantity]
         if part.empty:
             continue
-        arranged = _arrange(part, cases, teams)
+        arranged = arrange(part, cases, teams)
         for key, spec in metrics.items():
             scores.append(_score(spec, *arranged))
             cells += [Cell(team, POOLED, quantity, key) for team in teams]
@@ -141,7 +141,7 @@ def make_pool(challenge: Challenge, name: str, observations: pd.DataFrame) -> Po
     )
 
 
-def _arrange(
+def arrange(
     part: pd.DataFrame, cases: list[str], teams: list[str]
 ) -> tuple[npt.NDArray[np.intp], Floats, Floats, npt.NDArray[np.bool_]]:
     """Arrange one quantity: positions of its cases, truth, answers, and which answers lack because a run failed."""
