@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -52,7 +52,8 @@ def bland_altman(
         axes.axhline(0, color=MUTED, linewidth=0.7, linestyle=":")
         _dots(axes, cells[cells["submission"] == name], look.colour(name))
         for line in ("bias", "lower", "upper") if name in by_name.index else ():
-            value, low, high = by_name.loc[name, [line, f"{line}_low", f"{line}_high"]].to_numpy(float)
+            own: Any = by_name.loc[name]
+            value, low, high = (float(own[f"{line}{end}"]) for end in ("", "_low", "_high"))
             axes.axhspan(low, high, color=NEUTRAL, alpha=0.28, linewidth=0)
             axes.axhline(value, color=INK, linewidth=1.0, linestyle="-" if line == "bias" else "--")
     return figure
@@ -72,7 +73,7 @@ def all_limits(limits: pd.DataFrame, order: Sequence[str], look: Look, axis: str
     by_name = limits.set_index("submission")
     axes.axvline(0, color=MUTED, linewidth=0.8, linestyle=":")
     for row, name in enumerate(names):
-        own = by_name.loc[name]
+        own: Any = by_name.loc[name]
         axes.plot([own["lower"], own["upper"]], [row, row], color=look.colour(name), linewidth=2.2, alpha=0.6)
         for line in ("lower", "upper"):
             axes.plot([own[f"{line}_low"], own[f"{line}_high"]], [row, row], color=INK, linewidth=0.8)

@@ -113,7 +113,7 @@ def test_per_structure_means_are_the_means(clear: Results) -> None:
 def test_figures_ask_for_in_the_design_are_there(clear: Results) -> None:
     made = {figure.id.split("-")[0] for figure in sections.assemble(clear).figures()}
     assert made >= {
-        "dots", "podium", "places", "difficulty", "blob", "tau", "frequencies", "significance", "methods", "sets",
+        "dots", "podium", "places", "difficulty", "blob", "tau", "significance", "methods", "sets",
         "critical", "multiverse", "subsampling", "gap", "subgroup", "failures", "cost",
     }  # fmt: skip
 

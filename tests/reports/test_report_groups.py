@@ -6,6 +6,7 @@ import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -121,8 +122,18 @@ def test_shared_ranks_stand_on_one_step() -> None:
     assert places[3].title == "Rank 1.5, shared by 2"
 
 
-def test_the_ranked_value_stands_beside_the_name(document: Document) -> None:
+def test_the_main_table_has_rank_set_and_what_is_ranked_and_its_steps_are_in_the_supplement(document: Document) -> None:
     board = next(table for table in document.tables() if table.role == "leaderboard")
-    assert [column.title for column in board.columns[:4]] == [
-        "Rank", "Submission", "Mean over metrics", "Rank confidence set",
-    ]  # fmt: skip
+    titles = [column.title for column in board.columns]
+    assert titles[:3] == ["Rank", "Submission", "Rank confidence set"]
+    ranked = board.data["value"].to_numpy(float)
+    shown = [[row[at][0] for row in board.rows] for at, one in enumerate(board.columns) if one.kind == "estimate"]
+    assert any(np.allclose(values, ranked) for values in shown)
+    (steps,) = [table for table in document.tables() if table.id.startswith("steps-")]
+    assert [column.title for column in steps.columns[:4]] == [
+        "Rank",
+        "Submission",
+        "Mean over metrics",
+        "Bootstrap ranks",
+    ]
+    assert steps.number.startswith("S")

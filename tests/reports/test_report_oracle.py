@@ -113,11 +113,12 @@ def test_blob_and_violin_show_challengers_bootstrap(shared: Path, organ: TaskRes
     told = TaskResults(
         organ.name, organ.challenge, organ.scores, organ.leaderboard, organ.recipe, evidence, Drawn(len(ranks))
     )
-    blob, violin, summary, *_ = illustrate_stability._bootstrap(told)
+    blob, violin = illustrate_stability._bootstrap(told)
     lines = blob.plot.arguments["summary"]
     for row in _oracle(shared, "bootstrap_rank_summary", **keep).itertuples():
         shown = lines.loc[row.algorithm]
         np.testing.assert_allclose([shown["median"], shown["lower"], shown["upper"]], [row.median, row.q025, row.q975])
     truth = _oracle(shared, "bootstrap_kendall_summary", **keep).iloc[0]
     assert violin.data["tau"].median() == pytest.approx(truth["median"])
-    np.testing.assert_allclose(summary.rows[0][3:], truth[["mean", "median", "q25", "q75"]].to_numpy(float))
+    for name in ("mean", "median", "q25", "q75"):
+        assert f"{truth[name]:.3f}" in violin.caption

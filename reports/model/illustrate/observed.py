@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from medpodium.reports.figures import curves, observed
 from medpodium.reports.model import scores
-from medpodium.reports.model.document import Block, Column, Figure, Plot, Section, Table
+from medpodium.reports.model.document import Block, Cell, Column, Figure, Plot, Section, Table
 from medpodium.reports.model.illustrate.pairs import pair_figures
 from medpodium.reports.model.results import TaskResults, slug
 from medpodium.reports.model.tables import few_values
@@ -63,7 +64,8 @@ def _means(task: TaskResults) -> Iterator[Block]:
         told = rows[["mean", "mean_low", "mean_high"]].assign(mean=task.means(panel))
         values, real = task.matrix(panel), task.measured(panel)
         told["lacking"] = ((values.notna() & ~real).sum() / values.notna().sum()).reindex(told.index).fillna(0.0)
-        best = told["mean"].idxmax() if panel.better == "higher" else told["mean"].idxmin()
+        top = float(told["mean"].max() if panel.better == "higher" else told["mean"].min())
+        best = str(told["mean"].idxmax() if panel.better == "higher" else told["mean"].idxmin())
         words, name = task.words, task.metric_name(panel.metric)
         yield Figure(
             f"means-{slug(task.name)}-{panel.id}",
@@ -75,7 +77,7 @@ def _means(task: TaskResults) -> Iterator[Block]:
                 else ""
             )
             + scores.interval_words(rows.assign(mean=told["mean"])),
-            f"{name} of {count(len(told), words.team, words.teams)}: {best} has {told.loc[best, 'mean']:.3f}; "
+            f"{name} of {count(len(told), words.team, words.teams)}: {best} has {top:.3f}; "
             f"they range from {told['mean'].min():.3f} to {told['mean'].max():.3f}.",
             Plot(
                 observed.means,
@@ -92,7 +94,7 @@ def _confusion(task: TaskResults, part: str, title: str) -> Iterator[Block]:
     words = task.words
     off = rows[(rows["truth"] != rows["answer"]) & (rows["answer"] != NO_ANSWER)]
     pairs = off.groupby(["truth", "answer"], sort=False)["n"].sum()
-    most = pairs.idxmax() if len(pairs) and pairs.max() > 0 else None
+    most: Any = pairs.idxmax() if len(pairs) and pairs.max() > 0 else None
     found = f"{most[0]} taken for {most[1]} {int(pairs.max()):,} times in all" if most is not None else "none"
     yield Figure(
         f"confusion-{slug(task.name)}-{slug(part)}",
@@ -137,7 +139,7 @@ def _agreement(task: TaskResults, part: str) -> Iterator[Block]:
     names = [name for name in task.order if name in set(rows["submission"]) | set(rows["versus"])]
     both = pd.concat([rows, rows.rename(columns={"submission": "versus", "versus": "submission"})])
     kappa = both.pivot(index="submission", columns="versus", values="kappa").reindex(index=names, columns=names)
-    top = rows.loc[rows["kappa"].idxmax()]
+    top: Any = rows.iloc[int(np.nanargmax(rows["kappa"].to_numpy(float)))]
     yield Figure(
         f"agreement-{slug(task.name)}-{slug(part)}",
         f"Agreement between {words.teams}",
@@ -157,7 +159,7 @@ def _places(task: TaskResults, part: str) -> Iterator[Block]:
         return
     words = task.words
     shares = rows.assign(difference=(rows["chosen"] - rows["keyed"]) / rows["n"])
-    top = shares.loc[shares["difference"].idxmax()]
+    top: Any = shares.iloc[int(np.nanargmax(shares["difference"].to_numpy(float)))]
     name, size = str(top["submission"]), 100 * float(top["difference"])
     yield Figure(
         f"places-{slug(task.name)}-options",
@@ -177,13 +179,14 @@ def _places(task: TaskResults, part: str) -> Iterator[Block]:
             Column(f"Place {place}: right", "percent", 1, note="share of right options there"),
         ]
     columns.append(Column("Excess", "percent", 1, note="largest excess of wrong answers in one place over chance"))
-    told = []
+    told: list[tuple[Cell, ...]] = []
     for team in [name for name in task.order if name in set(rows["submission"])]:
         own = rows[rows["submission"] == team].set_index("place").reindex(range(1, most + 1))
         number = float(own["n"].max())
+        chosen, keyed = (own[column].to_numpy(float).tolist() for column in ("chosen", "keyed"))
         cells: list[float] = []
         for place in range(1, most + 1):
-            cells += [float(own.loc[place, "chosen"]) / number, float(own.loc[place, "keyed"]) / number]
+            cells += [chosen[place - 1] / number, keyed[place - 1] / number]
         excess = float((own["wrong"] - own["expected"]).max()) / max(1.0, float(own["wrong"].sum()))
         told.append((team, int(number), *cells, excess))
     yield Table(
@@ -255,6 +258,12 @@ def _along(task: TaskResults, part: str) -> Iterator[Block]:
         )
 
 
+def _area(curve: pd.DataFrame) -> float:
+    """Return the area under a curve of straight lines."""
+    across, up = curve["x"].to_numpy(float), curve["y"].to_numpy(float)
+    return float((np.diff(across) * (up[1:] + up[:-1]) / 2).sum())
+
+
 def _curves(task: TaskResults, part: str, title: str) -> Iterator[Block]:
     rows = _own(task, "curves", part)
     if rows.empty:
@@ -263,7 +272,7 @@ def _curves(task: TaskResults, part: str, title: str) -> Iterator[Block]:
     roc = rows[rows["curve"] == "roc"].drop(columns="curve")
     pr = rows[rows["curve"] == "pr"].drop(columns="curve")
     prevalence = float(pr.loc[pr["x"] == 1.0, "y"].min())
-    area = {name: float(np.trapezoid(own["y"], own["x"])) for name, own in roc.groupby("submission")}
+    area = {str(name): _area(own) for name, own in roc.groupby("submission")}
     best = max(area, key=lambda name: area[name])
     banded = len(area) <= curves.BANDS and rows["low"].notna().any()
     yield Figure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 
@@ -31,7 +32,7 @@ def pair_figures(
         if len(named) > pairs.SHOWN
         else ""
     )
-    worst = limits.loc[(limits["upper"] - limits["lower"]).idxmin()]
+    worst: Any = limits.iloc[int((limits["upper"] - limits["lower"]).to_numpy(float).argmin())]
     found = (
         f"Narrowest limits of agreement: {worst['submission']}, from {worst['lower']:.3g} to {worst['upper']:.3g} "
         f"around a bias of {worst['bias']:.3g}."

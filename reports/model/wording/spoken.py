@@ -73,8 +73,7 @@ class Voice:
             )
         if isinstance(block, Figure):
             plot = replace(block.plot, say=self.text)
-            told = {"title": say(block.title), "caption": say(block.caption), "alt": say(block.alt)}
-            return replace(block, plot=plot, **told)
+            return replace(block, plot=plot, title=say(block.title), caption=say(block.caption), alt=say(block.alt))
         return replace(block, title=say(block.title))
 
     def _column(self, column: Column) -> Column:

@@ -49,7 +49,7 @@ def _number(share: Floats, values: Floats, unit: npt.NDArray[np.intp]) -> Floats
     sizes = np.bincount(which).astype(np.float64)
     if sizes.max() == 1:
         return np.array([float(len(values))])
-    sums = np.bincount(which, weights=values)
+    sums = np.asarray(np.bincount(which, weights=values), dtype=np.float64)
     return np.asarray(np.nan_to_num(closed.effective(share, sums[:, None], sizes[:, None]), nan=1.0))
 
 
