@@ -260,7 +260,7 @@ def defensible(task: TaskResults) -> list[str]:
     others = f"; {listed(names, 4)} {agree(len(names), 'ranks', 'rank')} first in at least one" if same < number else ""
     share = percent(same / number)
     return [
-        f"Of {number:,} defensible rankings {same:,} ({share}) have the same first rank as the declared one{others}."
+        f"Of {number:,} defensible rankings {same:,} ({share}) {agree(same, 'has', 'have')} the same first rank as the declared one{others}."
     ]
 
 
