@@ -258,10 +258,11 @@ def defensible(task: TaskResults) -> list[str]:
     same = int(winners["same_winner"].astype(bool).sum())
     names = sorted({name for cell in winners["winners"] for name in str(cell).split("; ")})
     others = f"; {listed(names, 4)} {agree(len(names), 'ranks', 'rank')} first in at least one" if same < number else ""
-    share = percent(same / number)
-    return [
-        f"Of {number:,} defensible rankings {same:,} ({share}) {agree(same, 'has', 'have')} the same first rank as the declared one{others}."
-    ]
+    share, verb = percent(same / number), agree(same, "has", "have")
+    said = (
+        f"Of {number:,} defensible rankings {same:,} ({share}) {verb} the same first rank as the declared one{others}."
+    )
+    return [said]
 
 
 def headline(task: TaskResults) -> str:
