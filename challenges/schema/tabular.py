@@ -14,6 +14,8 @@ from medpodium.challenges.schema.metrics.pooled import ClassMetric, OrdinalMetri
 from medpodium.challenges.schema.metrics.resource import AreaMetric, ResourceMetric
 from medpodium.challenges.schema.metrics.spec import MetricKind, MetricSpec
 from medpodium.challenges.schema.metrics.structure import (
+    BettiMetric,
+    EulerMetric,
     OverlapMetric,
     VolumeMetric,
 )
@@ -24,7 +26,6 @@ from medpodium.challenges.schema.metrics.surfaces import (
     PercentileMetric,
     SurfaceMetric,
 )
-from medpodium.challenges.schema.metrics.topology import BettiMetric, EulerMetric
 from medpodium.challenges.schema.segmentation import Structure
 from medpodium.challenges.schema.task import Files, TableFiles, TaskModel
 

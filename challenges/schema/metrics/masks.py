@@ -9,7 +9,7 @@ from pydantic import Field
 from medpodium.challenges.schema.metrics.instances import InstanceMetric, PrecisionMetric, PresenceMetric
 from medpodium.challenges.schema.metrics.lesions import AnyLesionMetric
 from medpodium.challenges.schema.metrics.resource import AreaMetric, ResourceMetric
-from medpodium.challenges.schema.metrics.structure import OverlapMetric, VolumeMetric
+from medpodium.challenges.schema.metrics.structure import BettiMetric, EulerMetric, OverlapMetric, VolumeMetric
 from medpodium.challenges.schema.metrics.surfaces import (
     BoundaryMetric,
     CentrelineMetric,
@@ -17,7 +17,6 @@ from medpodium.challenges.schema.metrics.surfaces import (
     PercentileMetric,
     SurfaceMetric,
 )
-from medpodium.challenges.schema.metrics.topology import BettiMetric, EulerMetric
 
 SegmentationMetric: TypeAlias = Annotated[
     OverlapMetric

@@ -12,9 +12,8 @@ import numpy.typing as npt
 
 from medpodium.challenges.schema.definition import SegmentationTask
 from medpodium.challenges.schema.metrics.lesions import LesionFamily
-from medpodium.challenges.schema.metrics.structure import StructureMetric
+from medpodium.challenges.schema.metrics.structure import BettiMetric, EulerMetric, StructureMetric
 from medpodium.challenges.schema.metrics.surfaces import EdgedMetric
-from medpodium.challenges.schema.metrics.topology import BettiMetric, EulerMetric
 from medpodium.findings import Finding
 from medpodium.scoring.kinds.segmentation.values.surfaces import edgeless_size, surface_value
 from medpodium.scoring.masks.geometry import DEFAULT_TOLERANCE, Geometry
