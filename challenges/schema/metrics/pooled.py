@@ -12,6 +12,10 @@ def _pooled(title: str, formula: str, worst: float = 0.0, blind_to: tuple[Lazy, 
     return MetricKind(title, "pooled", "higher", "", 1.0, worst, formula, blind_to=blind_to)
 
 
+def _error(title: str, formula: str, worst: float | None) -> MetricKind:
+    return MetricKind(title, "pooled", "lower", "", 0.0, worst, formula)
+
+
 class PooledMetric(MetricSpec):
     """A metric of pooled cases.
 
@@ -39,14 +43,19 @@ class ClassMetric(PooledMetric):
         "sensitivity": _pooled("Sensitivity", "TP / (TP+FN)", blind_to=("everything",)),
         "specificity": _pooled("Specificity", "TN / (TN+FP)", blind_to=("next to nothing",)),
         "balanced_accuracy": _pooled("Balanced accuracy", "mean of the recalls of all classes"),
+        "average_precision": _pooled("Average precision", "sum (R_n - R_n-1) P_n over the scores, not interpolated"),
+        "brier": _error("Brier score", "mean squared difference of probability and outcome", 1.0),
+        "log_loss": _error("Log loss", "mean negative logarithm of the probability given to what is true", 37.0),
     }
-    kind: Literal["accuracy", "auc", "sensitivity", "specificity", "balanced_accuracy"]
+    kind: Literal[
+        "accuracy", "auc", "sensitivity", "specificity", "balanced_accuracy", "average_precision", "brier", "log_loss"
+    ]
     problem: str | None = None
 
     @property
     def needs_problem(self) -> bool:
         """Whether the metric is defined for binary problems only."""
-        return self.kind in ("auc", "sensitivity", "specificity")
+        return self.kind not in ("accuracy", "balanced_accuracy")
 
     def parameters(self) -> list[str]:
         """Return what besides its kind makes the metric what it is, in a few words each."""
@@ -54,9 +63,18 @@ class ClassMetric(PooledMetric):
 
 
 class OrdinalMetric(PooledMetric):
-    """Agreement of ordered classes, all of them at once."""
+    """Agreement of classes, all of them at once; distances are steps between the classes in their order."""
 
     known: ClassVar[Mapping[str, MetricKind]] = {
         "quadratic_kappa": _pooled("Quadratic weighted kappa", "Cohen 1968 with squared weights", worst=-1.0),
+        "linear_kappa": _pooled("Linear weighted kappa", "Cohen 1968 with weights by distance", worst=-1.0),
+        "kappa": _pooled("Cohen's kappa", "Cohen 1960", worst=-1.0),
+        "mcc": _pooled("Matthews correlation", "Gorodkin 2004, for any number of classes", worst=-1.0),
+        "macro_f1": _pooled("Macro F1", "mean of the F1 scores of the classes that occur"),
+        "micro_f1": _pooled("Micro F1", "F1 of all counts together"),
+        "weighted_f1": _pooled("Weighted F1", "mean of the F1 scores by the number of cases"),
+        "grade_error": _error("Mean error of the grade", "mean number of classes between answer and truth", None),
     }
-    kind: Literal["quadratic_kappa"]
+    kind: Literal[
+        "quadratic_kappa", "linear_kappa", "kappa", "mcc", "macro_f1", "micro_f1", "weighted_f1", "grade_error"
+    ]

@@ -6,8 +6,9 @@ resample and without one case are the same functions of these rows and of case w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ from medpodium.scoring import observations as contract
 from medpodium.scoring import table
 from medpodium.scoring.kinds.classification.measures import at_least
 from medpodium.scoring.kinds.classification.probabilities import Answers, answered_by_class
-from medpodium.scoring.measures.pooled import curves, labels
+from medpodium.scoring.measures.pooled import confidence, curves, labels
 from medpodium.scoring.ranking.pools import Curve, Shares
 
 Floats = npt.NDArray[np.float64]
@@ -207,10 +208,16 @@ class PooledScore:
         if self.score is None:
             if self.kind == "balanced_accuracy":
                 return labels.balanced_accuracies(self.truth, self.given, weights, self.classes)
-            if self.kind == "quadratic_kappa":
-                return labels.quadratic_kappas(self.truth, self.given, weights, self.classes)
+            if self.kind in OF_CLASSES:
+                return OF_CLASSES[self.kind](self.truth, self.given, weights, self.classes)
         elif self.kind == "auc":
             return curves.areas(self.truth, self.score, weights)
+        elif self.kind == "average_precision":
+            return curves.average_precisions(self.truth, self.score, weights)
+        elif self.kind in ("brier", "log_loss"):
+            right = np.broadcast_to(self.truth[:, None], self.score.shape).astype(np.float64)
+            of = confidence.briers if self.kind == "brier" else confidence.log_losses
+            return of(right, np.clip(self.score, 0.0, 1.0), weights)
         elif self.kind in ("sensitivity", "specificity", "balanced_accuracy"):
             both = labels.recalls(self.truth, self.given, weights, 2)
             specificity, sensitivity = both[:, :, 0], both[:, :, 1]
@@ -235,9 +242,20 @@ class PooledScore:
         return [Shares(right[:, at]) for at in range(number)]
 
 
-ALL_CLASSES = ("accuracy", "balanced_accuracy", "quadratic_kappa")
+OF_CLASSES: Mapping[str, Callable[[labels.Classes, labels.Classes, Floats, int], Floats]] = {
+    "quadratic_kappa": labels.quadratic_kappas,
+    "linear_kappa": partial(labels.kappas, costs="linear"),
+    "kappa": labels.kappas,
+    "mcc": labels.matthews,
+    "macro_f1": partial(labels.f1s, average="macro"),
+    "micro_f1": partial(labels.f1s, average="micro"),
+    "weighted_f1": partial(labels.f1s, average="weighted"),
+    "grade_error": labels.grade_errors,
+}
+"""What a metric of the classes is, by its kind."""
+ALL_CLASSES = ("accuracy", "balanced_accuracy", *OF_CLASSES)
 """Metrics of all classes at once; every other one needs a problem."""
-NEED_PROBABILITIES = ("auc",)
+NEED_PROBABILITIES = ("auc", "average_precision", "brier", "log_loss")
 """Metrics that a class alone says nothing about."""
 _YES = {True: "1", False: "0"}
 

@@ -50,6 +50,13 @@ def accuracies(truth: Classes, given: Classes, weights: Floats) -> Floats:
     return share(weights @ right, weights @ counted)
 
 
+def grade_errors(truth: Classes, given: Classes, weights: Floats, classes: int) -> Floats:
+    """Return the mean number of classes between answer and truth; an answer that is none is ``classes`` away."""
+    apart = np.where(given == NO_CLASS, classes, np.abs(given - truth[:, None])).astype(np.float64)
+    counted = (given != LEFT_OUT).astype(np.float64)
+    return share(weights @ (apart * counted), weights @ counted)
+
+
 def recalls(truth: Classes, given: Classes, weights: Floats, classes: int) -> Floats:
     """Return the recall of every class, shape (n_resamples, n_submissions, n_classes); NaN for a class without cases.
 
