@@ -110,7 +110,7 @@ def html_differences(page: str, document: Document, *, sentences: bool) -> Itera
     if sentences:
         said = {_plain(text) for text in found.texts}
         podium = [f"{place.title}{place.team}{place.words}" for place in document.podium]
-        captions = [f"{table.heading} {table.caption} CSV" for table in document.tables()]
+        captions = [f"{closed(table.heading)} {table.caption} CSV" for table in document.tables()]
         captions += [f"{figure.heading} {figure.caption} DataSVG" for figure in document.figures()]
         yield from _unsaid([*podium, *captions, *_sentences(document)], said)
 
