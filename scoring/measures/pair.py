@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from medpodium.scoring.measures import kernels
+from medpodium.scoring.measures import kernels, tables
 from medpodium.scoring.measures.components.joined import Components, MaskComponents
 from medpodium.scoring.measures.overlap import Overlap, pixel_mm2, voxel_ml
 from medpodium.scoring.measures.surfaces import planes
@@ -144,36 +144,18 @@ class ReferenceCase:
         """Extent of every row."""
         return self._known_rows or _extents(self.array)
 
-    @cached_property
+    @property
     def index_of(self) -> npt.NDArray[np.int32]:
         """Index of each label value in a confusion matrix: background 0, classes of labels from 1, all others last.
 
         Labels that belong to the same structures are one class: thousands of instances of a structure are.
         """
-        owners: dict[int, list[int]] = {}
-        for number, labels in enumerate(self.structures):
-            for label in labels:
-                owners.setdefault(label, []).append(number)
-        classes: dict[tuple[int, ...], int] = {}
-        found = {label: classes.setdefault(tuple(own), len(classes) + 1) for label, own in sorted(owners.items())}
-        index = np.full(65536, len(classes) + 1, np.int32)
-        index[0] = 0
-        index[list(found)] = list(found.values())
-        return index
+        return tables.index_of(self.structures)
 
-    @cached_property
+    @property
     def layers(self) -> npt.NDArray[np.int32]:
         """Structure number (from 1) of each label, in as few layers as shared labels allow."""
-        taken: list[set[int]] = []
-        tables: list[npt.NDArray[np.int32]] = []
-        for number, labels in enumerate(self.structures, start=1):
-            layer = next((k for k, used in enumerate(taken) if not used & labels), len(taken))
-            if layer == len(taken):
-                taken.append(set())
-                tables.append(np.zeros(65536, np.int32))
-            taken[layer] |= labels
-            tables[layer][list(labels)] = number
-        return np.stack(tables) if tables else np.zeros((1, 65536), np.int32)
+        return tables.layers(self.structures)
 
     def z_ranges(self, z_first: Ints, z_stop: Ints) -> Ints:
         """Return the slices (n_structures, 2) that count for each structure, from its labels' slices here."""

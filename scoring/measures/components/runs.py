@@ -209,6 +209,8 @@ def meeting(rows, starts, stops, owner, order, others, first_of, other_owner, n_
                     continue
                 other = rows[run] + dz * ny + dy
                 low, high = first_of[other], first_of[other + 1]
+                if low == high:
+                    continue
                 last = high
                 while low < high:  # the first run that does not end before this one begins
                     middle = (low + high) // 2
