@@ -3,6 +3,7 @@
     python benchmarks/patterns.py                            # 160 x 256 x 256 voxels
     python benchmarks/patterns.py --shape 700 512 512        # the largest that clinics send
     python benchmarks/patterns.py --patterns web noise --metrics lesions
+    python benchmarks/patterns.py --metrics surfels --structures 4 --peers-python ~/peers/bin/python
 
 Every pattern is measured alone in a fresh process, from arrays to numbers, and shown beside the good prediction of the
 same run. What is promised is a bound per voxel, whatever the mask looks like: the exit code is 1 if one passes it.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import subprocess
 import sys
 import time
@@ -71,6 +73,28 @@ def noise(truth: Mask) -> Mask:
     return (rng.integers(0, 256, truth.shape, np.uint8) & 1).astype(np.uint8)
 
 
+def dust(truth: Mask) -> Mask:
+    """Return a voxel in every hundred."""
+    return (np.random.default_rng(2).random(truth.shape) < 0.01).astype(np.uint8)
+
+
+def salt(truth: Mask) -> Mask:
+    """Return a perfect prediction with a voxel in every thousand turned over."""
+    return truth ^ (np.random.default_rng(3).random(truth.shape) < 0.001).astype(np.uint8)
+
+
+def mirrored(truth: Mask) -> Mask:
+    """Return everything on the other side."""
+    return np.ascontiguousarray(truth[::-1, ::-1, ::-1])
+
+
+def far_slices(truth: Mask) -> Mask:
+    """Return dust in the last ten slices only."""
+    mask = np.zeros_like(truth)
+    mask[-10:] = np.random.default_rng(4).random(mask[-10:].shape) < 0.1
+    return mask
+
+
 def checkerboard(truth: Mask) -> Mask:
     """Return a mask in which no voxel has a neighbour across a face."""
     z, y, x = np.ogrid[tuple(slice(0, n) for n in truth.shape)]
@@ -121,8 +145,20 @@ def stripes(truth: Mask) -> Mask:
 
 PATTERNS: dict[str, Callable[[Mask], Mask]] = {
     function.__name__: function
-    for function in (good, stray, island, everything, stripes, specks, web, checkerboard, noise)
-}
+    for function in (
+        good, stray, island, mirrored, far_slices, salt, dust, everything, stripes, specks, web, checkerboard, noise
+    )
+}  # fmt: skip
+
+
+def labelled(mask: Mask, structures: int, pattern: str = "") -> Mask:
+    """Spread a mask over several labels, side by side; those of noise are random."""
+    if structures == 1:
+        return mask
+    if pattern == "noise":
+        return np.random.default_rng(5).integers(0, structures + 1, mask.shape).astype(np.uint8)
+    along = 1 + np.arange(mask.shape[2]) * structures // mask.shape[2]
+    return (mask * along).astype(np.uint8)
 
 
 def main() -> int:
@@ -133,57 +169,103 @@ def main() -> int:
     parser.add_argument("--metrics", nargs="+", choices=list(METRICS), default=list(METRICS))
     parser.add_argument("--bytes", type=float, default=20.0, help="per voxel besides the masks, and 300 MB")
     parser.add_argument("--ns", type=float, default=500.0, help="CPU time per voxel, and a second")
+    parser.add_argument("--structures", type=int, default=1, help="labels side by side")
+    parser.add_argument("--peers-python", help="interpreter that has surface-distance: times it, too (slow)")
+    parser.add_argument("--json", type=Path, help="also write the results here")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     shape: Shape = tuple(options.shape)
     if options.child:
-        print(json.dumps(measure(shape, *options.child)))
+        work = surface_distance if options.child[0] == "surface-distance" else measure
+        print(json.dumps(work(shape, *options.child, options.structures)))
         return 0
-    print(f"{'metrics':12}{'pattern':14}{'CPU s':>9}{'x good':>8}{'MB':>8}{'x good':>8}  values", flush=True)
-    too_much = 0
+    heading = f"{'metrics':12}{'pattern':14}{'CPU s':>9}{'x good':>8}{'MB':>8}{'process':>9}{'x good':>8}{'x peer':>8}"
+    print(f"{heading}  values", flush=True)
+    too_much, rows = 0, []
     for metrics in options.metrics:
         base: dict[str, Any] = {}
         for pattern in dict.fromkeys(["good", *options.patterns]):
-            found = _fresh(shape, metrics, pattern)
+            found = _fresh(shape, metrics, pattern, options.structures)
             base = base or found
-            factors = [found[key] / max(base[key], 1e-9) for key in ("cpu_s", "mb")]
+            factors = [found[key] / max(base[key], 1e-9) for key in ("cpu_s", "process_mb")]
+            peer = math.nan
+            if options.peers_python:
+                other = _fresh(shape, "surface-distance", pattern, options.structures, options.peers_python)
+                peer = found["cpu_s"] / other["cpu_s"]
+            row = {"metrics": metrics, "pattern": pattern, **found, "x_good": factors[0], "x_mb": factors[1]}
+            rows.append({**row, "x_surface_distance": peer})
             too_much += found["mb"] * 1e6 > 3e8 + options.bytes * math.prod(shape)
             too_much += found["cpu_s"] > 1 + options.ns * 1e-9 * math.prod(shape)
-            told = f"{found['cpu_s']:9.2f}{factors[0]:8.1f}{found['mb']:8.0f}{factors[1]:8.1f}"
+            told = f"{found['cpu_s']:9.2f}{factors[0]:8.1f}{found['mb']:8.0f}"
+            told += f"{found['process_mb']:9.0f}{factors[1]:8.1f}{peer:8.2f}"
             print(f"{metrics:12}{pattern:14}{told}  {found['values']}", flush=True)
+    if options.json:
+        told = {"shape": shape, "structures": options.structures, "rows": rows, "load": os.getloadavg()[0]}
+        options.json.write_text(json.dumps(told, indent=1))
     return 1 if too_much else 0
 
 
-def _fresh(shape: Shape, metrics: str, pattern: str) -> dict[str, Any]:
-    command = [sys.executable, str(Path(__file__).resolve()), "--shape", *map(str, shape), "--child", metrics, pattern]
+def _fresh(
+    shape: Shape, metrics: str, pattern: str, structures: int = 1, python: str = sys.executable
+) -> dict[str, Any]:
+    command = [python, str(Path(__file__).resolve()), "--shape", *map(str, shape), "--structures", str(structures)]
+    command += ["--child", metrics, pattern]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        return {"cpu_s": float("inf"), "mb": float("inf"), "values": (done.stderr.strip() or "killed").splitlines()[-1]}
+        lost = float("inf")
+        return {
+            "cpu_s": lost,
+            "mb": lost,
+            "process_mb": lost,
+            "values": (done.stderr.strip() or "killed").splitlines()[-1],
+        }
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 
 
-def measure(shape: Shape, metrics: str, pattern: str) -> dict[str, Any]:
+def surface_distance(shape: Shape, _: str, pattern: str, structures: int) -> dict[str, Any]:
+    """Measure NSD and HD95 with DeepMind's library, label by label."""
+    import surface_distance as sd
+
+    truth = reference(shape)
+    said = labelled(PATTERNS[pattern](truth), structures, pattern)
+    truth = labelled(truth, structures)
+    start = time.process_time()
+    values = {}
+    for label in range(1, structures + 1):
+        found = sd.compute_surface_distances(truth == label, said == label, SPACING_ZYX)
+        values[f"nsd {label}"] = float(sd.compute_surface_dice_at_tolerance(found, 2.0))
+        values[f"hd95 {label}"] = float(sd.compute_robust_hausdorff(found, 95))
+    spent = time.process_time() - start
+    return {"cpu_s": spent, "mb": math.nan, "process_mb": _status("VmHWM"), "values": values}
+
+
+def measure(shape: Shape, metrics: str, pattern: str, structures: int = 1) -> dict[str, Any]:
     """Score one pattern in this process: CPU seconds, peak memory above the two masks in MB, and the values."""
     from medpodium.challenges.schema.definition import SegmentationTask
     from medpodium.scoring.kinds.segmentation.measures import CaseMeasures, Volume
     from medpodium.scoring.masks.geometry import Geometry
 
     cell = {"both": "skip", "reference": "skip", "prediction": "skip"}
-    rules = {"structures": {"lesion": {"label": 1}}, "empty": cell, "metrics": METRICS[metrics]}
+    names = {f"s{label}": {"label": label} for label in range(1, structures + 1)}
+    rules = {"structures": names, "empty": cell, "metrics": METRICS[metrics]}
     task = SegmentationTask.model_validate(rules)
 
     def score(truth: Mask, said: Mask) -> dict[str, float]:
         grid = Geometry(truth.shape, SPACING_ZYX, (0.0, 0.0, 0.0), np.eye(3))
         pair = CaseMeasures(Volume(truth, grid), task).against(Volume(said, grid))
         return {
-            name: pair.value(spec, "lesion", task.tolerance_of(spec, "lesion")) for name, spec in task.metrics.items()
+            f"{name} {own}": pair.value(spec, own, task.tolerance_of(spec, own))
+            for name, spec in task.metrics.items()
+            for own in names
         }
 
     small = reference((16, 32, 32))
-    score(small, stray(small))  # compiles
+    for warm in ("stray", "noise", pattern):  # compiles
+        score(labelled(small, structures), labelled(PATTERNS[warm](small), structures, warm))
     truth = reference(shape)
-    said = PATTERNS[pattern](truth)
+    said = labelled(PATTERNS[pattern](truth), structures, pattern)
+    truth = labelled(truth, structures)
     _reset_peak()
     before = _status("VmRSS")
     start = time.process_time()
@@ -192,6 +274,7 @@ def measure(shape: Shape, metrics: str, pattern: str) -> dict[str, Any]:
     return {
         "cpu_s": spent,
         "mb": _status("VmHWM") - before,
+        "process_mb": _status("VmHWM"),
         "values": {k: float(f"{v:.6g}") for k, v in values.items()},
     }
 

@@ -24,8 +24,9 @@ import numpy.typing as npt
 
 from medpodium.scoring.measures.pair import ReferenceCase
 from medpodium.scoring.measures.surfaces import areas, metrics
-from medpodium.scoring.measures.surfaces.distances import Directed, kept
 from medpodium.scoring.measures.surfaces.distances import SurfaceDistances as Engine
+from medpodium.scoring.measures.surfaces.distances import kept
+from medpodium.scoring.measures.surfaces.histograms import Distances
 from medpodium.scoring.measures.surfaces.points import Codes
 
 __all__ = [
@@ -188,7 +189,7 @@ def _within(surface_distances: Mapping[str, Floats], tolerance_mm: float) -> tup
     return inside, [float(np.sum(area)) for _, area in sides]
 
 
-def _histogram(side: Directed) -> tuple[Floats, Floats]:
+def _histogram(side: Distances) -> tuple[Floats, Floats]:
     return side.values, side.weights
 
 

@@ -38,6 +38,8 @@ class Request:
         Whether scores of other tasks in the table stay.
     anew : bool
         Whether scores of a campaign that stand are computed again, too.
+    case_budget : str, optional
+        What one prediction of one case may take.
     """
 
     predictions: tuple[str, ...]
@@ -50,6 +52,7 @@ class Request:
     skip_broken: bool
     add: bool
     anew: bool
+    case_budget: str | None
 
     @property
     def teams(self) -> dict[str, Path]:
@@ -71,6 +74,9 @@ class Request:
 @click.option("--variant", help="Scoring variant, for instance as-published.")
 @click.option("--cases", type=click.Path(path_type=Path), help="CSV with a column 'case' and one per group.")
 @click.option("--resources", type=click.Path(path_type=Path), help="CSV of measured values: running time, memory.")
+@click.option(
+    "--case-budget", metavar="60s,4GB", help="A prediction that takes more CPU time or memory on a case has failed it."
+)
 @click.option("--workers", type=click.IntRange(1), help="Threads or processes; by default what cores and memory allow.")
 @click.option("--skip-broken", is_flag=True, help="Leave cases with a broken reference out, for everybody, and go on.")
 @click.option("--add", is_flag=True, help="Keep the scores of other tasks that the table has already.")
@@ -155,6 +161,8 @@ def _score_campaign(folder: Path, request: Request, where: Where) -> Done:
 
     if request.add and request.out is not None:
         raise click.UsageError("--add is for tables outside of a campaign: its own table keeps the other tasks anyway.")
+    if request.case_budget is not None:
+        raise click.UsageError("--case-budget is for loose folders: a campaign's challenge file declares case_budget.")
     with choose(where) as place:
         ask = Ask(request.task, request.out, place, request.skip_broken, request.anew)
         return score_campaign(folder, ask)
@@ -168,6 +176,8 @@ def _score(reference: str, request: Request, where: Where) -> tuple[Challenge, R
 
     loaded = registry.load(reference, variant=request.variant)
     task = pick_task(loaded, request.task)
+    if request.case_budget is not None:
+        loaded = _with_budget(loaded, task, request.case_budget)
     references, out = _given(request.references, "references"), _given(request.out, "out")
     if (references / "dataset.json").is_file():
         references = references_of(references)
@@ -187,6 +197,21 @@ def _score(reference: str, request: Request, where: Where) -> tuple[Challenge, R
             progress=lambda done, total: bar.update(line, completed=done, total=total),
         )
     return loaded, result, out
+
+
+def _with_budget(challenge: Challenge, task: str, text: str) -> Challenge:
+    """Return the challenge with another budget of a case."""
+    from medpodium.challenges.schema.task import parse_budget
+
+    own = challenge.tasks[task]
+    if "case_budget" not in type(own).model_fields:
+        raise click.UsageError(f"--case-budget is for segmentations, and task {task!r} is of the kind {own.kind}.")
+    try:
+        declared = parse_budget(text)
+    except ValueError as error:
+        raise click.UsageError(f"--case-budget: {error}.") from None
+    limited: Any = own.model_copy(update={"case_budget": declared})
+    return challenge.model_copy(update={"tasks": {**challenge.tasks, task: limited}})
 
 
 def _print(challenge: Challenge, result: Result, out: Path, audit: list[dict[str, Any]]) -> None:

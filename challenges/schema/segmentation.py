@@ -17,7 +17,7 @@ from medpodium.challenges.schema.metrics.spec import EmptyPolicy, MetricSpec
 from medpodium.challenges.schema.metrics.structure import StructureMetric
 from medpodium.challenges.schema.metrics.surfaces import NsdMetric
 from medpodium.challenges.schema.rules import Broken, LintCode, Rules
-from medpodium.challenges.schema.task import Grid, TaskModel
+from medpodium.challenges.schema.task import CaseBudget, Grid, TaskModel
 
 InstanceLabel: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
 
@@ -135,6 +135,9 @@ class SegmentationTask(TaskModel):
     labelled_structures : dict of str to list of str
         Cases whose references are labelled in part, by name, and the structures that are labelled there. All others
         are not scored in that case. A table of cases can say the same in a column ``labelled_structures``.
+    case_budget : CaseBudget, optional
+        What scoring one prediction of one case may take: ``{cpu_seconds: 60, memory_gb: 4}``. One that takes more has
+        failed, as one that cannot be read has.
     """
 
     case_columns: ClassVar[frozenset[str]] = frozenset({"labelled_structures"})
@@ -149,6 +152,7 @@ class SegmentationTask(TaskModel):
     extra_labels: list[int] = Field(default_factory=list)
     ignore_labels: list[Annotated[int, Field(ge=1, le=65535)]] = Field(default_factory=list)
     labelled_structures: dict[str, list[str]] = Field(default_factory=dict)
+    case_budget: CaseBudget | None = None
 
     @field_validator("structures")
     @classmethod

@@ -6,11 +6,12 @@ kind answers them and nobody has to know that it exists.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args, get_origin
 
-from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from medpodium.challenges.schema.base import Location, Model, Name, nearest, reworded
@@ -267,3 +268,52 @@ class TaskKind:
         """Patterns of references and predictions where a challenge file gives none."""
         files: Files = self.model.model_fields["files"].get_default(call_default_factory=True)
         return files
+
+
+_PARTS = re.compile(r"([0-9]*\.?[0-9]+)\s*(s|min|MB|GB)")
+_UNITS = {"s": ("cpu_seconds", 1.0), "min": ("cpu_seconds", 60.0), "MB": ("memory_gb", 1e-3), "GB": ("memory_gb", 1.0)}
+
+
+class CaseBudget(Model):
+    """What reading and scoring one prediction of one case may take. One that takes more has failed, by name.
+
+    Parameters
+    ----------
+    cpu_seconds : float, optional
+        CPU time, so that a busy machine fails nobody.
+    memory_gb : float, optional
+        Memory that a single step (a mask, its surfaces, a distance transform) may ask for, in 10⁹ bytes.
+    """
+
+    cpu_seconds: float | None = Field(None, gt=0)
+    memory_gb: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> CaseBudget:
+        if self.cpu_seconds is None and self.memory_gb is None:
+            raise ValueError("a budget limits cpu_seconds, memory_gb or both")
+        return self
+
+    def __str__(self) -> str:
+        """Return it as people say it: ``60 s and 4 GB``."""
+        time = [f"{self.cpu_seconds:g} s"] if self.cpu_seconds is not None else []
+        memory = [f"{self.memory_gb:g} GB"] if self.memory_gb is not None else []
+        return " and ".join(time + memory)
+
+
+def parse_budget(text: str) -> CaseBudget:
+    """Read ``60s``, ``4GB`` or ``2min,500MB``.
+
+    Raises
+    ------
+    ValueError
+        If a part is no number with a unit, or names the same again.
+    """
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        matched = _PARTS.fullmatch(part.strip())
+        name, factor = _UNITS[matched[2]] if matched else ("", 0.0)
+        if not matched or name in found or float(matched[1]) <= 0:
+            raise ValueError(f"{part.strip()!r} is no limit: write 60s, 4GB or both (2min,500MB)")
+        found[name] = float(matched[1]) * factor
+    return CaseBudget(cpu_seconds=found.get("cpu_seconds"), memory_gb=found.get("memory_gb"))

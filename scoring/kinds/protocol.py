@@ -29,6 +29,8 @@ Given: TypeAlias = Path | Mapping[str, Any]
 
 MEMORY_FAILURE = "memory"
 """Why a submission has no scores of a case whose memory its prediction exceeds."""
+BUDGET_FAILURE = "budget"
+"""Why it has none where its prediction exceeds the time or memory that the challenge declares."""
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with (cases done, cases in all)."""
@@ -45,6 +47,8 @@ class ScoreCode(Code):
     NOT_MEASURED = "not-measured"
     NOT_COMPUTED = "scores-computed-elsewhere"
     OVER_BUDGET = "prediction-over-memory-budget"
+    OVER_CASE_BUDGET = "prediction-over-case-budget"
+    """Scoring the prediction takes more time or memory than the challenge declares for a case."""
     PREDICTION_MISSING = "prediction-missing"
     CASE_COLUMN = "cases-column-invalid"
     """The table of cases names structures that the task does not have."""
@@ -376,3 +380,22 @@ def paths_in(value: object) -> Iterable[Path]:
 def task_words(task: TaskModel) -> str:
     """Return what a kind is called in a message."""
     return f"a {task.kind} task"
+
+
+def over_case_budget(where: str, case: str, too_much: str, budget: str) -> Finding:
+    """Return the finding of an answer that takes more than the declared budget of a case.
+
+    Parameters
+    ----------
+    where : str
+        File or folder of the answer.
+    case : str
+        Name of the case.
+    too_much : str
+        What it takes, as a verb phrase.
+    budget : str
+        What is declared.
+    """
+    cause = f"case {case}: {too_much}; declared for a case: {budget}"
+    fix = "the team: look for noise in the prediction; the organizer: raise case_budget (--case-budget) if it is none"
+    return Finding(ScoreCode.OVER_CASE_BUDGET, where, cause, fix)

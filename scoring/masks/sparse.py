@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medpodium.scoring.masks.labels import LabelArray
-from medpodium.scoring.measures import kernels
+from medpodium.scoring.measures import budget, kernels
 
 Rows = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
 
@@ -72,6 +72,7 @@ class SparseVolume:
 
     def add(self, values: LabelArray) -> None:
         """Put the next voxels, shape (n,); the volume becomes uint16 at the first piece that is."""
+        budget.step(values.itemsize * self._voxels)
         if values.dtype != self._array.dtype:
             if values.dtype == np.uint16:
                 self._widen()

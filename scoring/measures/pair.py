@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from medpodium.scoring.measures import kernels, tables
+from medpodium.scoring.measures import budget, kernels, tables
 from medpodium.scoring.measures.components.joined import Components, MaskComponents
 from medpodium.scoring.measures.overlap import Overlap, pixel_mm2, voxel_ml
 from medpodium.scoring.measures.surfaces import planes
@@ -173,7 +173,8 @@ class ReferenceCase:
     def surfaces(self, kind: Kind, z_ranges: Ints) -> Surfaces:
         """Return the surfaces of all structures, found once per kind."""
         if kind not in self._surfaces:
-            self._surfaces[kind] = self.surfaces_of(self.array, self.rows, kind, z_ranges)
+            with budget.unlimited():
+                self._surfaces[kind] = self.surfaces_of(self.array, self.rows, kind, z_ranges)
         return self._surfaces[kind]
 
     def components(self, structure: int, connectivity: int, dilation: int, z_ranges: Ints) -> Components:
@@ -250,7 +251,9 @@ class PairMeasures:
             How often reference and prediction are dilated before components are joined.
         """
         first, second = dilations
-        own = self.reference.components(structure, connectivity, first, self.z_ranges)
+        with budget.unlimited():
+            own = self.reference.components(structure, connectivity, first, self.z_ranges)
+        budget.step()
         return own, self._lesions.of(structure, connectivity, second)
 
     def between(self, structure: int, kind: Kind, *, edge: bool = True, voxels: bool = False) -> SurfaceDistances:
@@ -350,6 +353,7 @@ class PairMeasures:
         if kind not in self._surfaces:
             self._surfaces[kind] = reference.surfaces_of(self.array, self._rows, kind, self.z_ranges)
         if (structure, kind) not in self._pairs:  # kept, as every metric of a structure shares its distances
+            budget.step()
             first = reference.surfaces(kind, self.z_ranges)
             self._pairs[structure, kind] = distances(first, self._surfaces[kind], structure, reference.axis_order)
         return self._pairs[structure, kind]
@@ -366,6 +370,7 @@ class PairMeasures:
 
     def _joint_counts(self, start: int, stop: int) -> tuple[Ints, Ints, Ints]:
         """Count label combinations in the slices ``start <= z < stop``."""
+        budget.step()
         first, second = self.reference.array[start:stop], self.array[start:stop]
         if first.dtype != second.dtype:
             first, second = (frozen(array.astype(np.uint16)) for array in (first, second))

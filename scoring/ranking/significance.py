@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
 from medpodium.challenges.schema.steps import Adjustment
 from medpodium.scoring.measures.compiled import kernel
@@ -292,6 +292,8 @@ def friedman(values: Floats, *, higher_better: bool, alpha: float = 0.05, units:
         _, own = np.unique(units[whole], return_inverse=True)
         complete = means_by(complete, own, int(own.max(initial=-1)) + 1)
     n, k = complete.shape
+    from scipy import stats  # takes half a second to import, and most verbs test nothing
+
     ranks = stats.rankdata(-complete if higher_better else complete, axis=1) if n else np.empty((0, k))
     mean_ranks = ranks.mean(axis=0) if n else np.full(k, np.nan)
     if k < 3 or n < 2 or bool((complete == complete[:, :1]).all()):
@@ -307,6 +309,8 @@ def friedman(values: Floats, *, higher_better: bool, alpha: float = 0.05, units:
 
 @cache
 def _critical_range(level: float, k: int) -> float:
+    from scipy import stats
+
     return float(stats.studentized_range.ppf(level, k, np.inf))
 
 

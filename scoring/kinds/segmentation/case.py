@@ -8,13 +8,23 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 from medpodium.challenges.schema.definition import SegmentationTask
 from medpodium.challenges.schema.metrics.outcomes import resolve
 from medpodium.challenges.schema.metrics.structure import StructureMetric
 from medpodium.findings import Finding, MedpodiumError
 from medpodium.scoring import table
-from medpodium.scoring.kinds.protocol import MEMORY_FAILURE, CaseJob, CaseScores, Observed, Row, ScoringError
+from medpodium.scoring.kinds.protocol import (
+    BUDGET_FAILURE,
+    MEMORY_FAILURE,
+    CaseJob,
+    CaseScores,
+    Observed,
+    Row,
+    ScoringError,
+    over_case_budget,
+)
 from medpodium.scoring.kinds.segmentation import memory
 from medpodium.scoring.kinds.segmentation.measures import CaseMeasures, Comparison, Volume
 from medpodium.scoring.kinds.segmentation.values.objects import Seen, seen_objects, unseen_objects
@@ -29,6 +39,7 @@ from medpodium.scoring.kinds.segmentation.volumes import (
 )
 from medpodium.scoring.masks.segments.dicom import DicomMissingError
 from medpodium.scoring.masks.sparse import KeptMemory
+from medpodium.scoring.measures.budget import OverBudgetError, spending
 from medpodium.scoring.measures.surfaces.metrics import SAME
 from medpodium.scoring.policy import Score, absent_score, empty_score, rounded
 
@@ -68,7 +79,13 @@ def score_case(job: CaseJob) -> CaseScores:
         found: list[Finding] = []
         objects: list[Seen] = []
         try:
-            cells = _score(job, measures, files, job.failures.get(submission), found, objects)
+            with _within_budget(task):
+                cells = _score(job, measures, files, job.failures.get(submission), found, objects)
+        except OverBudgetError as error:
+            where = "" if files is None else place_of(files)
+            found.append(over_case_budget(where, job.case, str(error), str(task.case_budget)))
+            objects.clear()
+            cells = list(absent_cells(task, measures, job.failures.get(submission, BUDGET_FAILURE)))
         except MemoryError:
             too_much = memory.blame(reference.geometry, files)
             if too_much is None:
@@ -90,6 +107,14 @@ def score_case(job: CaseJob) -> CaseScores:
 def failed_status(cells: list[Cell]) -> str:
     """Return why a submission has no usable prediction of a case, as its scores say it."""
     return next((score.status for _, _, score in cells if score.status.startswith(table.FAILED_PREFIX)), table.MISSING)
+
+
+def _within_budget(task: SegmentationTask) -> AbstractContextManager[None]:
+    """Limit what one submission's prediction may take to what the challenge declares."""
+    declared = task.case_budget
+    if declared is None:
+        return nullcontext()
+    return spending(declared.cpu_seconds, None if declared.memory_gb is None else 1e9 * declared.memory_gb)
 
 
 def _score(

@@ -5,10 +5,9 @@ near the other surface. Noise has a point at every corner, most of them far from
 box cost a fraction of it, and never more than so much per voxel, whatever the masks look like.
 
 Exact: lower envelopes of parabolas (Felzenszwalb and Huttenlocher, *Distance transforms of sampled functions*, Theory
-of Computing 8, 2012) that keep the offset itself and not only its length. The sweeps along x and z are done for the
-whole box and leave ``|dz|, |dx|`` of the best point of every row, four bytes per corner (:func:`spread`); the sweep
-along y is done slice by slice, only at points that ask (:func:`look_up`, or :func:`tally` where they are so many that
-they are summed up per offset).
+of Computing 8, 2012) that keep the offset itself and not only its length. A few rows of the box are swept at a time,
+so that what is known of them stays in the cache: first every line of targets along y says how far it is, then these are
+compared along z, and then each row of points looks along x. Where points are many they are summed up per offset.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from medpodium.scoring.measures.compiled import kernel, part
 from medpodium.scoring.measures.surfaces.planes import Box, Planes
@@ -23,8 +23,14 @@ from medpodium.scoring.measures.surfaces.points import Floats, Ints, Spacing
 
 LONGEST = (1 << 16) - 1
 """Offsets are kept in 16 bits."""
-_OFTEN = 8
-"""Points are summed up per offset where there are so many that every eighth offset may have one."""
+_OFTEN = 16
+"""Points are summed up per offset where there are so many that every sixteenth offset may have one."""
+_BESIDE = 8
+"""Rows that are swept together."""
+_ALONE = 3
+"""Up to so many points of a row look through all parabolas instead of their envelope."""
+_SHORT = 4
+"""Offsets along the row below which weights lie next to each other, as nearly all are asked for by turns."""
 
 
 @part
@@ -54,26 +60,6 @@ def _envelope(heights, places, n, halves, tops, starts):  # type: ignore[no-unty
 
 
 @part
-def _row(targets, first, n, far, away):  # type: ignore[no-untyped-def]
-    """Write how far the nearest target of a row is from each of ``n`` columns, the first of which is ``first``."""
-    width = targets.size
-    start = min(first, 0)
-    stop = max(first + n, width)
-    seen = start - far
-    for x in range(start, stop):
-        if 0 <= x < width and targets[x] != 0:
-            seen = x
-        if first <= x < first + n:
-            away[x - first] = min(x - seen, far)
-    seen = stop + far
-    for x in range(stop - 1, start - 1, -1):
-        if 0 <= x < width and targets[x] != 0:
-            seen = x
-        if first <= x < first + n:
-            away[x - first] = min(away[x - first], seen - x)
-
-
-@part
 def _squares(n, spacing):  # type: ignore[no-untyped-def]
     squares = np.empty(n)
     for d in range(n):
@@ -89,259 +75,282 @@ def _halves(n, spacing):  # type: ignore[no-untyped-def]
     return halves
 
 
-@kernel
-def spread(targets, corner, slices, x_first, nx, spacing):  # type: ignore[no-untyped-def]
-    """Find, for every row of targets, the nearest point of that row's plane ``(z, x)`` at given slices and columns.
-
-    Parameters
-    ----------
-    targets : ndarray of uint8, shape (tz, ty, tx)
-        Non-zero where the other surface has a point.
-    corner : ndarray of int64, shape (3,)
-        Where its first corner lies.
-    slices : ndarray of int64, shape (nz,)
-        Slices at which points ask, ascending.
-    x_first, nx : int
-        Columns at which they ask.
-    spacing : ndarray of float64, shape (3,)
-        Voxel size along z, y, x in mm.
-
-    Returns
-    -------
-    rows : ndarray of int64, shape (ny,)
-        The rows ``y`` that have a target in some slice.
-    offsets : ndarray of uint16, shape (nz, ny, nx, 2)
-        ``|dz|, |dx|`` in voxels.
-    """
-    tz, ty, _ = targets.shape
-    nz = slices.size
-    used = np.zeros((tz, ty), np.bool_)
+@part
+def _used_lines(targets):  # type: ignore[no-untyped-def]
+    """List lines of targets that have any: their ``z``, by x and then z; every such x, and where its lines begin."""
+    tz, tx, _ = targets.shape
+    used = np.zeros((tx, tz), np.bool_)
     for z in range(tz):
-        for y in range(ty):
-            used[z, y] = targets[z, y].any()
-    n_rows = 0
-    rows = np.empty(ty, np.int64)
-    for y in range(ty):
-        if used[:, y].any():
-            rows[n_rows] = y
-            n_rows += 1
-    offsets = np.empty((nz, n_rows, nx, 2), np.uint16)
-    low = min(corner[0], slices[0])
-    high = max(corner[0] + tz, slices[nz - 1] + 1)
-    halves = _halves(high - low + 1, spacing[0])
-    squares = _squares(max(x_first + nx, corner[2] + targets.shape[2]) - min(x_first, corner[2]) + 1, spacing[2])
-    away = np.empty((tz, nx), np.int64)
-    places = np.empty(tz, np.int64)
-    heights = np.empty(tz)
-    tops = np.empty(tz, np.int64)
-    starts = np.empty(tz + 1)
-    for at in range(n_rows):
-        y = rows[at]
-        n = 0
+        for x in range(tx):
+            used[x, z] = targets[z, x].any()
+    lines = np.empty(used.sum(), np.int64)
+    columns = np.empty(tx, np.int64)
+    begins = np.empty(tx + 1, np.int64)
+    n_lines = 0
+    n_columns = 0
+    for x in range(tx):
+        begins[n_columns] = n_lines
         for z in range(tz):
-            if used[z, y]:
-                _row(targets[z, y], x_first - corner[2], nx, squares.size - 1, away[n])
-                places[n] = corner[0] + z
-                n += 1
-        for x in range(nx):
-            for j in range(n):
-                heights[j] = squares[away[j, x]]
-            last = _envelope(heights, places, n, halves, tops, starts)
-            starts[last + 1] = np.inf
-            k = 0
-            for i in range(nz):
-                z = slices[i]
-                while starts[k + 1] <= z:
-                    k += 1
-                j = tops[k]
-                offsets[i, at, x, 0] = abs(places[j] - z)
-                offsets[i, at, x, 1] = away[j, x]
-    for at in range(n_rows):
-        rows[at] += corner[1]
-    return rows[:n_rows].copy(), offsets
+            if used[x, z]:
+                lines[n_lines] = z
+                n_lines += 1
+        if n_lines > begins[n_columns]:
+            columns[n_columns] = x
+            n_columns += 1
+    begins[n_columns] = n_lines
+    return lines, columns[:n_columns].copy(), begins
 
 
 @part
-def _column(offsets, rows, x, of_z, of_x, halves, heights, tops, starts):  # type: ignore[no-untyped-def]
-    """Find the envelope of one column of a slice; see :func:`_envelope`."""
-    for at in range(rows.size):
-        heights[at] = of_z[offsets[at, x, 0]] + of_x[offsets[at, x, 1]]
-    last = _envelope(heights, rows, rows.size, halves, tops, starts)
-    starts[last + 1] = np.inf
+def _along_y(line, y, n, before, behind, away):  # type: ignore[no-untyped-def]
+    """Write how far the nearest target of a line is from ``y`` to ``y + n``; return the nearest on both sides.
+
+    ``before`` is the last target that was passed, ``behind`` the next one; either may be far beyond the line.
+    """
+    width = line.size
+    for i in range(n):
+        while behind < y + i:
+            before = behind
+            behind += 1
+            while behind < width and line[behind] == 0:
+                behind += 1
+            if behind >= width:
+                behind = np.int64(1) << 40
+        away[i] = min(y + i - before, behind - y - i)
+    return before, behind
+
+
+@part
+def _along_z(away, places, n, slices, squares, halves, n_beside, heights, tops, starts, offsets, at):  # type: ignore[no-untyped-def]
+    """Write ``|dz| << 16 | |dy|`` of the nearest target of one column, for some rows at all slices."""
+    for i in range(n_beside):
+        for j in range(n):
+            heights[j] = squares[away[j, i]]
+        last = _envelope(heights, places, n, halves, tops, starts)
+        starts[last + 1] = np.inf
+        k = 0
+        for s in range(slices.size):
+            z = slices[s]
+            while starts[k + 1] <= z:
+                k += 1
+            j = tops[k]
+            offsets[s, i, at] = np.uint32(abs(places[j] - z) << 16 | away[j, i])
+
+
+@part
+def _add_run(cells, short, farthest, dz, dy, codes, start, stop, column, weights):  # type: ignore[no-untyped-def]
+    """Add the weights of the points ``start <= x < stop`` of a row to their offsets from a column."""
+    reach = max(column - start, stop - 1 - column)
+    if reach < _SHORT:
+        own = short[dz, dy]
+        for i in range(start, stop):
+            own[abs(column - i)] += weights[codes[i]]
+        return
+    own = cells[dz, dy]
+    farthest[dz, dy] = max(farthest[dz, dy], reach + 1)
+    n = min(stop, column + 1) - start
+    if n > 0:
+        part = codes[start : start + n]
+        to = own[column - start - n + 1 : column - start + 1]
+        for i in range(n):
+            to[n - 1 - i] += weights[part[i]]
+        start += n
+    n = stop - start
+    if n > 0:
+        part = codes[start:stop]
+        to = own[start - column : stop - column]
+        for i in range(n):
+            to[i] += weights[part[i]]
 
 
 @kernel
-def look_up(offsets, rows, asking, y_first, weights, spacing, x_fastest, squares, sums, n):  # type: ignore[no-untyped-def]
-    """Find the squared distance of every point that asks in one slice.
+def sweep(targets, corner, asking, slices, first, weights, spacing, x_fastest, cells, short, farthest, values, sums):  # type: ignore[no-untyped-def]
+    """Find the nearest target of every point that asks.
 
     Parameters
     ----------
-    offsets : ndarray of uint16, shape (ty, nx, 2)
-        What :func:`spread` found for this slice.
-    rows : ndarray of int64, shape (ty,)
-    asking : ndarray of uint8, shape (ny, nx)
+    targets : ndarray of uint8, shape (tz, tx, ty)
+        Non-zero where the other surface has a point, y fastest; somewhere it has one.
+    corner : ndarray of int64, shape (3,)
+        Where its first corner lies: z, y, x.
+    asking : ndarray of uint8, shape (nz, ny, nx)
         Codes of the points that ask; 0 for none.
-    y_first : int
-        The first row of ``asking``.
+    slices : ndarray of int64, shape (nz,)
+        Where its slices lie, ascending.
+    first : ndarray of int64, shape (3,)
+        Where its first corner lies; the first entry has no meaning.
     weights : ndarray of float64, shape (256,)
-        Weight of a point by its code.
+        Weight of a point by its code; 0 for the code 0.
     spacing : ndarray of float64, shape (3,)
+        Voxel size along z, y, x in mm.
     x_fastest : bool
         Whether squares are added up from x to z (axis order ``xyz``), else from z to x.
-    squares, sums : ndarray of float64
-        Get squared distances in mm² and weights from place ``n`` on.
-    n : int
+    cells : ndarray of float64, shape (dz, dy, dx)
+        Gets the weights of points by their offset; without any entry, every point is written by itself.
+    short : ndarray of float64, shape (dz, dy, _SHORT)
+        Likewise, for points whose neighbours are as near along x, too.
+    farthest : ndarray of int32, shape (dz, dy)
+        Gets how many ``dx`` of the cells were used.
+    values, sums : ndarray of float64
+        Get the distance in mm and the weight of every point where there are no cells.
 
     Returns
     -------
     int
-        The next place.
+        How many points were written by themselves.
     """
-    ny, nx = asking.shape
-    apart = max(rows[rows.size - 1], y_first + ny) - min(rows[0], y_first) + 1
-    halves, of_y = _halves(apart, spacing[1]), _squares(apart, spacing[1])
-    of_z, of_x = _squares(offsets[:, :, 0].max() + 1, spacing[0]), _squares(offsets[:, :, 1].max() + 1, spacing[2])
-    heights, tops, starts = np.empty(rows.size), np.empty(rows.size, np.int64), np.empty(rows.size + 1)
-    wanted = np.zeros(nx, np.bool_)
-    for y in range(ny):
-        for x in range(nx):
-            wanted[x] |= asking[y, x] != 0
-    for x in range(nx):
-        if not wanted[x]:
+    tz, tx, ty = targets.shape
+    nz, ny, nx = asking.shape
+    lines, columns, begins = _used_lines(targets)
+    n_columns = columns.size
+    z_halves = _halves(max(corner[0] + tz, slices[nz - 1] + 1) - min(corner[0], slices[0]) + 1, spacing[0])
+    z_squares = _squares(z_halves.size, spacing[0])
+    y_squares = _squares(max(corner[1] + ty, first[1] + ny) - min(corner[1], first[1]) + 1, spacing[1])
+    x_halves = _halves(max(corner[2] + tx, first[2] + nx) - min(corner[2], first[2]) + 1, spacing[2])
+    x_squares = _squares(x_halves.size, spacing[2])
+    before = np.full(lines.size, -(np.int64(1) << 40))
+    behind = np.empty(lines.size, np.int64)
+    line_z = lines + corner[0]
+    column_x = columns + (corner[2] - first[2])
+    for at in range(n_columns):
+        for number in range(begins[at], begins[at + 1]):
+            line = targets[lines[number], columns[at]]
+            y = 0
+            while line[y] == 0:
+                y += 1
+            behind[number] = y
+    most = max(tz, n_columns) + 1
+    heights, tops, starts = np.empty(most), np.empty(most, np.int64), np.empty(most + 1)
+    away = np.empty((tz, _BESIDE), np.int64)
+    offsets = np.empty((nz, _BESIDE, n_columns), np.uint32)
+    numbers = np.empty((nz, _BESIDE), np.int64)
+    summing = cells.size > 0
+    written = 0
+    for y_first in range(0, ny, _BESIDE):
+        n_beside = min(_BESIDE, ny - y_first)
+        anything = False
+        for s in range(nz):
+            for i in range(n_beside):
+                number = 0
+                codes = asking[s, y_first + i]
+                for x in range(nx):
+                    number += codes[x] != 0
+                numbers[s, i] = number
+                anything |= number > 0
+        if not anything:
             continue
-        _column(offsets, rows, x, of_z, of_x, halves, heights, tops, starts)
-        k = 0
-        for i in range(ny):
-            code = asking[i, x]
-            if code == 0:
-                continue
-            y = y_first + i
-            while starts[k + 1] <= y:
-                k += 1
-            at = tops[k]
-            z_square, x_square = of_z[offsets[at, x, 0]], of_x[offsets[at, x, 1]]
-            y_square = of_y[abs(rows[at] - y)]
-            squares[n] = (x_square + y_square) + z_square if x_fastest else (z_square + y_square) + x_square
-            sums[n] = weights[code]
-            n += 1
-    return n
+        for at in range(n_columns):
+            begin = begins[at]
+            n = begins[at + 1] - begin
+            for j in range(n):
+                line = targets[lines[begin + j], columns[at]]
+                y = first[1] + y_first - corner[1]
+                found = _along_y(line, y, n_beside, before[begin + j], behind[begin + j], away[j])
+                before[begin + j], behind[begin + j] = found
+            _along_z(
+                away, line_z[begin : begin + n], n, slices, y_squares, z_halves, n_beside, heights, tops, starts,
+                offsets, at,
+            )  # fmt: skip
+        for s in range(nz):
+            for i in range(n_beside):
+                if numbers[s, i] == 0:
+                    continue
+                codes = asking[s, y_first + i]
+                near = offsets[s, i]
+                for at in range(n_columns):
+                    heights[at] = z_squares[near[at] >> 16] + y_squares[near[at] & 0xFFFF]
+                last = -1
+                if summing or numbers[s, i] > _ALONE:
+                    last = _envelope(heights, column_x, n_columns, x_halves, tops, starts)
+                    starts[last + 1] = np.inf
+                if summing:
+                    start = np.int64(0)
+                    for k in range(last + 1):
+                        stop = np.int64(np.ceil(min(max(starts[k + 1], 0.0), nx)))
+                        if start >= stop:
+                            continue
+                        at = tops[k]
+                        dz, dy = np.int64(near[at] >> 16), np.int64(near[at] & 0xFFFF)
+                        _add_run(cells, short, farthest, dz, dy, codes, start, stop, column_x[at], weights)
+                        start = stop
+                    continue
+                k = 0
+                for x in range(nx):
+                    if codes[x] == 0:
+                        continue
+                    if last >= 0:
+                        while starts[k + 1] <= x:
+                            k += 1
+                        at = tops[k]
+                    else:
+                        at = 0
+                        best = np.inf
+                        for j in range(n_columns):
+                            square = heights[j] + x_squares[abs(column_x[j] - x)]
+                            if square < best:
+                                best = square
+                                at = j
+                    z_square, y_square = z_squares[near[at] >> 16], y_squares[near[at] & 0xFFFF]
+                    x_square = x_squares[abs(column_x[at] - x)]
+                    square = (x_square + y_square) + z_square if x_fastest else (z_square + y_square) + x_square
+                    values[written] = math.sqrt(square)
+                    sums[written] = weights[codes[x]]
+                    written += 1
+    return written
+
+
+@part
+def _distance(z, y, x, of_z, of_y, of_x, x_fastest):  # type: ignore[no-untyped-def]
+    square = (of_x[x] + of_y[y]) + of_z[z] if x_fastest else (of_z[z] + of_y[y]) + of_x[x]
+    return math.sqrt(square)
 
 
 @kernel
-def tally(offsets, rows, asking, y_first, weights, spacing, sums, counts):  # type: ignore[no-untyped-def]
-    """Find the offset of every point that asks in one slice, and add it to what is known of that offset.
-
-    Parameters are those of :func:`look_up`, but for
-
-    sums : ndarray of float64, shape (dz, dx, dy)
-    counts : ndarray of uint32, shape (dz, dx, dy)
-        Weight and number of points per offset; points of a column follow each other in it.
-    """
-    ny, nx = asking.shape
-    apart = max(rows[rows.size - 1], y_first + ny) - min(rows[0], y_first) + 1
-    halves = _halves(apart, spacing[1])
-    of_z, of_x = _squares(sums.shape[0], spacing[0]), _squares(sums.shape[1], spacing[2])
-    heights, tops, starts = np.empty(rows.size), np.empty(rows.size, np.int64), np.empty(rows.size + 1)
-    for x in range(nx):
-        _column(offsets, rows, x, of_z, of_x, halves, heights, tops, starts)
-        k = 0
-        i = 0
-        while i < ny:
-            while starts[k + 1] <= y_first + i:
-                k += 1
-            at = tops[k]
-            row = rows[at] - y_first
-            stop = np.int64(ny) if starts[k + 1] > y_first + ny else np.int64(np.ceil(starts[k + 1])) - y_first
-            own = sums[offsets[at, x, 0], offsets[at, x, 1]]
-            number = counts[offsets[at, x, 0], offsets[at, x, 1]]
-            while i < stop:
-                code = asking[i, x]
-                if code != 0:
-                    own[abs(row - i)] += weights[code]
-                    number[abs(row - i)] += np.uint32(1)
-                i += 1
-
-
-@kernel
-def gathered(sums, counts, spacing, x_fastest):  # type: ignore[no-untyped-def]
-    """Return squared distances, in any order and perhaps repeated, of the offsets that :func:`tally` saw.
+def gathered(cells, short, farthest, spacing, x_fastest):  # type: ignore[no-untyped-def]
+    """Return the distances of the offsets that :func:`sweep` saw, in any order and perhaps repeated.
 
     Returns
     -------
-    squares, weights : ndarray of float64, shape (m,)
-    numbers : ndarray of int64, shape (m,)
+    values, weights : ndarray of float64, shape (m,)
+        Distances in mm, and the weights of points at each.
     """
-    nz, nx, ny = sums.shape
-    of_z, of_y, of_x = _squares(nz, spacing[0]), _squares(ny, spacing[1]), _squares(nx, spacing[2])
+    nz, ny, nx = cells.shape
+    of_z, of_y = _squares(nz, spacing[0]), _squares(ny, spacing[1])
+    of_x = _squares(max(nx, _SHORT), spacing[2])
     m = 0
     for z in range(nz):
-        for x in range(nx):
-            for y in range(ny):
-                m += counts[z, x, y] > 0
-    squares, weights, numbers = np.empty(m), np.empty(m), np.empty(m, np.int64)
+        for y in range(ny):
+            for x in range(farthest[z, y]):
+                m += cells[z, y, x] > 0.0
+            for x in range(_SHORT):
+                m += short[z, y, x] > 0.0
+    values, weights = np.empty(m), np.empty(m)
     m = 0
     for z in range(nz):
-        for x in range(nx):
-            number = counts[z, x]
-            for y in range(ny):
-                if number[y] > 0:
-                    x_square, y_square, z_square = of_x[x], of_y[y], of_z[z]
-                    squares[m] = (x_square + y_square) + z_square if x_fastest else (z_square + y_square) + x_square
-                    weights[m] = sums[z, x, y]
-                    numbers[m] = number[y]
+        for y in range(ny):
+            for x in range(farthest[z, y]):
+                if cells[z, y, x] > 0.0:
+                    values[m] = _distance(z, y, x, of_z, of_y, of_x, x_fastest)
+                    weights[m] = cells[z, y, x]
                     m += 1
-    return squares, weights, numbers
-
-
-@kernel
-def _added(squares, weights, numbers, distinct):  # type: ignore[no-untyped-def]
-    """Sum up weights and numbers per distinct squared distance; those are looked for near where they should be."""
-    n = distinct.size
-    scale = (n - 1) / distinct[n - 1] if distinct[n - 1] > 0.0 else 0.0
-    first = np.empty(n + 1, np.int64)
-    at = 0
-    for bucket in range(n + 1):
-        while at < n - 1 and distinct[at] * scale < bucket:
-            at += 1
-        first[bucket] = at
-    sums = np.zeros(n)
-    counts = np.zeros(n, np.int64)
-    for i in range(squares.size):
-        at = first[np.int64(squares[i] * scale)]
-        while distinct[at] < squares[i]:
-            at += 1
-        sums[at] += weights[i]
-        counts[at] += numbers[i]
-    return sums, counts
-
-
-def _summed(squares: Floats, weights: Floats, numbers: Ints) -> tuple[Floats, Floats, Ints]:
-    """Return distinct distances in mm, ascending, with their weights and numbers.
-
-    Sorting the squares alone takes a quarter of the time that an order of them takes.
-    """
-    if not len(squares):
-        return squares, weights, numbers
-    distinct = np.sort(squares)
-    distinct = distinct[np.flatnonzero(np.concatenate([[True], distinct[1:] != distinct[:-1]]))]
-    sums, counts = _added(squares, weights, numbers, distinct)
-    values = np.sqrt(distinct)
-    first = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))  # two squares may have one root
-    if len(first) == len(values):
-        return values, sums, counts
-    return values[first], np.add.reduceat(sums, first), np.add.reduceat(counts, first)
+            for x in range(_SHORT):
+                if short[z, y, x] > 0.0:
+                    values[m] = _distance(z, y, x, of_z, of_y, of_x, x_fastest)
+                    weights[m] = short[z, y, x]
+                    m += 1
+    return values, weights
 
 
 def cost_ns(targets: tuple[int, int, int], asking: tuple[int, int, int]) -> float:
     """Return about how long it takes to transform one box into another, per point that asks apart."""
-    tz, ty, _ = targets
+    tz, _, tx = targets
     nz, ny, nx = asking
-    return nx * ty * (tz * 9.0 + nz * 8.0) + nz * nx * ny * 0.5
+    return ny * tx * (tz * 5.0 + nz * 10.0) + nz * ny * nx * 0.5
 
 
 def swept(
     own: Planes, other: Planes, within: Box, weights: Floats, spacing_zyx: Spacing, axis_order: str
-) -> tuple[Floats, Floats, Ints]:
+) -> tuple[Floats, Floats]:
     """Find how far every point of a surface is from the points of another one that lie in a box.
 
     Parameters
@@ -349,9 +358,9 @@ def swept(
     own, other : Planes
         The surface that asks, and the other one.
     within : Box
-        Where the other one is looked at; has at least one of its points.
+        Where the other one is looked at.
     weights : ndarray of float64, shape (256,)
-        Weight of a point by its code.
+        Weight of a point by its code, positive for all there are.
     spacing_zyx
         Voxel size in mm.
     axis_order : {"xyz", "zyx"}
@@ -359,33 +368,47 @@ def swept(
 
     Returns
     -------
-    values, weights, counts : ndarray, shape (m,)
-        Distinct distances in mm, ascending, with the weights and numbers of points; empty where there is no target.
+    values, weights : ndarray, shape (m,)
+        Distances in mm, in any order and perhaps repeated, with the weights of points; empty where there is no target.
     """
-    spacing = np.array(spacing_zyx)
-    targets = np.zeros(within.shape, np.uint8)
-    for z, plane in zip(_inside(other.slices, within), other.codes(within), strict=True):
-        targets[z - within.low[0]] = plane
+    targets = _filled(other, within)
+    nothing = np.zeros(0)
+    if not targets.any():
+        return nothing, nothing
+    targets = np.ascontiguousarray(targets.transpose(0, 2, 1))
     box = own.box
     slices = _inside(own.slices, box)
-    rows, offsets = spread(targets, np.array(within.low), slices, box.low[2], box.shape[2], spacing)
-    del targets
-    nothing = np.zeros(0)
-    if not rows.size:
-        return nothing, nothing, nothing.astype(np.int64)
-    y, ny = box.low[1], box.shape[1]
-    cells = (*(int(offsets[..., axis].max()) + 1 for axis in (0, 1)), max(int(rows[-1]) - y, y + ny - int(rows[0])) + 1)
-    xyz = axis_order == "xyz"
-    if own.most <= math.prod(cells) // _OFTEN:
-        squares, sums, n = np.empty(own.most), np.empty(own.most), 0
-        for at, plane in enumerate(own.codes(box)):
-            n = look_up(offsets[at], rows, plane, y, weights, spacing, xyz, squares, sums, n)
-        return _summed(squares[:n], sums[:n], np.ones(n, np.int64))
-    per_offset, numbers = np.zeros(cells), np.zeros(cells, np.uint32)
-    for at, plane in enumerate(own.codes(box)):
-        tally(offsets[at], rows, plane, y, weights, spacing, per_offset, numbers)
-    del offsets
-    return _summed(*gathered(per_offset, numbers, spacing, xyz))
+    asking = _filled(own, box)[slices - box.low[0]] if len(slices) < box.shape[0] else _filled(own, box)
+    points = int(np.count_nonzero(asking))
+    cells = tuple(
+        max(to - low, high - begin)
+        for low, high, begin, to in zip(box.low, box.high, within.low, within.high, strict=True)
+    )
+    alone = points <= math.prod(cells) // _OFTEN
+    per_offset = np.zeros((0, 0, 0) if alone else cells)
+    short = np.zeros((*per_offset.shape[:2], _SHORT))
+    farthest = np.zeros(per_offset.shape[:2], np.int32)
+    values, sums = (np.empty(points if alone else 0) for _ in range(2))
+    own_weights = weights.copy()
+    own_weights[0] = 0.0
+    spacing, xyz, corner = np.array(spacing_zyx), axis_order == "xyz", np.array(within.low)
+    sweep(
+        targets, corner, asking, slices, np.array(box.low), own_weights, spacing, xyz,
+        per_offset, short, farthest, values, sums,
+    )  # fmt: skip
+    if alone:
+        return values, sums
+    del targets, asking
+    found: tuple[Floats, Floats] = gathered(per_offset, short, farthest, spacing, xyz)
+    return found
+
+
+def _filled(surface: Planes, box: Box) -> npt.NDArray[np.uint8]:
+    """Return the codes of a surface in a box, shape (z, y, x)."""
+    codes = np.zeros(box.shape, np.uint8)
+    for z, plane in zip(_inside(surface.slices, box), surface.codes(box), strict=True):
+        codes[z - box.low[0]] = plane
+    return codes
 
 
 def _inside(slices: Ints, box: Box) -> Ints:

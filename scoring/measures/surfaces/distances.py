@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
+from medpodium.scoring.measures import budget
 from medpodium.scoring.measures.surfaces import areas, nearest
+from medpodium.scoring.measures.surfaces.histograms import Directed, Distances, Scattered, joined
 from medpodium.scoring.measures.surfaces.outline import Surfaces
-from medpodium.scoring.measures.surfaces.points import Floats, Ints, Kind, Spacing, Surface
+from medpodium.scoring.measures.surfaces.points import Floats, Kind, Spacing, Surface
 
 if TYPE_CHECKING:
     from medpodium.scoring.measures.surfaces.planes import Box, Planes, VolumePlanes
@@ -25,40 +27,13 @@ AxisOrder = Literal["xyz", "zyx"]
 
 _MANY = 1 << 15
 """Up to so many points are looked for one by one, however few the other surface has."""
+_FEW = 256
+"""A surface of no more points is searched as it is."""
 _ONE_BY_ONE_NS = 2500.0
 _IN_A_SWEEP_NS = 20.0
 """What a point with nothing nearby costs in a search among tiles, and in a distance transform."""
 _MARGIN = 12
 """Voxels around points within which a surface that is everywhere has its nearest point."""
-
-
-@dataclass(frozen=True)
-class Directed:
-    """Distances from every point of one surface to the nearest point of another, as a weighted histogram.
-
-    Attributes
-    ----------
-    values : ndarray of float64, shape (m,)
-        Distinct distances in mm, ascending.
-    weights : ndarray of float64, shape (m,)
-        Total weight at each distance: mm² for surfels, number of voxels for border voxels.
-    counts : ndarray of int64, shape (m,)
-        Number of points at each distance.
-    """
-
-    values: Floats
-    weights: Floats
-    counts: Ints
-
-    @property
-    def total(self) -> float:
-        """Total weight (mm² for surfels)."""
-        return float(self.weights.sum())
-
-    @property
-    def moment(self) -> float:
-        """Sum of distance times weight."""
-        return float(self.values @ self.weights)
 
 
 @dataclass(frozen=True)
@@ -103,12 +78,12 @@ class SurfaceDistances:
         return not (self.reference_empty or self.prediction_empty)
 
     @cached_property
-    def from_reference(self) -> Directed:
+    def from_reference(self) -> Distances:
         """Distances from the reference's surface to the prediction's."""
         return self._directed(self.reference, self.prediction)
 
     @cached_property
-    def from_prediction(self) -> Directed:
+    def from_prediction(self) -> Distances:
         """Distances from the prediction's surface to the reference's."""
         return self._directed(self.prediction, self.reference)
 
@@ -123,35 +98,41 @@ class SurfaceDistances:
         reference, prediction = (kept(surface) for surface in (self.reference, self.prediction))
         return transformed_distances(reference, prediction, self.spacing_zyx, self.kind, self.axis_order, self.planar)
 
-    def _directed(self, own: Surface | VolumePlanes, other: Surface | VolumePlanes) -> Directed:
+    def _directed(self, own: Surface | VolumePlanes, other: Surface | VolumePlanes) -> Distances:
         """Sum up the distances of a surface: point by point where most have a neighbour nearby, else in sweeps."""
+        budget.step()
         if not (isinstance(own, Surface) and isinstance(other, Surface)):
             return self._swept(_planes(own), _planes(other))
         if len(own.points) > max(_MANY, 4 * len(other.points)):
             points = _planes(own)
             if self._sweeps(len(own.points), points, _planes(other)):
                 return self._swept(points, _planes(other))
-        weights = areas.weights_of(self.kind, self.spacing_zyx, self.planar)
+        if len(other.points) <= _FEW and len(own.points) > 4 * _FEW:
+            return self._searched(own, other)
         reach = _reach(self.spacing_zyx, self.axis_order, self.planar)
         rank_weights, rank_counts, far = nearest.near_distances(
-            own.points, weights, own.codes, other.points, reach.row_steps, reach.row_squares, reach.x_squares,
+            own.points, self._weights, own.codes, other.points, reach.row_steps, reach.row_squares, reach.x_squares,
             reach.ranks, reach.values.size, reach.limit,
         )  # fmt: skip
         used = np.flatnonzero(rank_counts)
         near = Directed(reach.values[used], rank_weights[used], rank_counts[used])
         if far.size == 0:
             return near
-        return _together(near, self._far(Surface(own.points[far], own.codes[far]), other))
+        return joined(near, self._far(Surface(own.points[far], own.codes[far]), other))
 
-    def _far(self, own: Surface, other: Surface) -> Directed:
+    def _far(self, own: Surface, other: Surface) -> Scattered:
         """Sum up the distances of points that have nothing nearby."""
         if len(own.points) > _MANY >> 6 and self._sweeps(len(own.points), _planes(own), _planes(other)):
             return self._swept(_planes(own), _planes(other))
+        return self._searched(own, other)
+
+    def _searched(self, own: Surface, other: Surface) -> Scattered:
+        """Look for the nearest point of each point by itself, however far."""
         shifts = nearest.tile_shifts(len(other.points), self.spacing_zyx)
         offsets = nearest.far_offsets(own.points, other.points, shifts, np.array(self.spacing_zyx))
         values = in_millimetres(offsets, self.spacing_zyx, self.axis_order)
-        weights = areas.weights_of(self.kind, self.spacing_zyx, self.planar)[own.codes]
-        return _together(Directed(values, weights, np.ones(len(values), np.int64)))
+        number = len(values)
+        return Scattered(values, self._weights[own.codes], lambda: np.ones(number, np.int64))
 
     def _sweeps(self, queries: int, own: Planes, other: Planes) -> bool:
         """Whether sweeps over the box cost less than a search for each point."""
@@ -161,20 +142,31 @@ class SurfaceDistances:
         cost = dense.cost_ns(other.box.shape, asking) + _IN_A_SWEEP_NS * queries
         return cost < _ONE_BY_ONE_NS * queries and _apart(own.box, other.box) <= dense.LONGEST
 
-    def _swept(self, own: Planes, other: Planes) -> Directed:
+    def _swept(self, own: Planes, other: Planes) -> Scattered:
         """Sum up the distances of a surface in sweeps over the box of both.
 
         A surface that is everywhere is first looked at around the points only; what they find there counts unless
         something outside could be nearer.
         """
-        from medpodium.scoring.measures.surfaces import dense
-
         around = own.box.wider((_MARGIN, _MARGIN, _MARGIN)).within(other.box)
         if min(around.shape) > 0 and 2 * math.prod(around.shape) < math.prod(other.box.shape):
-            known = dense.swept(own, other, around, self._weights, self.spacing_zyx, self.axis_order)
-            if known[0].size > 0 and known[0][-1] <= _MARGIN * min(self.spacing_zyx):
-                return Directed(*known)
-        return Directed(*dense.swept(own, other, other.box, self._weights, self.spacing_zyx, self.axis_order))
+            known = self._swept_in(own, other, around)
+            if known.distances.size > 0 and known.largest <= _MARGIN * min(self.spacing_zyx):
+                return known
+        return self._swept_in(own, other, other.box)
+
+    def _swept_in(self, own: Planes, other: Planes, within: Box) -> Scattered:
+        from medpodium.scoring.measures.surfaces import dense
+
+        # a byte for every corner of both boxes, and what the offsets between them weigh
+        budget.step(math.prod(within.shape) + 9 * math.prod(own.box.shape))
+
+        def sweep(weights: Floats) -> tuple[Floats, Floats]:
+            return dense.swept(own, other, within, weights, self.spacing_zyx, self.axis_order)
+
+        # how many points there are at each distance is asked of border voxels, which weigh 1, and hardly ever of others
+        values, weights = sweep(self._weights)
+        return Scattered(values, weights, lambda: sweep(areas.ones())[1].astype(np.int64))
 
     @property
     def _weights(self) -> Floats:
@@ -200,14 +192,6 @@ def _apart(own: Box, other: Box) -> int:
     """Return the largest number of voxels along an axis that lie between points of two boxes."""
     low, high = np.minimum(own.low, other.low), np.maximum(own.high, other.high)
     return int((high - low).max())
-
-
-def _together(*parts: Directed) -> Directed:
-    """Add up histograms; the values of a part may repeat and come in any order."""
-    values, place = np.unique(np.concatenate([part.values for part in parts]), return_inverse=True)
-    counts = np.bincount(place, np.concatenate([part.counts for part in parts])).astype(np.int64)
-    weights = np.bincount(place, np.concatenate([part.weights for part in parts])).astype(np.float64)
-    return Directed(values, weights, counts)
 
 
 def distances(

@@ -16,13 +16,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from medpodium.scoring.measures.surfaces.distances import AxisOrder, Directed, SurfaceDistances, in_millimetres
+from medpodium.scoring.measures.surfaces.distances import AxisOrder, SurfaceDistances, in_millimetres
+from medpodium.scoring.measures.surfaces.histograms import Directed, Distances
 from medpodium.scoring.measures.surfaces.points import Spacing
 
 _ROUNDING = 1e-12
 """Relative size below which two distances may be one distance computed in two ways."""
-_STEP_ROUNDING = 1e-9
-"""Cumulative weights nearer than this to a quantile are decided in the reference's own order of operations."""
 
 
 SAME = 1e-9
@@ -55,7 +54,7 @@ def nsd(pair: SurfaceDistances, tolerance_mm: float) -> float:
     if rounding_decides(pair, tolerance_mm):
         inside = sum(float(w[d <= tolerance_mm].sum()) for d, w in pair.by_transform)
     else:
-        inside = sum(float(side.weights[side.values <= tolerance_mm].sum()) for side in sides)
+        inside = sum(side.within(tolerance_mm) for side in sides)
     return inside / sum(side.total for side in sides)
 
 
@@ -79,7 +78,7 @@ def hausdorff(pair: SurfaceDistances) -> float:
     """Return the Hausdorff distance in mm (``border-voxel``: MedPy ``hd``, MONAI)."""
     if not pair.defined:
         return float("nan")
-    return float(max(pair.from_reference.values[-1], pair.from_prediction.values[-1]))
+    return max(pair.from_reference.largest, pair.from_prediction.largest)
 
 
 def percentile_weighted(pair: SurfaceDistances, percent: float) -> float:
@@ -93,12 +92,12 @@ def percentile_weighted(pair: SurfaceDistances, percent: float) -> float:
     quantile = percent / 100.0
     result = 0.0
     for direction, side in enumerate((pair.from_reference, pair.from_prediction)):
-        values, cumulative = side.values, np.cumsum(side.weights) / side.total
-        if np.any(np.abs(cumulative[:-1] - quantile) < _STEP_ROUNDING):
+        found = side.reached(quantile)
+        if found is None:
             values, weights = pair.by_transform[direction]
-            cumulative = np.cumsum(weights) / np.sum(weights)
-        place = int(np.searchsorted(cumulative, quantile))
-        result = max(result, float(values[min(place, values.size - 1)]))
+            place = int(np.searchsorted(np.cumsum(weights) / np.sum(weights), quantile))
+            found = float(values[min(place, values.size - 1)])
+        result = max(result, found)
     return result
 
 
@@ -148,7 +147,7 @@ def masd(pair: SurfaceDistances) -> float:
     return (first + second) / 2
 
 
-def _percentile(side: Directed, percent: float) -> float:
+def _percentile(side: Distances, percent: float) -> float:
     """Linear percentile of a histogram, interpolated the way ``numpy.percentile`` does it."""
     place = (side.counts.sum() - 1) * (percent / 100.0)
     below = int(np.floor(place))
@@ -161,10 +160,9 @@ def _percentile(side: Directed, percent: float) -> float:
 def rounding_decides(pair: SurfaceDistances, tolerance_mm: float) -> bool:
     """Whether some point's decision hangs on which of several equal distances the reference happened to compute."""
     margin = _ROUNDING * tolerance_mm
-    for side in (pair.from_reference, pair.from_prediction):
-        low, high = np.searchsorted(side.values, [tolerance_mm - margin, tolerance_mm + margin])
-        if low < high:
-            return _straddled(tolerance_mm, pair.spacing_zyx, pair.axis_order, pair.planar)
+    sides = (pair.from_reference, pair.from_prediction)
+    if any(side.between(tolerance_mm - margin, tolerance_mm + margin) for side in sides):
+        return _straddled(tolerance_mm, pair.spacing_zyx, pair.axis_order, pair.planar)
     return False
 
 

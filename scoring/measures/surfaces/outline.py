@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from medpodium.scoring.measures import kernels
+from medpodium.scoring.measures import budget, kernels
 from medpodium.scoring.measures.surfaces import tracing
 from medpodium.scoring.measures.surfaces.points import Codes, Ints, Kind, Points, Spacing, Surface, Volume
 
@@ -151,11 +151,14 @@ def find_surfaces(
     search: Any = tracing.surface_elements if kind == "surfel-area" else tracing.border_voxels
     most = max(_FEW, int((rows[1] - rows[0]).sum(dtype=np.int64)) // 2)
     layers = np.atleast_2d(layers)
-    found = search(volume, rows, layers, z_ranges[:, 0].copy(), z_ranges[:, 1].copy(), planar, like, most)
+    budget.step()
+    first, behind = z_ranges[:, 0].copy(), z_ranges[:, 1].copy()
+    found = search(volume, rows, layers, first, behind, planar, like, most, _FEW // 2)
     sz, sy, sx = (float(s) for s in spacing_zyx)
-    if len(found[2]) > most:
+    if not found[3]:
         labels = Labels(volume, rows, layers, z_ranges)
         return Surfaces(kind, like, found[1][:0], np.zeros(1, np.int64), (sz, sy, sx), planar, labels=labels)
+    budget.step(2 * len(found[2]) * (3 * like.itemsize + 3))
     if len(found[2]) > _GROUPED:
         return Surfaces(kind, found[0], found[1], np.zeros(n_structures + 1, np.int64), (sz, sy, sx), planar, found[2])
     points, codes, offsets = tracing.group_by_owner(found[0], found[1], found[2], n_structures)

@@ -141,7 +141,7 @@ def _put(points, codes, owners, n, z, y, x, code, owner):  # type: ignore[no-unt
 
 
 @kernel
-def surface_elements(volume, rows, layers, z_start, z_stop, planar, like, most):  # type: ignore[no-untyped-def]
+def surface_elements(volume, rows, layers, z_start, z_stop, planar, like, most, few):  # type: ignore[no-untyped-def]
     """Find the surface elements (surfels) of every structure.
 
     A surfel sits at a corner shared by eight voxels that are not all inside or all outside the structure. Corner
@@ -166,7 +166,9 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar, like, most):
     like : ndarray of int16 or int32
         Points are of its type.
     most : int
-        So many points are enough: the search ends after the slice that has more, with more.
+        So many points are enough: the search ends after the slice that has more.
+    few : int
+        After so many points it ends, too, where every other voxel that was looked at has one.
 
     Returns
     -------
@@ -175,6 +177,8 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar, like, most):
     codes : ndarray of uint8, shape (n,)
     owners : ndarray of int16, shape (n,)
         Structure number, from 1.
+    whole : bool
+        Whether these are all.
     """
     nz, ny, nx = volume.shape
     start, stop = rows
@@ -191,8 +195,11 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar, like, most):
     eight = np.zeros(8, np.int32)
     points, codes, owners = _first_room(start, stop, 8 * layers.shape[0] * (nx + 1), like)
     n = 0
+    looked = 0
+    whole = True
     for z in range(1 if planar else nz + 1):
-        if n > most:
+        if n > most or (n > few and 2 * n > looked):
+            whole = False
             break
         cut = False
         if limited:
@@ -205,6 +212,7 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar, like, most):
             if hi == 0:
                 continue
             width = hi - lo + 1
+            looked += width
             for k in range(4):
                 _copy_row(volume, 0 if planar else z - 1 + k // 2, y - 1 + k % 2, lo, hi, quad[k])
             _neighbour_codes(quad, width, tallest, owner_label, others, outside)
@@ -244,11 +252,11 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar, like, most):
                                 n += 1
             for w in range((width - 1) // 8 + 1):
                 words[w] = 0
-    return points[:n], codes[:n], owners[:n]
+    return points[:n], codes[:n], owners[:n], whole and n <= most
 
 
 @kernel
-def border_voxels(volume, rows, layers, z_start, z_stop, planar, like, most):  # type: ignore[no-untyped-def]
+def border_voxels(volume, rows, layers, z_start, z_stop, planar, like, most, few):  # type: ignore[no-untyped-def]
     """Find the border voxels of every structure: those with one of six neighbours outside it.
 
     The border is what ``mask ^ binary_erosion(mask)`` with the 6-neighbourhood gives (MedPy, MONAI); voxels beyond
@@ -256,7 +264,7 @@ def border_voxels(volume, rows, layers, z_start, z_stop, planar, like, most):  #
 
     Parameters
     ----------
-    volume, rows, layers, z_start, z_stop, planar, like, most
+    volume, rows, layers, z_start, z_stop, planar, like, most, few
         As for :func:`surface_elements`.
 
     Returns
@@ -267,6 +275,8 @@ def border_voxels(volume, rows, layers, z_start, z_stop, planar, like, most):  #
         All 0, so that surfels and border voxels share one layout.
     owners : ndarray of int16, shape (n,)
         Structure number, from 1.
+    whole : bool
+        Whether these are all.
     """
     nz, ny, nx = volume.shape
     start, stop = rows
@@ -281,8 +291,11 @@ def border_voxels(volume, rows, layers, z_start, z_stop, planar, like, most):  #
     above = layers.copy()
     points, codes, owners = _first_room(start, stop, layers.shape[0] * nx, like)
     n = 0
+    looked = 0
+    whole = True
     for z in range(nz):
-        if n > most:
+        if n > most or (n > few and 2 * n > looked):
+            whole = False
             break
         cut = False
         if limited:
@@ -301,6 +314,7 @@ def border_voxels(volume, rows, layers, z_start, z_stop, planar, like, most):  #
             _copy_row(volume, z if planar else z + 1, y, lo, hi, five[4])
             m, a, b, c, d = five[0], five[1], five[2], five[3], five[4]
             width = hi - lo
+            looked += width
             for i in range(width):
                 sides[i] = (m[i + 1] ^ a[i + 1]) | (m[i + 1] ^ b[i + 1]) | (m[i + 1] ^ c[i + 1])
             for i in range(width):
@@ -332,7 +346,7 @@ def border_voxels(volume, rows, layers, z_start, z_stop, planar, like, most):  #
                             codes[n] = 0
                             owners[n] = owner
                             n += 1
-    return points[:n], codes[:n], owners[:n]
+    return points[:n], codes[:n], owners[:n], whole and n <= most
 
 
 @kernel
