@@ -66,7 +66,8 @@ def _start(version: Path, place: Path) -> subprocess.Popen[str]:
     package = place / "medpodium"
     place.mkdir()
     package.symlink_to(version.resolve())
-    environment = {**os.environ, "PYTHONPATH": str(place), "NUMBA_CACHE_DIR": ""}
+    paths = os.pathsep.join(filter(None, [str(place), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": paths, "NUMBA_CACHE_DIR": ""}
     command = [sys.executable, str(Path(__file__).resolve()), str(version), "--work", str(package)]
     return subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=place
@@ -111,7 +112,7 @@ def _serve(package: Path) -> int:
 
 def _works(folder: Path) -> dict[str, Callable[[], object]]:
     """Return what is measured, by name: the same functions for both versions, public ones where there are."""
-    import SimpleITK
+    import nibabel
 
     from medpodium.scoring.measures.pair import ReferenceCase
     from medpodium.scoring.measures.surfaces import metrics as surface
@@ -123,9 +124,8 @@ def _works(folder: Path) -> dict[str, Callable[[], object]]:
     said = np.ascontiguousarray(np.roll(truth, (1, 2, 0), (0, 1, 2)))
     noise = np.random.default_rng(0).integers(0, 3, truth.shape).astype(np.uint8)
     for name, array in (("reference", truth), ("prediction", said)):
-        image = SimpleITK.GetImageFromArray(array)
-        image.SetSpacing((0.8, 0.8, 2.0))
-        SimpleITK.WriteImage(image, str(folder / f"{name}.nii.gz"), useCompression=True)
+        image = nibabel.Nifti1Image(array.transpose(2, 1, 0), np.diag([0.8, 0.8, 2.0, 1.0]))
+        nibabel.save(image, folder / f"{name}.nii.gz")
 
     def compared(prediction: np.ndarray, kind: str) -> None:
         structures = [frozenset({label}) for label in range(1, 7)]
