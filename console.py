@@ -9,6 +9,7 @@ import functools
 import importlib
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -29,9 +30,14 @@ from rich.table import Table
 
 from medpodium.findings import Code, ExitCode, Finding, MedpodiumError, Severity, has_errors
 
-# Output that goes to a file or a pipe is not squeezed into 80 columns.
-out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 140)
-err = Console(stderr=True, soft_wrap=True, width=None if sys.stderr.isatty() else 140)
+# A cell of a notebook looks like a terminal to what it starts, and shows every state of a line that is drawn again.
+_NOTEBOOK = "JPY_PARENT_PID" in os.environ
+_WIDE = 140
+"""Output that goes to a file, a pipe or a notebook is not squeezed into 80 columns."""
+out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() and not _NOTEBOOK else _WIDE)
+err = Console(
+    stderr=True, soft_wrap=True, highlight=False, width=None if sys.stderr.isatty() and not _NOTEBOOK else _WIDE
+)
 
 _STYLE = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
 _MACHINE = {
@@ -41,6 +47,8 @@ _MACHINE = {
 }
 """What of a file's troubles is the machine's."""
 _MACHINE_FIX = "look at the disk, its space and its rights, then run the same command again"
+_FOLDED = 30
+"""Longer texts of a table are folded where they do not fit; numbers, names and intervals never."""
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -188,11 +196,44 @@ def print_first(findings: Iterable[Finding]) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
-    """Write a table to stdout; floats with four decimals, missing values as a dash."""
-    table = Table(*columns, title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*(escape(cell(value)) for value in row))
-    out.print(table)
+    """Write a table to stdout; floats with four decimals, missing values as a dash.
+
+    Nothing is ever cut off: where a table is wider than the terminal, columns that say the same in every row are told in a
+    line below it, long texts are folded, and what is still too wide goes over the edge.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Headings.
+    rows : iterable of sequence
+        A value per column.
+    title : str, optional
+        Line above the table.
+    """
+    names, texts = list(columns), [[cell(value) for value in row] for row in rows]
+    alike: list[str] = []
+    if len(texts) > 1 and _width(names, texts) > out.width:
+        alike = [f"{name} {own[0]}" for name, *own in zip(names, *texts, strict=True) if name and len(set(own)) == 1]
+        kept = [at for at, own in enumerate(zip(*texts, strict=True)) if not names[at] or len(set(own)) > 1]
+        names, texts = [names[at] for at in kept], [[row[at] for at in kept] for row in texts]
+    if title:
+        out.print(title, markup=False, style="italic")
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    least = -1
+    for name, *own in zip(names, *texts, strict=True):
+        width = max(map(len, (name, *own)))
+        table.add_column(name, no_wrap=width <= _FOLDED, min_width=min(width, _FOLDED), overflow="fold")
+        least += min(width, _FOLDED) + 1
+    for row in texts:
+        table.add_row(*map(escape, row))
+    if names:
+        out.print(table, width=max(out.width, least), crop=False, soft_wrap=False)
+    if alike:
+        out.print(f"in every row: {', '.join(alike)}", markup=False, highlight=False)
+
+
+def _width(names: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    return sum(max(map(len, own)) + 1 for own in zip(names, *rows, strict=True)) - 1
 
 
 def cell(value: Any) -> str:
@@ -233,7 +274,7 @@ def named_folders(values: tuple[str, ...], option: str) -> dict[str, Path]:
 
 
 def progress() -> Progress:
-    """Return a progress bar on stderr; it vanishes when done and stays silent when stderr is no terminal."""
+    """Return a progress bar on stderr; it vanishes when done and stays silent when nobody watches a terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -242,7 +283,7 @@ def progress() -> Progress:
         TimeRemainingColumn(),
         console=err,
         transient=True,
-        disable=not sys.stderr.isatty(),
+        disable=_NOTEBOOK or not sys.stderr.isatty(),
     )
 
 

@@ -204,7 +204,10 @@ class Measurements(Mapping[str, Measured]):
         return "\n".join([*aligned(*self._cells()), *self._notes()])
 
     def __repr__(self) -> str:
-        return f"<Measurements: {len(self.results)} cases, {len(self.failed)} failed>\n{self}"
+        lost = f", {len(self.failed)} without a result" if self.failed else ""
+        unusable = len({name for name, _ in self._unusable()})
+        worst = f", {unusable} with the worst values" if unusable else ""
+        return f"<Measurements: {len(self.results)} cases{worst}{lost}>\n{self}"
 
     def _repr_html_(self) -> str:
         return html_table(*self._cells(), self._notes())
@@ -224,14 +227,18 @@ class Measurements(Mapping[str, Measured]):
 
     def _notes(self) -> list[str]:
         statuses = [one.status for own in self.results.values() for one in own.values]
-        lost = [f"{name}: {one.cause}" for name, error in self.failed.items() for one in error.findings[:1]]
-        unusable = [
-            f"{name}: {one.cause}"
+        lost = [(name, one.cause) for name, error in self.failed.items() for one in error.findings[:1]]
+        errors = (f"error: {name}: {cause}" for name, cause in (*self._unusable(), *lost))
+        return [*told(statuses), *definitions(self.metrics), *errors]
+
+    def _unusable(self) -> list[tuple[str, str]]:
+        """Return the predictions that count the worst values, each with why."""
+        return [
+            (name, one.cause)
             for name, own in self.results.items()
             for one in own.findings
             if one.severity is Severity.ERROR
         ]
-        return [*told(statuses), *definitions(self.metrics), *(f"error: {line}" for line in (*unusable, *lost))]
 
 
 def mean_of(values: Sequence[float]) -> float:
