@@ -49,6 +49,8 @@ _MACHINE = {
 _MACHINE_FIX = "look at the disk, its space and its rights, then run the same command again"
 _FOLDED = 30
 """Longer texts of a table are folded where they do not fit; numbers, names and intervals never."""
+_GAP = 2
+"""Blanks between the columns of a table."""
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -198,8 +200,8 @@ def print_first(findings: Iterable[Finding]) -> None:
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
     """Write a table to stdout; floats with four decimals, missing values as a dash.
 
-    Nothing is ever cut off: where a table is wider than the terminal, columns that say the same in every row are told in a
-    line below it, long texts are folded, and what is still too wide goes over the edge.
+    Nothing is ever cut off: where a table is wider than the terminal, columns that say the same in every row are told
+    in a line below it, long texts are folded, and what is still too wide goes over the edge.
 
     Parameters
     ----------
@@ -219,21 +221,21 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: st
     if title:
         out.print(title, markup=False, style="italic")
     table = Table(header_style="bold", box=None, pad_edge=False)
-    least = -1
+    least = -_GAP
     for name, *own in zip(names, *texts, strict=True):
         width = max(map(len, (name, *own)))
         table.add_column(name, no_wrap=width <= _FOLDED, min_width=min(width, _FOLDED), overflow="fold")
-        least += min(width, _FOLDED) + 1
+        least += min(width, _FOLDED) + _GAP
     for row in texts:
         table.add_row(*map(escape, row))
     if names:
-        out.print(table, width=max(out.width, least), crop=False, soft_wrap=False)
+        (out if least <= out.width else Console(file=out.file, width=least)).print(table, soft_wrap=False)
     if alike:
         out.print(f"in every row: {', '.join(alike)}", markup=False, highlight=False)
 
 
 def _width(names: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
-    return sum(max(map(len, own)) + 1 for own in zip(names, *rows, strict=True)) - 1
+    return sum(max(map(len, own)) + _GAP for own in zip(names, *rows, strict=True)) - _GAP
 
 
 def cell(value: Any) -> str:

@@ -13,7 +13,7 @@ project = "medpodium"
 author = "The medpodium developers"
 version = release = installed("medpodium")
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.doctest",
     "sphinx.ext.napoleon",
@@ -21,8 +21,15 @@ extensions = [
 ]
 myst_enable_extensions = ["colon_fence", "dollarmath", "fieldlist"]
 myst_heading_anchors = 4
-source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
-exclude_patterns = ["Thumbs.db"]
+source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb", ".rst": "restructuredtext"}
+exclude_patterns = ["Thumbs.db", "**.ipynb_checkpoints"]
+# The tutorials hold no outputs: building the site runs them, and a cell that fails ends the build.
+nb_execution_mode = "auto"
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 900
+nb_merge_streams = True
+nb_execution_excludepatterns = [] if generate.has_engine() else ["tutorials/hidden-test.ipynb"]
 html_theme = "pydata_sphinx_theme"
 html_title = f"medpodium {release}"
 html_theme_options = {

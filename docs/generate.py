@@ -5,7 +5,9 @@ Nothing of it is kept in the repository, so nothing of it can be older than the 
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,14 @@ def write(folder: Path) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+
+
+def has_engine() -> bool:
+    """Return whether the tutorial that needs containers can run; where everything must be shown, it has to."""
+    if os.environ.get("CI"):
+        return True
+    docker = shutil.which("docker")
+    return docker is not None and subprocess.run([docker, "info"], capture_output=True, check=False).returncode == 0
 
 
 def _relinked(text: str) -> str:

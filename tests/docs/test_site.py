@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 from types import ModuleType
@@ -74,13 +75,22 @@ def test_every_field_of_a_challenge_file_is_listed(pages: dict[str, str]) -> Non
 
 def test_every_page_has_a_place_in_the_site_and_every_built_in_challenge_a_page(pages: dict[str, str]) -> None:
     placed = {"index"}
-    for page in ("index", "how-to", "background", "reference"):
+    for page in ("index", "tutorials", "how-to", "background", "reference"):
         text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
         for block in re.findall(r"```\{toctree\}(.*?)```", text, re.S):
             placed |= {line for line in block.split("\n") if line and not line.startswith(":")}
     assert placed == {path.stem for path in DOCS.glob("*.md")} | {
+        f"tutorials/{path.stem}" for path in (DOCS / "tutorials").glob("*.ipynb")
+    } | {
         f"reference/{name.removesuffix('.md')}" for name in pages if "/" not in name
     }
     assert {name for name in pages if name.startswith("challenges/")} == {
         f"challenges/{path.parent.name}.md" for path in (DOCS.parent / "challenges").glob("*/README.md")
     }
+
+
+@pytest.mark.parametrize("path", sorted((DOCS / "tutorials").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_tutorials_hold_no_outputs_so_that_building_the_site_runs_them(path: Path) -> None:
+    cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    assert cells
+    assert not [cell["id"] for cell in cells if cell["outputs"] or cell["execution_count"]]

@@ -1,0 +1,75 @@
+"""Tables on a terminal of any width: nothing is cut off, and nothing is told wrong."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from medpodium import console
+
+WORDS = st.text("abcdefgh", min_size=1, max_size=12)
+LONG = st.lists(WORDS, min_size=4, max_size=9).map(" ".join)
+CELLS = st.one_of(WORDS, st.integers(0, 10**9), st.floats(0, 1e6), st.none(), LONG)
+
+
+def printed(width: int, columns: list[str], rows: list[list[object]], title: str | None = None) -> str:
+    """Return what is written to a terminal of this width."""
+    stream = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(console, "out", Console(file=stream, width=width, soft_wrap=True, highlight=False))
+        console.print_table(columns, rows, title)
+    return stream.getvalue()
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[int, list[str], list[list[object]]]:
+    names = draw(st.lists(WORDS, min_size=1, max_size=9, unique=True))
+    every = draw(st.lists(st.lists(CELLS, min_size=len(names), max_size=len(names)), min_size=1, max_size=4))
+    for at in range(1, len(names)):
+        if draw(st.booleans()):
+            for row in every:
+                row[at] = every[0][at]
+    return draw(st.integers(20, 160)), names, every
+
+
+@settings(max_examples=150, deadline=None)
+@given(tables())
+def test_nothing_is_cut_off(drawn: tuple[int, list[str], list[list[object]]]) -> None:
+    width, names, rows = drawn
+    text = printed(width, names, rows)
+    assert "…" not in text
+    words = set(text.replace(",", " ").split())
+    for at, name in enumerate(names):
+        assert name in words
+        for row in rows:
+            own = console.cell(row[at])
+            if len(own) <= 30:  # a number, a name or an interval stands in one piece
+                assert own in text
+            else:
+                assert set(own.split()) <= words
+
+
+@given(tables())
+def test_what_fits_stays_as_it_is(drawn: tuple[int, list[str], list[list[object]]]) -> None:
+    _, names, rows = drawn
+    lines = printed(2000, names, rows).splitlines()
+    assert len(lines) == len(rows) + 1
+    assert lines[0].split() == names
+
+
+def test_columns_that_say_the_same_are_told_once_where_there_is_no_room() -> None:
+    rows = [
+        [name, value, 0, "95 % unless rare failures differ"] for name, value in (("aurora", 0.5), ("borealis", 0.25))
+    ]
+    text = printed(40, ["team", "value", "missing", "guarantee"], rows, title="A title that is longer than its table")
+    assert text.splitlines() == [
+        "A title that is longer than its table",
+        "team      value ",
+        "aurora    0.5000",
+        "borealis  0.2500",
+        "in every row: missing 0, guarantee 95 % unless rare failures differ",
+    ]
