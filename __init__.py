@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from medpodium.challenges.schema.definition import Challenge
     from medpodium.findings import Finding, MedpodiumError
     from medpodium.reports.ranked import rank
+    from medpodium.reports.request import Request as ReportRequest
     from medpodium.reports.write import write_report
     from medpodium.scoring.kinds.engine import score_task
     from medpodium.scoring.masks.reader import read_mask
@@ -28,6 +29,7 @@ __all__ = [
     "Finding",
     "MedpodiumError",
     "Reference",
+    "ReportRequest",
     "load_challenge",
     "measure",
     "measure_many",
@@ -46,6 +48,7 @@ _HOME = {
     "Finding": "findings:Finding",
     "MedpodiumError": "findings:MedpodiumError",
     "Reference": "scoring.measuring.reference:Reference",
+    "ReportRequest": "reports.request:Request",
     "load_challenge": "challenges.registry:load",
     "measure": "scoring.measuring.reference:measure",
     "measure_many": "scoring.measuring.many:measure_many",

@@ -214,28 +214,23 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: st
     """
     names, texts = list(columns), [[cell(value) for value in row] for row in rows]
     alike: list[str] = []
-    if len(texts) > 1 and _width(names, texts) > out.width:
+    if len(texts) > 1 and sum(max(map(len, own)) + _GAP for own in zip(names, *texts, strict=True)) > out.width + _GAP:
         alike = [f"{name} {own[0]}" for name, *own in zip(names, *texts, strict=True) if name and len(set(own)) == 1]
         kept = [at for at, own in enumerate(zip(*texts, strict=True)) if not names[at] or len(set(own)) > 1]
         names, texts = [names[at] for at in kept], [[row[at] for at in kept] for row in texts]
     if title:
         out.print(title, markup=False, style="italic")
     table = Table(header_style="bold", box=None, pad_edge=False)
-    least = -_GAP
-    for name, *own in zip(names, *texts, strict=True):
-        width = max(map(len, (name, *own)))
+    widths = [max(map(len, own)) for own in zip(names, *texts, strict=True)]
+    for name, width in zip(names, widths, strict=True):
         table.add_column(name, no_wrap=width <= _FOLDED, min_width=min(width, _FOLDED), overflow="fold")
-        least += min(width, _FOLDED) + _GAP
     for row in texts:
         table.add_row(*map(escape, row))
     if names:
+        least = sum(min(width, _FOLDED) + _GAP + 1 for width in widths)  # rich keeps a blank or two for itself
         (out if least <= out.width else Console(file=out.file, width=least)).print(table, soft_wrap=False)
     if alike:
         out.print(f"in every row: {', '.join(alike)}", markup=False, highlight=False)
-
-
-def _width(names: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
-    return sum(max(map(len, own)) + _GAP for own in zip(names, *rows, strict=True)) - _GAP
 
 
 def cell(value: Any) -> str:

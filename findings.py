@@ -57,6 +57,16 @@ class Finding:
         What to do about it, in one line.
     severity : Severity
         ``error`` unless said otherwise.
+
+    Examples
+    --------
+    >>> import medpodium
+    >>> try:
+    ...     medpodium.load_challenge("fetta")
+    ... except medpodium.MedpodiumError as error:
+    ...     finding = error.findings[0]
+    >>> finding.cause, finding.fix[:18]
+    ('no challenge of this name', 'did you mean feta?')
     """
 
     code: Code
@@ -74,7 +84,17 @@ class Finding:
 
 
 class MedpodiumError(Exception):
-    """An error whose message is one or more findings; the command line prints it without a traceback."""
+    """An error whose message is one or more findings; the command line prints it without a traceback.
+
+    Examples
+    --------
+    >>> import medpodium
+    >>> try:
+    ...     medpodium.read_mask("nowhere.nii.gz")
+    ... except medpodium.MedpodiumError as error:
+    ...     print(error.findings[0].code, error.findings[0].where)
+    mask-file-missing nowhere.nii.gz
+    """
 
     exit_code = ExitCode.FINDINGS
 

@@ -91,6 +91,15 @@ def load(reference: str | Path, *, variant: str | None = None) -> Challenge:
     ------
     UsageError
         If it does not exist or breaks a rule of the schema; every broken rule is a finding with file and line.
+
+    Examples
+    --------
+    >>> import medpodium
+    >>> challenge = medpodium.load_challenge("feta/2022")
+    >>> list(challenge.ranking)
+    ['segmentation']
+    >>> medpodium.load_challenge("flare-pancancer/2023@as-published").variant
+    'as-published'
     """
     text, _, asked = str(reference).partition("@") if not Path(str(reference)).exists() else (str(reference), "", "")
     source, edition = locate(text)

@@ -133,6 +133,15 @@ def rank(
     ------
     MedpodiumError
         If the scores or the recipe cannot be used; the findings say why.
+
+    Examples
+    --------
+    >>> import medpodium
+    >>> print(medpodium.rank("scores.csv", [{"rank": {"within": "case"}}, {"mean": "case"}, "rank"]))
+    organs (given; lower value is better)
+     rank submission  value
+        1     aurora      1
+        2   borealis      2
     """
     path = Path(scores) if isinstance(scores, (str, PathLike)) else None
     frame = table.read_scores(path) if path is not None else table.normalise(scores, "scores")  # type: ignore[arg-type]

@@ -48,11 +48,17 @@ class Request:
         Score table; the campaign's own when left out.
     formats : sequence of str
         Any of html, pdf, latex, markdown, docx.
+
+    Examples
+    --------
+    >>> import medpodium
+    >>> medpodium.ReportRequest("feta/2022", Path("scores.csv"), formats=["html", "pdf"]).seed
+    0
     """
 
     source: str
     scores: Path | None
-    formats: Sequence[str]
+    formats: Sequence[str] = ("html",)
     title: str | None = None
     anonymous: bool = False
     bootstrap: int = 1000

@@ -175,6 +175,14 @@ def write_report(request: Request, out: Path) -> Written:
     Returns
     -------
     Written
+
+    Examples
+    --------
+    >>> import medpodium
+    >>> request = medpodium.ReportRequest("mine.yaml", Path("scores.csv"), formats=["markdown"], bootstrap=100)
+    >>> written = medpodium.write_report(request, Path("report"))
+    >>> Path("report/report.md").read_text(encoding="utf-8").splitlines()[0]
+    '# Mine'
     """
     from medpodium.reports.formats.draw import draw_all
     from medpodium.reports.formats.site import write_site

@@ -97,6 +97,14 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     ------
     UsageError
         If the file cannot be read or breaks the contract; every problem is a finding.
+
+    Examples
+    --------
+    >>> import medpodium
+    >>> medpodium.read_scores("scores.csv")[["submission", "case", "metric", "value", "status"]].head(2)
+      submission   case metric  value status
+    0     aurora  case0   dice    0.9     ok
+    1   borealis  case0   dice    0.8     ok
     """
     import pandas as pd
 
@@ -241,6 +249,14 @@ def write_scores(scores: pd.DataFrame, path: str | Path) -> Path:
     """Write a score table as CSV or Parquet, by the file's ending; numbers keep all their digits.
 
     The file appears complete or not at all: it is written beside its place and moved there.
+
+    Examples
+    --------
+    >>> import medpodium
+    >>> scores = medpodium.read_scores("scores.csv")
+    >>> written = medpodium.write_scores(scores, "copy.parquet")
+    >>> medpodium.read_scores("copy.parquet").equals(scores)
+    True
     """
     path = Path(path)
     if path.suffix.lower() not in (".csv", ".parquet"):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import medpodium
 
-ROOT = Path(medpodium.__file__).parent
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def _shape(name: str) -> str:

@@ -307,6 +307,14 @@ def open(path: Path | str) -> Campaign:  # noqa: A001 - campaign.open reads as i
     ------
     UsageError
         If it is none, or its definition or manifest was edited after ``init``.
+
+    Examples
+    --------
+    >>> import medpodium
+    >>> campaign = medpodium.open_campaign("campaign")
+    >>> [case.id for case in campaign.manifest.cases]
+    ['case0']
+    >>> campaign.close()
     """
     root = Path(path)
     if not is_campaign(root):

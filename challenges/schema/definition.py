@@ -222,6 +222,15 @@ class Challenge(Model):
         Rankings over several tasks; a challenge file writes them under ``ranking``, too.
     containers : dict of str to ContainerProtocol
         Container protocols by name; a task names its own where there are several.
+
+    Examples
+    --------
+    >>> import medpodium
+    >>> challenge = medpodium.load_challenge("touchstone")
+    >>> len(challenge.tasks["segmentation"].structures)
+    9
+    >>> challenge.reference, challenge.ranking
+    ('touchstone/1.0', {'segmentation': 'organ-means-all-rows'})
     """
 
     format: Literal[1] = Field(alias="schema")

@@ -115,6 +115,17 @@ def score_task(
     InfrastructureError
         If the scorer itself failed on every case. A single case is named in the result, and never counted against a
         submission.
+
+    Examples
+    --------
+    >>> import medpodium
+    >>> challenge = medpodium.load_challenge("mine.yaml")
+    >>> teams = {"aurora": Path("aurora"), "borealis": Path("borealis")}
+    >>> result = medpodium.score_task(challenge, "organs", Path("references"), teams)
+    >>> result.scores[["submission", "case", "value", "status"]]
+      submission   case  value status
+    0     aurora  case0    0.9     ok
+    1   borealis  case0    0.8     ok
     """
     task, cases = with_case_columns(challenge.tasks[task_name], cases, "cases")
     kind = of(task)

@@ -79,6 +79,15 @@ def read_mask(path: str | Path, *, limits: ReadLimits = DEFAULT_LIMITS, like: Ge
     ------
     MaskError
         With a finding that names the file, the offending value and the fix.
+
+    Examples
+    --------
+    >>> import medpodium
+    >>> mask = medpodium.read_mask("reference.nii.gz")
+    >>> mask.geometry.shape_zyx, mask.geometry.spacing_zyx
+    ((20, 20, 20), (1.0, 1.0, 1.0))
+    >>> int((mask.array == 1).sum())
+    1000
     """
     with open_mask(path, limits=limits) as reader:
         reader.refuse_unlike(like)

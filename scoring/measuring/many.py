@@ -52,6 +52,15 @@ def measure_many(
     Measurements
         A mapping of name to :class:`Measured`, in the order given. A prediction that cannot be used counts the worst
         values, with the reason in its status and findings; a pair whose reference cannot be used is in ``failed``.
+
+    Examples
+    --------
+    >>> import medpodium
+    >>> many = medpodium.measure_many({"case 1": ("reference.nii.gz", "prediction.nii.gz")}, metrics=["dice"])
+    >>> list(many)
+    ['case 1']
+    >>> round(many["case 1"].mean("dice"), 3)
+    0.9
     """
     named = dict(pairs) if isinstance(pairs, Mapping) else _named(list(pairs))
     groups: dict[object, list[str]] = {}

@@ -98,6 +98,17 @@ class Reference:
     Notes
     -----
     May be used by several threads at once; the kernels release the GIL. The reference is kept as it was when given.
+
+    Examples
+    --------
+    >>> import numpy as np, medpodium
+    >>> truth = np.zeros((20, 20, 20), np.uint8)
+    >>> truth[5:15, 5:15, 5:15] = 1
+    >>> prepared = medpodium.Reference(truth, ["dice", "hd95"], spacing=1, structures={"cube": 1})
+    >>> round(prepared.measure(np.roll(truth, 1, axis=0))["cube", "dice"], 3)
+    0.9
+    >>> prepared.measure(np.roll(truth, 2, axis=0))["cube", "hd95"]
+    2.0
     """
 
     def __init__(
@@ -300,8 +311,15 @@ def measure(
 
     Examples
     --------
-    >>> measured = medpodium.measure("liver.nii.gz", "prediction.nii.gz")  # doctest: +SKIP
-    >>> measured["label 1", "dice"]  # doctest: +SKIP
+    >>> import medpodium
+    >>> measured = medpodium.measure("reference.nii.gz", "prediction.nii.gz", ["dice", "hd95"])
+    >>> round(measured["label 1", "dice"], 3)
+    0.9
+    >>> print(measured)
+    structure    dice  hd95 (mm)
+    label 1    0.9000          1
+    hd95: directed-max-area-weighted, 95 %
+    shape (z, y, x) = (20, 20, 20), spacing (1, 1, 1) mm
     """
     axes = [0 if has_grid(given) else getattr(given, "ndim", 0) for given in (reference, prediction)]
     both = min(axes) == 0 or axes[0] == axes[1]

@@ -379,6 +379,15 @@ def rank_scores(
     ------
     MedpodiumError
         If the scores or the recipe cannot be used; the findings say why.
+
+    Examples
+    --------
+    >>> import medpodium
+    >>> scores = medpodium.read_scores("scores.csv")
+    >>> steps = [{"rank": {"within": "case"}}, {"mean": "case"}, "rank"]
+    >>> ranking = medpodium.rank_scores(scores, steps, {"dice": "higher"}, task="organs")
+    >>> ranking.table()[["rank", "submission", "value"]].values.tolist()
+    [[1.0, 'aurora', 1.0], [2.0, 'borealis', 2.0]]
     """
     array, findings = build(scores, task, directions, missing=missing, worst=worst, submissions=submissions)
     ranking = rank_array(array, parse_steps(steps), task=task, recipe=recipe)

@@ -81,9 +81,7 @@ def test_every_page_has_a_place_in_the_site_and_every_built_in_challenge_a_page(
             placed |= {line for line in block.split("\n") if line and not line.startswith(":")}
     assert placed == {path.stem for path in DOCS.glob("*.md")} | {
         f"tutorials/{path.stem}" for path in (DOCS / "tutorials").glob("*.ipynb")
-    } | {
-        f"reference/{name.removesuffix('.md')}" for name in pages if "/" not in name
-    }
+    } | {f"reference/{name.removesuffix('.md')}" for name in pages if "/" not in name}
     assert {name for name in pages if name.startswith("challenges/")} == {
         f"challenges/{path.parent.name}.md" for path in (DOCS.parent / "challenges").glob("*/README.md")
     }
