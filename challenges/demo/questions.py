@@ -48,7 +48,7 @@ def make(folder: Path, name: str, number: int, seed: int) -> dict[str, tuple[Pat
     for task_name, task in challenge.tasks.items():
         own: Any = task
         if getattr(own, "form", None) is None:  # only questions have a form of answer
-            cause, fix = f"task {task_name!r} is of the kind {task.kind}", "name a challenge of questions"
+            cause, fix = f"task {task_name!r} is of the kind {task.kind}", "name a challenge of questions or masks"
             raise UsageError(Finding(DemoCode.NOT_ANSWERS, name, cause, fix))
         rng = np.random.default_rng([seed, len(found)])
         place = folder / task_name

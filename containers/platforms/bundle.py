@@ -32,8 +32,8 @@ from medpodium.scoring.ranking.settled import Settled, settle_task
 
 LIBRARIES = ("numba", "numpy", "pandas", "psutil", "pydantic", "ruamel.yaml", "scipy")
 """What the scorer imports beyond the standard library; ``isal``, ``zlib-ng`` and ``zstandard`` make it faster,
-``pillow`` reads PNG and TIFF."""
-OPTIONAL_LIBRARIES = ("isal", "pillow", "zlib-ng", "zstandard")
+``pillow`` reads PNG and TIFF, ``scikit-image`` thins vessels to their centrelines."""
+OPTIONAL_LIBRARIES = ("isal", "pillow", "scikit-image", "zlib-ng", "zstandard")
 _ROOMS = ("challenges", "scoring", "containers/platforms")
 _MODULES = ("findings.py", "containers/__init__.py")
 _SUBMISSION = "submission"

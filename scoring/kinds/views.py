@@ -36,6 +36,9 @@ class Choices:
         Names, in order.
     truth, given : ndarray of int, shapes (n_rows,) and (n_rows, n_submissions)
         Numbers of classes; :data:`UNANSWERED` for none of them.
+    told : bool
+        Whether single cases may be named with how many got them right. Of few classes that tells every submission, which
+        knows its own answers, what is true.
     """
 
     key: str
@@ -44,6 +47,7 @@ class Choices:
     classes: tuple[str, ...]
     truth: Ints = field(repr=False)
     given: Ints = field(repr=False)
+    told: bool = False
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,11 @@ def test_entry_agrees_with_its_model(name: str) -> None:
 
 
 def test_what_the_kinds_take() -> None:
-    assert KINDS["segmentation"].scopes == {"structure", "case"}
+    assert KINDS["segmentation"].scopes == {"structure", "case", "pooled"}  # instances are pooled
     assert KINDS["classification"].scopes == {"pooled"}
-    assert {name for name, kind in KINDS.items() if kind.pooled} == {"classification", "answers", "values", "survival"}
+    assert {name for name, kind in KINDS.items() if kind.pooled} == {
+        *("classification", "answers", "values", "survival", "segmentation")
+    }
     assert {name for name, kind in KINDS.items() if not kind.computed} == {"table"}
 
 

@@ -52,7 +52,7 @@ def test_published_variants_read_replies_as_published() -> None:
     assert registry.load("medq-deg", variant="as-published").tasks["vqa"].rule == "as-medq-bench"
 
 
-def test_demo_of_other_kinds_is_refused(tmp_path: Path) -> None:
-    done = CliRunner().invoke(main, ["demo", str(tmp_path), "--challenge", "liqa"])
+def test_demo_of_tables_is_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["demo", str(tmp_path), "--challenge", "stunet-transfer"])
     assert done.exit_code == 2
     assert "demo-no-questions" in done.output

@@ -29,7 +29,8 @@ def observed_tables(views: Views, asked: Asked) -> Iterator[tuple[str, pd.DataFr
         titles.append((view.key, f"{view.title}{unit}", type(view).__name__.lower()))
         if isinstance(view, Choices):
             yield "confusion.csv", choices.confusion(view, views)
-            yield "hardest.csv", choices.hardest(view, views)
+            if view.told:
+                yield "hardest.csv", choices.hardest(view, views)
             yield "agreement.csv", choices.agreement(view, views)
         elif isinstance(view, Places):
             yield "places.csv", choices.places(view, views)

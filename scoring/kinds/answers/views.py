@@ -34,7 +34,7 @@ def make_views(challenge: Challenge, name: str, observations: pd.DataFrame) -> V
     if task.form == "choice":
         truth = np.where(arranged.truth < 0, UNANSWERED, arranged.truth)
         given = np.where(arranged.missing | (arranged.said < 0), UNANSWERED, arranged.said)
-        parts.append(Choices("answers", "options", arranged.of_case, tuple(task.options), truth, given))
+        parts.append(Choices("answers", "options", arranged.of_case, tuple(task.options), truth, given, told=True))
         parts.append(_places(task, own, arranged, truth, given))
     parts += _certainty(task, arranged)
     by_case = own.drop_duplicates("case").set_index("case").loc[cases]

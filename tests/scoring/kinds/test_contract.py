@@ -73,6 +73,7 @@ class Masks(Sample):
     empty: {both: 1, reference: 0, prediction: 0}
     metrics:
       dice: {kind: dice}
+      there: {kind: presence_f1}
       fp: {kind: fp_volume, worst: 50, empty: {both: compute, reference: compute, prediction: compute}}
 """
     broken = ("no-bytes", "cut-off", "label-9", "label-300", "smaller", "other-spacing")
@@ -559,6 +560,7 @@ def test_pooled_scores_are_functions_of_case_weights(place: Place) -> None:
         weights = np.array([[float(case in kept) for case in made.cases]])
         for cell, value in zip(made.cells, made.values(weights)[0], strict=True):
             rows = again[(again["submission"] == cell.submission) & (again["metric"] == cell.metric)]
+            rows = rows[rows["structure"] == cell.structure]
             assert rows.loc[rows["case"] == "", "value"].tolist() == pytest.approx([value], abs=1e-12, nan_ok=True)
 
 

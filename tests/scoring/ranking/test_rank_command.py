@@ -75,6 +75,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+OBSERVED = [f"{name}.csv" for name in (
+    "views", "confusion", "hardest", "agreement", "places", "reliability", "calibration_levels", "curves", "limits",
+    "scatter",
+)]  # fmt: skip
+"""Tables of what observations show, which values computed elsewhere have none of."""
+
+
 def run(*arguments: object) -> Result:
     result = CliRunner().invoke(main, ["rank", *map(str, arguments)])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
@@ -99,7 +106,7 @@ def test_leaderboard_and_every_table(folder: Path) -> None:
     for name, columns in TABLES.items():
         frame = pd.read_csv(folder / "evidence" / name)
         assert list(frame.columns[: len(columns)]) == list(columns), name
-        assert len(frame), f"{name} is empty"
+        assert len(frame) or name in OBSERVED, f"{name} is empty"
     payload = json.loads((folder / "evidence" / "evidence.json").read_text())
     assert payload["challenge"] == "mini"
     assert payload["tables"]["leaderboard"][0]["submission"] == "aurora"
