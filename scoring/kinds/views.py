@@ -37,8 +37,8 @@ class Choices:
     truth, given : ndarray of int, shapes (n_rows,) and (n_rows, n_submissions)
         Numbers of classes; :data:`UNANSWERED` for none of them.
     told : bool
-        Whether single cases may be named with how many got them right. Of few classes that tells every submission, which
-        knows its own answers, what is true.
+        Whether single cases may be named with how many got them right. Where classes are few that tells every
+        submission, which knows its own answers, what is true.
     """
 
     key: str
