@@ -169,7 +169,9 @@ def _joint(
     """Return the voxels by reference's and prediction's label, and the row of each label; what is ignored is 0."""
     asked = {label for region in regions for label in _labels(region)}
     known = frozenset(label for label in (*asked, *([] if ignore_label is None else [ignore_label])) if label > 0)
-    case = ReferenceCase(reference.array, reference.geometry.spacing_zyx, [known or frozenset({1})])
+    # Labels of one structure would be counted together.
+    alone = [frozenset({label}) for label in sorted(known)] or [frozenset({1})]
+    case = ReferenceCase(reference.array, reference.geometry.spacing_zyx, alone)
     counts = case.compare(prediction.array).confusion.copy()
     place = {label: int(case.index_of[label]) for label in {*asked, *known, 0}}
     if ignore_label is not None:
