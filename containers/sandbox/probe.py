@@ -171,7 +171,7 @@ _Known = tuple[str | None, Filter, list[Finding]]
 
 def _limits(client: Any, folder: Path, box: Sandbox, labels: dict[str, str]) -> _Known:
     """Read the limits of a running container back, once per engine and profile; return user, filter and warnings."""
-    key = (client.api.base_url, box.runtime, box.memory, box.pids, box.file, box.open_files, box.user)
+    key = (_where(client), box.runtime, box.memory, box.pids, box.file, box.open_files, box.user)
     if key in _WORKS:
         return (*_WORKS[key], [])
     ways: tuple[Filter, ...] = ("text", "file")
@@ -194,6 +194,12 @@ def _limits(client: Any, folder: Path, box: Sandbox, labels: dict[str, str]) -> 
         text = "containers can open sockets to the machine that hosts this virtual machine (AF_VSOCK), network or not"
         found.append(finding(EngineCode.HOST_SOCKETS, "this engine", text, Severity.WARNING))
     return user, None, found
+
+
+def _where(client: Any) -> tuple[str, str]:
+    """Return what tells engines of one machine apart: every local socket has the same address."""
+    url = str(client.api.base_url)
+    return url, str(getattr(client.api.get_adapter(url), "socket_path", ""))
 
 
 def _try_users(

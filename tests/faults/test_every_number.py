@@ -104,8 +104,8 @@ def test_a_table_of_scores_prints_mean_with_interval_cases_spread_median_and_qua
 
 def test_a_leaderboard_prints_the_ranked_value_with_its_interval(report: Path) -> None:
     board, table = (_cells(report, title, "team0") for title in ("Leaderboard: ", "Dice similarity coefficient per "))
-    assert board[2] == table[1]  # one number, one interval
-    assert len(_numbers(board[2])) == 3
+    assert board[-1] == f"{table[1]} (1)"  # one number, one interval, and the place
+    assert len(_numbers(board[-1])) == 4
 
 
 def test_no_interval_of_a_group_leaves_the_bounds_of_the_metric(report: Path) -> None:

@@ -169,9 +169,9 @@ def test_web_that_joins_lesions_and_specks_is_matched(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_sparse_and_dense_assignments_are_equally_good(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    from medpodium.scoring.measures import lesions
+    from medpodium.scoring.measures.lesions import matching
 
-    monkeypatch.setattr(lesions, "_DENSE", -1)
+    monkeypatch.setattr(matching, "_DENSE", -1)
     rng = np.random.default_rng(seed)
     table = np.where(
         rng.random((8, 30)) < rng.choice([0.05, 0.1]), np.round(rng.random((8, 30)), int(rng.integers(1, 9))), 0
@@ -179,7 +179,7 @@ def test_sparse_and_dense_assignments_are_equally_good(seed: int, monkeypatch: p
     rows, columns = np.nonzero(table)
     if seed % 2:
         rows, columns, table = columns, rows, table.T
-    chosen = lesions._assigned(np.arange(rows.size), rows, columns, table[rows, columns])
+    chosen = matching._assigned(np.arange(rows.size), rows, columns, table[rows, columns])
     best = table[optimize.linear_sum_assignment(table, maximize=True)].sum()
     assert table[rows[chosen], columns[chosen]].sum() == pytest.approx(best, abs=1e-12)
     assert len(set(rows[chosen])) == len(set(columns[chosen])) == len(chosen)

@@ -152,7 +152,7 @@ def test_units_are_said_where_a_picture_has_none(tmp_path: Path) -> None:
     assert scores["missed"] == np.count_nonzero((reference > 0) & (prediction == 0))
     shown = CliRunner().invoke(main, ["show", str(tmp_path / "c.yaml")], env={"COLUMNS": "300"}).output
     assert "HD95 (px)" in shown
-    assert "False negative area (px²)" in shown
+    assert "False negative area (pixel-wise) (px²)" in shown
     assert "tolerance 1 px" in shown
     _, scores = score(tmp_path, metrics, "{case}.png", geometry={"spacing_mm": 0.5})
     assert scores is not None
@@ -160,7 +160,7 @@ def test_units_are_said_where_a_picture_has_none(tmp_path: Path) -> None:
     assert scores["hd95"] == libraries(reference, prediction, (0.5, 0.5))["hd95"]
     shown = CliRunner().invoke(main, ["show", str(tmp_path / "c.yaml")], env={"COLUMNS": "300"}).output
     assert "HD95 (mm)" in shown
-    assert "False negative area (mm²)" in shown
+    assert "False negative area (pixel-wise) (mm²)" in shown
 
 
 def test_a_single_slice_is_a_plane_only_where_declared(tmp_path: Path) -> None:

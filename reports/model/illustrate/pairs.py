@@ -37,7 +37,9 @@ def pair_figures(
         f"Narrowest limits of agreement: {worst['submission']}, from {worst['lower']:.3g} to {worst['upper']:.3g} "
         f"around a bias of {worst['bias']:.3g}."
     )
-    binned = f"Area: number of {words.cases}, counted in cells, so that single true values are told no closer than a cell."
+    binned = (
+        f"Area: number of {words.cases}, counted in cells, so that single true values are told no closer than a cell."
+    )
     yield Figure(
         f"bland-{key}",
         f"Bland-Altman plots, {title}",
