@@ -271,7 +271,7 @@ class Campaigns(RuleBasedStateMachine):
 def test_any_order_of_verbs_gives_the_scores_of_a_fresh_start(tiny: Any, inprocess: Any, posix: None) -> None:
     Campaigns.tiny, Campaigns.inprocess = tiny, inprocess
     Campaigns.counts, Campaigns.expected = {}, {}
-    examples, number = int(os.environ.get("MEDPODIUM_STATES", "8")), os.environ.get("MEDPODIUM_STATES_SEED")
+    examples, number = int(os.environ.get("MEDPODIUM_STATES", "4")), os.environ.get("MEDPODIUM_STATES_SEED")
     if number is not None:
         seed(int(number))(Campaigns)
     run_state_machine_as_test(

@@ -20,7 +20,7 @@ import medpodium
 SOURCE = Path(medpodium.__file__).resolve().parent
 ROOMS = ("baselines", "challenges", "compat", "containers", "guide", "reports", "scoring")
 SUPPORTED = ("3.10", "3.11", "3.12", "3.13")
-TESTS = ("tests/test_public.py", "tests/test_console.py", "tests/scoring/ranking/test_recipe.py")
+TESTS = ("tests/test_public.py", "tests/scoring/ranking/test_recipe.py")
 """A part of the suite that needs neither an engine nor time; the demo goes through everything that is compiled."""
 
 Require = Callable[[bool, str], None]
