@@ -12,7 +12,6 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 PICTURES = Path(__file__).parent / "pictures"
-SIZE = {"width": 1280, "height": 860}
 
 
 def main() -> None:
@@ -21,7 +20,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as browsers:
         subprocess.run([sys.executable, "-m", "medpodium.cli", "demo", folder], check=True)
         browser = browsers.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport=SIZE, color_scheme="light")
+        page = browser.new_page(viewport={"width": 1280, "height": 860}, color_scheme="light")
         page.goto((Path(folder) / "report" / "index.html").as_uri())
         page.screenshot(path=PICTURES / "report.png")
         browser.close()
