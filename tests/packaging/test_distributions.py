@@ -10,7 +10,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from email import message_from_bytes
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,14 @@ TESTS = ("tests/test_public.py", "tests/scoring/ranking/test_recipe.py")
 """A part of the suite that needs neither an engine nor time; the demo goes through everything that is compiled."""
 
 Require = Callable[[bool, str], None]
+
+
+def _installed(name: str) -> bool:
+    """Return whether a package is installed; a folder ``build`` in the clone can be imported, too."""
+    try:
+        return bool(version(name))
+    except PackageNotFoundError:
+        return False
 
 
 def _clone(folder: Path) -> Path:
@@ -42,7 +50,7 @@ def _clone(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, require: Require) -> tuple[Path, Path]:
     """Build the source distribution, and the wheel from it, as a release does."""
-    require(find_spec("build") is not None, "the package build")
+    require(_installed("build"), "the package build")
     clone = _clone(tmp_path_factory.mktemp("source") / "medpodium")
     out = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(clone)]
@@ -85,7 +93,7 @@ def test_the_source_distribution_can_be_tested_and_documented(built: tuple[Path,
 
 
 def test_the_index_would_take_both(built: tuple[Path, Path], require: Require) -> None:
-    require(find_spec("twine") is not None, "the package twine")
+    require(_installed("twine"), "the package twine")
     command = [sys.executable, "-m", "twine", "check", "--strict", *map(str, built)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -94,16 +102,16 @@ def test_the_index_would_take_both(built: tuple[Path, Path], require: Require) -
 def _interpreters() -> dict[str, str]:
     """Return the oldest and the newest of the supported Pythons on this machine: on the path, or kept by pyenv."""
     found = {}
-    for version in SUPPORTED:
-        kept = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python"))
-        for candidate in [*map(str, kept), shutil.which(f"python{version}"), sys.executable]:
+    for own in SUPPORTED:
+        kept = sorted((Path.home() / ".pyenv" / "versions").glob(f"{own}.*/bin/python"))
+        for candidate in [*map(str, kept), shutil.which(f"python{own}"), sys.executable]:
             command = [candidate or "", "--version"]
             if candidate and subprocess.run(command, capture_output=True, text=True, check=False).stdout.startswith(
-                f"Python {version}."
+                f"Python {own}."
             ):
-                found[version] = candidate
+                found[own] = candidate
                 break
-    return {version: found[version] for version in dict.fromkeys([*list(found)[:1], *list(found)[-1:]])}
+    return {own: found[own] for own in dict.fromkeys([*list(found)[:1], *list(found)[-1:]])}
 
 
 @pytest.mark.slow
@@ -112,7 +120,7 @@ def test_the_wheel_works_and_passes_tests(
     python: str, built: tuple[Path, Path], require: Require, tmp_path: Path
 ) -> None:
     """Installed from the wheel with its dependencies, away from the source; tests come from the source distribution."""
-    require(find_spec("uv") is not None, "the package uv")
+    require(_installed("uv"), "the package uv")
     uv = [sys.executable, "-m", "uv"]
     environment, source = tmp_path / "environment", tmp_path / "source"
     own = environment / "bin" / "python"
