@@ -8,24 +8,9 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 from pydantic import Field
 
 from medpodium.challenges.schema.base import Name
-from medpodium.challenges.schema.metrics.instances import InstanceMetric, PrecisionMetric, PresenceMetric
-from medpodium.challenges.schema.metrics.lesions import AnyLesionMetric
+from medpodium.challenges.schema.metrics.masks import MaskMetric
 from medpodium.challenges.schema.metrics.pooled import ClassMetric, OrdinalMetric
-from medpodium.challenges.schema.metrics.resource import AreaMetric, ResourceMetric
 from medpodium.challenges.schema.metrics.spec import MetricKind, MetricSpec
-from medpodium.challenges.schema.metrics.structure import (
-    BettiMetric,
-    EulerMetric,
-    OverlapMetric,
-    VolumeMetric,
-)
-from medpodium.challenges.schema.metrics.surfaces import (
-    BoundaryMetric,
-    CentrelineMetric,
-    NsdMetric,
-    PercentileMetric,
-    SurfaceMetric,
-)
 from medpodium.challenges.schema.segmentation import Structure
 from medpodium.challenges.schema.task import Files, TableFiles, TaskModel
 
@@ -52,25 +37,7 @@ class ImportedMetric(MetricSpec):
 
 
 TableMetric: TypeAlias = Annotated[
-    ImportedMetric
-    | OverlapMetric
-    | VolumeMetric
-    | SurfaceMetric
-    | NsdMetric
-    | PercentileMetric
-    | BoundaryMetric
-    | CentrelineMetric
-    | EulerMetric
-    | BettiMetric
-    | AnyLesionMetric
-    | ResourceMetric
-    | AreaMetric
-    | ClassMetric
-    | OrdinalMetric
-    | InstanceMetric
-    | PrecisionMetric
-    | PresenceMetric,
-    Field(discriminator="kind"),
+    ImportedMetric | MaskMetric | ClassMetric | OrdinalMetric, Field(discriminator="kind")
 ]
 
 

@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.scoring import table
 from medpodium.scoring.ranking.pools import Pool
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """The scores of a pool as one function of case weights.
+
+    Parameters
+    ----------
+    scores : tuple of callable
+        Each takes weights of shape (n_resamples, n_cases) and returns values of shape (n_resamples, n_submissions).
+    """
+
+    scores: tuple[Callable[[Floats], Floats], ...]
+
+    def __call__(self, weights: Floats) -> Floats:
+        """Return the values of all scores, shape (n_resamples, n_scores x n_submissions)."""
+        return np.concatenate([score(weights) for score in self.scores], axis=1)
 
 
 def pooled_rows(

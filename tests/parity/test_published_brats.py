@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from medpodium.challenges.schema.metrics.lesions import LesionMetric, Lesionwise
 from medpodium.scoring.measures.lesions.scores import EVERY, Invented, Lesions, SizeClass, Worth
 
 METRICS = {"dsc": "dice", "hd95": "hd95", "nsd": "nsd"}
+
+
+Require = Callable[[bool, str], None]
 
 
 def _lesions(region: dict[str, Any]) -> tuple[Lesions, dict[str, list[float]]]:
@@ -67,10 +71,9 @@ def _summary(region: dict[str, Any], metrics: dict[str, Any]) -> dict[str, float
     return row
 
 
-def test_every_number_of_the_organizers_summary(shared: Path) -> None:
+def test_every_number_of_the_organizers_summary(shared: Path, require: Require) -> None:
     folder = shared / "oracle" / "kinds"
-    if not folder.is_dir():
-        pytest.skip("the published example of BraTS is not here")
+    require(folder.is_dir(), "the published example of BraTS")
     metrics = registry.load("brats/2025-met@as-published").tasks["segmentation"].metrics
     with (folder / "brats_sample_mets_summary.csv").open(newline="") as file:
         published = {row["subject_id"]: row for row in csv.DictReader(file)}
@@ -98,10 +101,9 @@ def test_every_number_of_the_organizers_summary(shared: Path) -> None:
     assert compared > 300
 
 
-def test_the_default_counts_missed_large_lesions_and_the_variant_drops_them(shared: Path) -> None:
+def test_the_default_counts_missed_large_lesions_and_the_variant_drops_them(shared: Path, require: Require) -> None:
     path = shared / "oracle" / "kinds" / "brats_sample_mets_metrics.json"
-    if not path.is_file():
-        pytest.skip("the published example of BraTS is not here")
+    require(path.is_file(), "the published example of BraTS")
     subject = json.loads(path.read_text())["metrics"][0]
     default, published = (
         dict(registry.load(f"brats/2025-met{variant}").tasks["segmentation"].metrics)

@@ -18,7 +18,7 @@ from medpodium.challenges.schema.metrics.surfaces import (
     SurfaceMetric,
 )
 
-SegmentationMetric: TypeAlias = Annotated[
+MaskMetric: TypeAlias = (
     OverlapMetric
     | VolumeMetric
     | SurfaceMetric
@@ -33,6 +33,7 @@ SegmentationMetric: TypeAlias = Annotated[
     | AreaMetric
     | InstanceMetric
     | PrecisionMetric
-    | PresenceMetric,
-    Field(discriminator="kind"),
-]
+    | PresenceMetric
+)
+"""Every metric that two masks are enough for, or that a run of a container brings."""
+SegmentationMetric: TypeAlias = Annotated[MaskMetric, Field(discriminator="kind")]

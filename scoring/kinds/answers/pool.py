@@ -16,6 +16,7 @@ from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.metrics.answers import CalibrationMetric, LabelMetric
 from medpodium.challenges.schema.metrics.spec import MetricSpec
 from medpodium.scoring import table
+from medpodium.scoring.kinds.pooling import SideBySide
 from medpodium.scoring.measures.pooled import confidence, curves, labels
 from medpodium.scoring.observations import group_columns
 from medpodium.scoring.ranking.assemble import POOLED
@@ -98,14 +99,6 @@ class PooledScore:
         return Shares(np.where(given == labels.LEFT_OUT, np.nan, hit))
 
 
-@dataclass(frozen=True)
-class _Compute:
-    scores: tuple[PooledScore, ...]
-
-    def __call__(self, weights: Floats) -> Floats:
-        return np.concatenate([score(weights) for score in self.scores], axis=1)
-
-
 def make_pool(challenge: Challenge, name: str, observations: pd.DataFrame) -> Pool | None:
     """Return the pool of a task; None where it has no pooled metric or no observation.
 
@@ -129,7 +122,7 @@ def make_pool(challenge: Challenge, name: str, observations: pd.DataFrame) -> Po
         groups={group: tuple(by_case[group]) for group in group_columns(own)},
         cells=tuple(Cell(team, POOLED, "", key) for key in scores for team in submissions),
         members={POOLED: np.arange(len(cases))},
-        compute=_Compute(tuple(scores.values())),
+        compute=SideBySide(tuple(scores.values())),
         behind=tuple(own.behind(at) for own in scores.values() for at in range(len(submissions))),
     )
 

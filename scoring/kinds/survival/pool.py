@@ -15,6 +15,7 @@ from medpodium.challenges.schema.metrics.survival import ConcordanceMetric, Time
 from medpodium.challenges.schema.values import SurvivalTask
 from medpodium.findings import Finding
 from medpodium.scoring import table
+from medpodium.scoring.kinds.pooling import SideBySide
 from medpodium.scoring.kinds.protocol import Observing
 from medpodium.scoring.measures.pooled import survival
 from medpodium.scoring.observations import complete, group_columns
@@ -68,14 +69,6 @@ class PooledScore:
         return survival.concordances(*own, uno=self.spec.kind == "uno_c", tau=tau)
 
 
-@dataclass(frozen=True)
-class _Compute:
-    scores: tuple[PooledScore, ...]
-
-    def __call__(self, weights: Floats) -> Floats:
-        return np.concatenate([score(weights) for score in self.scores], axis=1)
-
-
 def make_pool(challenge: Challenge, name: str, observations: pd.DataFrame) -> Pool | None:
     """Return the pool of a task; None where it has no pooled metric or no observation."""
     task = challenge.tasks[name]
@@ -107,5 +100,5 @@ def make_pool(challenge: Challenge, name: str, observations: pd.DataFrame) -> Po
         groups={group: tuple(by_case[group]) for group in group_columns(own)},
         cells=tuple(Cell(team, POOLED, "", key) for key in metrics for team in teams),
         members={POOLED: np.arange(len(cases))},
-        compute=_Compute(tuple(scores)),
+        compute=SideBySide(tuple(scores)),
     )

@@ -18,6 +18,7 @@ from medpodium.challenges.schema.metrics.values import IccMetric, SuccessMetric
 from medpodium.challenges.schema.values import ValuesTask
 from medpodium.findings import Finding
 from medpodium.scoring import table
+from medpodium.scoring.kinds.pooling import SideBySide
 from medpodium.scoring.kinds.protocol import Observing
 from medpodium.scoring.kinds.values.measures import is_near
 from medpodium.scoring.measures.pooled import numbers
@@ -102,14 +103,6 @@ class PooledScore:
         return Shares(right)
 
 
-@dataclass(frozen=True)
-class _Compute:
-    scores: tuple[PooledScore, ...]
-
-    def __call__(self, weights: Floats) -> Floats:
-        return np.concatenate([score(weights) for score in self.scores], axis=1)
-
-
 def make_pool(challenge: Challenge, name: str, observations: pd.DataFrame) -> Pool | None:
     """Return the pool of a task; None where it has no pooled metric or no observation."""
     task = challenge.tasks[name]
@@ -136,7 +129,7 @@ def make_pool(challenge: Challenge, name: str, observations: pd.DataFrame) -> Po
         groups={group: tuple(by_case[group]) for group in group_columns(own)},
         cells=tuple(cells),
         members={POOLED: np.arange(len(cases))},
-        compute=_Compute(tuple(scores)),
+        compute=SideBySide(tuple(scores)),
         behind=behind,
     )
 

@@ -14,6 +14,7 @@ from medpodium.challenges.schema.definition import Challenge, SegmentationTask
 from medpodium.challenges.schema.metrics.instances import ObjectMetric
 from medpodium.findings import Finding
 from medpodium.scoring import table
+from medpodium.scoring.kinds.pooling import SideBySide
 from medpodium.scoring.kinds.protocol import Observed, Observing
 from medpodium.scoring.kinds.segmentation.values.objects import place, pooled_cells
 from medpodium.scoring.observations import complete, group_columns
@@ -74,14 +75,6 @@ class PooledObjects:
         return np.asarray(np.divide(above, below, out=np.full(below.shape, np.nan), where=below > 0))
 
 
-@dataclass(frozen=True)
-class _Compute:
-    scores: tuple[PooledObjects, ...]
-
-    def __call__(self, weights: Floats) -> Floats:
-        return np.concatenate([score(weights) for score in self.scores], axis=1)
-
-
 def make_pool(challenge: Challenge, name: str, observations: pd.DataFrame) -> Pool | None:
     """Return the pool of a task; ``None`` where it pools nothing or has no observation.
 
@@ -107,7 +100,7 @@ def make_pool(challenge: Challenge, name: str, observations: pd.DataFrame) -> Po
         groups={group: tuple(by_case[group]) for group in group_columns(own)},
         cells=tuple(cells),
         members={POOLED: np.arange(len(cases))},
-        compute=_Compute(tuple(scores)),
+        compute=SideBySide(tuple(scores)),
     )
 
 
