@@ -335,3 +335,12 @@ def test_one_line_of_python(files: tuple[Path, Path]) -> None:
     code = f"import medpodium; print(medpodium.measure({str(files[0])!r}, {str(files[1])!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.strip() == str(medpodium.measure(*files))
+
+
+def test_many_predictions_say_how_many_could_not_be_used() -> None:
+    cube = np.zeros((6, 6, 6), np.uint8)
+    cube[1:4, 1:4, 1:4] = 1
+    pairs = {"good": (cube, cube), "other shape": (cube, cube[:3])}
+    many = medpodium.measure_many(pairs, ["dice"], spacing=1)
+    assert repr(many).splitlines()[0] == "<Measurements: 2 cases, 1 with the worst values>"
+    assert many["other shape"].mean("dice") == 0
