@@ -108,11 +108,11 @@ def html_differences(page: str, document: Document, *, sentences: bool) -> Itera
     for table in document.tables():
         yield from _compare(table, by_id.get(table.id, []), _html_text)
     if sentences:
-        said = {_plain(text) for text in found.texts}
+        said = {_plain(_unnumbered(text)) for text in found.texts}
         podium = [f"{place.title}{place.team}{place.words}" for place in document.podium]
         captions = [f"{closed(table.heading)} {table.caption} CSV" for table in document.tables()]
         captions += [f"{figure.heading} {figure.caption} DataSVG" for figure in document.figures()]
-        yield from _unsaid([*podium, *captions, *_sentences(document)], said)
+        yield from _unsaid([*podium, *map(_unnumbered, captions), *_sentences(document)], said)
 
 
 def markdown_differences(page: str, document: Document, *, sentences: bool) -> Iterator[Difference]:
@@ -124,7 +124,7 @@ def markdown_differences(page: str, document: Document, *, sentences: bool) -> I
         if line.startswith("|"):
             cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
             if title:
-                current, title = PageTable(title, cells), ""
+                current, title = PageTable(_unnumbered(title), cells), ""
                 tables.setdefault(current.name, []).append(current)
             else:
                 current.rows.append([_unbold(cell) for cell in cells])
@@ -135,9 +135,14 @@ def markdown_differences(page: str, document: Document, *, sentences: bool) -> I
         own.rows = own.rows[1:]  # the rule under the heads
     for table in document.tables():
         name = f"**{markdown.escape(closed(table.heading))}** {markdown.escape(table.caption)}".rstrip()
-        yield from _compare(table, tables.get(name, []), _markdown_text)
+        yield from _compare(table, tables.get(_unnumbered(name), []), _markdown_text)
     if sentences:
         yield from _unsaid([markdown.escape(text) for text in _sentences(document)], said)
+
+
+def _unnumbered(title: str) -> str:
+    """Return a title without its number: figures of what a campaign measured stand between those of its scores."""
+    return re.sub(r"^(\**)(?:Figure|Table) S?\d+\. ", r"\1", title)
 
 
 def _unbold(cell: str) -> str:

@@ -21,7 +21,9 @@ class Deaf:
 
     def __init__(self, client: Any, **changes: Any) -> None:
         self._client, self._changes = client, changes
-        self.api, self.images = SimpleNamespace(base_url=f"deaf to {sorted(changes)}"), client.images
+        where = f"deaf to {sorted(changes)}"  # another engine than the one behind it, whose answers are remembered
+        self.api = SimpleNamespace(base_url=where, get_adapter=client.api.adapters.get)
+        self.images = client.images
         self.containers = self
 
     def create(self, **wishes: Any) -> Any:

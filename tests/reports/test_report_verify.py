@@ -7,9 +7,11 @@ import json
 import runpy
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -66,6 +68,24 @@ def test_an_untouched_report_verifies(report: Path) -> None:
     assert outcome.findings == ()
     assert outcome.counts["tables"] > 20
     assert outcome.counts["numbers"] > 500
+
+
+def test_figures_of_what_was_measured_do_not_shift_what_is_compared(
+    report: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A campaign's memory over time stands among the figures; nobody can recompute it, and the others are found."""
+    scores = report.parent / "scores.csv"
+    known = write.read_inputs(Request(str(tiny), scores))
+    curves = pd.DataFrame(
+        {"submission": "a", "case": "c1", "seconds": [0.0, 1.0], "megabytes": 5.0, "what": "Host memory"}
+    )
+    monkeypatch.setattr(write, "read_inputs", lambda _: replace(known, curves=curves))
+    asked = Request(str(tiny), scores, ("html", "markdown"), bootstrap=40, seed=5, workers=1)
+    write.write_report(asked, tmp_path / "report")
+    assert "Host memory over time" in (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
+    outcome = verification.verify(tmp_path / "report")
+    assert outcome.findings == ()
+    assert outcome.counts["pages"] == 2
 
 
 def test_a_changed_number_is_found_with_place_and_both_values(report: Path, tmp_path: Path) -> None:
