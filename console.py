@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import errno
 import functools
 import importlib
 import json
+import logging
 import math
 import os
+import resource
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
 from rich.console import Console
+from rich.logging import RichHandler
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -183,8 +188,10 @@ def print_json(payload: Any) -> None:
 
 
 def print_findings(findings: Iterable[Finding]) -> None:
-    """Write findings to stderr, one block each: what, where, why, fix."""
+    """Write findings to stderr, one block each: what, where, why, fix; with ``--quiet`` errors only."""
     for finding in findings:
+        if _wants(_QUIET) and finding.severity is not Severity.ERROR:
+            continue
         err.print(
             f"[{_STYLE[finding.severity]}]{finding.severity}[/] [bold]{escape(str(finding.code))}[/]  "
             f"{escape(finding.where)}\n    {escape(finding.cause)}\n    [green]fix:[/] {escape(finding.fix)}"
@@ -271,7 +278,7 @@ def named_folders(values: tuple[str, ...], option: str) -> dict[str, Path]:
 
 
 def progress() -> Progress:
-    """Return a progress bar on stderr; it vanishes when done and stays silent when nobody watches a terminal."""
+    """Return a progress bar on stderr; it vanishes when done and stays silent when nobody watches, or wants to."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -280,7 +287,7 @@ def progress() -> Progress:
         TimeRemainingColumn(),
         console=err,
         transient=True,
-        disable=_NOTEBOOK or not sys.stderr.isatty(),
+        disable=_NOTEBOOK or not sys.stderr.isatty() or _wants(_QUIET),
     )
 
 
@@ -313,12 +320,13 @@ def gathered(model: type[Any], name: str = "options") -> Callable[[_F], _F]:
 
 
 def guarded(function: _F) -> _F:
-    """Turn :class:`MedpodiumError` into printed findings and an exit code; Ctrl-C into exit 130."""
+    """Turn :class:`MedpodiumError` into printed findings and an exit code, Ctrl-C into 130; add how much to say."""
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         try:
-            return function(*args, **kwargs)
+            with _told_at_length():
+                return function(*args, **kwargs)
         except MedpodiumError as error:
             if kwargs.get("as_json"):
                 print_json({"findings": list(error.findings)})
@@ -338,4 +346,49 @@ def guarded(function: _F) -> _F:
             err.print("Interrupted; run the same command again to go on.")
             raise SystemExit(130) from None
 
+    for key, short, text in _SAID:
+        switch = click.option(
+            f"-{short}", f"--{key}", is_flag=True, expose_value=False, is_eager=True, callback=_remember, help=text
+        )
+        wrapper = switch(wrapper)
     return wrapper  # type: ignore[return-value]
+
+
+_QUIET, _VERBOSE = "quiet", "verbose"
+_SAID = (
+    (_VERBOSE, "v", "Say more: messages of libraries, where an error arose, seconds and memory."),
+    (_QUIET, "q", "Say less: results and errors only, no progress, notes or warnings."),
+)
+
+
+def _remember(context: click.Context, option: click.Parameter, value: bool) -> None:
+    context.meta[f"medpodium.{option.name}"] = value
+
+
+def _wants(key: str) -> bool:
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(f"medpodium.{key}"))
+
+
+@contextlib.contextmanager
+def _told_at_length() -> Iterator[None]:
+    """With ``--verbose``, say on stderr where an error arose, and what a verb took in the end."""
+    if not _wants(_VERBOSE):
+        yield
+        return
+    handler = RichHandler(console=err, show_path=False)
+    root, begun = logging.getLogger(), time.perf_counter()
+    before = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    except (MedpodiumError, OSError):
+        err.print_exception(width=err.width)
+        raise
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(before)
+        cpu, peak = os.times(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        took = f"{time.perf_counter() - begun:.1f} s, {sum(cpu[:4]):.1f} s of CPU time since the start"
+        err.print(f"took {took}, at most {peak:.0f} MiB of memory in this process", highlight=False)

@@ -46,7 +46,7 @@ def test_help_of_every_verb_has_an_example(verb: str) -> None:
     if verb in ("check", "baseline", "export", "import"):
         return
     assert re.search(r"Examples?: medpodium", result.output)
-    assert "--json" in result.output
+    assert all(option in result.output for option in ("--json", "-q, --quiet", "-v, --verbose"))
 
 
 @pytest.mark.parametrize(

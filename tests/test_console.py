@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import logging
 
+import click
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
 from medpodium import console
+from medpodium.findings import Finding, Severity, UsageError
 
 WORDS = st.text("abcdefgh", min_size=1, max_size=12)
 LONG = st.lists(WORDS, min_size=4, max_size=9).map(" ".join)
@@ -73,3 +77,46 @@ def test_columns_that_say_the_same_are_told_once_where_there_is_no_room() -> Non
         "borealis  0.2500",
         "in every row: missing 0, guarantee 95 % unless rare failures differ",
     ]
+
+
+@click.command()
+@click.argument("name")
+@console.guarded
+def spoken(name: str) -> None:
+    """Warn, log, and fail where asked to."""
+    logging.getLogger("library").info("the library speaks")
+    click.echo(f"result {name}")
+    console.print_findings([Finding(console.UsageCode.USAGE, "here", "a warning", "none", Severity.WARNING)])
+    if name == "bad":
+        raise UsageError(Finding(console.UsageCode.USAGE, "there", "an error", "give another name"))
+
+
+def say(*words: str) -> tuple[int, str, str]:
+    """Run the verb; return exit code, results and what stands beside them."""
+    stream = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(console, "err", Console(file=stream, width=200, soft_wrap=True, highlight=False))
+        done = CliRunner().invoke(spoken, words)
+    return done.exit_code, done.stdout, stream.getvalue()
+
+
+@pytest.mark.parametrize("words", [("-q",), ("--quiet",)])
+def test_quiet_keeps_results_errors_and_exit_codes(words: tuple[str, ...]) -> None:
+    assert say("good", *words) == (0, "result good\n", "")
+    code, results, beside = say(*words, "bad")
+    assert (code, results) == (2, "result bad\n")
+    assert "an error" in beside
+    assert "give another name" in beside
+    assert "a warning" not in beside
+
+
+@pytest.mark.parametrize("words", [("-v",), ("--verbose",)])
+def test_verbose_says_where_an_error_arose_and_what_it_took(words: tuple[str, ...]) -> None:
+    code, _, beside = say("bad", *words)
+    assert code == 2
+    assert all(text in beside for text in ("the library speaks", "raise UsageError", "a warning", "an error"))
+    assert "MiB of memory" in beside
+    code, results, beside = say("good")  # one run leaves nothing behind for the next
+    assert (code, results) == (0, "result good\n")
+    assert "a warning" in beside
+    assert not any(text in beside for text in ("library", "Traceback", "MiB"))
