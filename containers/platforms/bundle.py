@@ -18,16 +18,13 @@ import pandas as pd
 from medpodium.challenges import registry
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.kinds import KINDS
-from medpodium.challenges.sources import package_version, source_hash
-from medpodium.findings import Finding, InfrastructureError, UsageError, has_errors
+from medpodium.findings import Finding, InfrastructureError, UsageError
 from medpodium.scoring import table
 from medpodium.scoring.exchange.codes import PlatformCode
-from medpodium.scoring.exchange.files import place
 from medpodium.scoring.exchange.platforms import payload
 from medpodium.scoring.kinds.engine import Result, score_task
 from medpodium.scoring.kinds.lookup import of
-from medpodium.scoring.kinds.protocol import BrokenReferencesError, Given, References
-from medpodium.scoring.kinds.references import check_references
+from medpodium.scoring.kinds.protocol import Given, References
 from medpodium.scoring.ranking.settled import Settled, settle_task
 
 LIBRARIES = ("numba", "numpy", "pandas", "psutil", "pydantic", "ruamel.yaml", "scipy")
@@ -73,61 +70,8 @@ class Bundle:
         return {"variant": self.challenge.variant, "definition": self.challenge.digest, **scorer_versions()}
 
 
-def write_truth(challenge: Challenge, task: str, references: Path, cases: Path | None, folder: Path) -> None:
-    """Write rules and references in the layout that :func:`load` reads; references are linked where that works.
-
-    Raises
-    ------
-    UsageError
-        If there is nothing to score against, or the task is scored from imported tables.
-    BrokenReferencesError
-        If a reference cannot be scored against; with everything that is wrong with them.
-    """
-    from ruamel.yaml import YAML
-
-    from medpodium.challenges.campaign.folder import frozen
-    from medpodium.scoring import groups
-
-    rules = challenge.tasks[task]
-    known = groups.read_cases(cases) if cases is not None else None
-    if not KINDS[rules.kind].computed:
-        cause = f"task {task!r} is a {rules.kind} task: its values are computed elsewhere"
-        raise UsageError(Finding(PlatformCode.TASK_KIND, challenge.reference, cause, "choose a task with predictions"))
-    names = None if known is None else [str(name) for name in known["case"]]
-    read = of(rules).read_references(challenge, rules, references, names, [])
-    lacking = [name for name in names or [] if name not in read.truth]
-    if lacking:
-        fix = "complete the references, or correct --cases"
-        cause = f"{len(lacking)} cases have no reference, first: {lacking[0]}"
-        raise UsageError(Finding(PlatformCode.BUNDLE, str(references), cause, fix))
-    broken = [one for one in check_references(challenge, task, references, cases=known) if has_errors([one])]
-    if broken:
-        raise BrokenReferencesError(*broken)
-    root = references if references.is_dir() else references.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    writer: Any = YAML(typ="safe", pure=True)
-    writer.width = 1 << 20  # a name that is broken over two lines is no key any more
-    # Structures and metrics keep their order: it is the order of the score table.
-    writer.sort_base_mapping_type_on_output = False
-    with (folder / "challenge.yaml").open("w", encoding="utf-8", newline="\n") as stream:
-        writer.dump(frozen(challenge), stream)
-    about = {
-        "edition": challenge.edition,
-        "variant": challenge.variant,
-        "task": task,
-        "definition": challenge.digest,
-        "medpodium": package_version(),
-        "sources": source_hash(),
-    }
-    (folder / "bundle.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8", newline="\n")
-    if cases is not None:
-        shutil.copyfile(cases, folder / "cases.csv")
-    for path in read.files:
-        place(path, folder / "references" / path.relative_to(root))
-
-
 def load(folder: Path) -> Bundle:
-    """Read rules and references written by :func:`write_truth`.
+    """Read rules and references written by :meth:`medpodium.containers.platforms.source.Source.write_truth`.
 
     Raises
     ------

@@ -11,7 +11,7 @@ import click
 from medpodium import console
 
 if TYPE_CHECKING:
-    from medpodium.challenges.schema.definition import Challenge
+    from medpodium.containers.platforms.source import Source
 
 _HOME = "containers.platforms.commands"
 _PLATFORMS = {
@@ -26,37 +26,23 @@ _PATH = click.Path(path_type=Path)
 
 
 @dataclass(frozen=True)
-class Source:
-    """What every export is made of.
-
-    Parameters
-    ----------
-    challenge : str
-        Name or file of the rules.
-    references : Path
-        Folder of references, or the table of classes.
-    out : Path
-        Where to write.
-    task, variant : str, optional
-        Which task, and which scoring variant.
-    cases : Path, optional
-        Table of cases and groups.
-    """
+class Asked:
+    """What every export is asked for; see :class:`~medpodium.containers.platforms.source.Source`."""
 
     challenge: str
     references: Path
-    out: Path
     task: str | None
     variant: str | None
     cases: Path | None
 
-    def load(self) -> tuple[Challenge, str]:
-        """Return the rules and the name of the task."""
+    def read(self) -> Source:
+        """Return the rules, and what is to be exported of them."""
         from medpodium.challenges import registry
+        from medpodium.containers.platforms.source import Source
         from medpodium.scoring.kinds.engine import pick_task
 
         loaded = registry.load(self.challenge, variant=self.variant)
-        return loaded, pick_task(loaded, self.task)
+        return Source(loaded, pick_task(loaded, self.task), self.references, self.cases)
 
 
 @click.group("export", cls=console.LazyGroup, verbs=_PLATFORMS)
@@ -93,18 +79,22 @@ def _tell(written: list[Path], as_json: bool) -> None:
 @click.option("--uploads", is_flag=True, help="The phase takes predictions (zip or CSV), not algorithms.")
 @console.json_option
 @console.guarded
-@console.gathered(Source, "source")
+@console.gathered(Asked, "asked")
 def grand_challenge(
-    source: Source, base_image: str, input_slug: str | None, output_slug: str | None, uploads: bool, as_json: bool
+    asked: Asked,
+    out: Path,
+    base_image: str,
+    input_slug: str | None,
+    output_slug: str | None,
+    uploads: bool,
+    as_json: bool,
 ) -> None:
     """Write an evaluation container for grand-challenge, with ground truth, phase settings and pack context."""
     from medpodium.containers.platforms.grand_challenge import export as platform
 
     written = platform.export(
-        *source.load(),
-        source.references,
-        source.out,
-        cases=source.cases,
+        asked.read(),
+        out,
         base_image=base_image,
         input_slug=input_slug,
         output_slug=output_slug,
@@ -123,18 +113,16 @@ def grand_challenge(
 @click.option("--minutes", default=240, show_default=True, type=click.IntRange(1), help="Time limit of one scoring.")
 @console.json_option
 @console.guarded
-@console.gathered(Source, "source")
+@console.gathered(Asked, "asked")
 def codabench(
-    source: Source, docker_image: str, start: str | None, submissions: int, minutes: int, as_json: bool
+    asked: Asked, out: Path, docker_image: str, start: str | None, submissions: int, minutes: int, as_json: bool
 ) -> None:
     """Write a competition bundle for Codabench (competition.yaml version 2)."""
     from medpodium.containers.platforms.codabench import export as platform
 
     written = platform.export(
-        *source.load(),
-        source.references,
-        source.out,
-        cases=source.cases,
+        asked.read(),
+        out,
         docker_image=docker_image,
         start=start,
         submissions=submissions,
@@ -151,12 +139,12 @@ def codabench(
 @click.option("--out", required=True, type=_PATH, help="New folder.")
 @console.json_option
 @console.guarded
-@console.gathered(Source, "source")
-def synapse(source: Source, as_json: bool) -> None:
+@console.gathered(Asked, "asked")
+def synapse(asked: Asked, out: Path, as_json: bool) -> None:
     """Write validate.py and score.py for a Synapse evaluation queue."""
     from medpodium.containers.platforms.synapse import export as platform
 
-    _tell(platform.export(*source.load(), source.references, source.out, cases=source.cases), as_json)
+    _tell(platform.export(asked.read(), out), as_json)
 
 
 @click.command(epilog="Example: medpodium export medperf feta/2022 --references hidden/ --out medperf/")
@@ -167,15 +155,12 @@ def synapse(source: Source, as_json: bool) -> None:
 @click.option("--base-image", default="python:3.11-slim", show_default=True, help="Image with Python 3.10 or newer.")
 @console.json_option
 @console.guarded
-@console.gathered(Source, "source")
-def medperf(source: Source, image: str, base_image: str, as_json: bool) -> None:
+@console.gathered(Asked, "asked")
+def medperf(asked: Asked, out: Path, image: str, base_image: str, as_json: bool) -> None:
     """Write an evaluator (metrics) container for MedPerf, and the labels in the layout it reads."""
     from medpodium.containers.platforms.medperf import export as platform
 
-    loaded = source.load()
-    written = platform.export(
-        *loaded, source.references, source.out, cases=source.cases, image=image, base_image=base_image
-    )
+    written = platform.export(asked.read(), out, image=image, base_image=base_image)
     _tell(written, as_json)
 
 
@@ -188,15 +173,12 @@ def medperf(source: Source, image: str, base_image: str, as_json: bool) -> None:
 @click.option("--submissions", default=10, show_default=True, type=click.IntRange(1), help="Submissions per team.")
 @console.json_option
 @console.guarded
-@console.gathered(Source, "source")
-def evalai(source: Source, start: str | None, end: str | None, submissions: int, as_json: bool) -> None:
+@console.gathered(Asked, "asked")
+def evalai(asked: Asked, out: Path, start: str | None, end: str | None, submissions: int, as_json: bool) -> None:
     """Write a challenge for EvalAI: configuration, pages, evaluation script and annotations."""
     from medpodium.containers.platforms.evalai import export as platform
 
-    loaded = source.load()
-    written = platform.export(
-        *loaded, source.references, source.out, cases=source.cases, start=start, end=end, submissions=submissions
-    )
+    written = platform.export(asked.read(), out, start=start, end=end, submissions=submissions)
     _tell(written, as_json)
 
 

@@ -14,6 +14,7 @@ from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.sources import package_version
 from medpodium.containers.platforms import bundle
 from medpodium.containers.platforms.codabench import limits
+from medpodium.containers.platforms.source import Source
 from medpodium.scoring.exchange.platforms import payload
 from medpodium.scoring.kinds.lookup import of
 
@@ -22,12 +23,9 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def export(
-    challenge: Challenge,
-    task: str,
-    references: Path,
+    source: Source,
     out: Path,
     *,
-    cases: Path | None = None,
     docker_image: str = DEFAULT_IMAGE,
     start: str | None = None,
     submissions: int = 10,
@@ -37,14 +35,10 @@ def export(
 
     Parameters
     ----------
-    challenge, task : Challenge, str
-        The rules.
-    references : Path
-        Folder of references, or the table of classes.
+    source : Source
+        Rules, references, cases.
     out : Path
         Zip file to write.
-    cases : Path, optional
-        Table of cases and groups.
     docker_image : str
         Image the scoring program runs in; libraries it lacks are installed with pip when it starts.
     start : str, optional
@@ -54,12 +48,13 @@ def export(
     minutes : int
         Time limit of scoring one submission.
     """
+    challenge, task = source.challenge, source.task
     limits.check_image(docker_image)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as name:
         work = Path(name)
         truth, program = work / "reference_data", work / "scoring_program"
-        bundle.write_truth(challenge, task, references, cases, truth)
+        source.write_truth(truth)
         program.mkdir()
         bundle.write_program(program)
         values = {"imports": ", ".join(bundle.LIBRARIES), "version": package_version()}

@@ -15,6 +15,7 @@ from typing import Any
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.sources import package_version
 from medpodium.containers.platforms import bundle
+from medpodium.containers.platforms.source import Source
 from medpodium.scoring.exchange import files
 from medpodium.scoring.exchange.platforms import payload
 from medpodium.scoring.kinds.lookup import of
@@ -29,12 +30,9 @@ _OPEN_TO_ALL = 3
 
 
 def export(
-    challenge: Challenge,
-    task: str,
-    references: Path,
+    source: Source,
     out: Path,
     *,
-    cases: Path | None = None,
     start: str | None = None,
     end: str | None = None,
     submissions: int = 10,
@@ -43,24 +41,21 @@ def export(
 
     Parameters
     ----------
-    challenge, task : Challenge, str
-        The rules.
-    references : Path
-        Folder of references, or the table of classes.
+    source : Source
+        Rules, references, cases.
     out : Path
         A folder that is absent or empty.
-    cases : Path, optional
-        Table of cases and groups.
     start, end : str, optional
         First and last day, ``YYYY-MM-DD``; today, and a year later, when left out.
     submissions : int
         How often a team may submit.
     """
+    challenge, task = source.challenge, source.task
     from ruamel.yaml import YAML
 
     files.new_folder(out)
     truth, script = out / "annotations" / "test_annotations", out / "evaluation_script"
-    bundle.write_truth(challenge, task, references, cases, truth)
+    source.write_truth(truth)
     bundle.write_program(script)
     values = {"version": package_version(), "imports": ", ".join(bundle.LIBRARIES)}
     text = bundle.template("evalai.init.py.j2", values)

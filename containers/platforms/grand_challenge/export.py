@@ -12,23 +12,20 @@ from medpodium.challenges.schema.kinds import KINDS
 from medpodium.challenges.sources import package_version
 from medpodium.containers.platforms import bundle
 from medpodium.containers.platforms.grand_challenge.scorer import UPLOAD
+from medpodium.containers.platforms.source import BASE_IMAGE, Source
 from medpodium.findings import Finding, UsageError
 from medpodium.scoring.exchange import files
 from medpodium.scoring.exchange.codes import PlatformCode
 from medpodium.scoring.exchange.platforms import payload
 
-DEFAULT_BASE = "python:3.11-slim"
 PLATFORM_URL = "https://grand-challenge.org"
 
 
 def export(
-    challenge: Challenge,
-    task: str,
-    references: Path,
+    source: Source,
     out: Path,
     *,
-    cases: Path | None = None,
-    base_image: str = DEFAULT_BASE,
+    base_image: str = BASE_IMAGE,
     input_slug: str | None = None,
     output_slug: str | None = None,
     uploads: bool = False,
@@ -37,14 +34,10 @@ def export(
 
     Parameters
     ----------
-    challenge, task : Challenge, str
-        The rules.
-    references : Path
-        Folder of references.
+    source : Source
+        Rules, references, cases.
     out : Path
         A folder that is absent or empty.
-    cases : Path, optional
-        Table of cases and groups.
     base_image : str
         Image with Python 3.10 or newer as ``python``; libraries it lacks are installed with pip.
     input_slug, output_slug : str, optional
@@ -62,6 +55,7 @@ def export(
     UsageError
         If the task is no segmentation, or there is nothing to score against.
     """
+    challenge, task = source.challenge, source.task
     if KINDS[challenge.tasks[task].kind].layout != "files" and not uploads:
         cause = f"task {task!r} is a {challenge.tasks[task].kind} task: one job per case cannot answer it"
         fix = "add --uploads for a phase that takes predictions, or use 'medpodium export codabench' or 'synapse'"
@@ -74,7 +68,7 @@ def export(
         "output": _socket(output_slug or f"{slug}-segmentation", "Segmentation"),
     }
     truth = out / "ground_truth"
-    bundle.write_truth(challenge, task, references, cases, truth)
+    source.write_truth(truth)
     (truth / "sockets.json").write_text(json.dumps(sockets, indent=1) + "\n", encoding="utf-8", newline="\n")
     bundle.write_program(out)
     values = {

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.sources import package_version
 from medpodium.containers.platforms import bundle
+from medpodium.containers.platforms.source import BASE_IMAGE, Source
 from medpodium.scoring.exchange import files
 
 VOLUMES = "/mlcommons/volumes"
@@ -19,14 +19,11 @@ IMAGE = "medpodium-evaluator:1"
 
 
 def export(
-    challenge: Challenge,
-    task: str,
-    references: Path,
+    source: Source,
     out: Path,
     *,
-    cases: Path | None = None,
     image: str = IMAGE,
-    base_image: str = "python:3.11-slim",
+    base_image: str = BASE_IMAGE,
 ) -> list[Path]:
     """Write the evaluator's build folder, its configuration, and the labels in the layout it reads.
 
@@ -35,23 +32,20 @@ def export(
 
     Parameters
     ----------
-    challenge, task : Challenge, str
-        The rules.
-    references : Path
-        Folder of references, or the table of classes.
+    source : Source
+        Rules, references, cases.
     out : Path
         A folder that is absent or empty.
-    cases : Path, optional
-        Table of cases and groups.
     image : str
         Name under which the image will be pushed.
     base_image : str
         Image with Python 3.10 or newer.
     """
+    challenge, task = source.challenge, source.task
     from ruamel.yaml import YAML
 
     files.new_folder(out)
-    bundle.write_truth(challenge, task, references, cases, out / "labels")
+    source.write_truth(out / "labels")
     project = out / "project"
     bundle.write_program(project)
     values = {

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.sources import package_version
 from medpodium.containers.platforms import bundle
+from medpodium.containers.platforms.source import Source
 from medpodium.scoring.exchange import files
 
 SCRIPTS = ("validate", "score")
 
 
-def export(challenge: Challenge, task: str, references: Path, out: Path, *, cases: Path | None = None) -> list[Path]:
+def export(source: Source, out: Path) -> list[Path]:
     """Write the scripts, the ground truth folder and a Dockerfile for them.
 
     Parameters
     ----------
-    challenge, task : Challenge, str
-        The rules.
-    references : Path
-        Folder of references, or the table of classes.
+    source : Source
+        Rules, references, cases.
     out : Path
         A folder that is absent or empty.
-    cases : Path, optional
-        Table of cases and groups.
     """
+    challenge, task = source.challenge, source.task
     files.new_folder(out)
-    bundle.write_truth(challenge, task, references, cases, out / "groundtruth")
+    source.write_truth(out / "groundtruth")
     bundle.write_program(out)
     imports = ", ".join(bundle.LIBRARIES)
     values = {"version": package_version(), "title": challenge.title, "task": task, "imports": imports}

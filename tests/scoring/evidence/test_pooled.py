@@ -17,8 +17,8 @@ from scipy import stats
 
 from medpodium.challenges import registry
 from medpodium.cli import main
-from medpodium.containers.platforms import bundle
 from medpodium.containers.platforms.codabench import scorer as codabench
+from medpodium.containers.platforms.source import Source
 from medpodium.containers.platforms.synapse import scorer as synapse
 from medpodium.scoring import observations
 from medpodium.scoring.evidence.bootstrap import tally
@@ -169,7 +169,7 @@ def test_a_report_uses_the_observations_and_never_carries_them(scored: Path, tmp
 def test_platforms_keep_the_hidden_classes_from_participants(scored: Path, tmp_path: Path) -> None:
     """Participants can download what Codabench's scorer writes; Synapse's table stays on the organizer's machine."""
     references = tmp_path / "ref"
-    bundle.write_truth(registry.load("liqa/2025"), "lifs-contrast", scored / "stages.csv", None, references)
+    Source(registry.load("liqa/2025"), "lifs-contrast", scored / "stages.csv").write_truth(references)
     (tmp_path / "res").mkdir()
     (tmp_path / "res" / "LiFS_pred.csv").write_bytes((scored / "good.csv").read_bytes())
     codabench.run(tmp_path, tmp_path / "output")
