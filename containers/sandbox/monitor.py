@@ -228,10 +228,10 @@ def holds(group: Cgroup, pid: int, program: str) -> bool:
     """
     processes = group.pids() | {pid}
     with suppress(OSError):  # of the container's first process, an init, in a group that does not tell
-        processes |= {int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+        processes |= {int(word) for word in (_PROC / f"{pid}/task/{pid}/children").read_text().split()}
     for one in processes:
         with suppress(OSError):
-            if Path(f"/proc/{one}/comm").read_text().strip() == program[:15]:
+            if (_PROC / f"{one}/comm").read_text().strip() == program[:15]:
                 return True
     return False
 

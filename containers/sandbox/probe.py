@@ -178,22 +178,28 @@ def _limits(client: Any, folder: Path, box: Sandbox, labels: dict[str, str]) -> 
     for way in ways:
         with suppress(InfrastructureError):  # an engine that does not take the filter has one of its own
             asked = replace(box, seccomp=seccomp(way, folder))
-            user, wrong, _, report = _try_users(client, folder, asked, labels)
+            user, wrong, unknown, report = _try_users(client, folder, asked, labels)
             if not wrong and report is not None and report.threads and not report.reaches_host:
                 _WORKS[key] = user, way
-                return user, way, []
+                return user, way, _unread(unknown)
     user, wrong, unknown, report = _try_users(client, folder, box, labels)
     if wrong:
         raise infrastructure(EngineCode.LIMITS, "this engine", "; ".join(wrong))
     _WORKS[key] = user, None
-    found = []
-    if unknown:
-        text = "cannot be read back from here: " + ", ".join(unknown)
-        found.append(finding(EngineCode.LIMITS, "limits", text, Severity.WARNING))
+    found = _unread(unknown)
     if report is not None and report.reaches_host:
         text = "containers can open sockets to the machine that hosts this virtual machine (AF_VSOCK), network or not"
         found.append(finding(EngineCode.HOST_SOCKETS, "this engine", text, Severity.WARNING))
     return user, None, found
+
+
+_BESIDE = "run medpodium where the engine's processes are seen; in a container: with --pid host --cgroupns host"
+"""What makes limits readable that are not."""
+
+
+def _unread(unknown: list[str]) -> list[Finding]:
+    text = "cannot be read back from here: " + ", ".join(unknown)
+    return [replace(finding(EngineCode.LIMITS, "limits", text, Severity.WARNING), fix=_BESIDE)] if unknown else []
 
 
 def _where(client: Any) -> tuple[str, str]:
@@ -244,10 +250,11 @@ def _try(
         if report is not None or pid:
             group = monitor.Cgroup(pid, str(container.id))
             shown = monitor.holds(group, pid, control.PROGRAM.lstrip("/"))
-            own_kernel = report is not None and not shown
+            # Where no process of the container is seen from here, nobody knows whether its kernel is one of its own.
+            own_kernel = report is not None and bool(group.folders) and not shown
             if own_kernel and box.pids < _OF_A_KERNEL:
                 raise _few(box, f"its kernel's own threads are counted, and need up to {_OF_A_KERNEL}")
-            return (*_unlike(box, report, target / control.REPORT, group, shown), report)
+            return (*_unlike(box, report, target / control.REPORT, group, shown, own_kernel), report)
     if box.pids < _PLENTY:
         _try(client, folder, replace(box, pids=_PLENTY), user, labels)
         raise _few(box, "nothing starts, but it does with more: threads of its own are counted")
@@ -279,7 +286,7 @@ def _report(container: Any, path: Path) -> tuple[control.Report | None, int]:
 
 
 def _unlike(
-    box: Sandbox, report: control.Report | None, file: Path, group: monitor.Cgroup, shown: bool
+    box: Sandbox, report: control.Report | None, file: Path, group: monitor.Cgroup, shown: bool, own_kernel: bool
 ) -> tuple[list[str], list[str]]:
     """Return what is not in force, in words, and what could not be read."""
     memory, pids = group.limits()
@@ -306,7 +313,7 @@ def _unlike(
             wrong.append("programs may gain privileges")
         if report.root_is_writable:
             wrong.append("the image's folders can be written to")
-        if not report.filtered and shown:  # a kernel of its own obeys for it, and is filtered itself
+        if not report.filtered and not own_kernel:  # a kernel of its own obeys for it, and is filtered itself
             wrong.append("no filter of system calls is in force")
     for name, (seen, asked) in found.items():
         if seen > asked * (1 + 1e-3):

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from medpodium.challenges.registry import load
-from medpodium.containers.sandbox import probe
+from medpodium.containers.sandbox import monitor, probe
 from medpodium.containers.sandbox.profile import sandbox
-from medpodium.findings import InfrastructureError
+from medpodium.findings import InfrastructureError, Severity
 
 pytestmark = pytest.mark.docker
 
@@ -76,3 +76,19 @@ def test_engine_that_obeys_is_asked_once(tiny: Any, docker_engine: Any, tmp_path
     answer = ask(tiny, Deaf(docker_engine), tmp_path)
     assert answer.user is None
     assert [one.code for one in answer.findings if one.code != "output-only-watched"] == []
+
+
+def test_engine_whose_processes_are_not_seen_from_here_is_not_taken_for_a_kernel_of_its_own(
+    tiny: Any, docker_engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Medpodium in a container of its own sees no process of the engine: that must neither refuse nor excuse it."""
+    (tmp_path / "proc").mkdir()
+    monkeypatch.setattr(monitor, "_PROC", tmp_path / "proc")
+    monkeypatch.setattr(probe, "_WORKS", {})
+    found = [one for one in ask(tiny, docker_engine, tmp_path).findings if one.code == "engine-limits-ignored"]
+    assert [one.severity for one in found] == [Severity.WARNING]
+    assert "processes" in found[0].cause
+    assert "--pid host" in found[0].fix
+    (tmp_path / "open").mkdir()
+    with pytest.raises(InfrastructureError, match="no filter of system calls"):
+        ask(tiny, Deaf(docker_engine, security_opt=["no-new-privileges:true", "seccomp=unconfined"]), tmp_path / "open")
