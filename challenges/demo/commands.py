@@ -27,7 +27,6 @@ def demo(folder: Path, cases: int, challenge: str | None, seed: int, as_json: bo
     for a challenge of masks, tubes under every label of its tasks.
     """
     from medpodium.challenges.demo import make as maker
-    from medpodium.findings import ExitCode
 
     if challenge is not None:
         _of_challenge(folder, challenge, cases, seed, as_json)
@@ -43,8 +42,15 @@ def demo(folder: Path, cases: int, challenge: str | None, seed: int, as_json: bo
         ["rank", maker.CHALLENGE, str(scores), "--out", str(leaderboard)],
         ["report", maker.CHALLENGE, str(scores), "--out", str(folder / "report")],
     )
+    _show(verbs, folder, as_json)
+
+
+def _show(verbs: Iterable[list[str]], folder: Path, as_json: bool) -> None:
+    """Run the verbs and say where leaderboard and report are."""
+    from medpodium.findings import ExitCode
+
     codes = _run(verbs, as_json)
-    page = (folder / "report" / "index.html").resolve()
+    leaderboard, page = folder / "leaderboard.csv", (folder / "report" / "index.html").resolve()
     if not (leaderboard.exists() and page.exists()):
         # A verb that crashed also ends with exit code 1.
         raise SystemExit(ExitCode.INFRASTRUCTURE)
@@ -82,14 +88,12 @@ def _of_challenge(folder: Path, challenge: str, number: int, seed: int, as_json:
     )
 
     scores, leaderboard = folder / "scores.csv", folder / "leaderboard.csv"
+    groups = ["--cases", str(folder / masks.CASES)] if drawn else []  # the key of questions has its own
     verbs = []
     for task, (key, teams) in made.items():
         given = [part for name, path in teams.items() for part in ("--predictions", f"{name}={path}")]
-        verbs.append(
-            ["score", challenge, "--task", task, "--references", str(key), *given, "--out", str(scores), "--add"]
-        )
+        score = ["score", challenge, "--task", task, "--references", str(key), *groups, *given]
+        verbs.append([*score, "--out", str(scores), "--add"])
     verbs.append(["rank", challenge, str(scores), "--out", str(leaderboard)])
     verbs.append(["report", challenge, str(scores), "--out", str(folder / "report")])
-    codes = _run(verbs, as_json)
-    if as_json:
-        console.print_json({"folder": folder, "leaderboard": leaderboard, "exit_codes": codes})
+    _show(verbs, folder, as_json)

@@ -162,8 +162,10 @@ class ReferenceCase:
         if self._z_ranges is None:
             ranges = np.tile(np.array([0, self.array.shape[0]], np.int64), (len(self.structures), 1))
             for number, (labels, crop) in enumerate(zip(self.structures, self.crops, strict=True)):
+                if crop == "none":
+                    continue
                 index = [i for i in np.unique(self.index_of[list(labels)]) if z_stop[i] > 0]
-                if crop != "none" and index:
+                if index:
                     start, stop = int(z_first[index].min()), int(z_stop[index].max())
                     # One slice would leave nothing, and the published scorer crashes there: it keeps its slice.
                     ranges[number] = start, stop - (crop == "off-by-one" and stop - start > 1)

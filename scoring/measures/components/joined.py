@@ -136,18 +136,24 @@ class Components:
         order = np.lexsort((found[1], found[0]))
         return found[0][order], found[1][order], found[2][order]
 
-    def box_of(self, wanted: Counts) -> Indices:
-        """Return the box, shape (6,), that holds some components; at least one has to be asked for."""
-        boxes = self.boxes[wanted]
-        return np.concatenate([boxes[:, :3].min(axis=0), boxes[:, 3:].max(axis=0)])
+    def paint(self, wanted: Counts, marks: Counts, shifts: Counts, canvas: npt.NDArray[np.uint8]) -> None:
+        """Paint some components into a volume.
 
-    def painted(self, wanted: Counts, box: Indices) -> npt.NDArray[np.uint8]:
-        """Return some components as a 0/1 array of a box that holds them; see :meth:`box_of`."""
+        Parameters
+        ----------
+        wanted : ndarray of int64, shape (n,)
+            Which ones.
+        marks : ndarray of int64, shape (n,)
+            What their voxels become.
+        shifts : ndarray of int64, shape (n, 3)
+            How far each is moved along z, y and x; it has to lie within the volume then.
+        canvas : ndarray of uint8, shape (nz, ny, nx)
+            The volume.
+        """
         own = self.runs
-        found: npt.NDArray[np.uint8] = runs.paint_runs(
-            own.rows, own.starts, own.stops, self.order, self.limits, wanted, box, own.shape[1]
+        runs.paint_runs(
+            own.rows, own.starts, own.stops, self.order, self.limits, wanted, marks, shifts, own.shape[1], canvas
         )
-        return found
 
 
 class MaskComponents:

@@ -238,8 +238,8 @@ def meeting(rows, starts, stops, owner, order, others, first_of, other_owner, n_
 
 
 @kernel
-def paint_runs(rows, starts, stops, order, limits, wanted, box, ny):  # type: ignore[no-untyped-def]
-    """Return some components as a 0/1 array of a box.
+def paint_runs(rows, starts, stops, order, limits, wanted, marks, shifts, ny, canvas):  # type: ignore[no-untyped-def]
+    """Paint some components into a volume.
 
     Parameters
     ----------
@@ -248,16 +248,18 @@ def paint_runs(rows, starts, stops, order, limits, wanted, box, ny):  # type: ig
         Runs sorted by component.
     limits : ndarray of int64, shape (n_components + 1,)
         Where the runs of a component begin in ``order``.
-    wanted : ndarray of int64
-        Components to paint.
-    box : ndarray of int32, shape (6,)
-        Low z, y, x and high ones, which holds all of them.
+    wanted, marks : ndarray of int64, shape (n,)
+        Components to paint, and with what.
+    shifts : ndarray of int64, shape (n, 3)
+        How far each is moved along z, y and x.
     ny : int
+        Rows per slice of the components' mask.
+    canvas : ndarray of uint8, shape (nz, ny, nx)
+        Is changed.
     """
-    painted = np.zeros((box[3] - box[0], box[4] - box[1], box[5] - box[2]), np.uint8)
-    for one in wanted:
+    for place in range(wanted.size):
+        one = wanted[place]
         for run in order[limits[one] : limits[one + 1]]:
-            line = painted[rows[run] // ny - box[0], rows[run] % ny - box[1]]
-            for x in range(starts[run] - box[2], stops[run] - box[2]):
-                line[x] = 1
-    return painted
+            line = canvas[rows[run] // ny + shifts[place, 0], rows[run] % ny + shifts[place, 1]]
+            for x in range(starts[run] + shifts[place, 2], stops[run] + shifts[place, 2]):
+                line[x] = marks[place]

@@ -191,11 +191,6 @@ class Matched:
         """The one by which the rule matches."""
         return self.dice if self.by_dice else self.iou
 
-    def partners(self, lesion: int) -> Counts:
-        """Return what a reference lesion is matched to."""
-        first, last = np.searchsorted(self.rows, [lesion, lesion + 1])
-        return self.columns[first:last]
-
 
 def match(reference: Components, prediction: Components, rule: LesionRule, voxel_ml: float) -> Matched:
     """Match lesions as a rule declares.

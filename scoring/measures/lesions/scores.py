@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from medpodium.scoring.measures.components.joined import Counts
+from medpodium.scoring.measures.lesions.apart import distances_apart
 from medpodium.scoring.measures.lesions.matching import Flags, Joined, LesionRule, Matched, Numbers, match
-from medpodium.scoring.measures.pair import PairMeasures, measure_pair
+from medpodium.scoring.measures.pair import PairMeasures
 from medpodium.scoring.measures.surfaces.distances import SurfaceDistances
 from medpodium.scoring.measures.surfaces.points import Kind, Spacing
 
@@ -222,7 +223,7 @@ class MeasuredLesions:
     matched: Matched
     spacing_zyx: Spacing
     planar: bool = False
-    _pairs: dict[tuple[int, Kind], SurfaceDistances] = field(default_factory=dict)
+    _pairs: dict[Kind, list[SurfaceDistances]] = field(default_factory=dict)
 
     @property
     def lesions(self) -> Lesions:
@@ -274,21 +275,14 @@ class MeasuredLesions:
         ndarray of float64, shape (n,)
             NaN without a match.
         """
-        found = self.matched.found
-        counted = np.flatnonzero(self.matched.counted)
-        values = [measure(self._distances(int(one), kind)) if found[one] else math.nan for one in counted]
-        return np.array(values, np.float64)
-
-    def _distances(self, lesion: int, kind: Kind) -> SurfaceDistances:
-        if (lesion, kind) not in self._pairs:
-            own = np.array([lesion])
-            partners = self.matched.partners(lesion)
-            boxes = [self.matched.reference.box_of(own), self.matched.prediction.box_of(partners)]
-            box = np.concatenate([np.min(boxes, axis=0)[:3], np.max(boxes, axis=0)[3:]])
-            both = self.matched.reference.painted(own, box), self.matched.prediction.painted(partners, box)
-            pair = measure_pair(*both, self.spacing_zyx, [frozenset({1})], planar=self.planar)
-            self._pairs[lesion, kind] = pair.surfels(0) if kind == "surfel-area" else pair.borders(0)
-        return self._pairs[lesion, kind]
+        counted = self.matched.counted
+        found = self.matched.found & counted
+        if kind not in self._pairs:
+            own = np.flatnonzero(found)
+            self._pairs[kind] = distances_apart(self.matched, own, self.spacing_zyx, kind, planar=self.planar)
+        values = np.full(found.size, math.nan)
+        values[found] = [measure(pair) for pair in self._pairs[kind]]
+        return values[counted]
 
 
 def match_lesions(pair: PairMeasures, structure: int, rule: LesionRule) -> MeasuredLesions:
