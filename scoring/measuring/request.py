@@ -18,7 +18,12 @@ from pydantic import ValidationError
 
 from medpodium.challenges.schema.base import nearest
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask
-from medpodium.challenges.schema.metrics.lesions import LesionFamily, LesionNsdMetric, SizedLesionFamily
+from medpodium.challenges.schema.metrics.lesions import (
+    LesionFamily,
+    LesionNsdMetric,
+    LesionwiseFamily,
+    SizedLesionFamily,
+)
 from medpodium.challenges.schema.metrics.masks import SegmentationMetric
 from medpodium.challenges.schema.metrics.spec import MetricSpec
 from medpodium.challenges.schema.metrics.structure import StructureMetric
@@ -79,9 +84,12 @@ class Request:
 
 def kinds() -> dict[str, type[StructureMetric]]:
     """Return the family of every kind of metric that compares two masks."""
+    return {kind: family for family in _families() if issubclass(family, StructureMetric) for kind in family.known}
+
+
+def _families() -> tuple[type[MetricSpec], ...]:
     union, *_ = get_args(SegmentationMetric)
-    families = [family for family in get_args(union) if issubclass(family, StructureMetric)]
-    return {kind: family for family in families for kind in family.known}
+    return get_args(union)
 
 
 def metric_facts(request: Request) -> dict[str, Facts]:
@@ -109,8 +117,11 @@ def metric_facts(request: Request) -> dict[str, Facts]:
         own = _named(said) if isinstance(said, str) else {**_named(str(said.get("kind", name))), **said}
         if name in request.definitions:
             own["definition"] = request.definitions[name]
-        if own["kind"] in NsdMetric.known and "tolerance_mm" not in own:
-            own["tolerance_mm"] = "structure" if isinstance(request.tolerance_mm, Mapping) else request.tolerance_mm
+        several = isinstance(request.tolerance_mm, Mapping)
+        if own["kind"] in NsdMetric.known:
+            own.setdefault("tolerance_mm", "structure" if several else request.tolerance_mm)
+        elif own["kind"] in LesionNsdMetric.known and not several:
+            own.setdefault("tolerance_mm", request.tolerance_mm)
         found[name] = _judged(own)
     return found
 
@@ -122,6 +133,8 @@ def _named(name: str) -> Facts:
     percentile = _PERCENTILE.fullmatch(name)
     if percentile is None:
         cause = f"no metric {name!r}{nearest(name, _names())}"
+        if any(name in family.known for family in _families()):
+            cause = f"{name!r} is no number of one pair of masks: a challenge file declares it and 'score' computes it"
         raise refuse(MeasureCode.METRIC, "metrics", cause, f"use some of {', '.join(_names())}")
     (kind,) = PercentileMetric.known
     return {"kind": kind, "percentile": float(percentile[1])}
@@ -134,10 +147,13 @@ def _names() -> list[str]:
 def _judged(own: Facts) -> Facts:
     """Add what empty masks and missing predictions count, as the module's first lines say."""
     kind = str(own["kind"])
-    info = kinds()[kind].known[kind]
+    family = kinds()[kind]
+    info = family.known[kind]
     said: Facts = {}
     if info.computable:
         said["empty"] = {"both": "compute", "reference": "compute", "prediction": "compute"}
+    if issubclass(family, LesionwiseFamily):  # a mean over no lesions is no number
+        said["empty"] = {"both": "skip", "reference": "compute", "prediction": "compute"}
     if info.worst is None and own.get("cap") is None:
         if info.unit == "mm" and own.get("distances", "mm") == "mm":
             said["worst"] = "diagonal"

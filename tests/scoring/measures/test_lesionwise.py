@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 from scipy import ndimage
 
+import medpodium
 from medpodium.scoring.measures.lesions.matching import LesionRule
 from medpodium.scoring.measures.lesions.scores import Invented, MeasuredLesions, SizeClass, Worth, match_lesions
 from medpodium.scoring.measures.pair import measure_pair
@@ -152,3 +153,37 @@ def test_a_million_specks_are_bounded() -> None:
     assert (counts.true_positives, counts.false_positives, counts.false_negatives) == (0, 10**6, 10**6)
     same = matched(mask, mask, overlap="dice", matching="hungarian")
     assert same.lesions.mean(same.dice, Worth(0, 0)) == 1.0
+
+
+def test_hundreds_of_lesions_beside_a_large_one_by_hand() -> None:
+    """Three hundred lesions of two voxels, half of each found, and a cube that has two slices too many."""
+    reference, prediction = np.zeros((2, 84, 80, 120), np.uint8)
+    reference[2:72, 2:72, 2:72] = prediction[2:74, 2:72, 2:72] = 1
+    for number in range(300):
+        z, y, x = 2 + 4 * (number // 20), 2 + 4 * (number % 20), 90
+        reference[z, y, x : x + 2] = prediction[z, y, x + 1 : x + 3] = 1
+    rule = {"missed": 99, "invented": 99}
+    found = medpodium.measure(
+        reference,
+        prediction,
+        spacing=(3, 2, 1),
+        metrics={
+            "most": {"kind": "lesion_hd_percentile", "percentile": 100, "definition": "pooled", **rule},
+            "dice": {"kind": "lesion_dice"},
+        },
+    )["label 1"]
+    assert found["most"] == pytest.approx((300 * 1 + 2 * 3) / 301, rel=1e-12)
+    assert found["dice"] == pytest.approx((300 * 0.5 + 2 * 70 / 142) / 301, rel=1e-12)
+
+
+@pytest.mark.parametrize("turn", [False, True])
+def test_lesions_of_a_plane_by_hand(turn: bool) -> None:
+    reference, prediction = np.zeros((2, 60, 90), np.uint8)
+    for number in range(280):
+        y, x = 2 + 3 * (number // 15), 2 + 5 * (number % 15)
+        reference[y, x : x + 2] = prediction[y, x + 1 : x + 3] = 1
+    masks, spacing = (reference, prediction), (2.0, 0.5)
+    if turn:
+        masks, spacing = (reference.T.copy(), prediction.T.copy()), (0.5, 2.0)
+    metric = {"kind": "lesion_hd_percentile", "percentile": 95, "definition": "pooled", "missed": 9, "invented": 9}
+    assert medpodium.measure(*masks, spacing=spacing, metrics={"hd": metric})["label 1"]["hd"] == pytest.approx(0.5)

@@ -14,6 +14,7 @@ import pytest
 import SimpleITK
 
 import medpodium
+from medpodium.findings import UsageError
 from medpodium.scoring.kinds.lookup import of
 from medpodium.scoring.kinds.protocol import CaseJob
 from medpodium.scoring.measuring.request import Request, kinds, make_task, task_facts
@@ -200,6 +201,20 @@ def test_what_only_one_mask_holds() -> None:
     assert got["label 2", "fp_volume"] == np.count_nonzero(prediction == 2) / 1000
     neither = medpodium.measure(reference, prediction, ["dice"], structures={"liver": 7})
     assert (neither.values[0].status, math.isnan(neither.values[0].value)) == ("skipped", True)
+
+
+def test_lesions_need_no_more_than_their_name() -> None:
+    reference, prediction = np.zeros((2, 20, 30, 30), np.uint8)
+    reference[4:9, 7:12, 5:12] = reference[12:16, 18:24, 18:24] = 1
+    prediction[4:9, 7:12, 6:13] = 1
+    own = medpodium.measure(
+        reference, prediction, spacing=1, metrics=["lesion_dice", "lesion_nsd", "fn_component_volume"]
+    )
+    assert own["label 1"] == pytest.approx({"lesion_dice": 3 / 7, "lesion_nsd": 0.5, "fn_component_volume": 0.144})
+    nothing = medpodium.measure(reference, prediction, spacing=1, metrics=["lesion_dice"], structures={"none": 2})
+    assert np.isnan(nothing["none", "lesion_dice"])
+    with pytest.raises(UsageError, match="no number of one pair of masks"):
+        medpodium.measure(reference, prediction, spacing=1, metrics=["presence_f1"])
 
 
 def test_parameters_are_those_of_a_challenge_file() -> None:
