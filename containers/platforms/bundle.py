@@ -18,6 +18,7 @@ import pandas as pd
 from medpodium.challenges import registry
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.kinds import KINDS
+from medpodium.challenges.schema.task import TaskModel
 from medpodium.findings import Finding, InfrastructureError, UsageError
 from medpodium.scoring import table
 from medpodium.scoring.exchange.codes import PlatformCode
@@ -186,6 +187,16 @@ def write_program(folder: Path) -> None:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
     (folder / "requirements.txt").write_text("\n".join(requirements()) + "\n", encoding="utf-8", newline="\n")
+
+
+def imports(task: TaskModel) -> str:
+    """Return the modules without which a task cannot be scored, as an ``import`` statement names them."""
+    needed = [*LIBRARIES]
+    if any(metric.kind == "cldice" for metric in task.metrics.values()):
+        needed.append("skimage")
+    if getattr(task, "pictures", False):
+        needed.append("PIL")
+    return ", ".join(needed)
 
 
 def requirements() -> list[str]:

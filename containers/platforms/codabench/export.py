@@ -57,7 +57,7 @@ def export(
         source.write_truth(truth)
         program.mkdir()
         bundle.write_program(program)
-        values = {"imports": ", ".join(bundle.LIBRARIES), "version": package_version()}
+        values = {"imports": bundle.imports(challenge.tasks[task]), "version": package_version()}
         (program / "score.py").write_text(bundle.template("codabench.score.py.j2", values), encoding="utf-8")
         command = "command: python3 /app/program/score.py /app/input /app/output\n"
         (program / "metadata.yaml").write_text(command, encoding="utf-8")

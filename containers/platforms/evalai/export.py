@@ -57,7 +57,7 @@ def export(
     truth, script = out / "annotations" / "test_annotations", out / "evaluation_script"
     source.write_truth(truth)
     bundle.write_program(script)
-    values = {"version": package_version(), "imports": ", ".join(bundle.LIBRARIES)}
+    values = {"version": package_version(), "imports": bundle.imports(challenge.tasks[task])}
     text = bundle.template("evalai.init.py.j2", values)
     (script / "__init__.py").write_text(text, encoding="utf-8", newline="\n")
     for folder in (truth, script):

@@ -77,7 +77,7 @@ def export(
         "slug": slug,
         "version": package_version(),
         "base_image": base_image,
-        "imports": ", ".join(bundle.LIBRARIES),
+        "imports": bundle.imports(challenge.tasks[task]),
         "uploads": uploads,
     }
     for name, target in (

@@ -54,7 +54,7 @@ def export(
         "task": task,
         "image": image,
         "base_image": base_image,
-        "imports": ", ".join(bundle.LIBRARIES),
+        "imports": bundle.imports(challenge.tasks[task]),
     }
     (project / "Dockerfile").write_text(
         bundle.template("medperf.Dockerfile.j2", values), encoding="utf-8", newline="\n"

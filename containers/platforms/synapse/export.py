@@ -26,7 +26,7 @@ def export(source: Source, out: Path) -> list[Path]:
     files.new_folder(out)
     source.write_truth(out / "groundtruth")
     bundle.write_program(out)
-    imports = ", ".join(bundle.LIBRARIES)
+    imports = bundle.imports(challenge.tasks[task])
     values = {"version": package_version(), "title": challenge.title, "task": task, "imports": imports}
     for script in SCRIPTS:
         text = bundle.template("synapse.script.py.j2", {**values, "script": script})

@@ -144,3 +144,13 @@ def test_archives_within_limits_and_without_links(tmp_path: Path) -> None:
     (tmp_path / "no.zip").write_bytes(b"PK\x03\x04 not really")
     with pytest.raises(UsageError, match=r"cannot be unpacked"):
         unpack(tmp_path / "no.zip", tmp_path / "d")
+
+
+def test_the_program_asks_for_the_libraries_of_its_metrics() -> None:
+    from medpodium.challenges import registry
+    from medpodium.containers.platforms import bundle
+
+    vessels = bundle.imports(registry.load("topcow").tasks["mra"]).split(", ")
+    assert "skimage" in vessels  # clDice thins with it
+    assert "skimage" not in bundle.imports(registry.load("isles").tasks["segmentation"]).split(", ")
+    assert any(line.startswith("scikit-image==") for line in bundle.requirements())
