@@ -8,7 +8,6 @@ from pydantic import Field, model_validator
 
 from medpodium.challenges.schema.base import Model, Name
 from medpodium.challenges.schema.metrics.answers import (
-    CalibrationMetric,
     ConfidenceMetric,
     ItemMetric,
     JudgedMetric,
@@ -16,6 +15,7 @@ from medpodium.challenges.schema.metrics.answers import (
     OrdersMetric,
     ShiftMetric,
 )
+from medpodium.challenges.schema.metrics.pooled import CalibrationMetric
 from medpodium.challenges.schema.metrics.resource import AreaMetric, ResourceMetric
 from medpodium.challenges.schema.metrics.spec import MetricSpec
 from medpodium.challenges.schema.rules import Broken, LintCode, Rules

@@ -7,7 +7,13 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field
 
 from medpodium.challenges.schema.base import Model, Name
-from medpodium.challenges.schema.metrics.pooled import ClassMetric, OrdinalMetric
+from medpodium.challenges.schema.metrics.pooled import (
+    ClassCalibrationMetric,
+    ClassMetric,
+    DistributionMetric,
+    OrdinalMetric,
+    SensitivityMetric,
+)
 from medpodium.challenges.schema.metrics.spec import MetricSpec
 from medpodium.challenges.schema.rules import Broken, LintCode, Rules
 from medpodium.challenges.schema.task import Files, Grid, TableFiles, TaskModel
@@ -32,7 +38,11 @@ class BinaryProblem(Model):
     title: str | None = None
 
 
-ClassificationMetric: TypeAlias = Annotated[ClassMetric | OrdinalMetric, Field(discriminator="kind")]
+ClassificationMetric: TypeAlias = Annotated[
+    ClassMetric | OrdinalMetric | SensitivityMetric | ClassCalibrationMetric | DistributionMetric,
+    Field(discriminator="kind"),
+]
+_ABOUT_PROBLEMS = (ClassMetric, SensitivityMetric, ClassCalibrationMetric)
 
 
 class ClassificationTask(TaskModel):
@@ -81,7 +91,17 @@ class ClassificationTask(TaskModel):
 
     def problem_name(self, metric: MetricSpec) -> str | None:
         """Return the name of the binary problem a metric is about; ``None`` where it is about all classes."""
-        return metric.problem if isinstance(metric, ClassMetric) else None
+        return metric.problem if isinstance(metric, _ABOUT_PROBLEMS) else None
+
+    @property
+    def by_class(self) -> bool:
+        """Whether a submission gives one probability per class, not one per problem."""
+        return any(problem.column is None for problem in self.problems.values()) or not self.problems
+
+    @property
+    def asks_distributions(self) -> bool:
+        """Whether any metric takes the probabilities of all classes."""
+        return any(isinstance(metric, DistributionMetric) for metric in self.metrics.values())
 
     def problem_of(self, metric: MetricSpec) -> BinaryProblem | None:
         """Return the binary problem a metric is about; ``None`` where it is about all classes."""
@@ -97,12 +117,16 @@ class ClassificationTask(TaskModel):
                     yield Broken(LintCode.CLASS_UNKNOWN, ("problems", name), f"no class {positive!r}", fix)
         known = f"use one of {', '.join(self.problems)}" if self.problems else "declare it under 'problems'"
         for key, metric in self.metrics.items():
-            if not isinstance(metric, ClassMetric):
-                continue
-            if metric.problem is not None and metric.problem not in self.problems:
-                cause = f"problem {metric.problem!r} is not declared"
+            problem = self.problem_name(metric)
+            if problem is not None and problem not in self.problems:
+                cause = f"problem {problem!r} is not declared"
                 yield Broken(LintCode.PROBLEM_UNKNOWN, ("metrics", key), cause, known)
-            if metric.problem is None and metric.needs_problem:
+            of_classes = isinstance(metric, DistributionMetric) or (metric.kind == "ece" and problem is None)
+            if of_classes and not self.by_class:
+                cause = f"{metric.kind} takes the probabilities of all classes, and the table has one per problem"
+                fix = "let the table have a column per class: leave out 'column' of the problems"
+                yield Broken(LintCode.METRIC_UNFIT, ("metrics", key), cause, fix)
+            if isinstance(metric, ClassMetric) and metric.problem is None and metric.needs_problem:
                 cause = f"{metric.kind} is defined for binary problems only, and names none ('problem:')"
                 yield Broken(LintCode.PROBLEM_UNKNOWN, ("metrics", key), cause, known)
 

@@ -10,6 +10,8 @@ from medpodium.challenges.schema.steps import Ties
 Floats = npt.NDArray[np.float64]
 
 _SAME = 1e-9
+_SORTED_FROM = 24
+"""From so many submissions on, sorting is quicker than comparing every pair."""
 _LAST_BITS = 8 * np.finfo(float).eps
 
 
@@ -62,6 +64,8 @@ def rank_columns(keys: Floats, ties: Ties = "min") -> Floats:
     ndarray of float, same shape
     """
     number = keys.shape[-2]
+    if number >= _SORTED_FROM:
+        return _rank_sorted(keys, ties)
     better = np.zeros(keys.shape)
     equal = np.zeros(keys.shape)
     for other in range(number):
@@ -84,6 +88,31 @@ def rank_columns(keys: Floats, ties: Ties = "min") -> Floats:
     else:
         ranks = better + (equal + 1) / 2
     return np.where(np.isnan(keys), np.nan, ranks)
+
+
+def _rank_sorted(keys: Floats, ties: Ties) -> Floats:
+    """Rank many submissions by sorting them instead of comparing every pair: the same ranks, as counts are exact."""
+    moved = np.moveaxis(keys, -2, -1)
+    order = np.argsort(moved, axis=-1, kind="stable")
+    ordered = np.take_along_axis(moved, order, axis=-1)
+    opens = np.ones(ordered.shape, dtype=bool)  # where another key begins; NaN is at the end, and equal to nothing
+    opens[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
+    place = np.arange(ordered.shape[-1])
+    if ties == "first":
+        ranks = np.broadcast_to(place + 1.0, ordered.shape)
+    elif ties == "dense":
+        ranks = np.cumsum(opens, axis=-1, dtype=np.float64)
+    else:
+        before = np.maximum.accumulate(np.where(opens, place, 0), axis=-1)
+        closes = np.ones_like(opens)
+        closes[..., :-1] = opens[..., 1:]
+        last = np.where(closes, place + 1, ordered.shape[-1])[..., ::-1]
+        upto = np.minimum.accumulate(last, axis=-1)[..., ::-1]
+        ranks = before + 1.0 if ties == "min" else upto * 1.0 if ties == "max" else (before + upto + 1) / 2
+    found = np.empty(moved.shape)
+    np.put_along_axis(found, order, ranks, axis=-1)
+    found[np.isnan(moved)] = np.nan
+    return np.ascontiguousarray(np.moveaxis(found, -1, -2))
 
 
 def rank_after_last(keys: Floats, missing: npt.NDArray[np.bool_], ties: Ties) -> Floats:
@@ -118,6 +147,8 @@ def rank_worst(keys: Floats, missing: npt.NDArray[np.bool_], ties: Ties) -> Floa
     missing : ndarray of bool, same shape
         Cells to rank last; other NaN cells get no rank.
     """
+    if not missing.any():
+        return rank_columns(keys, ties)
     # infinite keys are legal values, so "worse than all" cannot be infinity itself: shift to ranks first
     plain = rank_columns(keys, "dense")
     return rank_columns(np.where(missing, keys.shape[-2] + 1.0, plain), ties)

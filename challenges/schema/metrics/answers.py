@@ -142,26 +142,3 @@ class ShiftMetric(PooledMetric):
     }
     kind: Literal["calibration_shift"]
     worst: float | None = 1.0
-
-
-class CalibrationMetric(PooledMetric):
-    """Expected calibration error.
-
-    Parameters
-    ----------
-    bins : int
-        Number of bins of the confidence.
-    binning : {"width", "mass"}
-        Bins of equal width, or of equally many questions.
-    """
-
-    known: ClassVar[Mapping[str, MetricKind]] = {
-        "ece": _error("Expected calibration error", "mean of |accuracy - mean confidence| over bins; Guo 2017", 1.0),
-    }
-    kind: Literal["ece"]
-    bins: int = Field(default=10, ge=1)
-    binning: Literal["width", "mass"] = "width"
-
-    def parameters(self) -> list[str]:
-        """Return what besides its kind makes the metric what it is, in a few words each."""
-        return [*super().parameters(), f"{self.bins} bins of equal {self.binning}"]

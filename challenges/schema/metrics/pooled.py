@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from medpodium.challenges.schema.metrics.spec import Lazy, MetricKind, MetricSpec
 
 
@@ -77,4 +79,103 @@ class OrdinalMetric(PooledMetric):
     }
     kind: Literal[
         "quadratic_kappa", "linear_kappa", "kappa", "mcc", "macro_f1", "micro_f1", "weighted_f1", "grade_error"
+    ]
+
+
+class SensitivityMetric(PooledMetric):
+    """The most of the positive cases that are found while enough of the negative ones are left alone.
+
+    Parameters
+    ----------
+    problem : str
+        Name of the binary problem.
+    specificity : float
+        Share of the negative cases that has to be left alone at least.
+    """
+
+    known: ClassVar[Mapping[str, MetricKind]] = {
+        "sensitivity_at_specificity": _pooled(
+            "Sensitivity at a specificity", "largest TP / (TP+FN) of any threshold with enough specificity"
+        ),
+    }
+    kind: Literal["sensitivity_at_specificity"]
+    problem: str
+    specificity: float = Field(gt=0, le=1)
+
+    def parameters(self) -> list[str]:
+        """Return what besides its kind makes the metric what it is, in a few words each."""
+        return [*super().parameters(), f"problem {self.problem}", f"specificity at least {self.specificity:g}"]
+
+
+class CalibrationMetric(PooledMetric):
+    """Expected calibration error.
+
+    Parameters
+    ----------
+    bins : int
+        Number of bins of the confidence.
+    binning : {"width", "mass"}
+        Bins of equal width, or of equally many cases.
+    """
+
+    known: ClassVar[Mapping[str, MetricKind]] = {
+        "ece": _error("Expected calibration error", "mean of |accuracy - mean confidence| over bins; Guo 2017", 1.0),
+    }
+    kind: Literal["ece"]
+    bins: int = Field(default=10, ge=1)
+    binning: Literal["width", "mass"] = "width"
+
+    def parameters(self) -> list[str]:
+        """Return what besides its kind makes the metric what it is, in a few words each."""
+        return [*super().parameters(), f"{self.bins} bins of equal {self.binning}"]
+
+
+class ClassCalibrationMetric(CalibrationMetric):
+    """Expected calibration error of the class answered, or of the positive side of a problem.
+
+    Parameters
+    ----------
+    problem : str, optional
+        Name of the binary problem; the probability of the most likely class, and whether it is right, when left out.
+    """
+
+    problem: str | None = None
+
+    def parameters(self) -> list[str]:
+        """Return what besides its kind makes the metric what it is, in a few words each."""
+        return [*super().parameters(), *([f"problem {self.problem}"] if self.problem else [])]
+
+
+class DistributionMetric(PooledMetric):
+    """How well the probabilities of all classes fit the true one.
+
+    Areas and precisions take every class against the rest: ``macro`` is the mean over the classes, ``weighted`` that
+    mean by the number of cases, ``micro`` takes all pairs of a case and a class together.
+    """
+
+    known: ClassVar[Mapping[str, MetricKind]] = {
+        "macro_auc": _pooled("Macro AUROC", "mean of the areas of every class against the rest"),
+        "weighted_auc": _pooled("Weighted AUROC", "mean of the areas of every class against the rest, by its cases"),
+        "micro_auc": _pooled("Micro AUROC", "area over all pairs of a case and a class"),
+        "macro_average_precision": _pooled("Macro average precision", "mean over every class against the rest"),
+        "micro_average_precision": _pooled("Micro average precision", "over all pairs of a case and a class"),
+        "multiclass_brier": _error("Brier score of all classes", "mean of the sum of squared errors; Brier 1950", 2.0),
+        "multiclass_log_loss": _error(
+            "Log loss of all classes", "mean negative logarithm of the probability of the true class", 37.0
+        ),
+        "rps": _error(
+            "Ranked probability score",
+            "mean squared error of the cumulated probabilities over K - 1 steps; Epstein 1969",
+            1.0,
+        ),
+    }
+    kind: Literal[
+        "macro_auc",
+        "weighted_auc",
+        "micro_auc",
+        "macro_average_precision",
+        "micro_average_precision",
+        "multiclass_brier",
+        "multiclass_log_loss",
+        "rps",
     ]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from medpodium.challenges.schema.steps import Adjustment
@@ -51,8 +52,9 @@ def block_tables(settled: Settled, units: Units, seed: int, n_resamples: int) ->
         block = block.without_empty()
         own = units.among(block.cases)
         joined = own.of_case if own.clustered else None
-        yield "case_ranks.csv", _named(_case_ranks(block, names), block)
-        yield "case_rank_counts.csv", _named(_case_rank_counts(block, names), block)
+        ranks = block.ranks()
+        yield "case_ranks.csv", _named(_case_ranks(block, names, ranks), block)
+        yield "case_rank_counts.csv", _named(_case_rank_counts(names, ranks), block)
         yield "method_comparison.csv", _named(_methods(block, names, joined), block)
         if len(names) > 1:
             yield "significance.csv", _named(_significance(block, names, joined), block)
@@ -71,20 +73,20 @@ def _named(rows: pd.DataFrame, block: Block) -> pd.DataFrame:
     return rows.assign(metric=block.metric, structure=block.structure)
 
 
-def _case_ranks(block: Block, names: tuple[str, ...]) -> pd.DataFrame:
+def _case_ranks(block: Block, names: tuple[str, ...], ranks: npt.NDArray[np.float64]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "case": np.repeat(block.cases, len(names)),
             "submission": np.tile(names, len(block.cases)),
             "value": block.values.reshape(-1),
-            "rank": block.ranks().reshape(-1),
+            "rank": ranks.reshape(-1),
         }
     )
 
 
-def _case_rank_counts(block: Block, names: tuple[str, ...]) -> pd.DataFrame:
+def _case_rank_counts(names: tuple[str, ...], of_cases: npt.NDArray[np.float64]) -> pd.DataFrame:
     rows = []
-    for name, column in zip(names, block.ranks().T, strict=True):
+    for name, column in zip(names, of_cases.T, strict=True):
         ranks, numbers = np.unique(column[~np.isnan(column)], return_counts=True)
         rows += [(name, rank, number) for rank, number in zip(ranks.tolist(), numbers.tolist(), strict=True)]
     return pd.DataFrame(rows, columns=["submission", "rank", "n"])

@@ -13,7 +13,8 @@ import pandas as pd
 
 from medpodium.challenges.schema.answers import AnswersTask
 from medpodium.challenges.schema.definition import Challenge
-from medpodium.challenges.schema.metrics.answers import CalibrationMetric, LabelMetric
+from medpodium.challenges.schema.metrics.answers import LabelMetric
+from medpodium.challenges.schema.metrics.pooled import CalibrationMetric
 from medpodium.challenges.schema.metrics.spec import MetricSpec
 from medpodium.scoring import table
 from medpodium.scoring.kinds.pooling import SideBySide

@@ -8,7 +8,8 @@ import pandas as pd
 
 from medpodium.challenges.schema.answers import AnswersTask
 from medpodium.challenges.schema.definition import Challenge
-from medpodium.challenges.schema.metrics.answers import CalibrationMetric, ConfidenceMetric, ShiftMetric
+from medpodium.challenges.schema.metrics.answers import ConfidenceMetric, ShiftMetric
+from medpodium.challenges.schema.metrics.pooled import CalibrationMetric
 from medpodium.scoring.kinds.answers.pool import Arranged, arrange, prepare
 from medpodium.scoring.kinds.views import UNANSWERED, Certainty, Choices, Places, View, Views
 from medpodium.scoring.observations import group_columns

@@ -15,12 +15,19 @@ import numpy.typing as npt
 import pandas as pd
 
 from medpodium.challenges.schema.definition import Challenge, ClassificationTask
+from medpodium.challenges.schema.metrics.pooled import ClassCalibrationMetric, DistributionMetric, SensitivityMetric
 from medpodium.challenges.schema.metrics.spec import MetricSpec
 from medpodium.findings import Code, Finding, UsageError
 from medpodium.scoring import observations as contract
 from medpodium.scoring import table
+from medpodium.scoring.kinds.classification.distributions import (
+    OF_DISTRIBUTIONS,
+    SpreadScore,
+    of_classes,
+    of_confidence,
+)
 from medpodium.scoring.kinds.classification.measures import at_least
-from medpodium.scoring.kinds.classification.probabilities import Answers, answered_by_class
+from medpodium.scoring.kinds.classification.probabilities import Answers
 from medpodium.scoring.measures.pooled import confidence, curves, labels
 from medpodium.scoring.ranking.pools import Curve, Shares
 
@@ -59,14 +66,19 @@ def observe(
     answers : mapping of str to Answers
         Per submission.
     """
-    by_class = answered_by_class(task)
     rows: list[tuple[object, ...]] = []
     for submission, own in answers.items():
         for case, stage in stages.items():
             chosen = own.classes.get(case)
             said = "" if chosen is None else task.classes[chosen]
-            status = (table.MISSING if by_class else table.SKIPPED) if chosen is None else table.OK
+            status = (table.MISSING if task.by_class else table.SKIPPED) if chosen is None else table.OK
             rows.append((submission, case, "", stage, said, own.certainty.get(case, np.nan), status))
+            if task.asks_distributions:
+                known = own.distributions.get(case)
+                status = table.MISSING if known is None else table.OK
+                for at, name in enumerate(task.classes):
+                    value = np.nan if known is None else known[at]
+                    rows.append((submission, case, of_class(name), _YES[stage == name], "", value, status))
             for name, problem in task.problems.items():
                 value = own.problems.get(name, {}).get(case)
                 side = own.sides.get(name, {}).get(case)
@@ -96,6 +108,10 @@ class Observed:
         Probability of the positive side per problem, NaN for none.
     sides : mapping of str to ndarray of float, shape (n_cases, n_submissions)
         Answered side per problem, 1 or 0; NaN for none.
+    certainty : ndarray of float, shape (n_cases, n_submissions)
+        Probability of the answered class, NaN for none.
+    probabilities : ndarray of float, shape (n_cases, n_submissions, n_classes)
+        Of every class, where a metric takes them; NaN for none.
     usable : ndarray of bool, shape (n_cases, n_submissions)
         Whether everything the task asks of a case was answered.
     pools : mapping of str to ndarray of int
@@ -108,6 +124,8 @@ class Observed:
     said: labels.Classes
     confidence: Mapping[str, Floats]
     sides: Mapping[str, Floats]
+    certainty: Floats
+    probabilities: Floats
     usable: Bools
     pools: Mapping[str, Cases]
 
@@ -138,6 +156,7 @@ def arrange(task: ClassificationTask, observations: pd.DataFrame, submissions: S
         reached = at_least(confidence[name], task.problems[name].threshold)
         sides[name] = np.where(np.isnan(confidence[name]), named, reached)
     answered = [~np.isnan(values) for values in sides.values()] or [~np.isnan(said)]
+    spread = [observations[observations["structure"] == of_class(name)] for name in task.classes]
     return Observed(
         cases,
         submissions,
@@ -145,6 +164,8 @@ def arrange(task: ClassificationTask, observations: pd.DataFrame, submissions: S
         np.where(np.isnan(said), labels.LEFT_OUT, said).astype(np.int64),
         confidence,
         sides,
+        _grid(own, "confidence", cases, submissions),
+        np.stack([_grid(rows, "confidence", cases, submissions) for rows in spread], axis=2),
         np.logical_and.reduce(answered),
         _pools(task, truth),
     )
@@ -255,18 +276,44 @@ OF_CLASSES: Mapping[str, Callable[[labels.Classes, labels.Classes, Floats, int],
 """What a metric of the classes is, by its kind."""
 ALL_CLASSES = ("accuracy", "balanced_accuracy", *OF_CLASSES)
 """Metrics of all classes at once; every other one needs a problem."""
-NEED_PROBABILITIES = ("auc", "average_precision", "brier", "log_loss")
+NEED_PROBABILITIES = (
+    "auc",
+    "average_precision",
+    "brier",
+    "log_loss",
+    "sensitivity_at_specificity",
+    "ece",
+    *OF_DISTRIBUTIONS,
+)
 """Metrics that a class alone says nothing about."""
 _YES = {True: "1", False: "0"}
 
 
-def without_probabilities(observed: Observed, problem: str, members: Cases) -> Bools:
-    """Return who answered a problem by naming the class, in any case of a pool: shape (n_submissions,)."""
-    answered = ~np.isnan(observed.sides[problem][members])
-    return np.asarray((answered & np.isnan(observed.confidence[problem][members])).any(axis=0))
+def of_class(name: str) -> str:
+    """Return under which structure the probability of a class is observed; no problem can be called so."""
+    return f"p({name})"
 
 
-def pooled_score(task: ClassificationTask, spec: MetricSpec, observed: Observed, members: Cases) -> PooledScore:
+def without_probabilities(task: ClassificationTask, spec: MetricSpec, observed: Observed, members: Cases) -> Bools:
+    """Return whose table names the class where the metric needs a probability, in any case of a pool.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_submissions,)
+    """
+    problem = task.problem_name(spec)
+    if spec.kind not in NEED_PROBABILITIES:
+        return np.zeros(len(observed.submissions), dtype=bool)
+    if problem is not None:
+        answered, sure = ~np.isnan(observed.sides[problem]), observed.confidence[problem]
+    else:
+        answered, sure = observed.said != labels.LEFT_OUT, observed.certainty
+    return np.asarray((answered[members] & np.isnan(sure[members])).any(axis=0))
+
+
+def pooled_score(
+    task: ClassificationTask, spec: MetricSpec, observed: Observed, members: Cases
+) -> PooledScore | SpreadScore:
     """Prepare one metric on one pool of cases.
 
     A case without a usable answer stands on the wrong side, or gets the probability declared as ``missing``; with
@@ -279,7 +326,7 @@ def pooled_score(task: ClassificationTask, spec: MetricSpec, observed: Observed,
     """
     usable = observed.usable[members]
     skipped = ~usable if spec.missing == "skip" else np.zeros_like(usable)
-    delivered = np.asarray(usable.any(axis=0))
+    delivered = np.asarray(usable.any(axis=0)) & ~without_probabilities(task, spec, observed, members)
     name = task.problem_name(spec)
     if name is not None:
         problem = task.problems[name]
@@ -289,12 +336,19 @@ def pooled_score(task: ClassificationTask, spec: MetricSpec, observed: Observed,
         answer = np.where(np.isnan(side), at_least(score, problem.threshold), side > 0)
         given = np.where(skipped, labels.LEFT_OUT, answer).astype(np.int64)
         score = np.where(skipped, np.nan, score)
-        if spec.kind in NEED_PROBABILITIES:
-            delivered = delivered & ~without_probabilities(observed, name, members)
+        if isinstance(spec, (SensitivityMetric, ClassCalibrationMetric)):
+            right = np.broadcast_to(truth[:, None], score.shape).astype(np.float64)
+            return of_confidence(spec, truth.astype(np.int64), given, right, score, delivered)
         return PooledScore(spec.kind, truth.astype(np.int64), given, score, 2, delivered)
     stage, said = observed.stage[members], observed.said[members]
     number = len(task.classes)
     answered = delivered & (said != labels.LEFT_OUT).any(axis=0)
+    if isinstance(spec, DistributionMetric):
+        return of_classes(spec, stage, observed.probabilities[members], skipped, answered)
+    if isinstance(spec, ClassCalibrationMetric):
+        right = (said == stage[:, None]).astype(np.float64)
+        sure = np.where(said == labels.LEFT_OUT, 1.0, observed.certainty[members])
+        return of_confidence(spec, stage, said, right, np.where(skipped, np.nan, sure), answered)
     if spec.kind not in ALL_CLASSES and answered.any():
         fix = f"name a problem for this metric, or use one of {', '.join(ALL_CLASSES)}"
         cause = f"{spec.kind} is not defined for {number} classes here"
@@ -314,7 +368,7 @@ def _penalised(spec: MetricSpec, truth: Bools, confidence: Floats) -> Floats:
 
 def pooled_scores(
     task: ClassificationTask, observed: Observed, metrics: Mapping[str, MetricSpec]
-) -> Iterator[tuple[str, str, PooledScore]]:
+) -> Iterator[tuple[str, str, PooledScore | SpreadScore]]:
     """Yield (level of the pool, metric, its prepared score) for every pool of cases and metric."""
     for level, members in observed.pools.items():
         for name, spec in metrics.items():

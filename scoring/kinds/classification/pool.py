@@ -11,7 +11,7 @@ import pandas as pd
 
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.scoring import observations as contract
-from medpodium.scoring.kinds.classification.observe import Cases, PooledScore, arrange, pooled_scores
+from medpodium.scoring.kinds.classification.observe import Cases, PooledScore, SpreadScore, arrange, pooled_scores
 from medpodium.scoring.kinds.classification.tasks import tasks_of
 from medpodium.scoring.ranking.assemble import pooled_label
 from medpodium.scoring.ranking.pools import Cell, Curve, Pool, Shares
@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float64]
 class _Compute:
     """Computes every cell of a pool: metrics of one pool of cases see only the weights of these cases."""
 
-    parts: tuple[tuple[Cases, tuple[PooledScore, ...]], ...]
+    parts: tuple[tuple[Cases, tuple[PooledScore | SpreadScore, ...]], ...]
 
     def __call__(self, weights: Floats) -> Floats:
         blocks = []
@@ -54,7 +54,7 @@ def make_pool(challenge: Challenge, task_name: str, observations: pd.DataFrame) 
     observed = arrange(task, own)
     cells: list[Cell] = []
     members: dict[str, Cases] = {}
-    parts: dict[str, list[PooledScore]] = {}
+    parts: dict[str, list[PooledScore | SpreadScore]] = {}
     behind: list[Shares | Curve | None] = []
     for level, name, score in pooled_scores(task, observed, metrics):
         label = pooled_label({} if task.pool_by is None else {task.pool_by: level})
@@ -74,6 +74,8 @@ def make_pool(challenge: Challenge, task_name: str, observations: pd.DataFrame) 
     )
 
 
-def _classes(members: Cases, scores: Sequence[PooledScore]) -> list[Cases]:
-    """Return the cases of either class behind every AUC."""
-    return [members[score.truth == side] for score in scores if score.kind == "auc" for side in (0, 1)]
+def _classes(members: Cases, scores: Sequence[PooledScore | SpreadScore]) -> list[Cases]:
+    """Return the cases of every class behind every AUC that is not defined without one of them."""
+    kinds = ("auc", "macro_auc", "weighted_auc", "sensitivity_at_specificity")
+    each = [(score.truth, side) for score in scores if score.kind in kinds for side in range(score.classes)]
+    return [members[truth == side] for truth, side in each]

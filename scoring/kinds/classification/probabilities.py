@@ -39,6 +39,8 @@ class Answers:
         Per case: the probability of the most likely class.
     sides : dict of str to (dict of str to bool)
         Per binary problem and case: whether the answer is positive, where no probability was given.
+    distributions : dict of str to sequence of float
+        Per case: the probability of every class, where these were given.
     """
 
     problems: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -46,6 +48,7 @@ class Answers:
     named: frozenset[str] = frozenset()
     certainty: Mapping[str, float] = field(default_factory=dict)
     sides: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
+    distributions: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @property
     def usable(self) -> frozenset[str]:
@@ -53,11 +56,6 @@ class Answers:
         given = [set(values) for values in self.problems.values()]
         answered = given or [set(values) for values in self.sides.values()] or [set(self.classes)]
         return frozenset(set.intersection(*answered))
-
-
-def answered_by_class(task: ClassificationTask) -> bool:
-    """Return whether a submission gives one probability per class, not one per problem."""
-    return any(problem.column is None for problem in task.problems.values()) or not task.problems
 
 
 def read_answers(path: Path, task: ClassificationTask, findings: list[Finding]) -> Answers:
@@ -75,7 +73,7 @@ def read_answers(path: Path, task: ClassificationTask, findings: list[Finding]) 
     """
     file = find_table(path, task.files.prediction)
     sheet = read_sheet(file)
-    by_class = answered_by_class(task)
+    by_class = task.by_class
     class_columns = [task.columns.get(name, name) for name in task.classes]
     wanted = list(dict.fromkeys(class_columns if by_class else [str(item.column) for item in task.problems.values()]))
     label = _label_column(sheet, task, wanted)
@@ -171,7 +169,8 @@ def _by_class(
         problems[name] = {cases[index]: scorers.sum_of(values[index, side]) for index in good}
     classes = {cases[index]: int(values[index].argmax()) for index in good}
     certainty = {cases[index]: float(values[index].max()) for index in good}
-    return Answers(problems, classes, frozenset(named), certainty)
+    given = {cases[index]: [float(value) for value in values[index]] for index in good}
+    return Answers(problems, classes, frozenset(named), certainty, distributions=given)
 
 
 def _by_problem(

@@ -19,12 +19,7 @@ from medpodium.challenges.schema.definition import Challenge, ClassificationTask
 from medpodium.challenges.schema.metrics.spec import MetricSpec
 from medpodium.findings import Code, Finding, Severity, UsageError
 from medpodium.scoring import table
-from medpodium.scoring.kinds.classification.observe import (
-    NEED_PROBABILITIES,
-    Observed,
-    pooled_scores,
-    without_probabilities,
-)
+from medpodium.scoring.kinds.classification.observe import Observed, pooled_scores, without_probabilities
 from medpodium.scoring.kinds.protocol import BrokenReferencesError
 from medpodium.scoring.measures.pooled.labels import LEFT_OUT
 
@@ -58,13 +53,8 @@ def score_pools(
         for (level, metric, own), value in zip(prepared, values, strict=True):
             where = f"{metric}, {task.pool_by} {level}" if task.pool_by else metric
             usable = observed.usable[observed.pools[level], column]
-            problem = task.problem_name(task.metrics[metric])
-            hard = (
-                own.kind in NEED_PROBABILITIES
-                and problem is not None
-                and bool(without_probabilities(observed, problem, observed.pools[level])[column])
-            )
-            if hard:
+            spec = task.metrics[metric]
+            if without_probabilities(task, spec, observed, observed.pools[level])[column]:
                 usable = np.zeros_like(usable)
                 text = f"{own.kind} needs probabilities, the table names classes only: it counts as missing"
                 fix = (

@@ -38,7 +38,7 @@ def make_views(challenge: Challenge, name: str, observations: pd.DataFrame) -> V
     scored = {key: spec for key, spec in task.metrics.items() if spec.info.scope == "pooled"}
     for level, key, made in pooled_scores(task, observed, scored):
         problem = getattr(task.metrics[key], "problem", None)
-        if made.kind == "auc" and made.score is not None and problem is not None:
+        if isinstance(made, PooledScore) and made.kind == "auc" and made.score is not None and problem is not None:
             areas.setdefault((level, problem), made)
     parts: list[View] = []
     for level, members in observed.pools.items():

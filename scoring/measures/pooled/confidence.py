@@ -62,6 +62,18 @@ def log_losses_of_classes(truth: Classes, probabilities: Floats, weights: Floats
     return _means(-np.log(np.clip(own, TINY, 1.0 - TINY)), weights)
 
 
+def ranked_probability_scores(truth: Classes, probabilities: Floats, weights: Floats) -> Floats:
+    """Return the ranked probability score of ordered classes (Epstein, J. Appl. Meteorol. 8, 1969), from 0 to 1.
+
+    The mean over the cases of the squared differences of both cumulated distributions, over the K - 1 steps between K
+    classes; for two classes it is the Brier score. Parameters as :func:`briers_of_classes`.
+    """
+    number = probabilities.shape[2]
+    reached = (truth[:, None] <= np.arange(number))[:, None, :-1]
+    apart = np.cumsum(probabilities, axis=2)[:, :, :-1] - reached
+    return _means((apart**2).sum(axis=2) / (number - 1), weights)
+
+
 def shifts(right: Floats, confidence: Floats, weights: Floats) -> Floats:
     """Return the calibration shift, mean confidence minus accuracy; positive means overconfident.
 
