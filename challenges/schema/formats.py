@@ -20,8 +20,9 @@ MASKS = (*VOLUMES, *PICTURES)
 TABLES = (".csv", ".tsv", ".txt")
 """Endings of tables (:mod:`medpodium.challenges.rows`): delimited text, whatever the separator."""
 
-
-RECORDS = (".jsonl", ".ndjson", ".parquet", ".json")
+LINES = (".jsonl", ".ndjson")
+"""Endings of files with one JSON record per line."""
+RECORDS = (*LINES, ".parquet", ".json")
 """Endings of tables with one record per row that are no delimited text, and of one record (or a list of them)."""
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from medpodium.challenges.rows import decode, separator_of
+from medpodium.challenges.schema import formats
 from medpodium.containers.failures import FIXES, RunCode
 from medpodium.containers.run.question import Answer, Question, noted, refused
 from medpodium.findings import Finding, MedpodiumError
@@ -114,11 +115,23 @@ def table(question: Question) -> Answer:
 
 
 def document(question: Question) -> Answer:
-    """Check a JSON document (no NaN, no infinity) and write it anew."""
-    data = json.loads(_text(Path(question.source), question.max_bytes), parse_constant=_no_constant)
-    text = json.dumps(_renamed(data, question.names), indent=1, allow_nan=False, ensure_ascii=False)
+    """Check a JSON document (no NaN, no infinity), or the one on every line of a JSONL file, and write it anew."""
+    text = _text(Path(question.source), question.max_bytes)
+    if question.target.lower().endswith(formats.LINES):
+        # not splitlines: JSON may hold the line separators of Unicode as they are
+        lines = [_anew(line, question, None) for line in text.split("\n") if line.strip()]
+        if not lines:
+            raise ValueError("holds no line")
+        text = "".join(f"{line}\n" for line in lines)
+    else:
+        text = _anew(text, question, 1)
     Path(question.target).write_text(text, encoding="utf-8", newline="\n")
     return noted()
+
+
+def _anew(text: str, question: Question, indent: int | None) -> str:
+    data = json.loads(text, parse_constant=_no_constant)
+    return json.dumps(_renamed(data, question.names), indent=indent, allow_nan=False, ensure_ascii=False)
 
 
 def _no_constant(word: str) -> float:

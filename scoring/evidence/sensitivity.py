@@ -225,6 +225,30 @@ class _Side:
             means = drawn @ self.sums[part] / (drawn @ (numbers[:, :1] if same else numbers))
             return np.asarray((means - self.mean) * np.sqrt(self.units / (self.units - 1)))
 
+    def few(self, units: Units) -> Floats | None:
+        """Return the different values of the scores where these are so few that their numbers can be drawn instead.
+
+        None unless every unit is one case, all in one stratum, and nobody lacks a score.
+        """
+        there = (self.numbers > 0).any(axis=1)
+        if units.clustered or len(set(units.strata)) > 1 or not (self.numbers[there] == 1).all():
+            return None
+        values = np.unique(self.sums[there])
+        return values if len(values) <= _FEW_VALUES and np.isfinite(values).all() else None
+
+    def few_deviations(self, values: Floats, rng: np.random.Generator, size: int) -> Floats:
+        """Return the same as :meth:`deviations` of drawn units: of a resample only the number of each value counts."""
+        own = self.sums[(self.numbers > 0).any(axis=1)]
+        shares = np.stack([(own == value).mean(axis=0) for value in values], axis=1)
+        drawn = rng.multinomial(len(own), shares, size=(size, len(shares)))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray((drawn @ values / len(own) - self.mean) * np.sqrt(len(own) / (len(own) - 1)))
+
+
+_FEW_VALUES = 16
+"""Scores with no more different values than this (right and wrong are two) are drawn by their numbers: the means of
+resamples have the same distribution, without drawing tens of thousands of cases for every level of every group."""
+
 
 def _gap_interval(
     sides: tuple[_Side, _Side], units: Units, n_resamples: int, seed: int, purpose: str
@@ -237,7 +261,12 @@ def _gap_interval(
     if not n_resamples:
         return low, high
     parts = []
+    few = [(side, values) for side in sides if (values := side.few(units)) is not None]
     for chunk, size in chunks(n_resamples):
+        if len(few) == len(sides):
+            rng = stream(seed, purpose, chunk)
+            parts.append(np.stack([side.few_deviations(values, rng, size) for side, values in few]))
+            continue
         counts = drawn.draw_units(stream(seed, purpose, chunk), size)
         parts.append(np.stack([side.deviations(counts) for side in sides]))
     both = np.concatenate(parts, axis=1)

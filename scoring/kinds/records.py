@@ -59,7 +59,7 @@ def read_records(path: Path, findings: list[Finding]) -> Sheet:
         If nothing of it can be read.
     """
     ending = path.suffix.lower()
-    if ending in (".jsonl", ".ndjson"):
+    if ending in formats.LINES:
         return _jsonl(path, findings)
     if ending == ".json":
         return _records(path, [(1, record) for record in documents(path)])

@@ -19,15 +19,17 @@ QUESTIONS = {"q1": "C", "q2": "A", "q3": "B", "q4": "D"}
 TASK = {
     "kind": "answers",
     "options": ["A", "B", "C", "D"],
+    "trials": 2,
     "extraction": "letter-last",
-    "files": {"reference": "references.csv", "prediction": "{case}.json"},
+    "files": {"reference": "references.csv", "prediction": "{case}.jsonl"},
     "metrics": {"right": {"kind": "correct"}, "f1": {"kind": "macro_f1"}},
 }
 KNOWS = (
     'test $(ls /input | wc -l) = 1 || exit 7; a=$(grep -o "hint [A-D]" /input/*.json | cut -c6); '
-    'printf \'{"prediction": "The answer is %s."}\' "$a" > /output/answer.json'
+    'printf \'{"trial": 1, "prediction": "The answer is %s."}\\n{"trial": 2, "prediction": "%s"}\\n\' "$a" "$a" '
+    "> /output/answer.jsonl"
 )
-ALWAYS_A = 'printf \'{"prediction": "A"}\' > /output/answer.json'
+ALWAYS_A = 'for t in 1 2; do printf \'{"trial": %d, "prediction": "A"}\\n\' $t; done > /output/answer.jsonl'
 
 
 def run(*words: object) -> None:
@@ -44,7 +46,7 @@ def test_images_answer_hidden_questions_from_init_to_report(tiny: Any, docker_en
     data["ranking"] = {"quiz": "mean"}
     protocol = data["containers"]["default"]
     protocol["mounts"][0]["files"] = [{"source": "{case}.json", "target": "question.json"}]
-    protocol["outputs"] = [{"name": "answer.json", "kind": "json", "stored_as": "{case}.json"}]
+    protocol["outputs"] = [{"name": "answer.jsonl", "kind": "json", "stored_as": "{case}.jsonl"}]
     (tmp_path / "quiz.json").write_text(json.dumps(data), encoding="utf-8")
     for folder in ("questions", "key"):
         (tmp_path / folder).mkdir()

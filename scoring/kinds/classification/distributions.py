@@ -97,7 +97,7 @@ def of_classes(
     else:
         farthest = np.where(truth >= number / 2, 0, number - 1)
         instead = np.asarray(farthest[:, None] == np.arange(number), dtype=np.float64)
-    lacking = np.isnan(probabilities).any(axis=2)
+    lacking: Bools = np.asarray(np.isnan(probabilities).any(axis=2))
     filled = np.where(lacking[:, :, None], instead[:, None, :], probabilities)
     filled = np.where(skip[:, :, None], np.nan, filled)
     given = np.where(skip, labels.LEFT_OUT, np.nan_to_num(filled, nan=-9.0).argmax(axis=2)).astype(np.int64)
