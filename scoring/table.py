@@ -31,7 +31,9 @@ were published (:mod:`medpodium.scoring.published`).
 """
 PUBLISHED_RANK = "published_rank"
 """Column of the rank that was published with a value; no group either, and optional."""
-_OPTIONAL = (DEFINITION, PUBLISHED_RANK)
+JUDGED_BY = "judged_by"
+"""Column that says who gave a score (model, digest of its prompt) in how many rounds; no group either, and optional."""
+_OPTIONAL = (DEFINITION, PUBLISHED_RANK, JUDGED_BY)
 
 OK = "ok"
 EMPTY_REFERENCE = "empty-reference"

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 RESERVED = (
     *("challenge", "edition", "task", "submission", "case", "structure", "metric", "value", "status", "definition"),
-    "published_rank",
+    *("published_rank", "judged_by"),
     *("truth", "answer", "confidence", "share", "count", "time", "event"),
 )
 """Columns of score tables and observations; a group of cases by such a name would overwrite them."""

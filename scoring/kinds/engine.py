@@ -150,7 +150,11 @@ def score_task(
     scores, failed, observed = _run(kind, jobs, findings, place, progress)
     scores = _with_resources(scores, task, list(predictions), jobs.cases, resources, findings)
     groups = group_values(challenge, jobs.cases, joined(cases, known.groups), findings[""])
+    judged = {(team, *key): text for team, own in said.items() for key, text in kind.judged_by(task, own).items()}
     finished = _finish(scores, challenge, task_name, jobs.cases, list(predictions), groups)
+    if judged:
+        keys = finished[["submission", "case", "structure"]].itertuples(index=False, name=None)
+        finished[table.JUDGED_BY] = [judged.get(key, "") for key in keys]
     observations = kind.observe(task, Observing(challenge, task_name, known, said, groups, observed), findings)
     if observations is not None:
         observations = _with_failures(observations, failures)

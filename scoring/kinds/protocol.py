@@ -348,6 +348,10 @@ class Kind(ABC):
         """Return the columns of a table of answers, the case's first; empty where answers are files."""
         return []
 
+    def judged_by(self, task: Any, answers: Predictions) -> Mapping[tuple[str, str], str]:
+        """Return who judged a submission, by case and structure; nothing where the scorer itself computes."""
+        return {}
+
     def job_bytes(self, job: CaseJob) -> int:
         """Estimate the memory one worker needs for a case like this."""
         return 0

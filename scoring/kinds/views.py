@@ -133,7 +133,29 @@ class Pairs:
     unit: str = ""
 
 
-View: TypeAlias = Choices | Certainty | Sides | Places | Pairs
+@dataclass(frozen=True)
+class Rounds:
+    """Scores that a judge gave in several rounds.
+
+    Parameters
+    ----------
+    scores : ndarray of float, shape (n_rows, n_submissions, n_rounds)
+        NaN: there was no such round, or no score could be read from it.
+    given : ndarray of bool, same shape
+        Whether there was such a round.
+    judges : tuple of str
+        Per submission, who judged and by which prompt; empty where nobody says.
+    """
+
+    key: str
+    title: str
+    of_case: Positions = field(repr=False)
+    scores: Floats = field(repr=False)
+    given: Bools = field(repr=False)
+    judges: tuple[str, ...] = ()
+
+
+View: TypeAlias = Choices | Certainty | Sides | Places | Pairs | Rounds
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ MOST_CLASSES = 12
 def observed_section(task: TaskResults, prefix: str = "") -> Section:
     """Return everything that the observations of a task show beyond scores."""
     blocks: list[Block] = [*_means(task)]
+    judged: list[tuple[str, str]] = []
     for view in task.table("views").itertuples():
         part, title = str(view.part), str(view.title)
         if view.view == "choices":
@@ -33,10 +34,13 @@ def observed_section(task: TaskResults, prefix: str = "") -> Section:
             blocks += _places(task, part)
         elif view.view == "certainty":
             blocks += [*_reliability(task, part, title), *_along(task, part)]
+        elif view.view == "rounds":
+            judged.append((part, title))
         elif view.view == "pairs":
             blocks += pair_figures(task, part, title, _own(task, "limits", part), _own(task, "scatter", part))
         elif view.view == "sides":
             blocks += _curves(task, part, title)
+    blocks += _judges(task, judged)
     title = f"{prefix}{task.words.answers.capitalize()} in detail"
     return Section(f"observed-{slug(task.name)}", title, tuple(blocks))
 
@@ -197,6 +201,51 @@ def _places(task: TaskResults, part: str) -> Iterator[Block]:
         f"Shares of the {words.answers}. Excess: of the wrong {words.answers}, what share lies in the place that has "
         "most beyond an even split over the wrong options.",
         rows.reset_index(drop=True),
+    )
+
+
+def _judges(task: TaskResults, parts: list[tuple[str, str]]) -> Iterator[Block]:
+    """Yield who judged what, what could not be read, and whether the rounds agree."""
+    rows, titles, words = task.table("judges"), dict(parts), task.words
+    if rows.empty or not parts:
+        return
+    place = {team: at for at, team in enumerate(task.order)}
+    rows = rows.assign(
+        at=rows["submission"].map(place), part_at=rows["part"].map({part: at for at, (part, _) in enumerate(parts)})
+    )
+    rows = rows.sort_values(["at", "part_at"], ignore_index=True).drop(columns=["at", "part_at"])
+    columns = (
+        Column(words.team.capitalize(), "team"),
+        Column("Criterion"),
+        Column("Judge", note="model, and digest of its prompt"),
+        Column("Rounds", "number", 0),
+        Column("No score", "number", 0, note="rounds from which no score could be read"),
+        Column("Mean", "number", 3),
+        Column("Alpha", "number", 3, note="Krippendorff's, for interval scores"),
+        Column("Kappa", "number", 3, note="quadratic weights, mean over pairs of rounds"),
+    )
+    told = tuple(
+        (
+            row.submission,
+            titles[row.part],
+            row.judge or "not named",
+            row.rounds,
+            row.unparsed,
+            row.mean,
+            row.alpha,
+            row.kappa,
+        )
+        for row in rows.itertuples()
+    )
+    lost, number = int(rows["unparsed"].sum()), int(rows["rounds"].sum())
+    yield Table(
+        f"judges-{slug(task.name)}",
+        "Who judged, and whether the rounds agree",
+        columns,
+        told,
+        f"{lost:,} of {number:,} rounds hold no score; the metric says how they count. The rounds of a judge are taken "
+        "as raters of the same documents: alpha and kappa are 1 where they always agree and 0 at chance.",
+        rows.drop(columns="task", errors="ignore"),
     )
 
 

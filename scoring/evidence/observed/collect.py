@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pandas as pd
 
 from medpodium.scoring.evidence.intervals.scores import Asked
-from medpodium.scoring.evidence.observed import calibration, choices, curves, pairs
-from medpodium.scoring.kinds.views import Certainty, Choices, Pairs, Places, Sides, Views
+from medpodium.scoring.evidence.observed import calibration, choices, curves, pairs, rounds
+from medpodium.scoring.kinds.views import Certainty, Choices, Pairs, Places, Rounds, Sides, Views
 
 MOST_LEVELS = 12
 """A group with more levels than this is no scale along which calibration is followed."""
@@ -43,6 +43,8 @@ def observed_tables(views: Views, asked: Asked) -> Iterator[tuple[str, pd.DataFr
         elif isinstance(view, Pairs):
             yield "limits.csv", pairs.limits(view, views, units)
             yield "scatter.csv", pairs.scatter(view, views)
+        elif isinstance(view, Rounds):
+            yield "judges.csv", rounds.judges(view, views)
         elif isinstance(view, Sides):
             yield (
                 "curves.csv",

@@ -261,6 +261,8 @@ TABLES: dict[str, tuple[str, ...]] = {
     # Place among the options as shown: keyed and chosen of n answers, wrong answers in it, and expected ones if wrong
     # answers went to all other options alike.
     "places.csv": ("task", "part", "submission", "place", "n", "keyed", "chosen", "wrong", "expected"),
+    # Who judged a criterion, in how many rounds, how many of them hold no score, and how far rounds agree as raters.
+    "judges.csv": ("task", "part", "submission", "judge", "n", "rounds", "unparsed", "mean", "alpha", "kappa"),
     # Bins of equal width (bin 0 to 9) of confidence: its mean, and what part is right with Wilson's interval.
     "reliability.csv": ("task", "part", "submission", "bin", "n", "confidence", "right", "right_low", "right_high"),
     # Along the levels of a group: accuracy, mean confidence and their difference, with 95 % intervals; stand_ins of n.

@@ -82,7 +82,9 @@ class Answers(Kind):
         for submission, own in seen.predictions.items():
             findings[submission] += _told(task, seen.references, own)
         if task.form == "rubric":
-            return None
+            from medpodium.scoring.kinds.answers.rounds import observe_rounds
+
+            return observe_rounds(task, seen, findings[""])
         from medpodium.scoring.kinds.answers.observe import observe
 
         return observe(task, seen, findings[""])
@@ -107,6 +109,12 @@ class Answers(Kind):
         if progress is not None:
             progress(len(references.cases), len(references.cases))
         return found
+
+    def judged_by(self, task: AnswersTask, answers: Predictions) -> Mapping[tuple[str, str], str]:
+        """Return who judged a submission, and in how many rounds, by document and criterion."""
+        from medpodium.scoring.kinds.answers.rounds import judged_by
+
+        return judged_by(task, answers.by_case)
 
     def answer_columns(self, task: AnswersTask) -> list[str]:
         """Return the columns of a team's table."""

@@ -33,10 +33,11 @@ class ReplyCode(Code):
 
 
 class Reply(NamedTuple):
-    """One reply: its text and its confidence (NaN for none)."""
+    """One reply: its text, its confidence (NaN for none), and who judged by which prompt, if that is what it is."""
 
     text: str
     confidence: float
+    judge: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def read_replies(
     }
     compare_cases(path.name, replies, named, cases, findings)
     _tell_parts(path.name, task, replies, cases, findings)
-    judges = tuple(sorted({" ".join(filter(None, pair)) for pair in _columns(sheet, names.judge, names.prompt)} - {""}))
+    judges = tuple(sorted({" ".join(filter(None, pair)) for pair in _pairs(sheet, names.judge, names.prompt)} - {""}))
     if task.form == "rubric" and len(judges) > 1:
         cause = f"{len(judges)} judges or prompts in one table (first {judges[0]!r}, {judges[1]!r})"
         fix = "nothing to do if that is meant; scores of different judges are not on one scale"
@@ -155,13 +156,14 @@ def _judged_rows(sheet: Sheet, task: AnswersTask, path: Path, findings: list[Fin
     """Read a judge's scores: a row per criterion, or a column per criterion."""
     names = task.columns
     trials = _cells(sheet, names.trial)
+    named = [" ".join(filter(None, pair)) for pair in _pairs(sheet, names.judge, names.prompt)]
     criterion = sheet.find(names.criterion)
     if criterion is None:
         item, *columns = sheet.need(names.item, *task.criteria)
         items = sheet.column(item)
         sides = [(name, sheet.column(column)) for name, column in zip(task.criteria, columns, strict=True)]
         cells = [
-            (name, piece, trials[at] if trials else "", Reply(column[at], math.nan))
+            (name, piece, trials[at] if trials else "", Reply(column[at], math.nan, named[at]))
             for at, name in enumerate(items)
             for piece, column in sides
         ]
@@ -176,7 +178,7 @@ def _judged_rows(sheet: Sheet, task: AnswersTask, path: Path, findings: list[Fin
         fix = f"use {', '.join(task.criteria)}; these rows are not read"
         findings.append(Finding(ReplyCode.CRITERION_UNKNOWN, path.name, cause, fix))
     cells = [
-        (name, kinds[at], trials[at] if trials else "", Reply(scores[at], math.nan))
+        (name, kinds[at], trials[at] if trials else "", Reply(scores[at], math.nan, named[at]))
         for at, name in enumerate(items)
         if kinds[at] in task.criteria
     ]
@@ -188,9 +190,10 @@ def _cells(sheet: Sheet, name: str) -> list[str] | None:
     return None if column is None else sheet.column(column)
 
 
-def _columns(sheet: Sheet, *names: str) -> list[tuple[str, ...]]:
+def _pairs(sheet: Sheet, *names: str) -> list[tuple[str, ...]]:
+    """Return the cells of some columns, row by row; blank where the table lacks the column."""
     columns = [_cells(sheet, name) or [""] * len(sheet.cells) for name in names]
-    return list(dict.fromkeys(zip(*columns, strict=True)))
+    return list(zip(*columns, strict=True))
 
 
 def _confidences(sheet: Sheet, task: AnswersTask, path: Path, findings: list[Finding]) -> list[float]:

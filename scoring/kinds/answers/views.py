@@ -29,6 +29,10 @@ def make_views(challenge: Challenge, name: str, observations: pd.DataFrame) -> V
     own = observations[observations["task"] == name]
     if own.empty or not isinstance(task, AnswersTask):
         return None
+    if task.form == "rubric":
+        from medpodium.scoring.kinds.answers.rounds import rounds_views
+
+        return rounds_views(challenge, name, own)
     cases, submissions = sorted(own["case"].unique()), sorted(own["submission"].unique())
     arranged = arrange(task, own, cases, submissions)
     parts: list[View] = []

@@ -77,8 +77,8 @@ def observe(
                 known = own.distributions.get(case)
                 status = table.MISSING if known is None else table.OK
                 for at, name in enumerate(task.classes):
-                    value = np.nan if known is None else known[at]
-                    rows.append((submission, case, of_class(name), _YES[stage == name], "", value, status))
+                    said_of_it = np.nan if known is None else known[at]
+                    rows.append((submission, case, of_class(name), _YES[stage == name], "", said_of_it, status))
             for name, problem in task.problems.items():
                 value = own.problems.get(name, {}).get(case)
                 side = own.sides.get(name, {}).get(case)
