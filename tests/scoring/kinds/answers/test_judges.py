@@ -30,7 +30,7 @@ ranking: {t: RECIPE}
 ROUNDS = [
     # document, criterion, round, score
     *(("d1", "complete", 1, "2"), ("d1", "complete", 2, "1"), ("d1", "precise", 1, "1"), ("d1", "precise", 2, "1")),
-    *(("d2", "complete", 1, "no idea"), ("d2", "complete", 2, "-"), ("d2", "precise", 1, "2"), ("d2", "precise", 2, "2")),
+    *(("d2", "complete", 1, "what"), ("d2", "complete", 2, "-"), ("d2", "precise", 1, "2"), ("d2", "precise", 2, "2")),
     *(("d3", "complete", 1, "0"), ("d3", "complete", 2, "0"), ("d3", "precise", 1, "0"), ("d3", "precise", 2, "?")),
 ]  # fmt: skip
 
