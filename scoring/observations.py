@@ -16,6 +16,8 @@ from medpodium.findings import Code, Finding, Severity, UsageError
 from medpodium.scoring import table
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pandas as pd
 
     from medpodium.challenges.schema.definition import Challenge
@@ -120,11 +122,11 @@ def normalise(observations: pd.DataFrame, where: str) -> pd.DataFrame:
         frame[name] = _numbers(frame, name, where)
     groups = group_columns(frame)
     for name in (*KEY_COLUMNS, *TEXTS, *groups):
-        frame[name] = frame[name].astype(object).where(frame[name].notna(), "").astype(str)
+        frame[name] = table.as_text(frame[name])
     if "status" not in frame.columns:
         blank = (frame["answer"] == "") & frame["confidence"].isna() & frame["count"].isna()
         frame["status"] = blank.map({True: table.MISSING, False: table.OK})
-    frame["status"] = frame["status"].astype(object).where(frame["status"].notna(), "").astype(str)
+    frame["status"] = table.as_text(frame["status"])
     frame = frame[[*COLUMNS, *groups]].reset_index(drop=True)
     findings = check_observations(frame, where)
     if findings:
@@ -138,6 +140,8 @@ def _numbers(frame: pd.DataFrame, name: str, where: str) -> pd.Series:
     if name not in frame.columns:
         return pd.Series(math.nan, index=frame.index, dtype="float64")
     column = frame[name]
+    if column.dtype == "float64" and not column.isin([math.inf, -math.inf]).any():
+        return column
     given = column.notna() & (column.astype(str).str.strip() != "")
     numbers = pd.to_numeric(column.where(given), errors="coerce").astype("float64")
     bad = given & numbers.isna() & (column.astype(str).str.strip().str.lower() != "nan")
@@ -151,21 +155,30 @@ def _numbers(frame: pd.DataFrame, name: str, where: str) -> pd.Series:
 
 def check_observations(observations: pd.DataFrame, where: str) -> list[Finding]:
     """Check normalised observations; an empty list means that they keep the contract."""
+    import numpy as np
+    import pandas as pd
+
     found = []
     bad = sorted({value for value in observations["status"].unique() if not table.is_status(value)})
     if bad:
         fix = f"use {', '.join(table.STATUSES)} or {table.FAILED_PREFIX}<reason>"
         found.append(Finding(ObservationCode.STATUS_UNKNOWN, where, f"column status: {bad[0]!r}", fix))
-    twice = observations.duplicated(list(KEY_COLUMNS), keep=False)
+    keys = ["challenge", "edition", "task", "case", "structure"]
+    of_case = np.zeros(len(observations), dtype=np.int64)
+    for name in keys[:-1]:
+        of_case = _told_apart(of_case, observations[name])
+    of_row = _told_apart(of_case, observations["structure"])
+    twice = pd.Series(_told_apart(of_row, observations["submission"]), index=observations.index).duplicated(keep=False)
     if twice.any():
         cause = f"{int(twice.sum())} rows share their key, first: {_row_name(observations[twice].iloc[0])}"
         fix = "keep one row per submission, case and structure"
         found.append(Finding(ObservationCode.DUPLICATE_ROWS, where, cause, fix))
-    keys = ["challenge", "edition", "task", "case", "structure"]
-    for name, by, code in (
-        ("truth", keys, ObservationCode.TRUTH_CONFLICT),
-        *((name, keys[:-1], ObservationCode.GROUP_CONFLICT) for name in group_columns(observations)),
+    for name, by, known, code in (
+        ("truth", keys, of_row, ObservationCode.TRUTH_CONFLICT),
+        *((name, keys[:-1], of_case, ObservationCode.GROUP_CONFLICT) for name in group_columns(observations)),
     ):
+        if _told_apart(known, observations[name]).max(initial=-1) == known.max(initial=-1):
+            continue  # nothing differs within a case: no table of texts is needed to see that
         rows = observations[[*by, name]].drop_duplicates()
         clash = rows[rows.duplicated(by, keep=False)]
         if len(clash):
@@ -174,6 +187,15 @@ def check_observations(observations: pd.DataFrame, where: str) -> list[Finding]:
             cause = f"column {name}: case {row['case']!r} of task {row['task']!r} has {values}"
             found.append(Finding(code, where, cause, "score all submissions again with the same references"))
     return found
+
+
+def _told_apart(known: npt.NDArray[np.int64], column: pd.Series) -> npt.NDArray[np.int64]:
+    """Return one number per row, from 0: the same where the numbers known so far and the column are the same."""
+    import numpy as np
+    import pandas as pd
+
+    own, levels = pd.factorize(column)
+    return pd.factorize(known * (len(levels) + 1) + own + 1)[0].astype(np.int64)
 
 
 def _row_name(row: pd.Series) -> str:

@@ -179,7 +179,7 @@ def normalise(scores: pd.DataFrame, where: str, numbers: Numbers = _PLAIN) -> pd
     order = ordered(scores)
     for name in order:
         if name != "value":
-            scores[name] = scores[name].astype(object).where(scores[name].notna(), "").astype(str)
+            scores[name] = as_text(scores[name])
     scores = scores[order].reset_index(drop=True)
     findings = check_scores(scores, where)
     if findings:
@@ -187,9 +187,18 @@ def normalise(scores: pd.DataFrame, where: str, numbers: Numbers = _PLAIN) -> pd
     return scores
 
 
+def as_text(column: pd.Series) -> pd.Series:
+    """Return a column as text, blank where it holds nothing."""
+    if column.dtype == "str" and not column.hasnans:  # as tables of ours are read: millions of rows need no copy
+        return column
+    return column.astype(object).where(column.notna(), "").astype(str)
+
+
 def _numbers(column: pd.Series, where: str, numbers: Numbers) -> pd.Series:
     import pandas as pd
 
+    if column.dtype == "float64":
+        return column
     text = column.astype(object)
     blank = text.isna()
     # float() rounds correctly; the vectorised parser need not.

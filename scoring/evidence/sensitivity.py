@@ -203,7 +203,7 @@ class _Side:
             mean = np.where(part.incomplete, np.nan, clean.sum(axis=0) / numbers.sum(axis=0))
         return _Side(sums, numbers, mean)
 
-    @property
+    @cached_property
     def cases(self) -> Floats:
         """How many cases have a score, shape (n_submissions,)."""
         return np.asarray(self.numbers.sum(axis=0))

@@ -224,25 +224,17 @@ def _judges(task: TaskResults, parts: list[tuple[str, str]]) -> Iterator[Block]:
         Column("Alpha", "number", 3, note="Krippendorff's, for interval scores"),
         Column("Kappa", "number", 3, note="quadratic weights, mean over pairs of rounds"),
     )
-    told = tuple(
-        (
-            row.submission,
-            titles[row.part],
-            row.judge or "not named",
-            row.rounds,
-            row.unparsed,
-            row.mean,
-            row.alpha,
-            row.kappa,
-        )
-        for row in rows.itertuples()
-    )
+    told: list[tuple[Cell, ...]] = []
+    for row in rows.to_dict("records"):
+        numbers: list[Cell] = [float(row[name]) for name in ("rounds", "unparsed", "mean", "alpha", "kappa")]
+        judge = str(row["judge"]) or "not named"
+        told.append((str(row["submission"]), titles[str(row["part"])], judge, *numbers))
     lost, number = int(rows["unparsed"].sum()), int(rows["rounds"].sum())
     yield Table(
         f"judges-{slug(task.name)}",
         "Who judged, and whether the rounds agree",
         columns,
-        told,
+        tuple(told),
         f"{lost:,} of {number:,} rounds hold no score; the metric says how they count. The rounds of a judge are taken "
         "as raters of the same documents: alpha and kappa are 1 where they always agree and 0 at chance.",
         rows.drop(columns="task", errors="ignore"),

@@ -72,7 +72,9 @@ def rounds_views(challenge: Challenge, name: str, own: pd.DataFrame) -> Views | 
 
     from medpodium.scoring.kinds.views import Rounds, Views
 
-    task: AnswersTask = challenge.tasks[name]
+    task = challenge.tasks[name]
+    if not isinstance(task, AnswersTask):
+        return None
     cases, submissions = sorted(own["case"].unique()), sorted(own["submission"].unique())
     place = {case: at for at, case in enumerate(cases)}
     column = {team: at for at, team in enumerate(submissions)}

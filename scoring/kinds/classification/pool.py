@@ -11,7 +11,8 @@ import pandas as pd
 
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.scoring import observations as contract
-from medpodium.scoring.kinds.classification.observe import Cases, PooledScore, SpreadScore, arrange, pooled_scores
+from medpodium.scoring.kinds.classification.distributions import SpreadScore
+from medpodium.scoring.kinds.classification.observe import Cases, PooledScore, arrange, pooled_scores
 from medpodium.scoring.kinds.classification.tasks import tasks_of
 from medpodium.scoring.ranking.assemble import pooled_label
 from medpodium.scoring.ranking.pools import Cell, Curve, Pool, Shares
