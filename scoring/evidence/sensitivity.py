@@ -19,7 +19,7 @@ from medpodium.scoring.evidence.units import Units, units_of
 from medpodium.scoring.ranking.assemble import Arranged
 from medpodium.scoring.ranking.axes import ScoreArray
 from medpodium.scoring.ranking.blocks import Block
-from medpodium.scoring.ranking.recipe import Prepared
+from medpodium.scoring.ranking.recipe import Prepared, Run
 from medpodium.scoring.ranking.settled import Settled
 
 Floats = npt.NDArray[np.float64]
@@ -33,7 +33,9 @@ def blocks(array: ScoreArray) -> Iterator[Block]:
     yield from Settled(array, Arranged(array, codes, ("",)), (), metrics).blocks
 
 
-def leave_one_out(prepared: Prepared, full: Floats, units: Units | None = None) -> pd.DataFrame:
+def leave_one_out(
+    prepared: Prepared, full: Floats, units: Units | None = None, *, singles: Run | None = None
+) -> pd.DataFrame:
     """Rank without each unit (a case or a cluster), and without each level of every other group column.
 
     Parameters
@@ -42,6 +44,8 @@ def leave_one_out(prepared: Prepared, full: Floats, units: Units | None = None) 
         Ranks of the data as they are.
     units : Units, optional
         What is independent; single cases when left out.
+    singles : Run, optional
+        The rankings without each unit, where they are known already.
 
     Returns
     -------
@@ -64,7 +68,10 @@ def leave_one_out(prepared: Prepared, full: Floats, units: Units | None = None) 
             ]
     if own.number < 2:
         return pd.DataFrame(columns=["unit", "left_out", "n_cases", "submission", "rank", "rank_without", "change"])
-    run = leave_out(prepared, [cases for _, _, cases in left])
+    parts = [singles] if singles is not None else []
+    rest = left[own.number :] if singles is not None else left
+    parts += [leave_out(prepared, [cases for _, _, cases in rest])] if rest else []
+    without = np.concatenate([run.ranks for run in parts]).reshape(-1)
     number = len(array.submissions)
     return pd.DataFrame(
         {
@@ -73,8 +80,8 @@ def leave_one_out(prepared: Prepared, full: Floats, units: Units | None = None) 
             "n_cases": np.repeat([len(cases) for _, _, cases in left], number),
             "submission": np.tile(array.submissions, len(left)),
             "rank": np.tile(full, len(left)),
-            "rank_without": run.ranks.reshape(-1),
-            "change": run.ranks.reshape(-1) - np.tile(full, len(left)),
+            "rank_without": without,
+            "change": without - np.tile(full, len(left)),
         }
     )
 

@@ -37,7 +37,7 @@ from medpodium.scoring.evidence.units import Scheme, Units, plural, task_units
 from medpodium.scoring.kinds.views import Views
 from medpodium.scoring.ranking.axes import RankingCode
 from medpodium.scoring.ranking.pools import Pool
-from medpodium.scoring.ranking.recipe import Prepared, Ranking, rank_array
+from medpodium.scoring.ranking.recipe import Prepared, Ranking, Run, rank_array
 from medpodium.scoring.ranking.rules import Rules
 from medpodium.scoring.ranking.settled import Settled, settle
 from medpodium.scoring.scheduling.scheduler import Scheduler
@@ -221,6 +221,7 @@ def _collect_task(
     evidence.findings += [_as_published(one, plan.task, scores) for one in ranking.findings]
     draws: Bootstrap | None = None
     sets: RankSets | None = None
+    singles: Run | None = None
     if options.n_resamples:
         try:
             draws = bootstrap(
@@ -234,7 +235,7 @@ def _collect_task(
                 advance=advance,
             )
             board = ranking, case_numbers(settled, prepared), pair_numbers(settled, prepared)
-            sets = _add_bootstrap(evidence, prepared, plan, board, draws, units.among(prepared.array.cases), options)
+            sets, singles = _add_bootstrap(evidence, prepared, plan, board, draws, units.among(prepared.array.cases), options)
         except MedpodiumError as error:
             evidence.findings += [_as_published(_softer(one), plan.task, scores) for one in error.findings]
     asked = Asked(units, options.n_resamples, options.seed, plan.task)
@@ -255,7 +256,7 @@ def _collect_task(
         tests = evidence.tables["significance.csv"]
         for name, rows in claim_tables(settled, prepared, ranking, sets, units, plan.margin, plan.margins, tests):
             evidence.add(name, rows, task=plan.task)
-    evidence.add("leave_one_out.csv", leave_one_out(prepared, ranking.ranks, units), task=plan.task)
+    evidence.add("leave_one_out.csv", leave_one_out(prepared, ranking.ranks, units, singles=singles), task=plan.task)
     if units.among(prepared.array.cases).number > 2 and not np.isnan(ranking.ranks).all():
         curve = subsampling(prepared, ranking.ranks, units, seed=options.seed, task=plan.task)
         evidence.add("subsampling.csv", curve, task=plan.task)
@@ -303,7 +304,8 @@ def _add_bootstrap(
     draws: Bootstrap,
     units: Units,
     options: Options,
-) -> RankSets:
+) -> tuple[RankSets, Run]:
+    """Add what resamples tell; return the rank sets, and the rankings without each unit."""
     ranking, numbers, pairs = ranked
     task, names = plan.task, draws.submissions
     evidence.findings += lost_in_resamples(draws, task)
@@ -335,7 +337,7 @@ def _add_bootstrap(
     sets = build(prepared, units.members, draws, Draw(max(options.n_resamples, LEAST), options.seed, task))
     evidence.findings += sets_findings(sets, units, task)
     _add_sets(evidence, ranking, draws, sets, units.number, pairs)
-    return sets
+    return sets, left_out
 
 
 def lost_in_resamples(draws: Bootstrap, task: str) -> list[Finding]:
