@@ -235,7 +235,8 @@ def _collect_task(
                 advance=advance,
             )
             board = ranking, case_numbers(settled, prepared), pair_numbers(settled, prepared)
-            sets, singles = _add_bootstrap(evidence, prepared, plan, board, draws, units.among(prepared.array.cases), options)
+            own = units.among(prepared.array.cases)
+            sets, singles = _add_bootstrap(evidence, prepared, plan, board, draws, own, options)
         except MedpodiumError as error:
             evidence.findings += [_as_published(_softer(one), plan.task, scores) for one in error.findings]
     asked = Asked(units, options.n_resamples, options.seed, plan.task)
