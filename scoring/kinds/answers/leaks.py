@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
+from medpodium.challenges.naming.names import folded
 from medpodium.challenges.rows import Sheet
 from medpodium.challenges.schema.answers import AnswersTask
 from medpodium.findings import Code, Finding, MedpodiumError, Severity
@@ -24,6 +25,7 @@ EXCESS = 0.1
 ALIKE = 0.9
 """Questions are nearly the same when they share this part of their sequences of three words (Jaccard)."""
 _FEWEST = 20
+_AROUND = " \t()[]{}\"'."
 _SAME = 0.95
 
 
@@ -69,23 +71,36 @@ def _telling(
     name = sheet.find(item_column)
     if name is None:
         return
-    rows = [row for row in sheet.rows if row[name] in items and items[row[name]].right]
-    if not rows:
+    asked = [items.get(item) for item in sheet.column(name)]
+    known = [(at, item) for at, item in enumerate(asked) if item is not None and item.right]
+    if not known:
         return
+    may_miss = (1 - _SAME) * len(known)
     for column in sheet.columns:
         if column == name or column in options or not column:
             continue
-        told = [_tells(row[column], items[row[name]]) for row in rows]
-        values = {row[column] for row in rows}
-        if sum(told) >= _SAME * len(told) and (len(values) > 1 or len(told) == 1):
-            yield column, sum(told), len(told)
+        cells = sheet.column(column)
+        missed = 0
+        for at, item in known:
+            missed += not _tells(cells[at], item)
+            if missed > may_miss:  # nearly every column is none, and that shows in its first rows
+                break
+        else:
+            if len({cells[at] for at, _ in known}) > 1 or len(known) == 1:
+                yield column, len(known) - missed, len(known)
 
 
 def _tells(cell: str, item: Item) -> bool:
+    """Return whether a cell says what is right: a letter, an option's text, or its number from 0 or from 1."""
+    said = folded(cell.strip(_AROUND))
+    if not said:
+        return False
     texts = dict(item.options)
-    right = {item.truth, *item.right, *([texts[item.truth]] if item.truth in texts else [])}
-    number = [str(at) for at, letter in enumerate(texts) if letter == item.truth]
-    return cell.strip() != "" and (cell.strip() in right or cell.strip() in number)
+    right = [item.truth, *item.right, *([texts[item.truth]] if item.truth in texts else [])]
+    if said in {folded(own.strip(_AROUND)) for own in right}:
+        return True
+    at = list(texts).index(item.truth) if item.truth in texts else -2
+    return said in (str(at), str(at + 1))
 
 
 def table_leaks(task: AnswersTask, items: Mapping[str, Item], given: Given) -> list[Finding]:
