@@ -55,6 +55,12 @@ from medpodium.reports.request import Asked, Request
     help="A team's folder of predictions, for the gallery; repeatable.",
 )
 @click.option("--show-images", is_flag=True, help="Allow hidden test images in the report (the organizer's decision).")
+@click.option(
+    "--view-case",
+    multiple=True,
+    metavar="CASE",
+    help="Open a hidden case in the site's viewer: its reference and predictions, and its image with --show-images.",
+)
 @click.option("--workers", type=click.IntRange(1), help="Processes that draw figures.")
 @click.option("--accept-other-rules", is_flag=True, help="Report scores of other rules than the challenge's; says so.")
 @click.option("--with-pending", is_flag=True, help="Report teams of a campaign whose runs are not complete, too.")

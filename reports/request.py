@@ -31,6 +31,7 @@ class Asked:
     references: Path | None = None
     predictions: tuple[str, ...] = ()
     show_images: bool = False
+    view_case: tuple[str, ...] = ()
     workers: int | None = None
     accept_other_rules: bool = False
     with_pending: bool = False
@@ -72,6 +73,7 @@ class Request:
     references: Path | None = None
     predictions: Mapping[str, Path] = field(default_factory=dict)
     show_images: bool = False
+    view_case: tuple[str, ...] = ()
     workers: int | None = None
     accept_other_rules: bool = False
     with_pending: bool = False
@@ -101,6 +103,9 @@ class Request:
             if not equals or not team:
                 raise UsageError(Finding(ReportCode.FILE_MISSING, "--predictions", repr(item), "write TEAM=DIR"))
             folders[team] = Path(folder)
+        if asked.view_case and asked.site is None:
+            fix = "add --site DIR: the case viewer is a page of the site"
+            raise UsageError(Finding(ReportCode.FILE_MISSING, "--view-case", "no site is written", fix))
         checked = {"formats": tuple(dict.fromkeys(wanted)), "predictions": folders}
         return cls(**{**vars(asked), **checked})
 
@@ -118,5 +123,6 @@ class Request:
             words += [option, value] if value is not None else []
         words += ["--anonymous"] if self.anonymous else []
         words += ["--show-images"] if self.show_images else []
+        words += [word for case in self.view_case for word in ("--view-case", case)]
         words += ["--accept-other-rules"] if self.accept_other_rules else []
         return shlex.join([*words, "--out", "report"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,9 @@ from medpodium.scoring.observations import observations_path
 
 if TYPE_CHECKING:
     from medpodium.challenges.campaign.folder import Campaign
-    from medpodium.reports.model.gallery import Gallery
+    from medpodium.reports.model.gallery import Gallery, Sources
+    from medpodium.reports.model.interactive.viewer import Viewed
+    from medpodium.reports.model.results import TaskResults
 
 _ENDINGS = {"html": "svg", "pdf": "svg", "latex": "pdf", "markdown": "svg", "docx": "png"}
 
@@ -218,32 +220,67 @@ def write_report(request: Request, out: Path) -> Written:
         "formats": list(request.formats), "title": request.title, "anonymous": request.anonymous,
         "bootstrap": request.bootstrap, "seed": request.seed, "recipe": request.recipe, "figures": request.figures,
         "cluster": request.cluster, "stratify": request.stratify, "show_images": request.show_images,
+        "view_case": list(request.view_case),
         "command": request.command(),
     }  # fmt: skip
     write_manifest(out, results.challenge, files, settings=settings, inputs=inputs.provenance)
     shown = [out / name for name in (*files, "manifest.json") if "/" not in name and name != "definition.json"]
     shown += [out / "latex" / "main.tex"] if "latex" in request.formats else []
     if request.site is not None:
-        pages = write_site(results, galleries, request.site, package_version(), request.title)
+        viewed = _viewed(request, inputs, results)
+        pages = write_site(results, galleries, request.site, package_version(), request.title, viewed.cases)
         shown.append(pages[0])
+        findings += tuple(viewed.findings)
     return Written((*files, "manifest.json"), tuple(shown), (*inputs.unfinished, *results.findings, *findings))
 
 
 def _galleries(request: Request, inputs: Inputs, results: Results) -> tuple[dict[str, Gallery], tuple[Finding, ...]]:
     """Draw the pictures, only when the organizer allows hidden test images to be shown."""
-    from medpodium.reports.model.gallery import Sources, make_gallery
+    from medpodium.reports.model.gallery import make_gallery
 
     made: dict[str, Gallery] = {}
     findings: list[Finding] = []
-    if inputs.references is None or not request.show_images:
-        return made, ()
-    for task in results.tasks:
+    for task, sources in _sources(inputs, results) if request.show_images else ():
+        made[task.name] = make_gallery(task, sources)
+        findings += made[task.name].findings
+    return made, tuple(findings)
+
+
+def _sources(inputs: Inputs, results: Results) -> Iterator[tuple[TaskResults, Sources]]:
+    """Yield the tasks whose references and predictions are at hand, and where they are."""
+    from medpodium.reports.model.gallery import Sources
+
+    for task in results.tasks if inputs.references is not None else ():
         given = inputs.predictions.get(task.name, {})
         folders = {results.names.get(name, name): folder for name, folder in given.items()}
-        if folders:
-            made[task.name] = make_gallery(task, Sources(inputs.references, folders, inputs.images))
-            findings += made[task.name].findings
-    return made, tuple(findings)
+        if folders and inputs.references is not None:
+            yield task, Sources(inputs.references, folders, inputs.images)
+
+
+def _viewed(request: Request, inputs: Inputs, results: Results) -> Viewed:
+    """Read the cases that the organizer opens, and no others.
+
+    Raises
+    ------
+    UsageError
+        If one of them is no case, or there is nothing to look at.
+    """
+    from medpodium.reports.model.interactive.viewer import Viewed, ViewerCode, view_cases
+
+    known = {case for task in results.tasks for case in task.cases}
+    unknown = [case for case in request.view_case if case not in known]
+    if unknown:
+        fix = "write it as the score table does"
+        raise UsageError(Finding(ViewerCode.UNKNOWN, "--view-case", f"{unknown[0]!r} was not scored", fix))
+    made = Viewed()
+    for task, sources in _sources(inputs, results) if request.view_case else ():
+        own = view_cases(task, sources, request.view_case, images=request.show_images)
+        made.cases += own.cases
+        made.findings += own.findings
+    if request.view_case and not made.cases:
+        fix = "give --references DIR and --predictions TEAM=DIR of a segmentation task"
+        raise UsageError(Finding(ViewerCode.NOTHING, "--view-case", "no masks at hand", fix), *made.findings)
+    return made
 
 
 def write_data(document: Document, results: Results, out: Path) -> list[str]:

@@ -21,6 +21,7 @@ KINDS: dict[str, TaskKind] = {
         layout="table",
         words=Words(structure="problem", structures="problems", answer="answer", answers="answers"),
         endings=formats.TABLES,
+        told=False,
     ),
     "answers": TaskKind(
         AnswersTask,
@@ -33,8 +34,9 @@ KINDS: dict[str, TaskKind] = {
         layout="table",
         words=Words(structure="quantity", structures="quantities"),
         endings=(*formats.TABLES, *formats.RECORDS),
+        told=False,
     ),
-    "survival": TaskKind(SurvivalTask, layout="table", endings=(*formats.TABLES, *formats.RECORDS)),
+    "survival": TaskKind(SurvivalTask, layout="table", endings=(*formats.TABLES, *formats.RECORDS), told=False),
     "table": TaskKind(TableTask, layout="table", computed=False),
 }
 """Every kind of task by the name used in challenge files; a task that names none is the first."""

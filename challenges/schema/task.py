@@ -245,6 +245,9 @@ class TaskKind:
         Endings of the files that can be read as a reference or a prediction; any when left out.
     computed : bool
         Whether scores are computed from predictions here; ``False`` where they come from elsewhere.
+    told : bool
+        Whether scores of single cases may stand on a page for everybody. Not where such a score says what is true to
+        a team that knows its own answer.
     """
 
     model: type[TaskModel]
@@ -252,6 +255,7 @@ class TaskKind:
     words: Words = Words()
     endings: tuple[str, ...] = ()
     computed: bool = True
+    told: bool = True
 
     @property
     def scopes(self) -> frozenset[Scope]:

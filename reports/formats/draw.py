@@ -54,6 +54,8 @@ def draw(plot: Plot, endings: Sequence[str]) -> dict[str, bytes]:
         # A name in another script: SVG is set by the reader's own fonts, and names no glyph that is missing here.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = plot.make()
+        if set(endings) <= {"svg"}:
+            return _written(figure, endings)  # nothing to look for: no glyph of ours stands in it
         lacking = glyphs.lacking(glyphs.texts(figure))
         if not lacking:
             return _written(figure, endings)
@@ -69,7 +71,7 @@ def draw(plot: Plot, endings: Sequence[str]) -> dict[str, bytes]:
 
 
 def _written(figure: Figure, endings: Sequence[str]) -> dict[str, bytes]:
-    """Return a figure in some formats, and let go of it."""
+    """Return a figure in some formats."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     made: dict[str, bytes] = {}
@@ -88,7 +90,6 @@ def _written(figure: Figure, endings: Sequence[str]) -> dict[str, bytes]:
             dots = _DOTS if ending == "png" else _RASTER_DOTS
             figure.savefig(buffer, format=ending, dpi=dots, bbox_inches=box, metadata=_METADATA[ending], **extra)
             made[ending] = buffer.getvalue()
-    figure.clear()
     return made
 
 

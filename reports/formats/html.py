@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,8 @@ _WIDTH = re.compile(r'<svg([^>]*?) width="([\d.]+)pt"')
 _SIZE = re.compile(r'(<svg[^>]*?) width="[\d.]+pt"|(<svg[^>]*?) height="[\d.]+pt"')
 _TEAM_LENGTH = 34
 _COMPRESS_ABOVE = 30_000
+CHARTS = ("d3.min.js", "plot.umd.min.js")
+"""The charting library of pages that can be explored, in the order in which its parts are loaded."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,13 @@ class ShownCell:
     bar: tuple[str, str] | None = None
     link: str = ""
     full: str = ""
+    team: str = ""
+    head: bool = False
 
 
-def to_html(document: Document, version: str, links: Mapping[str, str] | None = None, home: str = "") -> str:
+def to_html(
+    document: Document, version: str, links: Mapping[str, str] | None = None, home: str = "", viewer: str = ""
+) -> str:
     """Return the document as one HTML page.
 
     Parameters
@@ -58,24 +64,28 @@ def to_html(document: Document, version: str, links: Mapping[str, str] | None = 
         Relative address of each submission's own page.
     home : str
         Relative address of the page to go back to.
+    viewer : str
+        Relative address of the case viewer.
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
-    folder = files("medpodium.reports").joinpath("templates")
-    css, js, page = (
-        folder.joinpath(name).read_text(encoding="utf-8") for name in ("report.css", "report.js", "report.html")
-    )
-    digest = base64.b64encode(hashlib.sha256(js.encode()).digest()).decode()
+    css, page, own = (_file("templates", name) for name in ("report.css", "report.html", "report.js"))
+    explored = document.explored.text if document.explored is not None else ""
+    scripts = [own]
+    if explored:
+        scripts += [*(_file("vendor", name) for name in CHARTS), _file("templates", "explore.js")]
     colours = {name: _VARIABLES.get(colour, colour) for name, colour in document.colours.items()}
     return environment.from_string(page).render(
         document=document,
         version=version,
         home=home,
+        viewer=viewer,
         css=Markup(css),  # noqa: S704 - the toolkit's own file
-        js=Markup(js),  # noqa: S704 - the toolkit's own file
-        script_hash=f"'sha256-{digest}'",
+        scripts=[Markup(script) for script in scripts],  # noqa: S704 - the toolkit's own files, and those of vendor/
+        script_hashes=" ".join(map(_allowed, scripts)),
+        explored=_packed(explored),
         closed=closed,
         soft=_soft,
         cells=_cells_with(colours, links or {}),
@@ -85,6 +95,20 @@ def to_html(document: Document, version: str, links: Mapping[str, str] | None = 
         png_uri=lambda png: _uri("image/png", png),
         colour=lambda name: colours.get(name, MUTED),
     )
+
+
+def _file(folder: str, name: str) -> str:
+    return files("medpodium.reports").joinpath(folder, name).read_text(encoding="utf-8")
+
+
+def _allowed(script: str) -> str:
+    """Return what a policy names a script by that stands in the page."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def _packed(text: str) -> str:
+    """Return text compressed, in letters and digits: nothing that anybody is called can end the element it is in."""
+    return base64.b64encode(gzip.compress(text.encode("utf-8"), 6, mtime=0)).decode() if text else ""
 
 
 def _data(item: Table | Figure) -> dict[str, str]:
@@ -135,9 +159,10 @@ def _head_class(column: Column) -> str:
 def _cells_with(colours: Mapping[str, str], links: Mapping[str, str]) -> Callable[[Table], list[list[ShownCell]]]:
     def cells(table: Table) -> list[list[ShownCell]]:
         best = table.best()
+        heads = [at for at, column in enumerate(table.columns) if column.kind == "team"] or [0]
         return [
             [
-                _cell(table, column, value, (at, index) in best, colours, links)
+                replace(_cell(table, column, value, (at, index) in best, colours, links), head=index == heads[0])
                 for index, (column, value) in enumerate(zip(table.columns, row, strict=True))
             ]
             for at, row in enumerate(table.rows)
@@ -162,7 +187,7 @@ def _cell(
     if column.kind == "team":
         name, short = str(value), text
         full = name if short != name else ""
-        return ShownCell(short, "team", None, colours.get(name, ""), link=links.get(name, ""), full=full)
+        return ShownCell(short, "team", None, colours.get(name, ""), link=links.get(name, ""), full=full, team=name)
     if column.kind == "interval":
         bar = None
         if table.extent > 1 and isinstance(value, tuple):

@@ -50,6 +50,7 @@ class _Page(HTMLParser):
         self.texts: list[str] = []
         self._cell: list[str] | None = None
         self._key: str | None = None
+        self._head = False
         self._open: list[tuple[str, list[str]]] = []
         self._skip = 0
 
@@ -63,7 +64,7 @@ class _Page(HTMLParser):
             self.tables[-1].rows.append([])
             self.tables[-1].keys.append([])
         elif tag in ("td", "th"):
-            self._cell, self._key = [], given.get("data-value")
+            self._cell, self._key, self._head = [], given.get("data-value"), given.get("scope") == "col"
         elif tag in self._TEXT or (tag == "div" and given.get("class") == "caption"):
             self._open.append((tag, []))
 
@@ -80,7 +81,7 @@ class _Page(HTMLParser):
             self._skip -= 1
         elif tag in ("td", "th") and self._cell is not None and self.tables:
             text, self._cell = "".join(self._cell), None
-            if tag == "th":
+            if self._head:
                 self.tables[-1].heads.append(text)
             elif self.tables[-1].rows:
                 self.tables[-1].rows[-1].append(text)

@@ -2,31 +2,47 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from medpodium.challenges.schema.kinds import KINDS
 from medpodium.reports.formats.html import to_html
 from medpodium.reports.model import gallery, scores, sections, tables
 from medpodium.reports.model.document import Block, Column, Document, Paragraph, Pictures, Section, Table
-from medpodium.reports.model.gallery import Gallery
+from medpodium.reports.model.gallery import PREDICTION_COLOUR, REFERENCE_COLOUR, Gallery
+from medpodium.reports.model.interactive.viewer import ViewedCase
 from medpodium.reports.model.results import Results, TaskResults, slug
 from medpodium.reports.model.wording.grammar import count, listed
 from medpodium.reports.model.wording.published import has_ranks
 from medpodium.reports.model.wording.spoken import voice
 from medpodium.scoring.published import submissions
 
+PAGE = "viewer.html"
+"""The case viewer. A browser lets no page that was opened as a file fetch other files, but it loads scripts: so a case
+is a script that says nothing but its data, and the page's policy lets no script run that does not lie beside it."""
+
 
 def write_site(
-    results: Results, galleries: dict[str, Gallery], out: Path, version: str, title: str | None
+    results: Results,
+    galleries: dict[str, Gallery],
+    out: Path,
+    version: str,
+    title: str | None,
+    viewed: Sequence[ViewedCase] = (),
 ) -> list[Path]:
-    """Write ``index.html`` and one page per submission.
+    """Write ``index.html``, one page per submission, and the case viewer where there are cases to view.
 
     Parameters
     ----------
     galleries : dict of str to Gallery
         Pictures by task.
+    viewed : sequence of ViewedCase
+        Cases that the organizer opens.
 
     Returns
     -------
@@ -38,12 +54,16 @@ def write_site(
     pages = {name: f"team-{at:03d}.html" for at, name in enumerate(names, 1)}
     index = sections.leaderboards(results, title)
     written = [out / "index.html"]
-    written[0].write_text(to_html(index, version, pages), encoding="utf-8", newline="\n")
+    viewer = PAGE if viewed else ""
+    written[0].write_text(to_html(index, version, pages, viewer=viewer), encoding="utf-8", newline="\n")
     for name, page in pages.items():
         document = team_page(results, galleries, name)
         path = out / page
-        path.write_text(to_html(document, version, home="index.html"), encoding="utf-8", newline="\n")
+        page_text = to_html(document, version, home="index.html", viewer=viewer)
+        path.write_text(page_text, encoding="utf-8", newline="\n")
         written.append(path)
+    if viewed:
+        written.append(write_viewer(viewed, names, out, version, title or results.challenge.title))
     return written
 
 
@@ -60,7 +80,7 @@ def team_page(results: Results, galleries: dict[str, Gallery], name: str) -> Doc
         own = name in submissions(task.scores)
         said = [Paragraph(f"Values as published in {listed(task.sources)}; nothing was scored here.")] if own else []
         blocks: list[Block] = [*said, *_scores(task, name), *_whole(task, name), *_statuses(task, name)]
-        worst = _worst(task, name)
+        worst = _worst(task, name) if KINDS[task.task.kind].told else None
         if worst is not None:
             blocks.append(worst)
         pictures = galleries.get(task.name, Gallery()).pictures.get(name)
@@ -134,3 +154,63 @@ def _findings(results: Results, name: str) -> list[Block]:
         return [Paragraph("Nothing was found to be wrong with this submission.")]
     columns = tuple(map(Column, ("Severity", "Code", "Where", "Cause", "Fix")))
     return [Table("own-findings", "What was found", columns, tuple(rows))]
+
+
+def write_viewer(cases: Sequence[ViewedCase], teams: Sequence[str], out: Path, version: str, title: str) -> Path:
+    """Write ``viewer.html`` and the folder ``viewer`` beside it.
+
+    Parameters
+    ----------
+    teams : sequence of str
+        Submissions in the order in which they are offered.
+
+    Returns
+    -------
+    Path
+        The page.
+    """
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    own = files("medpodium.reports")
+    folder = out / "viewer"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("niivue.umd.js", "niivue.LICENSE"):
+        (folder / name).write_bytes(own.joinpath("vendor", name).read_bytes())
+    (folder / "viewer.js").write_bytes(own.joinpath("templates", "viewer.js").read_bytes())
+    several = len({case.task for case in cases}) > 1
+    shown = []
+    for at, case in enumerate(cases, 1):
+        file = f"case-{at:03d}"
+        parts = {name: f"{file}-{teams.index(name) + 1:03d}" for name in case.predictions}
+        for name, part in parts.items():
+            _script(folder, part, case.predictions[name])
+        _script(
+            folder,
+            file,
+            {
+                "case": f"{case.case}, {case.task}" if several else case.case, "task": case.task, "image": case.image,
+                "reference": case.reference, "predictions": parts, "structures": len(case.structures),
+                "middle": [0.5, 0.5, 0.5],
+            },
+        )  # fmt: skip
+        text = f"{case.case}, {case.task}" if several else case.case
+        shown.append({"file": file, "title": text, "image": bool(case.image)})
+    known = {name for case in cases for name in case.predictions}
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    page = environment.from_string(own.joinpath("templates", "viewer.html").read_text(encoding="utf-8")).render(
+        version=version,
+        title=title,
+        css=Markup(own.joinpath("templates", "report.css").read_text(encoding="utf-8")),  # noqa: S704 - its own file
+        cases=shown,
+        teams=[name for name in teams if name in known],
+        colours=(REFERENCE_COLOUR, PREDICTION_COLOUR),
+    )
+    path = out / PAGE
+    path.write_text(page, encoding="utf-8", newline="\n")
+    return path
+
+
+def _script(folder: Path, name: str, content: Any) -> None:
+    text = json.dumps(content, ensure_ascii=True)
+    (folder / f"{name}.js").write_text(f'window.medpodium.cases["{name}"] = {text};\n', encoding="utf-8", newline="\n")

@@ -9,9 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import pandas as pd
+
+if TYPE_CHECKING:
+    from medpodium.reports.model.interactive.explore import Explored
 
 Kind = Literal["text", "team", "integer", "number", "estimate", "percent", "interval", "flag"]
 Tone = Literal["body", "lead", "note", "warning"]
@@ -335,6 +338,8 @@ class Document:
         Colour of each submission, the same as in the figures.
     supplement : sequence of Section
         What the main part has no room for; a file of its own in formats with pages.
+    explored : Explored, optional
+        What a page with scripts lets its reader explore; every number of it that matters is in the sections, too.
     """
 
     title: str
@@ -344,6 +349,7 @@ class Document:
     podium: tuple[Place, ...] = ()
     colours: Mapping[str, str] = field(default_factory=dict)
     supplement: tuple[Section, ...] = ()
+    explored: Explored | None = None
 
     @property
     def whole(self) -> tuple[Section, ...]:

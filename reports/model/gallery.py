@@ -23,6 +23,7 @@ from medpodium.reports.figures.palette import STYLE
 from medpodium.reports.model.document import Picture, Pictures, Section
 from medpodium.reports.model.results import Panel, TaskResults, slug
 from medpodium.scoring.kinds.segmentation.matching import match_files, match_structure_files
+from medpodium.scoring.kinds.segmentation.measures import Volume as FoundVolume
 from medpodium.scoring.kinds.segmentation.tasks import tasks_of
 from medpodium.scoring.kinds.segmentation.volumes import read_volume
 from medpodium.scoring.masks.geometry import Geometry
@@ -100,12 +101,12 @@ def make_gallery(task: TaskResults, sources: Sources, most: int = MOST) -> Galle
         kept = [pick for name in task.order for pick in [one for one in chosen if one[0] == name][:share]]
         gallery.left_out += len(chosen) - len(kept)
         chosen = kept
-    reader = _Reader(task, sources)
+    reader = Reader(task, sources)
     for submission, panel, case, which, value in chosen:
         try:
             png = reader.picture(submission, panel.structure, case)
         except MedpodiumError as error:
-            gallery.findings += [_softer(finding) for finding in error.findings]
+            gallery.findings += [softer(finding) for finding in error.findings]
             continue
         unit = task.metric(panel.metric).unit_name
         words = f"{which.capitalize()} case, {panel.title}: {value:.3f}{f' {unit}' if unit else ''} (case {case})"
@@ -115,7 +116,8 @@ def make_gallery(task: TaskResults, sources: Sources, most: int = MOST) -> Galle
     return gallery
 
 
-def _softer(finding: Finding) -> Finding:
+def softer(finding: Finding) -> Finding:
+    """Return a finding as a warning: a report without a picture is a report."""
     return Finding(finding.code, finding.where, finding.cause, finding.fix, Severity.WARNING)
 
 
@@ -157,17 +159,34 @@ def section(task: TaskResults, gallery: Gallery) -> Section:
     return Section(f"gallery-{slug(task.name)}", f"Gallery, {task.title}", sections=parts)
 
 
-class _Reader:
+@dataclass(frozen=True)
+class Seen:
+    """One structure of one case on one grid, turned to LPS: axes (z, y, x), spacing in mm along them."""
+
+    image: Volume | None
+    reference: Volume
+    prediction: Volume
+    spacing: tuple[float, float, float]
+
+
+class Reader:
     """Reads and draws the cases of one task; the last reference and image stay in memory."""
 
     def __init__(self, task: TaskResults, sources: Sources) -> None:
         self._task: SegmentationTask = task.task
         self._sources = sources
-        self._modality = (task.challenge.modality or [""])[0]
+        self.window = _WINDOWS.get((task.challenge.modality or [""])[0])
         self._image: tuple[str, Volume | None] = ("", None)
         self._ignored: Volume | None = None
+        self._kept: dict[tuple[Path, str, bool], FoundVolume] = {}
 
     def picture(self, submission: str, structure: str, case: str) -> bytes:
+        """Return one slice of a structure as PNG."""
+        seen = self.seen(submission, structure, case)
+        return draw_slice(seen.image, seen.reference, seen.prediction, seen.spacing, self.window)
+
+    def seen(self, submission: str, structure: str, case: str) -> Seen:
+        """Return what there is to see of one structure, all on one grid."""
         whole, grid = self._mask(self._sources.references, self._task.files.reference, case, structure)
         folder = self._sources.predictions[submission]
         try:
@@ -188,9 +207,7 @@ class _Reader:
         if self._ignored is not None:
             # What nobody looks at is drawn for nobody
             prediction = prediction & ~to_lps(self._ignored, geometry)
-        image = self._picture_of(case, reference.shape)
-        spacing = lps_spacing(geometry)
-        return draw_slice(image, reference, prediction, spacing, _WINDOWS.get(self._modality))
+        return Seen(self._picture_of(case, reference.shape), reference, prediction, lps_spacing(geometry))
 
     def _mask(
         self, folder: Path, pattern: str, case: str, structure: str, like: Geometry | None = None
@@ -206,18 +223,26 @@ class _Reader:
             raise MedpodiumError(
                 Finding(GalleryCode.NO_FILE, str(folder), f"no file for case {case}", "check the folder")
             )
-        if "{structure}" in pattern:
-            found = read_volume({structure: path}, self._task)
-        else:
-            found = read_volume(path, self._task)
-            if like is not None and (like.sparse or found.geometry.sparse):
-                found = read_volume(path, self._task, like=like)
+        found = self._read(path, structure if "{structure}" in pattern else "", like)
         binary, grid = found.binary(self._task, structure) > 0, found.geometry
         if like is not None and binary.shape == like.shape_zyx and (like.planar or not grid.spaced):
             grid = like
         if like is None:
             self._ignored = found.marked(self._task.ignore_labels)
         return binary, grid
+
+    def _read(self, path: Path, structure: str, like: Geometry | None) -> FoundVolume:
+        """Return a file as a volume; the last two are kept, for a label map is asked for structure by structure."""
+        key = (path, structure, like is not None)
+        if key not in self._kept:
+            if structure:
+                found = read_volume({structure: path}, self._task)
+            else:
+                found = read_volume(path, self._task)
+                if like is not None and (like.sparse or found.geometry.sparse):
+                    found = read_volume(path, self._task, like=like)
+            self._kept = {**dict([*self._kept.items()][-1:]), key: found}
+        return self._kept[key]
 
     def _picture_of(self, case: str, shape: tuple[int, ...]) -> Volume | None:
         if self._sources.images is None:
@@ -317,7 +342,7 @@ def draw_slice(
     at = best_slice(reference, prediction)
     rows, columns = _crop(reference[at] | prediction[at], spacing[1:])
     tile = np.zeros(reference.shape[1:]) if image is None else image[at].astype(float)
-    low, high = (0.0, 1.0) if image is None else window or _percentiles(tile)
+    low, high = (0.0, 1.0) if image is None else window or percentiles(tile)
     style: Any = STYLE
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(2.6, 2.6), facecolor="black")
@@ -334,7 +359,8 @@ def draw_slice(
     return buffer.getvalue()
 
 
-def _percentiles(tile: Volume) -> tuple[float, float]:
+def percentiles(tile: Volume) -> tuple[float, float]:
+    """Return the values shown black and white where no window is known."""
     low, high = np.percentile(tile, (1, 99.5))
     return float(low), float(high if high > low else low + 1)
 

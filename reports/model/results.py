@@ -104,6 +104,8 @@ class TaskResults:
         The scores as they count, where the ranking has made them already.
     arranged : Units, optional
         The independent units, where the evidence has made them already; else every case is one.
+    kept : dict
+        Numbers by group and metric that several tables and figures tell, computed once.
     """
 
     name: str
@@ -115,6 +117,7 @@ class TaskResults:
     drawn: Drawn = Drawn()
     given: Settled | None = None
     arranged: Units | None = None
+    kept: dict[tuple[str, str], pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def units(self) -> Units:

@@ -228,6 +228,12 @@ def group_cells(task: TaskResults, group: str, metric: str) -> pd.DataFrame:
         :data:`GROUPED`; ``lower`` and ``upper`` are the ends of the mean's interval, NaN in a level that is too small
         to conclude from.
     """
+    if (group, metric) not in task.kept:
+        task.kept[group, metric] = _group_cells(task, group, metric)
+    return task.kept[group, metric]
+
+
+def _group_cells(task: TaskResults, group: str, metric: str) -> pd.DataFrame:
     panel = next((one for one in task.overall if one.metric == metric), None)
     if panel is None:
         return pd.DataFrame(columns=GROUPED)

@@ -17,6 +17,7 @@ from medpodium.reports.model.illustrate import groups as illustrate_groups
 from medpodium.reports.model.illustrate.observed import observed_section
 from medpodium.reports.model.illustrate.raw import failures, raw_data
 from medpodium.reports.model.illustrate.stability import stability_section
+from medpodium.reports.model.interactive.explore import Explored
 from medpodium.reports.model.length import arranged
 from medpodium.reports.model.results import Results, TaskResults, slug
 from medpodium.reports.model.wording import published as publication
@@ -53,6 +54,7 @@ def assemble(
         tuple(section for section in sections if section),
         podium=_podium(results),
         colours=colours(results),
+        explored=Explored(results),
     )
     return arranged(document, [slug(task.name) for task in results.tasks])
 
@@ -74,6 +76,7 @@ def leaderboards(results: Results, title: str | None = None) -> Document:
         tuple(section for section in (_ranking(results), *parts) if section),
         podium=_podium(results),
         colours=colours(results),
+        explored=Explored(results),
     )
 
 

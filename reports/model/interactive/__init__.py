@@ -1,0 +1,1 @@
+"""What a page with scripts lets its reader explore and look at."""

@@ -1,0 +1,279 @@
+"""Exploring a report in a real browser, opened as a file: following, comparing, filtering, sharing, seeing cases."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import numpy as np
+import pandas as pd
+import pytest
+import SimpleITK
+from PIL import Image
+
+from medpodium.reports import write
+from medpodium.reports.model.gallery import PREDICTION_COLOUR, REFERENCE_COLOUR
+from medpodium.reports.request import Request
+
+pytest.importorskip("playwright")
+
+EVIL = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+    flags += ["--disable-component-update", "--disable-sync", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=flags)
+        yield started
+        started.close()
+
+
+class Opened:
+    """A page, what it asked for and what went wrong."""
+
+    def __init__(self, browser: Any, size: tuple[int, int] = (1200, 900)) -> None:
+        self.context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme="light")
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(120_000)
+        self.trouble: list[str] = []
+        self.asked: list[str] = []
+        self.page.on("console", lambda said: self.trouble.append(said.text) if said.type in ("error", "warning") else 0)
+        self.page.on("pageerror", lambda error: self.trouble.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.trouble.append(dialog.message), dialog.dismiss()))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+
+    def show(self, address: str, ready: str = "#explore[data-ready]") -> Any:
+        self.page.goto("about:blank")
+        self.page.goto(address)
+        self.page.locator(ready).wait_for(state="attached")
+        return self.page
+
+    def check(self) -> None:
+        assert self.trouble == []
+        assert [url for url in self.asked if not url.startswith(("file:", "data:", "blob:", "about:"))] == []
+
+
+@pytest.fixture(scope="module")
+def opened(browser: Any, hostile: tuple[Path, Path]) -> Iterator[Opened]:
+    one = Opened(browser)
+    yield one
+    one.check()
+    one.context.close()
+
+
+@pytest.fixture(scope="module")
+def raw(tiny: Path) -> pd.DataFrame:
+    """Return the score table as it was written."""
+    return pd.read_csv(tiny.with_name("hostile.csv"), keep_default_na=False)
+
+
+def _dice(raw: pd.DataFrame, team: str, structure: str = "") -> pd.Series:
+    own = raw[(raw["submission"] == team) & (raw["metric"] == "dice")]
+    return (own[own["structure"] == structure] if structure else own).groupby("case")["value"].mean()
+
+
+def _rows(page: Any, table: str) -> list[list[str]]:
+    cells = "(row) => [...row.cells].map((one) => one.textContent.trim())"
+    script = f"(id) => [...document.querySelectorAll(`#${{id}} tbody tr`)].map({cells})"
+    found: list[list[str]] = page.evaluate(script, table)
+    return found
+
+
+def _state(page: Any) -> dict[str, list[str]]:
+    mark, _, kept = page.evaluate("location.hash").partition("?")
+    assert mark == "#explore"
+    return parse_qs(kept)
+
+
+def test_a_name_is_followed_through_tables_figures_and_its_cases_worst_first(
+    opened: Opened, hostile: tuple[Path, Path], raw: pd.DataFrame
+) -> None:
+    page = opened.show((hostile[0] / "index.html").as_uri())
+    page.locator(f"#leaderboard-organs [data-team='{EVIL}'] button").click()
+    assert _state(page)["team"] == [EVIL]
+    assert page.locator("#leaderboard-organs tr.followed [data-team]").get_attribute("data-team") == EVIL
+    assert page.locator("main tr.followed").count() > 3
+    split = "(one) => one.querySelector('.front') && one.querySelector('.back')"
+    figures = page.evaluate(f"[...document.querySelectorAll('main figure[id] svg')].filter({split}).length")
+    assert figures > 5, "other names and marks step back in the figures that show the one that is followed"
+    expected = _dice(raw, EVIL).sort_values()
+    shown = _rows(page, "explore-cases")
+    assert [float(row[1]) for row in shown] == pytest.approx(list(expected), abs=5.1e-4)
+    assert [row[0] for row in shown][:3] == list(expected.index[:3])
+    page.locator(f"#leaderboard-organs [data-team='{EVIL}'] button").click()
+    assert "team" not in _state(page)
+    assert page.locator("main tr.followed, main .back").count() == 0
+
+
+def test_a_mark_says_its_value_where_the_pointer_rests(
+    opened: Opened, hostile: tuple[Path, Path], raw: pd.DataFrame
+) -> None:
+    page = opened.show((hostile[0] / "index.html").as_uri())
+    dots = page.locator("#explore figure").first.locator("svg [aria-label=dot] circle")
+    dots.nth(0).scroll_into_view_if_needed()
+    box = dots.nth(0).bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    tip = page.locator("#explore figure").first.locator("svg [aria-label=tip]")
+    tip.locator("text").wait_for()
+    said = tip.inner_text() or tip.text_content()
+    assert EVIL in said
+    assert f"{_dice(raw, EVIL).mean():.3f}" in said
+    page.mouse.down()
+    page.mouse.up()
+    assert _state(page)["team"] == [EVIL]
+    page.locator("main figure[id] svg text", has_text="seventh").first.dispatch_event("click")
+    assert _state(page)["team"] == ["seventh"]
+
+
+def test_two_are_compared_by_difference_interval_and_cases(
+    opened: Opened, hostile: tuple[Path, Path], raw: pd.DataFrame
+) -> None:
+    page = opened.show((hostile[0] / "index.html").as_uri() + "#explore?team=plain&versus=sixth")
+    one, two = _dice(raw, "plain"), _dice(raw, "sixth")
+    difference = one - two
+    said = page.locator("#explore [role=status]").inner_text()
+    assert f"{difference.mean():.3f} [" in said
+    evidence = pd.read_csv(io.StringIO(said.split("[")[-1].split("]")[0]), header=None).iloc[0]
+    assert evidence[0] < difference.mean() < evidence[1]
+    shown = _rows(page, "explore-cases")
+    assert abs(float(shown[0][3])) == pytest.approx(difference.abs().max(), abs=5.1e-4)
+    assert {row[0] for row in shown} == set(difference.index)
+    assert [abs(float(row[3])) for row in shown] == sorted((abs(float(row[3])) for row in shown), reverse=True)
+    scatter = page.locator("#explore figure").nth(1)
+    assert scatter.locator("[aria-label=dot] circle").count() == len(difference)
+    better = int((difference > 0).sum())
+    assert f"plain is better in {better} of {len(difference)} cases" in scatter.inner_text()
+
+
+def test_tables_and_figures_follow_a_group_and_a_structure(
+    opened: Opened, hostile: tuple[Path, Path], raw: pd.DataFrame
+) -> None:
+    page = opened.show((hostile[0] / "index.html").as_uri())
+    page.select_option("#explore-structure", "Liver")
+    page.select_option("#explore-group", "Domain")
+    page.select_option("#explore-level", "unseen")
+    unseen = raw[raw["domain"] == "unseen"]
+    expected = {name: _dice(unseen, name, "liver") for name in raw["submission"].unique()}
+    shown = {row[0]: row for row in _rows(page, "explore-scores")}
+    assert set(shown) == set(expected)
+    for name, values in expected.items():
+        assert shown[name][1] == str(len(values))
+        assert shown[name][2].startswith(f"{values.mean():.3f}")
+    page.select_option("#explore-team", "plain")
+    assert {row[0] for row in _rows(page, "explore-cases")} == set(expected["plain"].index)
+    heads = page.locator("main .tablebox:not([id^=explore]) thead th.chosen").all_text_contents()
+    assert "Liver" in heads
+    away = page.evaluate("[...document.querySelectorAll('main figure.elsewhere')].map((one) => one.id)")
+    assert not [name for name in away if "liver" in name]
+    page.get_by_role("button", name="Reset").click()
+    assert page.locator("main .chosen, main .elsewhere").count() == 0
+    whole = {row[0]: row for row in _rows(page, "explore-scores")}
+    assert whole["plain"][2].startswith(f"{_dice(raw, 'plain').mean():.3f} [")
+
+
+def test_an_address_brings_the_choice_back_and_a_wrong_one_does_no_harm(
+    opened: Opened, hostile: tuple[Path, Path]
+) -> None:
+    index = (hostile[0] / "index.html").as_uri()
+    page = opened.show(index)
+    page.select_option("#explore-team", EVIL)
+    page.select_option("#explore-structure", "Spleen")
+    page.select_option("#explore-versus", "seventh")
+    address, said = page.url, page.locator("#explore [role=status]").inner_text()
+    page = opened.show(address)
+    assert page.locator("#explore [role=status]").inner_text() == said
+    assert page.locator("#explore-versus").input_value() == "seventh"
+    wrong = "#explore?team=%3Cscript%3Ealert(1)%3C/script%3E&group=x&level=y&metric=__proto__&task=no"
+    page = opened.show(index + wrong)
+    assert _rows(page, "explore-scores")
+    assert page.locator("script:not([type])").count() == 4
+
+
+def test_without_scripts_everything_else_is_there(browser: Any, hostile: tuple[Path, Path]) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((hostile[0] / "index.html").as_uri())
+    assert not page.locator("#explore").is_visible()
+    assert page.locator("main figure svg").count() > 5
+    assert page.locator("#leaderboard-organs").is_visible()
+    context.close()
+
+
+def test_the_site_explores_too_and_links_lead_on(opened: Opened, hostile: tuple[Path, Path]) -> None:
+    page = opened.show((hostile[1] / "index.html").as_uri() + "#explore?team=plain")
+    assert page.locator("#explore-cases tbody tr").count() == 14
+    assert page.locator(f"#leaderboard-organs [data-team='{EVIL}'] a").get_attribute("href") == "team-001.html"
+
+
+@pytest.fixture(scope="module")
+def site(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a site whose organizer opens one case of two: a ball, and a prediction of it beside it."""
+    folder = tmp_path_factory.mktemp("viewer")
+    z, y, x = np.mgrid[:24, :40, :40]
+    ball = lambda middle: ((z - 12) ** 2 + (y - 20) ** 2 + (x - middle) ** 2 < 60).astype(np.uint8)  # noqa: E731
+    for name, array in {
+        "references": ball(14),
+        "one": ball(22),
+        "two": 0 * ball(22),
+        "images": 40 * ball(14) + 9,
+    }.items():
+        (folder / name).mkdir()
+        for case in ("c00", "c01"):
+            image: Any = SimpleITK.GetImageFromArray(array)
+            image.SetSpacing((1.0, 1.0, 2.0))
+            SimpleITK.WriteImage(image, str(folder / name / f"{case}.nii.gz"))
+    key = {"challenge": "tiny", "edition": "1", "task": "organs", "metric": "dice", "status": "ok", "domain": "seen"}
+    table = pd.DataFrame(
+        {**key, "submission": team, "case": case, "structure": structure, "value": value}
+        for team, value in (("one", 0.4), ("two", 0.0))
+        for case in ("c00", "c01")
+        for structure in ("liver", "spleen", "kidney")
+    )
+    table.to_csv(folder / "scores.csv", index=False)
+    request = Request(
+        str(tiny), folder / "scores.csv", ("markdown",), bootstrap=0, site=folder / "site", workers=1,
+        references=folder / "references", images=folder / "images", show_images=True, view_case=("c01",),
+        predictions={name: folder / name for name in ("one", "two")},
+    )  # fmt: skip
+    write.write_report(request, folder / "report")
+    return folder / "site"
+
+
+def _near(picture: Image.Image, colour: str) -> int:
+    wanted = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)])
+    return int((np.abs(np.asarray(picture.convert("RGB"), dtype=int) - wanted).max(axis=2) < 40).sum())
+
+
+def test_the_viewer_draws_contours_of_the_opened_case_and_of_no_other(browser: Any, site: Path) -> None:
+    scripts = sorted(path.name for path in (site / "viewer").glob("case-*.js"))
+    assert scripts == ["case-001-001.js", "case-001-002.js", "case-001.js"]
+    content = json.loads((site / "viewer" / "case-001.js").read_text(encoding="utf-8").split(" = ", 1)[1].rstrip(";\n"))
+    assert content["case"] == "c01"
+    assert content["image"]
+    view = Opened(browser, (520, 560))
+    page = view.show((site / "viewer.html").as_uri(), "#view[data-ready]")
+    page.locator(".stage").scroll_into_view_if_needed()
+    page.wait_for_timeout(300)
+
+    def colours() -> tuple[int, int]:
+        picture = Image.open(io.BytesIO(page.locator(".stage").screenshot(timeout=120_000)))
+        return _near(picture, REFERENCE_COLOUR), _near(picture, PREDICTION_COLOUR)
+
+    both = colours()
+    assert min(both) > 60, both
+    page.locator("#prediction").uncheck()
+    page.locator("#view[data-ready='2']").wait_for()
+    page.wait_for_timeout(300)
+    reference, prediction = colours()
+    assert reference > 60
+    assert prediction < both[1] / 10
+    view.check()
+    view.context.close()
