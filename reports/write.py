@@ -213,7 +213,8 @@ def write_report(request: Request, out: Path) -> Written:
     endings = sorted({_ENDINGS[name] for name in request.formats})
     document = draw_all(document, endings, request.workers)
     out.mkdir(parents=True, exist_ok=True)
-    files = write_data(document, results, out)
+    files, data = write_data(document, results, out)
+    document = replace(document, csv=data)
     for name in request.formats:
         files += _WRITERS[name](document, out)
     settings = {
@@ -283,8 +284,8 @@ def _viewed(request: Request, inputs: Inputs, results: Results) -> Viewed:
     return made
 
 
-def write_data(document: Document, results: Results, out: Path) -> list[str]:
-    """Write the definition, the scores, and the table behind every table and figure."""
+def write_data(document: Document, results: Results, out: Path) -> tuple[list[str], dict[str, bytes]]:
+    """Write the definition, the scores, and the table behind every table and figure; return files and such tables."""
     folder = out / "data"
     folder.mkdir(exist_ok=True)
     written = ["definition.json", "data/scores.csv.gz"]
@@ -293,10 +294,11 @@ def write_data(document: Document, results: Results, out: Path) -> list[str]:
     (folder / "scores.csv.gz").write_bytes(gzip.compress(to_csv(results.scores), 6, mtime=0))
     items = [(table.id, table.frame()) for table in document.tables()]
     items += [(figure.id, figure.data) for figure in document.figures()]
-    for name, frame in items:
-        (folder / f"{name}.csv").write_bytes(to_csv(frame))
+    data = {name: to_csv(frame) for name, frame in items}
+    for name, content in data.items():
+        (folder / f"{name}.csv").write_bytes(content)
         written.append(f"data/{name}.csv")
-    return written
+    return written, data
 
 
 def _html(document: Document, out: Path) -> list[str]:

@@ -91,7 +91,7 @@ def to_html(
         cells=_cells_with(colours, links or {}),
         head_class=_head_class,
         svg=_svg,
-        data=_data,
+        data=lambda item: _data(item, document.csv),
         png_uri=lambda png: _uri("image/png", png),
         colour=lambda name: colours.get(name, MUTED),
     )
@@ -111,9 +111,18 @@ def _packed(text: str) -> str:
     return base64.b64encode(gzip.compress(text.encode("utf-8"), 6, mtime=0)).decode() if text else ""
 
 
-def _data(item: Table | Figure) -> dict[str, str]:
+def explored_text(page: str) -> str:
+    """Return what a page written here lets its reader explore, unpacked; empty where it holds nothing of the kind."""
+    found = re.search(r'id="explore-data" data-packed>([A-Za-z0-9+/=]*)</script>', page)
+    try:
+        return gzip.decompress(base64.b64decode(found[1])).decode("utf-8") if found else ""
+    except (OSError, ValueError, EOFError):
+        return ""
+
+
+def _data(item: Table | Figure, written: Mapping[str, bytes]) -> dict[str, str]:
     """Return address and file name of the download of a table's or figure's data; large ones are compressed."""
-    content = to_csv(item.frame() if isinstance(item, Table) else item.data)
+    content = written.get(item.id) or to_csv(item.frame() if isinstance(item, Table) else item.data)
     if len(content) <= _COMPRESS_ABOVE:
         return {"uri": _uri("text/csv;charset=utf-8", content), "name": f"{item.id}.csv"}
     return {"uri": _uri("application/gzip", gzip.compress(content, 6, mtime=0)), "name": f"{item.id}.csv.gz"}

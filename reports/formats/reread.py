@@ -16,6 +16,7 @@ from html.parser import HTMLParser
 
 from medpodium.reports.formats import html, markdown
 from medpodium.reports.model.document import Cell, Column, Document, Items, Paragraph, Table, closed, value_of
+from medpodium.reports.model.interactive.explore import altered_text
 
 EDGE = 1e-9
 """Relative difference by which the last bits of two machines may differ."""
@@ -108,6 +109,9 @@ def html_differences(page: str, document: Document, *, sentences: bool) -> Itera
         by_id.setdefault(own.name, []).append(own)
     for table in document.tables():
         yield from _compare(table, by_id.get(table.id, []), _html_text)
+    if document.explored is not None:
+        cause = altered_text(html.explored_text(page), document.explored.text)
+        yield from [Difference("explore", cause)] if cause else []
     if sentences:
         said = {_plain(_unnumbered(text)) for text in found.texts}
         podium = [f"{place.title}{place.team}{place.words}" for place in document.podium]

@@ -340,6 +340,8 @@ class Document:
         What the main part has no room for; a file of its own in formats with pages.
     explored : Explored, optional
         What a page with scripts lets its reader explore; every number of it that matters is in the sections, too.
+    csv : mapping of str to bytes
+        Data of tables and figures by id, where they have been written already.
     """
 
     title: str
@@ -350,6 +352,7 @@ class Document:
     colours: Mapping[str, str] = field(default_factory=dict)
     supplement: tuple[Section, ...] = ()
     explored: Explored | None = None
+    csv: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     @property
     def whole(self) -> tuple[Section, ...]:

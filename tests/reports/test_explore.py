@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import json
 import math
 import re
@@ -15,8 +16,9 @@ import pandas as pd
 import pytest
 
 from medpodium.challenges import registry
+from medpodium.reports.formats import html
 from medpodium.reports.model import gather, scores
-from medpodium.reports.model.interactive.explore import Explored
+from medpodium.reports.model.interactive.explore import Explored, altered
 from medpodium.scoring.table import read_scores
 
 
@@ -145,3 +147,27 @@ def test_more_scores_than_a_page_carries_leave_numbers_but_no_cases(
     assert [("values" in panel) for panel in task["panels"]] == [True, *[False] * (len(task["panels"]) - 1)]
     assert all(not math.isnan(row[1]) for panel in task["panels"] for row in panel["subsets"][""])
     assert np.isfinite(task["panels"][-1]["subsets"]["0:1"][0][1])
+
+
+def test_verify_notices_an_edited_number_that_is_explored(
+    hostile: tuple[Path, Path], explored: dict[str, Any], tmp_path: Path
+) -> None:
+    told = json.loads(json.dumps(explored))
+    assert altered(told, explored) == ""
+    row = told["tasks"][0]["panels"][0]["subsets"]["0:1"][2]
+    row[4] = row[4].replace("0.", "0.0", 1)
+    assert "subsets: 0:1 3 5" in altered(told, explored)
+    page = (hostile[0] / "index.html").read_text(encoding="utf-8")
+    assert json.loads(html.explored_text(page)) == explored
+
+
+def test_vendored_scripts_are_those_of_the_list_with_their_licences() -> None:
+    folder = Path(html.__file__).parents[1] / "vendor"
+    rows = re.findall(
+        r"^\| `(\S+)` \|.*`(\S+LICENSE)` \| `([0-9a-f]{64})` \|$", (folder / "README.md").read_text(), re.M
+    )
+    assert {row[0] for row in rows} == {path.name for path in folder.glob("*.js")}
+    for name, licence, digest in rows:
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+        assert len((folder / licence).read_text(encoding="utf-8")) > 500
+        assert "</script" not in (folder / name).read_text(encoding="utf-8").lower(), "it could not stand in a page"

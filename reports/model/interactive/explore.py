@@ -8,7 +8,9 @@ listed and subtracted.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
@@ -61,6 +63,9 @@ class Explored:
         return json.dumps({"teams": teams, "tasks": tasks}, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
+_TOLD = ["n", "mean", "mean_low", "mean_high", "sd", "median"]
+
+
 class _Task:
     """One task: its panels, whole and by group, and as many scores of single cases as fit."""
 
@@ -107,12 +112,10 @@ class _Task:
         rows = scores.intervals(task, panel.metric, panel.structure)
         rows = rows.assign(n=whole["n"], mean=whole["mean"], sd=whole["sd"], median=whole["median"])
         digits = digits_for(rows[["mean", "median"]].to_numpy(float).ravel())
-        subsets: dict[str, Json] = {"": _rows(rows, digits)}
+        subsets: dict[str, Json] = {"": _rows(rows[_TOLD].to_numpy(float), digits)}
         for at, group in enumerate(self.groups):
-            cells = self._cells(panel, group)
-            for place, level in enumerate(task.levels(group)):
-                own = cells[cells["level"] == level].set_index("submission").reindex(task.order)
-                subsets[f"{at}:{place}"] = _rows(own, digits)
+            for place, numbers in enumerate(self._levels(panel, group)):
+                subsets[f"{at}:{place}"] = _rows(numbers, digits)
         shown = task.structure_title(panel.structure) if panel in task.panels and panel.structure else ""
         found: dict[str, Json] = {
             "id": panel.id, "title": panel.title, "metric": task.metric_name(panel.metric), "structure": shown,
@@ -123,21 +126,33 @@ class _Task:
             found |= self._single(panel, digits)
         return found
 
-    def _cells(self, panel: Panel, group: str) -> pd.DataFrame:
-        """Return the numbers of every level of a group: with intervals of a metric, without them of one structure."""
-        task = self.task
+    def _levels(self, panel: Panel, group: str) -> Iterator[npt.NDArray[np.float64]]:
+        """Yield the numbers of every level of a group: with intervals of a metric, without them of one structure."""
+        task, levels = self.task, self.task.levels(group)
         if panel in task.overall:
             cells = scores.group_cells(task, group, panel.metric)
-            return cells.rename(columns={"cases": "n", "lower": "mean_low", "upper": "mean_high"})
-        block, names = task.block(panel), list(task.settled.submissions)
-        level = task.case_groups[group].reindex(block.cases).fillna("").astype(str).to_numpy()
-        parts = []
-        for name in task.levels(group):
-            inside = block.of_cases(level == name)
-            told = {"level": name, "submission": names, "n": inside.counts(), "mean": inside.means()}
+            at = pd.Index(task.order).get_indexer(pd.Index(cells["submission"]))
+            names = cells["level"].to_numpy(dtype=object)
+            numbers = cells[["cases", "mean", "lower", "upper", "sd", "median"]].to_numpy(float)
+            for level in levels:
+                told = np.full((len(task.order), len(_TOLD)), np.nan)
+                told[at[names == level]] = numbers[names == level]
+                yield told
+            return
+        block = task.block(panel)
+        of = task.case_groups[group].reindex(block.cases).fillna("").astype(str).to_numpy(dtype=object)
+        for level in levels:
+            inside = block.of_cases(of == level)
             sd, median = _spread(inside.values)
-            parts.append(pd.DataFrame({**told, "mean_low": np.nan, "mean_high": np.nan, "sd": sd, "median": median}))
-        return pd.concat(parts, ignore_index=True)
+            none = np.full(len(sd), np.nan)
+            told = np.column_stack([inside.counts(), inside.means(), none, none, sd, median])
+            yield told[self.column]
+
+    @cached_property
+    def column(self) -> list[int]:
+        """Column of every submission in the scores as they count, best submission first."""
+        place = {name: at for at, name in enumerate(self.task.settled.submissions)}
+        return [place[name] for name in self.task.order]
 
     def _pairs(self, panel: Panel, digits: int) -> list[Json]:
         """Return ``submission, versus, shown difference, pairs`` of every pair that the evidence tells."""
@@ -155,14 +170,21 @@ class _Task:
 
     def _single(self, panel: Panel, digits: int) -> dict[str, Json]:
         """Return the scores of single cases, submissions x cases, and which are penalties or stand-ins."""
-        values, measured = self.task.matrix(panel), self.task.measured(panel)
-        place = {case: at for at, case in enumerate(self.task.cases)}
-        fined = (~measured & values.notna()).to_numpy()
+        block = self.task.block(panel)
+        values = block.values[:, self.column].T
+        fined = np.zeros(values.shape, dtype=bool)
+        for mask in (block.supplied, block.penalised):
+            fined |= False if mask is None else mask[:, self.column].T
         return {
-            "cases": [place[case] for case in values.index],
-            "values": [_numbers(values[name].to_numpy(float), digits + 3) for name in self.task.order],
-            "fined": [np.flatnonzero(fined[:, at]).tolist() for at in range(fined.shape[1])],
+            "cases": [self.place[case] for case in block.cases],
+            "values": [_numbers(own, digits + 3) for own in values],
+            "fined": [np.flatnonzero(own).tolist() for own in fined & ~np.isnan(values)],
         }
+
+    @cached_property
+    def place(self) -> dict[str, int]:
+        """Position of every case."""
+        return {case: at for at, case in enumerate(self.task.cases)}
 
 
 def _spread(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -183,13 +205,47 @@ def _numbers(values: npt.NDArray[np.float64], decimals: int) -> list[Json]:
     return [value if np.isfinite(value) else None for value in np.round(values, decimals).tolist()]
 
 
-def _rows(rows: pd.DataFrame, digits: int) -> list[Json]:
+def _rows(told: npt.NDArray[np.float64], digits: int) -> list[Json]:
     """Return ``cases, mean, low, high, shown mean, shown SD, shown median`` per submission, best first."""
     estimate, number = Column("", "estimate", digits), Column("", "number", digits)
-    names = ["n", "mean", "mean_low", "mean_high", "sd", "median"]
     found: list[Json] = []
-    for n, mean, low, high, sd, median in rows[names].to_numpy(float).tolist():
+    for n, mean, low, high, sd, median in told.tolist():
         ends: list[Json] = [value if np.isfinite(value) else None for value in (mean, low, high)]
         cases = 0 if np.isnan(n) else int(n)
         found.append([cases, *ends, estimate.show((mean, low, high)), number.show(sd), number.show(median)])
     return found
+
+
+_NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
+
+
+def altered_text(told: str, again: str) -> str:
+    """Return :func:`altered` of two such texts; what is no JSON is altered."""
+    try:
+        return altered(json.loads(told or "null"), json.loads(again or "null"))
+    except ValueError:
+        return "explored: cannot be read"
+
+
+def altered(told: Json, again: Json, where: str = "explored") -> str:
+    """Return where what a page explores is not what its scores give, in a few words; empty where it is.
+
+    Another machine may round the last digit the other way; nothing else may differ.
+    """
+    if isinstance(told, dict) and isinstance(again, dict) and told.keys() == again.keys():
+        return next(filter(None, (altered(told[key], again[key], f"{where}: {key}") for key in told)), "")
+    if isinstance(told, list) and isinstance(again, list) and len(told) == len(again):
+        pairs = enumerate(zip(told, again, strict=True), 1)
+        return next(filter(None, (altered(one, two, f"{where} {at}") for at, (one, two) in pairs)), "")
+    if isinstance(told, float) and isinstance(again, float):
+        return "" if math.isclose(told, again, rel_tol=1e-9, abs_tol=1e-9) else f"{where}: {told!r}, but {again!r}"
+    if isinstance(told, str) and isinstance(again, str) and _NUMBER.sub("", told) == _NUMBER.sub("", again):
+        pairs = zip(_NUMBER.findall(told), _NUMBER.findall(again), strict=True)
+        if all(one == two or ("." in one and _last_digit(one, two)) for one, two in pairs):
+            return ""
+    return "" if told == again else f"{where}: {told!r}, but {again!r}"
+
+
+def _last_digit(one: str, two: str) -> bool:
+    digits = len(one.partition(".")[2])
+    return abs(float(one.replace(",", "")) - float(two.replace(",", ""))) < 1.01 * 10.0**-digits
