@@ -109,8 +109,10 @@ def html_differences(page: str, document: Document, *, sentences: bool) -> Itera
         by_id.setdefault(own.name, []).append(own)
     for table in document.tables():
         yield from _compare(table, by_id.get(table.id, []), _html_text)
-    if document.explored is not None:
-        cause = altered_text(html.explored_text(page), document.explored.text)
+    explored = html.explored_text(page)
+    if document.explored is not None and (explored or sentences):
+        # a page of an older version has nothing to explore
+        cause = altered_text(explored, document.explored.text)
         yield from [Difference("explore", cause)] if cause else []
     if sentences:
         said = {_plain(_unnumbered(text)) for text in found.texts}
