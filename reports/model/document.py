@@ -9,12 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import pandas as pd
-
-if TYPE_CHECKING:
-    from medpodium.reports.model.interactive.explore import Explored
 
 Kind = Literal["text", "team", "integer", "number", "estimate", "percent", "interval", "flag"]
 Tone = Literal["body", "lead", "note", "warning"]
@@ -322,6 +319,14 @@ class Place:
         return min(3, max(1, int(self.rank)))
 
 
+class Explorable(Protocol):
+    """What a page with scripts lets its reader explore (:mod:`medpodium.reports.model.interactive.explore`)."""
+
+    @property
+    def text(self) -> str:
+        """Everything as JSON; made when somebody asks, for most formats have no use for it."""
+
+
 @dataclass(frozen=True)
 class Document:
     """A whole report.
@@ -338,7 +343,7 @@ class Document:
         Colour of each submission, the same as in the figures.
     supplement : sequence of Section
         What the main part has no room for; a file of its own in formats with pages.
-    explored : Explored, optional
+    explored : Explorable, optional
         What a page with scripts lets its reader explore; every number of it that matters is in the sections, too.
     csv : mapping of str to bytes
         Data of tables and figures by id, where they have been written already.
@@ -351,7 +356,7 @@ class Document:
     podium: tuple[Place, ...] = ()
     colours: Mapping[str, str] = field(default_factory=dict)
     supplement: tuple[Section, ...] = ()
-    explored: Explored | None = None
+    explored: Explorable | None = None
     csv: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     @property
