@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+import medpodium
 from medpodium.scoring.measures.boundary import eroded_rim, rim_iou
 from medpodium.scoring.measures.instances import matched_objects
 from medpodium.scoring.measures.skeletons import centreline_dice, skeleton_points
@@ -22,6 +23,7 @@ from medpodium.scoring.measures.topology import betti_numbers
 
 FOLDER = Path(__file__).resolve().parent / "metrics"
 _CELL = 12
+_LETTER = 6.5
 _NONE, _BOTH, _ONLY_P, _ONLY_R = "#ffffff", "#9ecae1", "#fdae6b", "#a1d99b"
 _DARK, _GREY = "#08306b", "#d9d9d9"
 Mask = npt.NDArray[np.bool_]
@@ -98,8 +100,9 @@ class Picture:
         width, height = self.columns * _CELL, self.rows * _CELL
         words = "".join(f'<text x="0" y="{height + 15 + 14 * at}">{text}</text>' for at, text in enumerate(self.words))
         whole = height + 10 + 14 * len(self.words)
+        wide = max(width, *(_LETTER * len(text) for text in self.words))  # a viewer's letters may be wide ones
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{whole}" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide:g}" height="{whole}" '
             f'font-family="sans-serif" font-size="11" fill="#222">\n'
             f'<rect width="{width}" height="{height}" fill="{_NONE}" stroke="{_GREY}"/>\n'
             + "\n".join(self.parts)
@@ -226,6 +229,63 @@ def lesions() -> Picture:
     return found
 
 
+def lesion_wise() -> Picture:
+    """Show means over single lesions: two fragments that dilation joins, a missed lesion and a false one."""
+    shape = (12, 24)
+    reference = box(shape, (1, 5, 1, 4), (1, 5, 6, 9), (8, 11, 3, 8), (9, 10, 21, 22))
+    prediction = box(shape, (1, 5, 2, 5), (2, 5, 6, 10), (2, 5, 16, 19))
+    rule: dict[str, object] = {"connectivity": 8, "dilation": 1, "min_voxels": 2, "small": "ignore-reference"}
+    own = medpodium.measure(
+        reference.astype(np.uint8),
+        prediction.astype(np.uint8),
+        spacing=1,
+        metrics={
+            "dice": {"kind": "lesion_dice", "lesions": rule},
+            "nsd": {"kind": "lesion_nsd", "tolerance_mm": 0.5, "definition": "border-voxel", "lesions": rule},
+            "hd95": {
+                "kind": "lesion_hd_percentile",
+                "definition": "pooled",
+                "missed": 99,
+                "invented": 99,
+                "lesions": rule,
+            },
+            "difference": {"kind": "lesion_count_difference", "lesions": rule},
+            "fpv": {"kind": "fp_component_volume", "lesions": {"connectivity": 8}},
+            "fnv": {"kind": "fn_component_volume", "lesions": {"connectivity": 8}},
+        },
+    )["label 1"]
+    found = Picture(
+        shape,
+        f"mean of 3: Dice {own['dice']:.2f}, NSD {own['nsd']:.2f}, HD95 {own['hd95']:.1f} (others 99);",
+        f"count difference {own['difference']:.0f}; volumes: false {own['fpv']:.0f}, missed {own['fnv']:.0f}",
+    )
+    found.pair(reference, prediction)
+    words = ((6.5, 1, "dilated: one, hit"), (10, 9, "missed"), (6.5, 16, "false"), (11.5, 18, "too small"))
+    for row, column, text in words:
+        found.say(row, column, text)
+    return found
+
+
+def presence() -> Picture:
+    """Show whole structures that are found, missed and invented, case by case."""
+    shape = (12, 24)
+    reference = box(shape, (2, 8, 1, 6), (2, 8, 9, 14))
+    prediction = box(shape, (2, 7, 2, 6), (2, 4, 9, 11), (2, 8, 17, 22))
+    found = Picture(
+        shape,
+        "three cases: found from the declared IoU on, else missed,",
+        f"or invented: presence F1 = 2 / (2 + 1 + 1) = {2 / 4:.2f}",
+    )
+    found.pair(reference, prediction)
+    cells = ((slice(0, 8), slice(1, 6)), (slice(0, 8), slice(9, 14)))
+    for (rows, columns), column, word in zip(cells, (1, 9), ("hit", "missed"), strict=True):
+        both = (reference[rows, columns] & prediction[rows, columns]).sum()
+        any_ = (reference[rows, columns] | prediction[rows, columns]).sum()
+        found.say(10, column, f"{word} {both / any_:.2f}")
+    found.say(10, 17, "false")
+    return found
+
+
 def instances() -> Picture:
     """Show objects by number, matched one to one."""
     shape = (12, 24)
@@ -258,6 +318,8 @@ PICTURES: Mapping[str, Callable[[], Picture]] = {
     "cldice": cldice,
     "betti": betti,
     "lesions": lesions,
+    "lesion-wise": lesion_wise,
+    "presence": presence,
     "instances": instances,
 }
 
