@@ -34,6 +34,10 @@ METRICS: dict[str, dict[str, Any]] = {
         "hd": {"kind": "hd", "definition": "border-voxel", "worst": "diagonal"},
         "assd": {"kind": "assd", "definition": "border-voxel", "worst": "diagonal"},
     },
+    "edgeless": {
+        "assd": {"kind": "assd", "definition": "border-voxel", "edge": "ignore", "worst": "diagonal"},
+        "hd95": {"kind": "hd_percentile", "edge": "ignore", "worst": "diagonal"},
+    },
     "lesions": {"f1": {"kind": "lesion_f1", "lesions": {"overlap": "any", "min_volume_ml": 0.002}}},
     "hungarian": {"pq": {"kind": "panoptic_quality", "lesions": {"overlap": "any", "matching": "hungarian"}}},
     "topology": {"euler": {"kind": "euler_error", "worst": 1e6}},

@@ -28,7 +28,7 @@ from medpodium.scoring.measures import budget, kernels, tables
 from medpodium.scoring.measures.components.joined import Components, MaskComponents
 from medpodium.scoring.measures.overlap import Overlap, pixel_mm2, voxel_ml
 from medpodium.scoring.measures.surfaces import planes
-from medpodium.scoring.measures.surfaces.distances import AxisOrder, SurfaceDistances, distances, kept
+from medpodium.scoring.measures.surfaces.distances import AxisOrder, SurfaceDistances, distances
 from medpodium.scoring.measures.surfaces.edges import without_border
 from medpodium.scoring.measures.surfaces.outline import Surfaces, find_surfaces, frozen
 from medpodium.scoring.measures.surfaces.points import Ints, Kind, Spacing, Surface, Volume
@@ -344,7 +344,7 @@ class PairMeasures:
             start, stop = (int(z) for z in self.z_ranges[structure])
             member = self._member(structure)
             reference, prediction = (
-                without_border(kept(surface), array, member, (start, stop), kind, planar=self.reference.planar)
+                without_border(surface, array, member, (start, stop), kind, planar=self.reference.planar)
                 for surface, array in ((found.reference, self.reference.array), (found.prediction, self.array))
             )
             self._edgeless[structure, kind] = replace(found, reference=reference, prediction=prediction)

@@ -65,12 +65,12 @@ class SurfaceDistances:
     @property
     def reference_empty(self) -> bool:
         """Whether the reference has no surface."""
-        return _size(self.reference) == 0
+        return size(self.reference) == 0
 
     @property
     def prediction_empty(self) -> bool:
         """Whether the prediction has no surface."""
-        return _size(self.prediction) == 0
+        return size(self.prediction) == 0
 
     @property
     def defined(self) -> bool:
@@ -173,7 +173,8 @@ class SurfaceDistances:
         return areas.weights_of(self.kind, self.spacing_zyx, self.planar)
 
 
-def _size(surface: Surface | VolumePlanes) -> int:
+def size(surface: Surface | VolumePlanes) -> int:
+    """Return how many points a surface has, or may have; 0 only where it has none."""
     return len(surface.points) if isinstance(surface, Surface) else surface.most
 
 

@@ -6,12 +6,16 @@ beyond the border, only points at the border change: their neighbours outside be
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from medpodium.scoring.measures.surfaces.points import Codes, Kind, Points, Surface, Volume
+
+if TYPE_CHECKING:
+    from medpodium.scoring.measures.surfaces.planes import VolumePlanes
 
 _BITS = np.arange(8)
 _SIDES: tuple[int, int, int] = (4, 2, 1)
@@ -19,20 +23,20 @@ _SIDES: tuple[int, int, int] = (4, 2, 1)
 
 
 def without_border(
-    surface: Surface,
+    surface: Surface | VolumePlanes,
     volume: Volume,
     member: npt.NDArray[np.uint8],
     z_range: tuple[int, int],
     kind: Kind,
     *,
     planar: bool = False,
-) -> Surface:
+) -> Surface | VolumePlanes:
     """Return the points of a surface that are left when the image's border is none.
 
     Parameters
     ----------
-    surface : Surface
-        As traced, with background beyond the border.
+    surface : Surface or VolumePlanes
+        As traced, with background beyond the border; noise is not kept as points, and stays so.
     volume : ndarray of uint8 or uint16, shape (nz, ny, nx)
         The mask.
     member : ndarray of uint8, shape (n_labels,)
@@ -44,13 +48,17 @@ def without_border(
     planar : bool
         Whether the volume is a plane.
     """
+    if not isinstance(surface, Surface):
+        return replace(surface, edge=False)
     low = np.array([z_range[0], 0, 0])
     high = np.array([z_range[1], *volume.shape[1:]])
     if kind == "surfel-area":
         return _recoded(surface, low, high, planar)
-    points = surface.points.astype(np.int64)
-    at_border = ((points == low) | (points == high - 1)).any(axis=1)
-    own = points[at_border]
+    at_border = np.zeros(len(surface.points), np.bool_)
+    for axis in range(3):
+        along = surface.points[:, axis]
+        at_border |= (along == low[axis]) | (along == high[axis] - 1)
+    own = surface.points[at_border].astype(np.int64)
     exposed = np.zeros(len(own), np.bool_)
     for axis in (1, 2) if planar else (0, 1, 2):
         for step in (-1, 1):

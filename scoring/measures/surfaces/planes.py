@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -136,10 +137,20 @@ class PointPlanes:
 
 
 @part
-def _members(volume, member, z, z_start, z_stop, y, x, out):  # type: ignore[no-untyped-def]
-    """Write where a structure is in a slice, from voxel ``y, x`` on; 0 beyond the volume and the structure's slices."""
-    out[:] = 0
+def _members(volume, member, z, z_start, z_stop, edge, y, x, out):  # type: ignore[no-untyped-def]
+    """Write where a structure is in a slice, from voxel ``y, x`` on.
+
+    Beyond the volume and the structure's slices it is nowhere, or, without ``edge``, where the outermost voxels are.
+    """
     nz, ny, nx = volume.shape
+    if not edge:
+        own = min(max(z, max(z_start, 0)), min(z_stop, nz) - 1)
+        for at in range(out.shape[0]):
+            row = volume[own, min(max(y + at, 0), ny - 1)]
+            for i in range(out.shape[1]):
+                out[at, i] = member[row[min(max(x + i, 0), nx - 1)]]
+        return
+    out[:] = 0
     if z < 0 or z >= nz or z < z_start or z >= z_stop:
         return
     first = max(0, -x)
@@ -153,7 +164,7 @@ def _members(volume, member, z, z_start, z_stop, y, x, out):  # type: ignore[no-
 
 
 @kernel
-def surfel_codes(volume, member, z, z_start, z_stop, planar, y, x, held, members, out):  # type: ignore[no-untyped-def]
+def surfel_codes(volume, member, z, z_start, z_stop, planar, edge, y, x, held, members, out):  # type: ignore[no-untyped-def]
     """Find the neighbour codes of a structure in one slice of corners, as ``tracing.surface_elements`` does.
 
     Parameters
@@ -165,6 +176,8 @@ def surfel_codes(volume, member, z, z_start, z_stop, planar, y, x, held, members
         Slice of corners; the slices that the structure is limited to.
     planar : bool
         Whether the volume is a plane.
+    edge : bool
+        Whether the image's border is a surface.
     y, x : int
         The first corner of ``out``.
     held, members : ndarray of int64, shape (3,), and of uint8, shape (3, ny + 2, nx + 2)
@@ -174,7 +187,7 @@ def surfel_codes(volume, member, z, z_start, z_stop, planar, y, x, held, members
     above = z if planar else z - 1
     for own in (above, z):
         if held[own % 3] != own:
-            _members(volume, member, own, z_start, z_stop, y - 1, x - 1, members[own % 3])
+            _members(volume, member, own, z_start, z_stop, edge, y - 1, x - 1, members[own % 3])
             held[own % 3] = own
     width = out.shape[1]
     for at in range(out.shape[0]):
@@ -188,7 +201,7 @@ def surfel_codes(volume, member, z, z_start, z_stop, planar, y, x, held, members
 
 
 @kernel
-def border_codes(volume, member, z, z_start, z_stop, planar, y, x, held, members, out):  # type: ignore[no-untyped-def]
+def border_codes(volume, member, z, z_start, z_stop, planar, edge, y, x, held, members, out):  # type: ignore[no-untyped-def]
     """Find the border voxels of a structure in one slice, as ``tracing.border_voxels`` does: 1 there, 0 elsewhere.
 
     Parameters are those of :func:`surfel_codes`.
@@ -196,7 +209,7 @@ def border_codes(volume, member, z, z_start, z_stop, planar, y, x, held, members
     above, below = (z, z) if planar else (z - 1, z + 1)
     for own in (above, z, below):
         if held[own % 3] != own:
-            _members(volume, member, own, z_start, z_stop, y - 1, x - 1, members[own % 3])
+            _members(volume, member, own, z_start, z_stop, edge, y - 1, x - 1, members[own % 3])
             held[own % 3] = own
     width = out.shape[1]
     for at in range(out.shape[0]):
@@ -257,6 +270,8 @@ class VolumePlanes:
         Which definition of a surface.
     planar
         Whether the volume is a plane.
+    edge
+        Whether the image's border is a surface; else beyond it everything is like the outermost voxels.
     """
 
     volume: Volume
@@ -265,6 +280,7 @@ class VolumePlanes:
     voxels: Ints
     kind: Kind
     planar: bool
+    edge: bool = True
 
     @property
     def box(self) -> Box:
@@ -284,16 +300,19 @@ class VolumePlanes:
         plane = np.zeros((ny, nx), np.uint8)
         held, members = np.full(3, -9, np.int64), np.zeros((3, ny + 2, nx + 2), np.uint8)
         find = surfel_codes if self.kind == "surfel-area" else border_codes
-        own = self.box
+        own, how = self.box, (*self.z_range, self.planar, self.edge)
         for z in range(max(box.low[0], own.low[0]), min(box.high[0], own.high[0])):
-            start, stop = self.z_range
-            find(self.volume, self.member, z, start, stop, self.planar, box.low[1], box.low[2], held, members, plane)
+            find(self.volume, self.member, z, *how, box.low[1], box.low[2], held, members, plane)
             yield plane
 
     @property
     def most(self) -> int:
         """At most so many points: a corner of the box each; 0 only where there is none."""
-        return math.prod(self.box.shape)
+        return math.prod(self.box.shape) if self.edge else self._number
+
+    @cached_property
+    def _number(self) -> int:
+        return sum(int(np.count_nonzero(plane)) for plane in self.codes(self.box))
 
     def points(self) -> Surface:
         """Return all points, as many as there are."""

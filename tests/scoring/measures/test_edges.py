@@ -9,7 +9,9 @@ from scipy import ndimage
 
 from medpodium.scoring.measures.boundary import eroded_rim, near_rim, rim_iou
 from medpodium.scoring.measures.pair import measure_pair
-from medpodium.scoring.measures.surfaces import metrics
+from medpodium.scoring.measures.surfaces import metrics, outline
+from medpodium.scoring.measures.surfaces.planes import VolumePlanes
+from medpodium.scoring.measures.surfaces.points import Kind
 
 Mask = npt.NDArray[np.uint8]
 SPACING = (3.0, 1.0, 0.7)
@@ -128,3 +130,22 @@ def test_a_rim_is_the_same_in_slabs(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = near_rim(mask, 2.5, (1.0, 1.0, 1.0))
     monkeypatch.setattr(boundary, "_SLAB", 3 * 100)
     assert np.array_equal(near_rim(mask, 2.5, (1.0, 1.0, 1.0)), whole)
+
+
+@pytest.mark.parametrize("kind", ["surfel-area", "border-voxel"])
+def test_noise_that_is_not_kept_as_points_has_the_same_surface(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    for shape in ((6, 9, 11), (1, 12, 10)):
+        masks = [(rng.random(shape) < share).astype(np.uint8) for share in (0.5, 0.7)]
+        kept = measure_pair(*masks, SPACING, [frozenset({1})]).between(0, kind, edge=False)
+        with monkeypatch.context() as few:
+            few.setattr(outline, "_FEW", 8)
+            swept = measure_pair(*masks, SPACING, [frozenset({1})]).between(0, kind, edge=False)
+        assert isinstance(swept.prediction, VolumePlanes)
+        assert swept.prediction.most == len(kept.prediction.points)
+        assert metrics.hausdorff(swept) == pytest.approx(metrics.hausdorff(kept))
+        assert metrics.assd(swept) == pytest.approx(metrics.assd(kept))
+    full = np.ones((4, 5, 6), np.uint8)
+    with monkeypatch.context() as few:
+        few.setattr(outline, "_FEW", 8)
+        assert not measure_pair(full, full, SPACING, [frozenset({1})]).between(0, kind, edge=False).defined

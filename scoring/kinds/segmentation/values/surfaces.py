@@ -16,7 +16,7 @@ from medpodium.challenges.schema.metrics.surfaces import (
 )
 from medpodium.scoring.measures.pair import PairMeasures
 from medpodium.scoring.measures.surfaces import metrics as surface
-from medpodium.scoring.measures.surfaces.distances import SurfaceDistances, kept
+from medpodium.scoring.measures.surfaces.distances import SurfaceDistances, size
 from medpodium.scoring.measures.surfaces.points import Kind
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def edgeless_size(spec: StructureMetric, pair: PairMeasures, index: int) -> tupl
         reference, prediction = _rims(spec, pair, index)
         return int(reference.sum()), int(prediction.sum())
     found = _between(spec, pair, index)
-    return len(kept(found.reference).points), len(kept(found.prediction).points)
+    return size(found.reference), size(found.prediction)
 
 
 def _between(spec: EdgedMetric, pair: PairMeasures, index: int) -> SurfaceDistances:
