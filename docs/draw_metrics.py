@@ -253,7 +253,7 @@ def lesion_wise() -> Picture:
             "fpv": {"kind": "fp_component_volume", "lesions": {"connectivity": 8}},
             "fnv": {"kind": "fn_component_volume", "lesions": {"connectivity": 8}},
         },
-    )["label 1"]
+    ).dict()["label 1"]
     found = Picture(
         shape,
         f"mean of 3: Dice {own['dice']:.2f}, NSD {own['nsd']:.2f}, HD95 {own['hd95']:.1f} (others 99);",
