@@ -40,7 +40,12 @@
       return subset() === "" ? () => true : (item) => groups()[at].of[item] === place;
     };
     const who = (name) => task().order.indexOf(name);
-    const colour = (name) => looks.get(name)?.colour ?? "var(--muted)";
+    // Two colours are too dark for a dark page, where the theme has lighter ones.
+    const themed = { "#332288": "--indigo", "#882255": "--wine" };
+    const colour = (name) => {
+      const own = looks.get(name)?.colour ?? "#6a7682";
+      return themed[own] ? getComputedStyle(document.documentElement).getPropertyValue(themed[own]).trim() : own;
+    };
     const print = (value, digits) => {
       const kept = Math.abs(value) >= 1000 ? 0 : Math.abs(value) >= 100 ? Math.max(0, digits - 1) : digits;
       return value.toLocaleString("en-US", { minimumFractionDigits: kept, maximumFractionDigits: kept });
@@ -83,7 +88,7 @@
       make("p", {}, "Choose a score, a group of cases and one or two names; or click a name or a dot anywhere on this page. Tables and figures follow, and the address keeps the choice."),
       make("div", { class: "controls" }, control("task", "Task"), control("metric", "Score"), control("structure", "Part"), control("group", "Group"),
         control("level", "Level"), control("team", "Follow"), control("versus", "Compare with"),
-        make("button", { type: "button", class: "plain", on: { click: () => choose({ structure: "", group: "", level: "", team: "", versus: "" }) } }, "Reset")),
+        make("button", { type: "button", class: "press", on: { click: () => choose({ structure: "", group: "", level: "", team: "", versus: "" }) } }, "Reset")),
       said, charts, lists,
     );
 
@@ -118,8 +123,8 @@
       const first = shown.reduce((best, one) => (own.better === "higher" ? one.row[1] > best.row[1] : one.row[1] < best.row[1]) ? one : best);
       const alt = `Mean ${own.title}${where()} of ${shown.length} with 95 % intervals; best is ${first.name} with ${first.row[4]}.`;
       return [framed(`${own.title}${where()}: mean and 95 % interval`, alt, (wide) => ({
-        marginLeft: margin(wide), height: 50 + 22 * shown.length,
-        x: { label: own.axis, grid: true, nice: true }, y: { label: null, domain: shown.map((one) => one.name), tickFormat: (name) => short(looks.get(name)?.label ?? name, 24), tickSize: 0 },
+        marginLeft: margin(wide), marginBottom: 44, height: 70 + 22 * shown.length,
+        x: { label: own.axis, grid: true, nice: true }, y: { label: null, domain: shown.map((one) => one.name), tickFormat: (name) => short(name, Math.floor(margin(wide) / 7.6)), tickSize: 0 },
         marks: [
           window.Plot.ruleY(shown.filter((one) => one.row[2] !== null), { y: "name", x1: (one) => one.row[2], x2: (one) => one.row[3], stroke: (one) => colour(one.name), strokeWidth: 2, strokeOpacity: (one) => faded(one.name) }),
           window.Plot.dot(shown, {
@@ -140,7 +145,7 @@
       return [framed(`${panel().metric}${where()} by ${task().words.structure}`, alt, (wide) => ({
         marginLeft: margin(wide), marginBottom: 86, height: 110 + 20 * task().order.length,
         x: { label: null, domain: parts.map((one) => one.structure), tickRotate: -40, tickFormat: (text) => short(text, 16), tickSize: 0 },
-        y: { label: null, domain: task().order, tickFormat: (name) => short(looks.get(name)?.label ?? name, 24), tickSize: 0 },
+        y: { label: null, domain: task().order, tickFormat: (name) => short(name, Math.floor(margin(wide) / 7.6)), tickSize: 0 },
         color: { scheme: "cividis", reverse: !higher },
         marks: [window.Plot.cell(cells, {
           x: (one) => one.own.structure, y: "name", fill: (one) => one.row[1], inset: 0.5, fillOpacity: (one) => faded(one.name),
@@ -154,7 +159,7 @@
       if (!own.length) { return []; }
       const alt = `${own.length} ${task().words.cases} of ${state.team}${where()}, worst first: from ${print(own[0].value, panel().digits)} to ${print(own.at(-1).value, panel().digits)}.`;
       return [framed(`${state.team}: every ${task().words.case}, worst first${where()}`, alt, () => ({
-        height: 280, marginLeft: 56, x: { label: `${task().words.cases}, worst first`, tickFormat: "d" }, y: { label: panel().axis, grid: true, nice: true },
+        height: 300, marginLeft: 56, marginBottom: 44, x: { label: `${task().words.cases}, worst first`, tickFormat: "d" }, y: { label: panel().axis, grid: true, nice: true },
         marks: [window.Plot.dot(own, {
           x: "at", y: "value", r: own.length > 200 ? 2 : 3.5, fill: (one) => one.fined ? "none" : colour(state.team), stroke: colour(state.team), symbol: (one) => one.fined ? "times" : "circle",
           title: (one) => `${one.name}\n${print(one.value, panel().digits)}${one.fined ? " (penalty)" : ""}`, tip: tipped,
@@ -213,7 +218,7 @@
       const heads = [[capital(task().words.case), ""], [two ? state.team : panel().title, "num"], ...(two ? [[state.versus, "num"], ["Difference", "num"]] : [])];
       const title = two ? `Where ${state.team} and ${state.versus} differ most` : `${state.team}: worst first`;
       const more = own.length > length
-        ? [make("button", { type: "button", class: "plain", on: { click: () => { length += 4 * STEP; draw(); } } }, `More of ${own.length}`)] : [];
+        ? [make("button", { type: "button", class: "press", on: { click: () => { length += 4 * STEP; draw(); } } }, `More of ${own.length}`)] : [];
       return [table("explore-cases", `${title}${where()}`, heads, body), ...more];
     };
     const told = () => {
@@ -244,7 +249,7 @@
       const probe = make("i", {});
       home.append(probe);
       const seen = (text) => { probe.style.color = ""; probe.style.color = text; return getComputedStyle(probe).color; };
-      const owner = new Map(data.teams.map((team) => [seen(team.colour), team.name]));
+      const owner = new Map(data.teams.map((team) => [seen(colour(team.name)), team.name]));
       const named = new Map(data.teams.flatMap((team) => [[team.label, team.name], [team.name, team.name]]));
       const known = new Map();
       for (const drawing of document.querySelectorAll("main .drawing > svg:not([class])")) {
@@ -384,6 +389,7 @@
         found[0].append(words);
       }
     });
+    document.querySelector(".theme")?.addEventListener("click", draw);
     window.addEventListener("hashchange", () => { if (read()) { tidy(); draw(); home.scrollIntoView(); } });
     let wide = 0;
     window.addEventListener("resize", () => { if (charts.clientWidth !== wide) { wide = charts.clientWidth; draw(); } });

@@ -80,8 +80,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: tuple[Path, Path]) 
 
 
 def _kept(folder: Path) -> list[Path]:
-    """Return the files of a room that somebody needs: modules, challenge files, templates."""
-    return [path for path in folder.rglob("*") if path.suffix in (".py", ".yaml", ".j2", ".css", ".js", ".typ", ".csv")]
+    """Return the files of a room that somebody needs: modules, challenge files, templates, licences."""
+    wanted = (".py", ".yaml", ".j2", ".css", ".js", ".html", ".typ", ".csv", ".LICENSE")
+    return [path for path in folder.rglob("*") if path.suffix in wanted]
 
 
 def test_the_source_distribution_can_be_tested_and_documented(built: tuple[Path, Path]) -> None:
