@@ -240,8 +240,8 @@ def altered(told: Json, again: Json, where: str = "explored") -> str:
     if isinstance(told, float) and isinstance(again, float):
         return "" if math.isclose(told, again, rel_tol=1e-9, abs_tol=1e-9) else f"{where}: {told!r}, but {again!r}"
     if isinstance(told, str) and isinstance(again, str) and _NUMBER.sub("", told) == _NUMBER.sub("", again):
-        pairs = zip(_NUMBER.findall(told), _NUMBER.findall(again), strict=True)
-        if all(one == two or ("." in one and _last_digit(one, two)) for one, two in pairs):
+        shown = zip(_NUMBER.findall(told), _NUMBER.findall(again), strict=True)
+        if all(one == two or ("." in one and _last_digit(one, two)) for one, two in shown):
             return ""
     return "" if told == again else f"{where}: {told!r}, but {again!r}"
 
