@@ -12,95 +12,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from medpodium.baselines.failures import BaselineCode, refuse
+from medpodium.baselines.pickles import no_bytes, numpy_names, plain, stand_ins
 
 _KEYS = ("network_weights", "state_dict")
 _PREFIXES = ("module.", "_orig_mod.")
-_KINDS = "?biufcSU"
-"""Kinds of numpy's plain numbers and texts; objects and records are left out."""
-_PICKLED_ARRAY = 1
-"""Version that numpy writes into the state of an array."""
-
-
-class _DType:
-    """Type of a number, as ``numpy.dtype('f8', False, True)`` and its state describe it."""
-
-    def __init__(self, code: str, *_: Any) -> None:
-        kind = np.dtype(str(code))
-        if kind.char not in "?" and kind.kind not in _KINDS:
-            raise pickle.UnpicklingError(f"numpy values of the type {code!r}")
-        self.kind = kind
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        order = state[1]
-        if order in ("<", ">"):
-            self.kind = self.kind.newbyteorder(order)
-
-
-class _Array:
-    """An array in the making: numpy describes an empty one, and then its state."""
-
-    def __init__(self) -> None:
-        self.value: Any = None
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        version, shape, kind, fortran, data = state
-        if version != _PICKLED_ARRAY or not isinstance(kind, _DType) or not isinstance(data, bytes | str):
-            raise pickle.UnpicklingError("a numpy array of objects")
-        raw = data if isinstance(data, bytes) else data.encode("latin-1")
-        self.value = _shaped(raw, kind, shape, "F" if fortran else "C")
-
-
-def _scalar(kind: Any, data: Any = b"") -> Any:
-    """Return a plain number for ``numpy.core.multiarray.scalar(type, bytes)``."""
-    if not isinstance(kind, _DType) or not isinstance(data, bytes | str):
-        raise pickle.UnpicklingError("a numpy value that is no number")
-    raw = data if isinstance(data, bytes) else data.encode("latin-1")
-    return np.frombuffer(raw, kind.kind, count=1)[0].item()
-
-
-def _no_bytes(*given: Any) -> bytes:
-    """Return the content of an array without elements, as old pickles say it: ``bytes()``."""
-    if given:
-        raise pickle.UnpicklingError("a call of bytes")
-    return b""
-
-
-def _shaped(raw: bytes, kind: _DType, shape: Any, order: Any) -> Any:
-    values = np.frombuffer(raw, kind.kind) if raw else np.empty(0, kind.kind)  # numpy reads no empty buffer
-    return values.reshape(shape, order=order).copy()
-
-
-def _reconstruct(*_: Any) -> _Array:
-    return _Array()
-
-
-class _NoArray:
-    """Stands for ``numpy.ndarray``, which is only ever named, never made."""
-
-    def __init__(self, *_: Any) -> None:
-        raise pickle.UnpicklingError("a numpy array that does not describe itself")
 
 
 def _names() -> list[Any]:
     """Return what may be named in a checkpoint besides PyTorch's own list."""
     import torch
 
-    names: list[Any] = [torch.device, _DType, _Array, _NoArray, (_DType, "numpy.dtype"), (_NoArray, "numpy.ndarray")]
-    for room in ("numpy.core", "numpy._core"):  # as numpy 1 and numpy 2 call it
-        names += [(_scalar, f"{room}.multiarray.scalar"), (_reconstruct, f"{room}.multiarray._reconstruct")]
-        names.append((_from_buffer, f"{room}.numeric._frombuffer"))
-    names.append((_no_bytes, "builtins.bytes"))
-    return names
-
-
-def _from_buffer(data: Any, kind: Any, shape: Any, order: str) -> Any:
-    """Return an array for ``numpy.core.numeric._frombuffer``, numpy's way from pickle protocol 5 on."""
-    if not isinstance(kind, _DType) or not isinstance(data, bytes | bytearray):
-        raise pickle.UnpicklingError("a numpy array of objects")
-    return _shaped(bytes(data), kind, shape, "F" if order == "F" else "C")
+    named = [(stand_in, f"{module}.{name}") for (module, name), stand_in in numpy_names().items()]
+    return [torch.device, *stand_ins(), *named, (no_bytes, "builtins.bytes")]
 
 
 def read_content(path: Path, *, trust: bool = False) -> Any:
@@ -129,7 +53,7 @@ def read_content(path: Path, *, trust: bool = False) -> Any:
         if trust:
             return torch.load(path, map_location="cpu", weights_only=False)
         with torch.serialization.safe_globals(_names()):
-            return _plain(torch.load(path, map_location="cpu", weights_only=True))
+            return plain(torch.load(path, map_location="cpu", weights_only=True))
     except pickle.UnpicklingError as error:
         fix = "use --trust-checkpoint if you trust its source; reading such a file can run code"
         cause = f"holds objects besides weights ({_reason(error)})"
@@ -144,17 +68,6 @@ def _reason(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = next((line for line in lines if "GLOBAL" in line or "Unsupported" in line), None)
     return (told or next(iter(lines), type(error).__name__))[:200]
-
-
-def _plain(value: Any) -> Any:
-    """Replace arrays in the making by what they have become, all the way down."""
-    if isinstance(value, _Array):
-        return value.value
-    if type(value) in (list, tuple):
-        return type(value)(_plain(item) for item in value)
-    if type(value) is dict:
-        return {key: _plain(item) for key, item in value.items()}
-    return value
 
 
 def weights_of(content: Any, path: Path) -> dict[str, Any]:

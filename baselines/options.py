@@ -90,6 +90,7 @@ class PredictOptions:
     full_check: bool
     trust_checkpoint: bool
     overwrite: bool
+    npz: Path | None
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,9 @@ class AdoptOptions:
     trainer_file: Path | None
     out: Path | None
     trust_checkpoint: bool
+    previous: Path | None
+    postprocessing: str | None
+    dataset_json: Path | None
 
 
 @dataclass(frozen=True)

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from medpodium.baselines import extras
 from medpodium.baselines.checkpoints import read_content
 from medpodium.baselines.failures import BaselineCode, refuse, warning
 from medpodium.baselines.fingerprints import write_json
+from medpodium.baselines.models import first_version
+from medpodium.baselines.models.found import find_models, inherited, read_steps, stage_before
 from medpodium.baselines.models.labels import match_labels
 from medpodium.baselines.models.record import (
     CHECKPOINTS,
     Checkpoint,
+    Member,
     checkpoint_path,
     trained_folds,
-    trainer_folders,
 )
+from medpodium.baselines.models.trainers import carry_trainer
 from medpodium.baselines.nnunet.dataset import RECORD, place, read_record
 from medpodium.baselines.nnunet.jobs import OnEvent, run_job
-from medpodium.baselines.nnunet.prediction import external_folders
 from medpodium.baselines.nnunet.training_data import layout_of
 from medpodium.baselines.nnunet.workspace import Workspace
-from medpodium.baselines.portable import networks
 from medpodium.challenges.naming.names import alike
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask
 from medpodium.findings import Finding
@@ -61,6 +60,12 @@ class Wanted:
         New folder of links to the model, where the notes go; the model's own folder when left out.
     trust : bool
         Unpickle objects in checkpoints.
+    previous : Path, optional
+        Model of a cascade's first stage, where it is not beside that of the second.
+    postprocessing : Path or "none", optional
+        nnU-Net's ``postprocessing.pkl``; that of its best configuration where a whole folder of results is taken.
+    dataset_json : Path, optional
+        Names of the labels of a model of nnU-Net v1, which keeps none.
     """
 
     task: str | None = None
@@ -73,6 +78,9 @@ class Wanted:
     trainer_file: Path | None = None
     out: Path | None = None
     trust: bool = False
+    previous: Path | None = None
+    postprocessing: Path | Literal["none"] | None = None
+    dataset_json: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -84,43 +92,47 @@ class Adopted:
     findings: list[Finding]
 
 
-def adopt(challenge: Challenge, model: Path, wanted: Wanted | None = None, on_event: OnEvent | None = None) -> Adopted:
-    """Check a model folder of nnU-Net v2, load its networks once, and note what a challenge needs to know of it.
+def adopt(
+    challenge: Challenge, models: Sequence[Path], wanted: Wanted | None = None, on_event: OnEvent | None = None
+) -> Adopted:
+    """Check model folders of nnU-Net, load their networks once, and note what a challenge needs to know of them.
 
     Parameters
     ----------
     challenge : Challenge
-        What it is to predict.
-    model : Path
-        Folder with ``plans.json``, ``dataset.json`` and ``fold_*``, or one above it that holds a single model.
+        What they are to predict.
+    models : sequence of Path
+        Folders with ``plans.json``, ``dataset.json`` and ``fold_*``, or one above a single model, or a data set's
+        folder of results with nnU-Net's choice of the best configuration, or a model of nnU-Net v1. The probabilities
+        of several are averaged.
     wanted : Wanted, optional
-        How it is taken.
+        How they are taken.
     on_event : callable, optional
         Told of progress.
 
     Raises
     ------
     MedpodiumError
-        If it is no model, its labels do not match, or its networks cannot be built and loaded.
+        If one is no model, its labels do not match, or its networks cannot be built and loaded.
     """
     extras.require_nnunet()
     how = wanted or Wanted()
-    source = find_model(model)
     task_name, task = _task(challenge, how.task)
-    known = read_record(source)
-    if known and not known.get("adopted") and how.out is None:
-        cause = f"was trained by medpodium for {known.get('challenge')}; its notes would be lost"
-        raise refuse(BaselineCode.MODEL_UNKNOWN, source, cause, "use it as it is, or give --out NEW")
-    if how.out is None and not os.access(source, os.W_OK):
-        raise refuse(BaselineCode.MODEL_UNKNOWN, source, "cannot be written to", "give --out NEW for links and notes")
-    plans, dataset = _json(source / "plans.json"), _json(source / "dataset.json")
-    checkpoint = how.checkpoint or _best_there(source)
-    folds = trained_folds(source, how.folds, checkpoint)
-    content = read_content(checkpoint_path(source, folds[0], checkpoint), trust=how.trust)
-    trainer, configuration = _origin(content, source)
-    _check_configuration(plans, configuration, source)
-    values, findings = match_labels(task, dataset, how.labels)
-    channels = _channels(task, dataset, how)
+    if len(models) == 1 and first_version.is_model(models[0]):
+        models = [first_version.convert(models[0], how.out, how.dataset_json, how.folds, trust=how.trust)]
+        how = replace(how, out=None, folds=None)
+    found = find_models(models)
+    parts = [_part(source, how, how.folds or found.folds) for source in found.models]
+    first = parts[0]
+    _alike(parts)
+    findings = [item for part in parts for item in part.findings()]
+    values, other = match_labels(task, first.dataset, how.labels)
+    findings += other
+    channels = _channels(task, first.dataset, how)
+    asked = how.postprocessing or found.postprocessing
+    steps = [] if asked is None or asked == "none" else read_steps(Path(asked))
+    target, members = _placed(parts, how)
+    configurations = " and ".join(dict.fromkeys(part.configuration for part in parts))
     record: dict[str, Any] = {
         "challenge": challenge.reference,
         "task": task_name,
@@ -129,32 +141,27 @@ def adopt(challenge: Challenge, model: Path, wanted: Wanted | None = None, on_ev
         "adopted": True,
         "values": {str(new): old for new, old in sorted(values.items())},
         "channels": channels,
-        "dataset": str(plans.get("dataset_name", "")),
-        "plans": str(plans.get("plans_name", "")),
+        "dataset": str(first.plans.get("dataset_name", "")),
+        "plans": str(first.plans.get("plans_name", "")),
         "images": layout_of(task, channels, how.image_patterns, None).images,
         "missing_channel": "refuse",
+        "postprocessing": steps,
         "settings": {
-            "method": f"nnU-Net v2, {trainer}, {configuration}",
-            "trainer": trainer,
-            "configuration": configuration,
-            "folds": [int(fold) if fold.isdigit() else fold for fold in folds],
-            "checkpoint": checkpoint,
+            "method": f"nnU-Net v2, {first.trainer}, {configurations}",
+            "trainer": first.trainer,
+            "configuration": first.configuration,
+            "folds": [int(fold) if fold.isdigit() else fold for fold in first.folds],
+            "checkpoint": first.checkpoint,
             "step_size": 0.5,
             "mirroring": True,
             "fast_export": False,
         },
     }
-    if checkpoint != "final" and how.checkpoint is None:
-        cause = f"has no checkpoint_final.pth; checkpoint_{checkpoint}.pth is used"
-        findings.append(warning(BaselineCode.NOT_TRAINED, source, cause, f"use --checkpoint {checkpoint} to say so"))
-    target = source if how.out is None else _linked(source, how.out, folds, checkpoint)
-    _carry_trainer(trainer, source, target, how.trainer_file)
+    if members[0].folder != target:
+        record["members"] = [member.note(target) for member in members]
     job = {
-        **{key: record["settings"][key] for key in ("step_size", "mirroring", "fast_export", "trainer", "checkpoint")},
-        "configuration": configuration,
-        "folds": folds,
-        "model": str(target.resolve()),
-        "trainers": [str(folder.resolve()) for folder in trainer_folders(target)],
+        **{key: record["settings"][key] for key in ("step_size", "mirroring", "fast_export")},
+        "members": [member.job() for member in members],
         "trust": how.trust,
         "device": "cpu",
     }
@@ -163,29 +170,99 @@ def adopt(challenge: Challenge, model: Path, wanted: Wanted | None = None, on_ev
     return Adopted(target, record, findings)
 
 
-def find_model(folder: Path) -> Path:
-    """Return the model folder, which may be the only one below the given one.
+@dataclass(frozen=True)
+class _Part:
+    """A model folder as it was found, before anything is written."""
 
-    Raises
-    ------
-    UsageError
-        If there is none, or several.
-    """
-    if not folder.is_dir():
-        raise refuse(BaselineCode.FOLDER_ABSENT, folder, "no such folder", "give nnU-Net's folder of a trained model")
-    if (folder / "plans.json").is_file():
-        return folder
-    below = sorted(path.parent for depth in ("*", "*/*") for path in folder.glob(f"{depth}/plans.json"))
-    if len(below) == 1:
-        return below[0]
-    if (folder / "plans.pkl").exists() or any(folder.glob("**/*.model.pkl")):
-        cause = "is a model of nnU-Net v1 (plans.pkl), which nnU-Net v2 cannot run"
-        fix = "train with --pretrained FILE.model to use its weights"
-        raise refuse(BaselineCode.MODEL_UNKNOWN, folder, cause, fix)
-    names = ", ".join(path.name for path in below[:4])
-    cause = f"holds {len(below)} models: {names}" if below else "holds no plans.json"
-    fix = "give one folder of nnUNet_results, such as Dataset500_X/nnUNetTrainer__nnUNetPlans__3d_fullres"
-    raise refuse(BaselineCode.MODEL_UNKNOWN, folder, cause, fix)
+    source: Path
+    plans: dict[str, Any]
+    dataset: dict[str, Any]
+    trainer: str
+    configuration: str
+    folds: list[str]
+    checkpoint: Checkpoint
+    asked: bool
+    previous: _Part | None = None
+
+    def findings(self) -> list[Finding]:
+        """Say which weights are used, where it was not said and they are not the last ones."""
+        found = [] if self.previous is None else self.previous.findings()
+        if self.checkpoint != "final" and not self.asked:
+            cause = f"has no checkpoint_final.pth; checkpoint_{self.checkpoint}.pth is used"
+            fix = f"use --checkpoint {self.checkpoint} to say so"
+            found.append(warning(BaselineCode.NOT_TRAINED, self.source, cause, fix))
+        return found
+
+
+def _part(source: Path, how: Wanted, folds: Sequence[int | str] | None) -> _Part:
+    plans, dataset = _json(source / "plans.json"), _json(source / "dataset.json")
+    checkpoint = how.checkpoint or _best_there(source)
+    chosen = trained_folds(source, folds, checkpoint)
+    content = read_content(checkpoint_path(source, chosen[0], checkpoint), trust=how.trust)
+    trainer, configuration = _origin(content, source)
+    before = stage_before(source, trainer, plans, inherited(plans, configuration, source), how.previous)
+    previous = None if before is None else _part(before, how, folds)
+    asked = how.checkpoint is not None
+    return _Part(source, plans, dataset, trainer, configuration, chosen, checkpoint, asked, previous)
+
+
+def _alike(parts: Sequence[_Part]) -> None:
+    """Refuse networks whose outputs or inputs do not mean the same."""
+    first = parts[0]
+    stages = [stage for part in parts for stage in (part, part.previous) if stage is not None]
+    for part in stages:
+        for key in ("labels", "channel_names", "regions_class_order", "file_ending"):
+            if part.dataset.get(key) != first.dataset.get(key):
+                cause = f"its {key} differ from those of {first.source.name}: their outputs cannot be averaged"
+                fix = "adopt models that were trained on the same data set together"
+                raise refuse(BaselineCode.MODEL_UNKNOWN, part.source, cause, fix)
+
+
+def _placed(parts: Sequence[_Part], how: Wanted) -> tuple[Path, list[Member]]:
+    """Return the folder of the notes and the networks: where they are, or links to them in a new folder."""
+    first = parts[0]
+    if len(parts) == 1 and first.previous is None:
+        if how.out is None:
+            _check_own(first.source)
+        target = first.source if how.out is None else how.out
+        if how.out is not None:
+            _check_empty(how.out)
+            _linked(first, how.out)
+        return target, [_member(first, target, how)]
+    if how.out is None:
+        cause = "several networks need a folder that holds them all"
+        raise refuse(BaselineCode.MODEL_UNKNOWN, first.source, cause, "give --out NEW for links and notes")
+    _check_empty(how.out)
+    members = []
+    for number, part in enumerate(parts):
+        own = how.out / "networks" / f"{number}-{part.configuration}"
+        previous = None
+        if part.previous is not None:
+            before = own.with_name(f"{own.name}-{part.previous.configuration}")
+            _linked(part.previous, before)
+            previous = _member(part.previous, before, how)
+        _linked(part, own)
+        members.append(replace(_member(part, own, how), previous=previous))
+    return how.out, members
+
+
+def _member(part: _Part, folder: Path, how: Wanted) -> Member:
+    carry_trainer(part.trainer, part.source, folder, how.trainer_file)
+    return Member(folder, part.trainer, part.configuration, tuple(part.folds), part.checkpoint)
+
+
+def _check_own(source: Path) -> None:
+    known = read_record(source)
+    if known and not known.get("adopted"):
+        cause = f"was trained by medpodium for {known.get('challenge')}; its notes would be lost"
+        raise refuse(BaselineCode.MODEL_UNKNOWN, source, cause, "use it as it is, or give --out NEW")
+    if not os.access(source, os.W_OK):
+        raise refuse(BaselineCode.MODEL_UNKNOWN, source, "cannot be written to", "give --out NEW for links and notes")
+
+
+def _check_empty(out: Path) -> None:
+    if out.exists() and any(out.iterdir()):
+        raise refuse(BaselineCode.MODEL_UNKNOWN, out, "the folder is not empty", "choose a new folder")
 
 
 def _task(challenge: Challenge, name: str | None) -> tuple[str, SegmentationTask]:
@@ -225,20 +302,6 @@ def _origin(content: Any, model: Path) -> tuple[str, str]:
     return str(trainer), str(configuration)
 
 
-def _check_configuration(plans: Mapping[str, Any], name: str, model: Path) -> None:
-    known = plans.get("configurations", {})
-    if name not in known:
-        cause = f"its plans have no configuration {name}, only {', '.join(known) or 'none'}"
-        raise refuse(BaselineCode.CONFIGURATION, model, cause, "give the plans.json of this training")
-    own, seen = known[name], {name}
-    while own.get("inherits_from") in known and own["inherits_from"] not in seen:
-        seen.add(own["inherits_from"])
-        own = {**known[own["inherits_from"]], **own, "inherits_from": known[own["inherits_from"]].get("inherits_from")}
-    if own.get("previous_stage"):
-        cause = f"{name} needs the predictions of {own['previous_stage']}; cascades cannot be adopted"
-        raise refuse(BaselineCode.CONFIGURATION, model, cause, "adopt a model of one stage (3d_fullres, 2d)")
-
-
 def _channels(task: SegmentationTask, dataset: Mapping[str, Any], how: Wanted) -> list[str]:
     """Return the challenge's channels in the model's order: as said, by name, or the only one."""
     given = dataset.get("channel_names") or dataset.get("modality") or {"0": "image"}
@@ -261,52 +324,12 @@ def _channels(task: SegmentationTask, dataset: Mapping[str, Any], how: Wanted) -
     return found
 
 
-def _linked(source: Path, out: Path, folds: Sequence[str], checkpoint: Checkpoint) -> Path:
-    """Make a new folder of links to a model."""
-    if out.exists() and any(out.iterdir()):
-        raise refuse(BaselineCode.MODEL_UNKNOWN, out, "the folder is not empty", "choose a new folder")
+def _linked(part: _Part, out: Path) -> None:
+    """Fill a new folder with links to a model."""
+    out.mkdir(parents=True, exist_ok=True)
     for name in ("plans.json", "dataset.json"):
-        out.mkdir(parents=True, exist_ok=True)
-        place(source / name, out / name)
-    for fold in folds:
-        path = checkpoint_path(out, fold, checkpoint)
+        place(part.source / name, out / name)
+    for fold in part.folds:
+        path = checkpoint_path(out, fold, part.checkpoint)
         path.parent.mkdir()
-        place(checkpoint_path(source, fold, checkpoint), path)
-    return out
-
-
-def _carry_trainer(trainer: str, source: Path, target: Path, given: Path | None) -> None:
-    """Copy the file of a trainer that nnU-Net does not have, with those beside it that it imports, to the model."""
-    own = [given] if given else [*trainer_folders(source), networks.own_folder(), *external_folders()]
-    path = networks.locate(trainer, own)
-    if path is None:
-        fix = "give the file that defines it with --trainer-file FILE, or set nnUNet_extTrainer"
-        raise refuse(BaselineCode.TRAINER, given or trainer, f"no class {trainer} is defined there", fix)
-    if given is None and path.is_relative_to(networks.own_folder()):
-        return
-    if path.parent in trainer_folders(target):
-        return
-    (target / "trainers").mkdir(exist_ok=True)
-    for file in with_neighbours(path):
-        shutil.copyfile(file, target / "trainers" / file.name)
-
-
-def with_neighbours(path: Path) -> Iterator[Path]:
-    """Yield a Python file and the files beside it that it imports, those that they import, and so on."""
-    waiting, seen = [path], {path}
-    while waiting:
-        file = waiting.pop()
-        yield file
-        for name in _imports(file):
-            other = file.parent / f"{name}.py"
-            if other.is_file() and other not in seen:
-                seen.add(other)
-                waiting.append(other)
-
-
-def _imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield from [node.module.partition(".")[0]] if node.module else (alias.name for alias in node.names)
+        place(checkpoint_path(part.source, fold, part.checkpoint), path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -38,6 +38,7 @@ _CHECKPOINTS = click.Choice(["final", "best", "latest"])
 @click.option("--full-check", is_flag=True, help="Unpack every image to find damage inside it, not only a cut-off end.")
 @click.option("--trust-checkpoint", is_flag=True, help="Unpickle objects in the checkpoints; this can run code.")
 @click.option("--overwrite", is_flag=True, help="Replace predictions of another model or other settings.")
+@click.option("--npz", type=_PATH, help="Folder for the classes' probabilities, as nnUNetv2_ensemble reads them.")
 @console.json_option
 @console.guarded
 @console.gathered(PredictOptions)
@@ -60,7 +61,7 @@ def predict(challenge: str, as_json: bool, options: PredictOptions) -> None:
     how = predicting.How(
         options.folds, options.checkpoint, options.device, options.step_size, options.mirroring, options.fast_export,
         pairs(options.image_patterns, "--image-pattern"), options.full_check, options.trust_checkpoint,
-        options.overwrite,
+        options.overwrite, options.npz,
     )  # fmt: skip
     loaded = registry.load(challenge)
     with console.progress() as bar:
@@ -99,6 +100,8 @@ def _predict_command(method: Method, challenge: str, as_json: bool, options: Pre
     """Predict with a baseline that is a command."""
     from medpodium.baselines.command import predict as predicting
 
+    if options.npz is not None:
+        raise click.UsageError("--npz is for models of nnU-Net; a command writes what it writes.")
     fold = (options.folds or method.baseline.folds)[0]
     patterns = pairs(options.image_patterns, "--image-pattern")
     how = predicting.How(options.model, fold, options.device, patterns, options.full_check, options.overwrite)
@@ -114,7 +117,7 @@ def _predict_command(method: Method, challenge: str, as_json: bool, options: Pre
     epilog="Example: medpodium baseline adopt nnUNet_results/Dataset007_Liver/nnUNetTrainer__nnUNetPlans__3d_fullres "
     "--challenge flare-pancancer/2023 --label Liver=1"
 )
-@click.argument("model", type=_PATH)
+@click.argument("models", type=_PATH, nargs=-1, required=True, metavar="MODEL...")
 @click.option("--challenge", required=True, help="Challenge that the model is to predict.")
 @click.option("--task", help="Segmentation task; the challenge's first by default.")
 @click.option("--name", default="adopted", show_default=True, help="What the baseline is called.")
@@ -128,20 +131,29 @@ def _predict_command(method: Method, challenge: str, as_json: bool, options: Pre
 @click.option("--checkpoint", type=_CHECKPOINTS, help="Weights to use; final, else best, else latest.")
 @click.option("--trainer-file", type=_PATH, help="Python file of a trainer that nnU-Net does not have.")
 @click.option("--out", type=_PATH, help="New folder of links to the model; by default notes go into the model's own.")
+@click.option("--previous", type=_PATH, help="Model of a cascade's first stage, where it is not beside the second's.")
+@click.option("--postprocessing", metavar="FILE|none", help="nnU-Net's postprocessing.pkl; that of the best "
+              "configuration where a data set's folder of results is given.")  # fmt: skip
+@click.option("--dataset-json", type=_PATH, help="dataset.json with the names of the labels of a model of nnU-Net v1.")
 @click.option("--trust-checkpoint", is_flag=True, help="Unpickle objects in the checkpoints; this can run code.")
 @console.json_option
 @console.guarded
 @console.gathered(AdoptOptions)
-def adopt(model: Path, challenge: str, as_json: bool, options: AdoptOptions) -> None:
-    """Take a MODEL that was trained with plain nnU-Net v2 as a baseline, to predict, package and score with.
+def adopt(models: tuple[Path, ...], challenge: str, as_json: bool, options: AdoptOptions) -> None:
+    """Take a MODEL that was trained with plain nnU-Net as a baseline, to predict, package and score with.
 
-    Labels and channels are matched by their names. The networks are built and loaded once to see that they can be.
+    Several are averaged; a data set's folder of results is taken as nnUNetv2_find_best_configuration chose. Weights of
+    nnU-Net v1 are converted. Labels and channels are matched by their names. The networks are built and loaded once
+    to see that they can be.
     """
     from medpodium.baselines import extras
     from medpodium.baselines.models import adopt as adopting
     from medpodium.challenges import registry
 
     extras.require_nnunet()
+    steps: Path | Literal["none"] | None = "none" if options.postprocessing == "none" else None
+    if options.postprocessing and steps is None:
+        steps = Path(options.postprocessing)
     wanted = adopting.Wanted(
         options.task,
         options.name,
@@ -153,9 +165,12 @@ def adopt(model: Path, challenge: str, as_json: bool, options: AdoptOptions) -> 
         options.trainer_file,
         options.out,
         options.trust_checkpoint,
+        options.previous,
+        steps,
+        options.dataset_json,
     )
     with console.progress() as bar:
-        made = adopting.adopt(registry.load(challenge), model, wanted, JobBar(bar))
+        made = adopting.adopt(registry.load(challenge), models, wanted, JobBar(bar))
     if as_json:
         console.print_json({"model": made.model, **made.record, "findings": made.findings})
         console.finish(made.findings)
@@ -165,6 +180,9 @@ def adopt(model: Path, challenge: str, as_json: bool, options: AdoptOptions) -> 
     rows = [(key, str(settings[key])) for key in ("trainer", "configuration", "checkpoint")]
     rows += [("folds", ", ".join(map(str, settings["folds"]))), ("channels", ", ".join(made.record["channels"]))]
     rows.append(("labels, model: task", ", ".join(labels)))
+    if members := made.record.get("members"):
+        rows.append(("networks", ", ".join(Path(item["folder"]).name for item in members)))
+    rows += [("largest component of", ", ".join(map(str, step["labels"]))) for step in made.record["postprocessing"]]
     console.print_table(["", f"baseline {options.name}"], rows)
     console.out.print(f"Next: medpodium baseline predict {challenge} --model {made.model} --images ... --out ...")
     console.finish(made.findings)

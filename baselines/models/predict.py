@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from medpodium.baselines import extras
 from medpodium.baselines.failures import BaselineCode, problem
 from medpodium.baselines.fingerprints import digest, file_digest
-from medpodium.baselines.models.record import Checkpoint, checkpoint_path, record_for, trained_folds, trainer_folders
+from medpodium.baselines.models.record import Checkpoint, Member, members_of, record_for
 from medpodium.baselines.nnunet import training_data
 from medpodium.baselines.nnunet.jobs import OnEvent, run_job
 from medpodium.baselines.nnunet.prediction import prediction_cases, targets, to_challenge
@@ -47,6 +48,8 @@ class How:
         Unpickle objects in checkpoints.
     overwrite : bool
         Replace predictions of other models or settings.
+    npz : Path, optional
+        Folder for the probabilities of the classes, as ``nnUNetv2_ensemble`` reads them.
     """
 
     folds: Sequence[int | str] | None = None
@@ -59,6 +62,7 @@ class How:
     full: bool = False
     trust: bool = False
     overwrite: bool = False
+    npz: Path | None = None
 
 
 def predict(
@@ -84,25 +88,24 @@ def predict(
     layout = training_data.layout_of(task, notes["channels"], {**notes["images"], **how.image_patterns}, None)
     found = training_data.find_images(layout, images)
     device = extras.check_device(how.device)
-    checkpoint: Checkpoint = how.checkpoint or settings.get("checkpoint") or "final"
+    members = members_of(model, notes, how.folds, how.checkpoint)
     used: dict[str, Any] = {
-        "folds": trained_folds(model, how.folds, checkpoint),
-        "checkpoint": checkpoint,
+        "folds": list(members[0].folds),
+        "checkpoint": members[0].checkpoint,
         "step_size": settings["step_size"] if how.step_size is None else how.step_size,
         "mirroring": settings["mirroring"] if how.mirroring is None else how.mirroring,
         "fast_export": settings["fast_export"] if how.fast_export is None else how.fast_export,
     }
     out.mkdir(parents=True, exist_ok=True)
-    done = Done(out, _facts(model, notes, task, used), overwrite=how.overwrite)
+    done = Done(out, _facts(members, notes, task, used), overwrite=how.overwrite)
     with scratch_in(out) as scratch:
-        todo, kept, findings = _open_cases(task, notes, found, scratch, done)
+        todo, kept, findings = _open_cases(task, notes, found, scratch, done, how.npz)
         job = {
             **used,
             "device": device,
-            "model": str(model.resolve()),
-            "configuration": settings["configuration"],
-            "trainer": settings["trainer"],
-            "trainers": [str(folder.resolve()) for folder in trainer_folders(model)],
+            "members": [member.job() for member in members],
+            "postprocessing": notes.get("postprocessing", []),
+            "probabilities": how.npz is not None,
             "trust": how.trust,
             "full": how.full,
         }
@@ -112,6 +115,8 @@ def predict(
 
         def told(event: Mapping[str, Any]) -> None:
             if event["event"] == "case":
+                if how.npz is not None:
+                    _hand_over_probabilities(event, members[0].folder, how.npz)
                 _hand_over(event, task, notes, done, rows, findings)
             elif event["event"] == "failed":
                 findings.append(_not_predicted(event["name"], event["cause"]))
@@ -122,15 +127,27 @@ def predict(
     return {"out": str(out), "settings": {**used, "device": device}, "cases": rows, "kept": kept, "findings": findings}
 
 
-def _facts(model: Path, notes: Mapping[str, Any], task: SegmentationTask, used: Mapping[str, Any]) -> dict[str, Any]:
-    paths = {fold: checkpoint_path(model, fold, used["checkpoint"]) for fold in used["folds"]}
-    return {
-        "weights": digest({fold: file_digest(path) for fold, path in paths.items()}),
-        "plans": file_digest(model / "plans.json"),
-        "labels": digest([file_digest(model / "dataset.json"), notes["values"]]),
+def _facts(
+    members: Sequence[Member], notes: Mapping[str, Any], task: SegmentationTask, used: Mapping[str, Any]
+) -> dict[str, Any]:
+    first = members[0]
+    facts = {
+        "weights": _weights_of(first),
+        "plans": file_digest(first.folder / "plans.json"),
+        "labels": digest([file_digest(first.folder / "dataset.json"), notes["values"]]),
         "files": digest(targets(task, "{case}")),
         **used,
     }
+    others = [stage for member in members for stage in member.stages()][1:]
+    if others:
+        facts["other_networks"] = digest([[_weights_of(one), file_digest(one.folder / "plans.json")] for one in others])
+    if notes.get("postprocessing"):
+        facts["postprocessing"] = notes["postprocessing"]
+    return facts
+
+
+def _weights_of(member: Member) -> str:
+    return digest({fold: file_digest(path) for fold, path in zip(member.folds, member.checkpoints(), strict=True)})
 
 
 def _open_cases(
@@ -139,6 +156,7 @@ def _open_cases(
     found: Mapping[str, Mapping[str, Path]],
     scratch: Path,
     done: Done,
+    npz: Path | None,
 ) -> tuple[list[Row], list[str], list[Finding]]:
     """Return the cases that are to be predicted, those that are done, and what is wrong with others."""
     todo: list[Row] = []
@@ -152,7 +170,7 @@ def _open_cases(
             findings.append(_not_predicted(name, f"its image cannot be read: {error.strerror or error}"))
             continue
         names = list(targets(task, name).values())
-        if done.has(name, images, names):
+        if done.has(name, images, names) and (npz is None or (npz / f"{name}.npz").is_file()):
             kept.append(name)
             continue
         try:
@@ -165,6 +183,19 @@ def _open_cases(
             continue
         done.announce(name, images, names)
     return todo, kept, findings
+
+
+def _hand_over_probabilities(event: Mapping[str, Any], model: Path, folder: Path) -> None:
+    """Put the probabilities of a case, and what nnU-Net wants to know of the model, where they were asked for."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("plans.json", "dataset.json"):
+        if not (folder / name).exists():
+            shutil.copyfile(model / name, folder / name)
+    for ending in (".pkl", ".npz"):  # the one that is looked for comes last
+        made = Path(event["file"]).parent / f"{event['name']}{ending}"
+        partial = folder / f".{made.name}.part"
+        shutil.move(made, partial)
+        partial.replace(folder / made.name)
 
 
 def _hand_over(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,94 @@ from medpodium.scoring.kinds.segmentation.tasks import tasks_of
 
 Checkpoint = Literal["final", "best", "latest"]
 CHECKPOINTS: tuple[Checkpoint, ...] = ("final", "best", "latest")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One of nnU-Net's trained networks that make up a baseline; their probabilities are averaged.
+
+    Parameters
+    ----------
+    folder : Path
+        With plans, data set and folds.
+    trainer, configuration : str
+        Of its training.
+    folds : tuple of str
+        Whose outputs are averaged.
+    checkpoint : {"final", "best", "latest"}
+        Weights of each fold.
+    previous : Member, optional
+        First stage of a cascade, whose labels this network sees beside the image.
+    """
+
+    folder: Path
+    trainer: str
+    configuration: str
+    folds: tuple[str, ...]
+    checkpoint: Checkpoint
+    previous: Member | None = None
+
+    def checkpoints(self) -> list[Path]:
+        """Return the file of every fold's weights."""
+        return [checkpoint_path(self.folder, fold, self.checkpoint) for fold in self.folds]
+
+    def stages(self) -> Iterator[Member]:
+        """Yield this network, and those before it in a cascade."""
+        yield self
+        if self.previous is not None:
+            yield from self.previous.stages()
+
+    def job(self) -> dict[str, Any]:
+        """Return it as plain data, for the process in which nnU-Net runs."""
+        return {
+            "model": str(self.folder.resolve()),
+            "trainers": [str(folder.resolve()) for folder in trainer_folders(self.folder)],
+            "trainer": self.trainer,
+            "configuration": self.configuration,
+            "folds": list(self.folds),
+            "checkpoint": self.checkpoint,
+            "previous": None if self.previous is None else self.previous.job(),
+        }
+
+    def note(self, root: Path) -> dict[str, Any]:
+        """Return it as plain data, its folder relative to that of the notes."""
+        return {
+            "folder": self.folder.relative_to(root).as_posix(),
+            "trainer": self.trainer,
+            "configuration": self.configuration,
+            "folds": list(self.folds),
+            "checkpoint": self.checkpoint,
+            "previous": None if self.previous is None else self.previous.note(root),
+        }
+
+
+def members_of(
+    model: Path,
+    notes: Mapping[str, Any],
+    folds: Sequence[int | str] | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> list[Member]:
+    """Return the networks of a model, with the folds and weights that are noted or asked for.
+
+    Raises
+    ------
+    UsageError
+        If one of them lacks a fold.
+    """
+    settings = notes["settings"]
+    own = settings if notes.get("adopted") else {**settings, "folds": None}  # every fold that is trained meanwhile
+    return [_member(model, item, folds, checkpoint) for item in notes.get("members") or [{"folder": ".", **own}]]
+
+
+def _member(
+    model: Path, item: Mapping[str, Any], folds: Sequence[int | str] | None, checkpoint: Checkpoint | None
+) -> Member:
+    folder = model / item["folder"]
+    weights: Checkpoint = checkpoint or item.get("checkpoint") or "final"
+    chosen = trained_folds(folder, folds or item.get("folds"), weights)
+    before = item.get("previous")
+    previous = None if before is None else _member(model, before, folds, checkpoint)
+    return Member(folder, item["trainer"], item["configuration"], tuple(chosen), weights, previous)
 
 
 def model_record(model: Path) -> dict[str, Any]:

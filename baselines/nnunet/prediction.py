@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import time
+import pickle
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +17,7 @@ from medpodium.baselines.failures import BaselineCode, refuse, unusable
 from medpodium.baselines.nnunet.dataset import on_grid, write_zeros
 from medpodium.baselines.portable import networks
 from medpodium.baselines.portable.image_files import damage
+from medpodium.baselines.portable.segment import Segmented, Stage, segment
 from medpodium.challenges.schema.definition import SegmentationTask
 
 Emit = Callable[..., None]
@@ -26,25 +27,35 @@ FAST = "resample_torch_fornnunet"
 """nnU-Net's resampling with torch; the default for probabilities uses scikit-image, one class after the other."""
 
 
-def load_here(job: Mapping[str, Any]) -> Any:
-    """Return nnU-Net's predictor with a model's networks, read without running what a checkpoint says.
+def load_here(job: Mapping[str, Any]) -> list[Stage]:
+    """Return the networks of a model, ready to predict, read without running what a checkpoint says.
 
     Parameters
     ----------
     job : mapping
-        model (folder), trainers (folders besides nnU-Net's own), configuration and trainer (of the checkpoint when
-        None), folds, checkpoint (final, best or latest), trust, device, step_size, mirroring, fast_export.
+        members (as :meth:`medpodium.baselines.models.record.Member.job`), trust, device, step_size, mirroring,
+        fast_export.
 
     Raises
     ------
     MedpodiumError
-        If the trainer is unknown, or the weights do not fit its network.
+        If a trainer is unknown, or the weights do not fit its network.
     """
+    return [_stage(member, job) for member in job["members"]]
+
+
+def _stage(member: Mapping[str, Any], job: Mapping[str, Any]) -> Stage:
+    previous = None if member["previous"] is None else _stage(member["previous"], job)
+    return Stage(_predictor(member, job), previous)
+
+
+def _predictor(member: Mapping[str, Any], job: Mapping[str, Any]) -> Any:
+    """Return nnU-Net's predictor of one network."""
     import torch
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-    model = Path(job["model"])
+    model = Path(member["model"])
     predictor = nnUNetPredictor(
         tile_step_size=job["step_size"],
         use_mirroring=job["mirroring"],
@@ -54,14 +65,14 @@ def load_here(job: Mapping[str, Any]) -> Any:
     )
     plans = PlansManager(json.loads((model / "plans.json").read_text(encoding="utf-8")))
     dataset = json.loads((model / "dataset.json").read_text(encoding="utf-8"))
-    paths = [model / f"fold_{fold}" / f"checkpoint_{job['checkpoint']}.pth" for fold in job["folds"]]
+    paths = [model / f"fold_{fold}" / f"checkpoint_{member['checkpoint']}.pth" for fold in member["folds"]]
     contents = [read_content(path, trust=job["trust"]) for path in paths]
     weights = [weights_of(content, path) for content, path in zip(contents, paths, strict=True)]
-    trainer = str(contents[0].get("trainer_name") or job["trainer"])
-    configuration = plans.get_configuration(job["configuration"])
+    trainer = str(contents[0].get("trainer_name") or member["trainer"])
+    configuration = plans.get_configuration(member["configuration"])
     if job["fast_export"]:
         use_fast_export(configuration.configuration)
-    network = build_network(trainer, [Path(folder) for folder in job["trainers"]], plans, configuration, dataset)
+    network = build_network(trainer, [Path(folder) for folder in member["trainers"]], plans, configuration, dataset)
     for path, own in zip(reversed(paths), reversed(weights), strict=True):  # the first one stays
         try:
             networks.fill(network, own)
@@ -106,8 +117,8 @@ def predict_here(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     Parameters
     ----------
     job : mapping
-        As :func:`load_here`, full (unpack images to check them), and cases: a list of (name, image files in channel
-        order, output file without its ending).
+        As :func:`load_here`, full (unpack images to check them), postprocessing (steps), probabilities (whether to
+        keep them), and cases: a list of (name, image files in channel order, output file without its ending).
     emit : callable
         Told before and after every case.
 
@@ -117,11 +128,11 @@ def predict_here(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
         The ending of the output files.
     """
     import torch
-    from nnunetv2.inference.export_prediction import export_prediction_from_logits
 
-    predictor = load_here(job)
-    configuration, plans, dataset = predictor.configuration_manager, predictor.plans_manager, predictor.dataset_json
-    preprocessor = configuration.preprocessor_class(verbose=False)
+    stages = load_here(job)
+    first = stages[0].predictor
+    ending = first.dataset_json["file_ending"]
+    writer = first.plans_manager.image_reader_writer_class()
     total = len(job["cases"])
     for done, (name, files, target) in enumerate(job["cases"], start=1):
         emit("begin", done=done - 1, total=total, name=name)
@@ -130,13 +141,10 @@ def predict_here(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
             if damaged:
                 raise ValueError(damaged[0])
             Path(target).parent.mkdir(parents=True, exist_ok=True)
-            marks = [time.perf_counter()]
-            data, _, properties = preprocessor.run_case(files, None, plans, configuration, dataset)
-            marks.append(time.perf_counter())
-            logits = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)).cpu()
-            marks.append(time.perf_counter())
-            export_prediction_from_logits(logits, properties, configuration, plans, dataset, target)
-            marks.append(time.perf_counter())
+            made = segment(stages, files, steps=job["postprocessing"], probabilities=job["probabilities"])
+            writer.write_seg(made.labels, target + ending, made.properties)
+            if job["probabilities"]:
+                _keep_probabilities(made, target)
         except Exception as error:  # whatever is wrong with this case, the others are not to blame
             traceback.print_exc()  # into the log
             text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
@@ -144,9 +152,15 @@ def predict_here(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
             if job["device"] == "cuda":
                 torch.cuda.empty_cache()
             continue
-        seconds = dict(zip(("preprocess", "network", "export"), np.diff(marks).tolist(), strict=True))
-        emit("case", done=done, total=total, name=name, file=target + dataset["file_ending"], **seconds)
-    return {"ending": dataset["file_ending"]}
+        emit("case", done=done, total=total, name=name, file=target + ending, **made.seconds)
+    return {"ending": ending}
+
+
+def _keep_probabilities(made: Segmented, target: str) -> None:
+    """Write the two files that ``nnUNetv2_ensemble`` reads."""
+    with Path(f"{target}.pkl").open("wb") as stream:
+        pickle.dump(made.properties, stream)
+    np.savez_compressed(f"{target}.npz", probabilities=made.probabilities)
 
 
 def use_fast_export(configuration: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from medpodium.baselines.nnunet.jobs import MARK
+from medpodium.baselines.portable import lazily
 from medpodium.findings import MedpodiumError
 
 
@@ -36,8 +37,8 @@ def work(kind: str, job: Mapping[str, Any]) -> dict[str, Any]:
     from medpodium.baselines.nnunet.prediction import load_here, predict_here
 
     if kind == "load":
-        predictor = load_here(job)
-        return {"trainer": predictor.trainer_name, "parameters": sum(p.numel() for p in predictor.network.parameters())}
+        networks = [stage.predictor.network for stage in load_here(job)]
+        return {"networks": len(networks), "parameters": sum(p.numel() for one in networks for p in one.parameters())}
     return predict_here(job, emit)
 
 
@@ -66,6 +67,8 @@ def main() -> None:
     """Read one line, work, report."""
     request = json.loads(sys.stdin.buffer.readline())
     end_with_parent()
+    if request["kind"] in ("load", "predict"):
+        lazily.install()
     try:
         emit("result", result=work(request["kind"], request["job"]))
     except MedpodiumError as error:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from medpodium.baselines import extras
 from medpodium.baselines.checkpoints import read_content, weights_of
 from medpodium.baselines.failures import BaselineCode, refuse
-from medpodium.baselines.models.record import Checkpoint, checkpoint_path, record_for, trained_folds
+from medpodium.baselines.models.record import Checkpoint, Member, members_of, record_for
 from medpodium.baselines.nnunet.prediction import use_fast_export
 from medpodium.baselines.package import image
 from medpodium.baselines.package.program import carry_trainer, try_out
@@ -83,23 +82,23 @@ def package(
     notes, task = record_for(challenge, model)
     protocol = challenge.containers[campaign.container_name(challenge, notes["task"])].for_task(notes["task"])
     settings = _settings(notes, task, protocol, channels or {})
-    weights: Checkpoint = checkpoint or notes["settings"].get("checkpoint") or "final"
-    chosen = trained_folds(model, folds, weights)
+    members = members_of(model, notes, folds, checkpoint)
     with image.context_at(context) as target:
-        axes = _weights([checkpoint_path(model, fold, weights) for fold in chosen], model, target, trust=trust)
-        settings |= {"folds": list(chosen), "mirror_axes": axes}
-        settings["trainer_module"] = carry_trainer(settings["trainer"], model, target)
+        (target / "model").mkdir()
+        carried: list[dict[str, Any]] = []
+        settings["averaged"] = [_carry(member, target, carried, trust=trust) for member in members]
+        settings["networks"] = carried
         values = {
             "method": notes["settings"]["method"],
             "challenge": challenge.reference,
             "task": notes["task"],
             "base": base,
             "user": user,
-            "nnunet": version("nnunetv2"),
         }
-        parts = ("cores", "image_files", "mounts", "networks")
+        image.lock(target, "nnunetv2")
+        parts = ("cores", "image_files", "lazily", "mounts", "networks", "segment")
         image.write_program(target, protocol, settings, values, ("Dockerfile.j2", "predict.py.j2"), parts)
-        try_out(target, settings["trainer"])
+        try_out(target, members[0].trainer)
         return image.finish(target, protocol, image.Wish(out, context, team, network, build))
 
 
@@ -111,12 +110,11 @@ def _settings(
     if used["fast_export"]:
         use_fast_export(resampling)
     return {
-        "configuration": used["configuration"],
-        "trainer": used["trainer"],
         "step_size": used["step_size"],
         "mirroring": used["mirroring"],
         "resampling": resampling,
         "values": notes["values"],
+        "postprocessing": notes.get("postprocessing", []),
         "zeros": notes.get("missing_channel") == "zero",
         "inputs": [_input(name, protocol, channels, len(notes["channels"])) for name in notes["channels"]],
         "outputs": _outputs(task, protocol),
@@ -164,23 +162,33 @@ def _outputs(task: SegmentationTask, protocol: ContainerProtocol) -> list[dict[s
     return found
 
 
-def _weights(paths: Sequence[Path], model: Path, target: Path, *, trust: bool) -> list[int] | None:
-    """Copy plans and weights; the optimizer's state stays behind, which more than halves the size.
+def _carry(member: Member, target: Path, carried: list[dict[str, Any]], *, trust: bool) -> int:
+    """Copy plans, weights and trainer of a network, and of those before it in a cascade; return its number.
 
-    Returns
-    -------
-    list of int, optional
-        The axes along which predictions are mirrored, as the first fold's training allows; ``None`` for none.
+    The optimizer's state stays behind, which more than halves the size.
     """
     import torch
 
-    (target / "model").mkdir()
+    previous = None if member.previous is None else _carry(member.previous, target, carried, trust=trust)
+    number = len(carried)
+    folder = target / "model" / str(number)
+    folder.mkdir()
     for name in ("plans.json", "dataset.json"):
-        shutil.copyfile(model / name, target / "model" / name)
-    mirrored: list[list[int] | None] = []
-    for path in paths:
+        shutil.copyfile(member.folder / name, folder / name)
+    axes: list[list[int] | None] = []
+    for path in member.checkpoints():
         content = read_content(path, trust=trust)
-        axes = content.get("inference_allowed_mirroring_axes")
-        mirrored.append(None if axes is None else list(axes))
-        torch.save(weights_of(content, path), target / "model" / f"{path.parent.name}.pth")
-    return mirrored[0]
+        mirrored = content.get("inference_allowed_mirroring_axes")
+        axes.append(None if mirrored is None else list(mirrored))
+        torch.save(weights_of(content, path), folder / f"{path.parent.name}.pth")
+    carried.append(
+        {
+            "configuration": member.configuration,
+            "trainer": member.trainer,
+            "trainer_module": carry_trainer(member.trainer, member.folder, target),
+            "folds": list(member.folds),
+            "mirror_axes": axes[0],
+            "previous": previous,
+        }
+    )
+    return number

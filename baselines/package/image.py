@@ -15,6 +15,8 @@ from typing import Any
 from medpodium.baselines.failures import BaselineCode, broken, refuse
 from medpodium.challenges.schema.protocol import ContainerProtocol
 
+BROUGHT = ("torch", "torchvision", "torchaudio")
+"""What a base image brings: PyTorch, built for the GPU that the image is for."""
 _CHUNK = 1 << 20
 _USER = re.compile(r"[\w][\w.-]*(:[\w][\w.-]*)?", re.ASCII)
 
@@ -131,6 +133,40 @@ def write_program(
         (target / "medpodium_parts" / f"{name}.py").write_text(part.read_text(encoding="utf-8"), encoding="utf-8")
     (target / "package.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
     _readable(target)
+
+
+def lock(target: Path, package: str, *, base: Sequence[str] = BROUGHT) -> None:
+    """Write every package that one needs, with the versions that are installed here, to ``requirements.lock``.
+
+    Parameters
+    ----------
+    target : Path
+        The context.
+    package : str
+        Name of the package.
+    base : sequence of str
+        Packages that the base image brings, with all that only they need.
+    """
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    found: dict[str, str] = {}
+    waiting = [package]
+    while waiting:
+        name = str(canonicalize_name(waiting.pop()))
+        if name in found or name in base:
+            continue
+        try:
+            installed = distribution(name)
+        except PackageNotFoundError:  # asked for on other systems only
+            continue
+        found[name] = installed.version.partition("+")[0]
+        needs = [Requirement(line) for line in installed.requires or []]
+        waiting += [need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
+    lines = [f"{name}=={found[name]}" for name in sorted(found)]
+    (target / "requirements.lock").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def folder_inside(protocol: ContainerProtocol) -> str:

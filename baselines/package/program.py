@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from medpodium.baselines.failures import BaselineCode, refuse
-from medpodium.baselines.models.adopt import with_neighbours
 from medpodium.baselines.models.record import trainer_folders
+from medpodium.baselines.models.trainers import with_neighbours
 from medpodium.baselines.nnunet.prediction import external_folders
 from medpodium.baselines.portable import networks
 
@@ -44,7 +44,11 @@ def carry_trainer(trainer: str, model: Path, target: Path) -> str | None:
     if path.is_relative_to(networks.own_folder()):
         return str(kind.__module__)
     for file in with_neighbours(path):
-        shutil.copyfile(file, target / file.name)
+        there = target / file.name
+        if there.exists() and there.read_bytes() != file.read_bytes():
+            fix = "package the models one by one, or give the files different names"
+            raise refuse(BaselineCode.PACKAGE, file, "another trainer brings another file of this name", fix)
+        shutil.copyfile(file, there)
     return path.stem
 
 
