@@ -16,7 +16,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import source_from_cache
 from pathlib import Path
 
@@ -121,9 +121,8 @@ def send(name: str, files: Iterable[tuple[Path, str]]) -> None:
     assert engine.returncode == 0
 
 
-def build(name: str, program: Path, notes: Path) -> None:
-    """Import the base image for a packaged program whose inputs are files of this machine."""
-    read = watch(program, notes)
+def build(name: str, read: Sequence[Path]) -> None:
+    """Import the base image for a packaged program that read these files when it was run here."""
     send(name, layout(read, stand_ins=True))
     if not any("torch" in path.parts for path in read):
         return

@@ -333,7 +333,7 @@ def base(docker_engine: Any, require: Any, tmp_path: Path) -> Iterator[Callable[
     spec.loader.exec_module(maker)
     name = "medpodium-test-command-base"
     try:
-        yield lambda program: maker.build(f"{name}:latest", program, tmp_path / "read")
+        yield lambda program: maker.build(f"{name}:latest", maker.watch(program, tmp_path / "read"))
     finally:
         for image in [*docker_engine.images.list("thresholds"), *docker_engine.images.list(name)]:
             docker_engine.images.remove(image.id, force=True)
