@@ -32,6 +32,14 @@ class JobBar:
                 f"epoch {event['done']}/{event['total']}, {text}, pseudo Dice {_mean(event['dice'])}, "
                 f"{event['seconds']:.0f} s, about {left:.1f} h to go"
             )
+        elif kind == "estimate":
+            text = (
+                f"about {event['gpu_memory_gb']:.1f} GB of GPU memory and {event['hours']:.2g} h on an A100 (estimated)"
+            )
+            if self.bar.disable:
+                self._log(text)
+            else:
+                self.bar.console.print(f"{self.title}{text}")
         elif kind in ("case", "failed"):
             self.bar.update(self.line, description=event["name"], completed=event["done"], total=event["total"])
             cause = f": {event['cause']}" if kind == "failed" else ""

@@ -136,8 +136,11 @@ def plan(challenge: str, name: str | None, as_json: bool, overrides: Overrides, 
         )
     else:
         console.print_findings(planned.findings)
-        facts = {"data set": planned.dataset, "cases": written.cases, "files linked": written.linked}
+        facts: dict[str, Any] = {"data set": planned.dataset, "cases": written.cases, "files linked": written.linked}
         facts |= {"files converted": written.converted, **planned.plan}
+        if (estimate := facts.pop("estimate", None)) is not None:
+            facts["GPU memory, GB (estimated)"] = estimate["gpu_memory_gb"]
+            facts["hours a fold on an A100 (estimated)"] = estimate["hours"]
         console.print_table(["", f"baseline {chosen.name}"], list(facts.items()))
         console.out.print(f"Next: medpodium baseline train {challenge} --baseline {chosen.name}")
     console.finish(planned.findings)

@@ -10,6 +10,7 @@ from typing import Any
 from medpodium.baselines.failures import BaselineCode, refuse, unusable
 from medpodium.baselines.portable.cores import usable_cores
 from medpodium.challenges.schema.baseline import Baseline
+from medpodium.findings import MedpodiumError
 
 MIN_EDGE = 4
 """Smallest edge of nnU-Net's coarsest feature map, in voxels."""
@@ -53,6 +54,8 @@ def plan_job(
         "gpu_memory_gb": gpu_memory_gb,
         "processes": processes or max(1, min(8, usable_cores() // 2)),
         "keep": keep,
+        "trainer": baseline.trainer,
+        "epochs": baseline.epochs,
     }
 
 
@@ -114,7 +117,25 @@ def plan_here(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
         "pools": [sum(stride[axis] > 1 for stride in strides) for axis in range(len(strides[0]))],
         "resampling": chosen["resampling_fn_probabilities"],
         "shared": shared,
+        "estimate": _estimate(job, plans),
     }
+
+
+def _estimate(job: Mapping[str, Any], plans: dict[str, Any]) -> dict[str, float] | None:
+    """Return what a training of this plan will take; None where its trainer is not known here."""
+    from nnunetv2.paths import nnUNet_raw
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    from medpodium.baselines.nnunet.demand import demand_of
+    from medpodium.baselines.nnunet.prediction import trainer_class
+
+    dataset = json.loads((Path(str(nnUNet_raw)) / job["dataset"] / "dataset.json").read_text(encoding="utf-8"))
+    manager = PlansManager(plans)
+    try:
+        trainer = trainer_class(job["trainer"], [])
+    except MedpodiumError:
+        return None
+    return demand_of(trainer, manager, manager.get_configuration(job["configuration"]), dataset, epochs=job["epochs"])
 
 
 def _preprocessed_alike(own: Path, plans: Mapping[str, Any], chosen: Mapping[str, Any]) -> str | None:

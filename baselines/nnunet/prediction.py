@@ -72,7 +72,8 @@ def _predictor(member: Mapping[str, Any], job: Mapping[str, Any]) -> Any:
     configuration = plans.get_configuration(member["configuration"])
     if job["fast_export"]:
         use_fast_export(configuration.configuration)
-    network = build_network(trainer, [Path(folder) for folder in member["trainers"]], plans, configuration, dataset)
+    kind = trainer_class(trainer, [Path(folder) for folder in member["trainers"]])
+    network = networks.build(kind, plans, configuration, dataset)
     for path, own in zip(reversed(paths), reversed(weights), strict=True):  # the first one stays
         try:
             networks.fill(network, own)
@@ -86,8 +87,8 @@ def _predictor(member: Mapping[str, Any], job: Mapping[str, Any]) -> Any:
     return predictor
 
 
-def build_network(trainer: str, folders: Sequence[Path], plans: Any, configuration: Any, dataset: Any) -> Any:
-    """Return the network of a trainer of nnU-Net or of one of the folders.
+def trainer_class(trainer: str, folders: Sequence[Path]) -> type | None:
+    """Return the class of a trainer of nnU-Net or of one of the folders; None for nnU-Net's usual one.
 
     Raises
     ------
@@ -99,11 +100,12 @@ def build_network(trainer: str, folders: Sequence[Path], plans: Any, configurati
     if path is None:
         raise refuse(BaselineCode.TRAINER, trainer, "neither nnU-Net nor the model's folder defines this trainer", fix)
     if path == networks.own_folder() / f"{networks.PLAIN}.py" and trainer == networks.PLAIN:
-        return networks.build(None, plans, configuration, dataset)
+        return None
     try:
-        return networks.build(getattr(networks.import_file(path), trainer), plans, configuration, dataset)
+        found: type = getattr(networks.import_file(path), trainer)
     except networks.NetworkError as error:
         raise refuse(BaselineCode.TRAINER, trainer, str(error), "install what it imports") from None
+    return found
 
 
 def external_folders() -> list[Path]:

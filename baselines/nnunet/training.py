@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medpodium.baselines.failures import BaselineCode, refuse
+from medpodium.baselines.nnunet.demand import demand_of
 
 Emit = Callable[..., None]
 SAVE_EVERY = 50
@@ -104,6 +105,10 @@ def train_here(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
         torch.backends.cudnn.benchmark = True
         torch.set_num_threads(1)
     trainer = build_trainer(job)
+    asked = trainer.plans_manager, trainer.configuration_manager, trainer.dataset_json
+    estimate = demand_of(type(trainer), *asked, epochs=trainer.num_epochs, iterations=job["iterations"])
+    if estimate is not None:
+        emit("estimate", **estimate)
     trainer.initialize()
     loaded = None
     folder = Path(trainer.output_folder)
@@ -134,6 +139,7 @@ def train_here(job: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
         "resumed_at": start,
         "seconds_per_epoch": sum(seconds) / len(seconds) if seconds else None,
         "loaded": loaded,
+        "estimate": estimate,
         "validation_dice": None if job["fold"] == "all" else dice,
         "training_dice": dice if job["fold"] == "all" else None,
         "gpu_memory_mb": torch.cuda.max_memory_allocated() / 2**20 if job["device"] == "cuda" else None,

@@ -12,8 +12,10 @@ from medpodium.baselines.checkpoints import read_content, weights_of
 from medpodium.baselines.failures import BaselineCode, refuse
 from medpodium.baselines.models.record import Checkpoint, Member, members_of, record_for
 from medpodium.baselines.nnunet.prediction import use_fast_export
+from medpodium.baselines.nnunet.workspace import TRAINERS
 from medpodium.baselines.package import image
 from medpodium.baselines.package.program import carry_trainer, try_out
+from medpodium.baselines.portable import networks
 from medpodium.challenges.campaign import folder as campaign
 from medpodium.challenges.naming.patterns import format_name
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask
@@ -181,11 +183,13 @@ def _carry(member: Member, target: Path, carried: list[dict[str, Any]], *, trust
         mirrored = content.get("inference_allowed_mirroring_axes")
         axes.append(None if mirrored is None else list(mirrored))
         torch.save(weights_of(content, path), folder / f"{path.parent.name}.pth")
+    module = carry_trainer(member.trainer, member.folder, target)
     carried.append(
         {
             "configuration": member.configuration,
             "trainer": member.trainer,
-            "trainer_module": carry_trainer(member.trainer, member.folder, target),
+            "trainer_module": module,
+            "light": module is None or networks.locate(member.trainer, [TRAINERS]) is not None,
             "folds": list(member.folds),
             "mirror_axes": axes[0],
             "previous": previous,

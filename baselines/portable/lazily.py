@@ -27,6 +27,8 @@ LATER: dict[str, tuple[str, ...]] = {
     "nnunetv2.imageio.tif_reader_writer": ("Tiff3DIO",),
 }
 """Modules that are imported when something of them is used, and their classes that are named without being used."""
+TRAINER: dict[str, tuple[str, ...]] = {"nnunetv2.training.nnUNetTrainer.nnUNetTrainer": ("nnUNetTrainer",)}
+"""nnU-Net's training, for trainers of which only the network is built, and which need nothing of it for that."""
 _ABSENT = ("__file__", "__wrapped__")
 """What libraries ask every loaded module for without using it."""
 

@@ -89,13 +89,22 @@ def fit(
     fitted = staging.fit(chosen, known, features, groups)
     fitted.save(model)
     if as_json:
-        facts = {"model": model, "cases": fitted.cases, "auc": fitted.validation, "findings": findings}
-        console.print_json(facts)
+        told = {"model": model, "cases": fitted.cases, "auc": fitted.validation}
+        console.print_json({**told, "calibration": fitted.calibration, "findings": findings})
     else:
         console.print_findings(findings)
         console.print_table(
-            ["problem", "AUC"], list(fitted.validation.items()), f"cross-validation, {fitted.cases} cases"
-        )
+            ["problem", "AUC", "Brier score", "calibration error"],
+            [[name, value, *(fitted.calibration[name][key] for key in ("brier", "ece"))]
+             for name, value in fitted.validation.items()],
+            f"cross-validation, {fitted.cases} cases",
+        )  # fmt: skip
+        for name, facts in fitted.calibration.items():
+            console.print_table(
+                ["predicted", "observed", "cases"],
+                [[row[key] for key in ("predicted", "observed", "cases")] for row in facts["reliability"]],
+                f"reliability of {name}",
+            )
     console.finish(findings)
 
 

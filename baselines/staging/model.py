@@ -11,7 +11,7 @@ import csv
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import numpy.typing as npt
 from medpodium.baselines import extras
 from medpodium.baselines.failures import BaselineCode, refuse, unusable, warning
 from medpodium.baselines.portable.image_files import damage
+from medpodium.baselines.staging.calibration import calibrate
 from medpodium.baselines.staging.features import FEATURES, describe_liver
 from medpodium.challenges.naming.names import is_hidden
 from medpodium.challenges.naming.patterns import case_name, parse_name
@@ -58,6 +59,10 @@ class StagingModel:
         Training cases.
     validation : dict of str to float
         AUC of every binary problem over repeated cross-validation.
+    calibration : dict of str to dict
+        Of every binary problem over the same predictions: ``brier``, ``ece`` (ten bins of equal width) and
+        ``reliability``, a list of bins with ``from``, ``to``, ``cases`` per repetition, mean ``predicted`` probability
+        and ``observed`` share.
     """
 
     classes: list[str]
@@ -68,6 +73,7 @@ class StagingModel:
     prior: list[float]
     cases: int
     validation: dict[str, float]
+    calibration: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def probabilities(self, features: Floats) -> Floats:
         """Return class probabilities, shape (cases, classes), of features, shape (cases, 15)."""
@@ -297,11 +303,13 @@ def fit(
         raise unusable(BaselineCode.TOO_FEW_CASES, "staging", cause, f"give at least {FOLDS} patients per class")
     model = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=2000))
     validation: dict[str, list[float]] = {name: [] for name in task.problems}
+    given: dict[str, list[Floats]] = {name: [] for name in task.problems}
     for own in _splits(labels, owners):
         guess = cross_val_predict(model, matrix, labels, cv=own, method="predict_proba")
         for name, item in task.problems.items():
             positive = [task.classes.index(label) for label in item.positive]
-            validation[name].append(_auc(np.isin(labels, positive), guess[:, positive].sum(axis=1)))
+            given[name].append(guess[:, positive].sum(axis=1))
+            validation[name].append(_auc(np.isin(labels, positive), given[name][-1]))
     model.fit(matrix, labels)
     scaler, regression = model[0], model[1]
     return StagingModel(
@@ -313,6 +321,10 @@ def fit(
         (counts / counts.sum()).tolist(),
         len(cases),
         {name: float(np.mean(values)) for name, values in validation.items()},
+        {
+            name: calibrate(np.isin(labels, [task.classes.index(label) for label in item.positive]), given[name])
+            for name, item in task.problems.items()
+        },
     )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -114,3 +116,44 @@ class TestNetworks:
         assert found["array"].dtype == values.dtype
         assert np.array_equal(found["array"], values)
         assert found["list"] == values.ravel().tolist()
+
+
+def test_imports_that_are_put_off_happen_when_something_is_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Names of classes and the module itself cost nothing; a function, or a module of the package, loads it whole."""
+    from medpodium.baselines.portable import lazily
+
+    package = tmp_path / "slowly"
+    package.mkdir()
+    (package / "__init__.py").write_text("class Kind:\n    pass\ndef work():\n    return 7\nfrom . import below\n")
+    (package / "below.py").write_text("from . import Kind\nVALUE = 8\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    for name in ("nnunetv2", "nnunetv2.utilities", "nnunetv2.utilities.find_class_by_name"):
+        module = ModuleType(name)
+        module.__path__ = []  # type: ignore[attr-defined]
+        module.recursive_find_python_class = None  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, name, module)
+    sys.modules["nnunetv2.utilities"].find_class_by_name = sys.modules["nnunetv2.utilities.find_class_by_name"]  # type: ignore[attr-defined]
+
+    def started() -> Any:
+        for name in ("slowly", "slowly.below"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        lazily.install({"slowly": ("Kind",)})
+        import slowly
+        from slowly import Kind  # type: ignore[import-not-found]
+
+        assert not isinstance(3, Kind)
+        assert not hasattr(slowly, "__file__")
+        assert isinstance(sys.modules["slowly"], lazily.Later)
+        return slowly
+
+    assert started().work() == 7
+    assert not isinstance(sys.modules["slowly"], lazily.Later)
+    started()
+    from slowly.below import VALUE, Kind  # type: ignore[import-not-found]
+
+    assert VALUE == 8
+    assert sys.modules["slowly"].Kind is Kind
+    assert sys.modules["slowly"].below is sys.modules["slowly.below"]

@@ -129,3 +129,28 @@ def test_operations_are_those_that_pytorch_counts(
     assert operations.forward_operations(size, channels, classes, patch, strides) == counter.get_total_flops()
     assert operations.WIDTHS == WIDTHS
     assert {name: (item.base_width, item.blocks) for name, item in SIZES.items()} == operations.SIZES
+
+
+# documentation/resenc_presets.md of nnU-Net: GB as nvidia-smi tells and hours of a training on an A100 with 40 GB.
+# The data sets' patches are not given; 128^3 voxels in batches of two are nnU-Net's usual ones for eight gigabytes.
+MEASURED = {"small": (5.2, 10), "base": (8.8, 15), "large": (26.5, 51)}
+
+
+@pytest.mark.parametrize("size", MEASURED)
+def test_gpu_memory_and_hours_come_near_the_published_ones(size: str) -> None:
+    import torch
+
+    from medpodium.baselines.nnunet.demand import count, demand
+    from medpodium.baselines.stunet.operations import forward_operations
+    from medpodium.baselines.stunet.stunet import SIZES, STUNet
+
+    with torch.device("meta"):
+        network = STUNet(1, 15, SIZES[size], [(2, 2, 2)] * 5, deep_supervision=False)
+    counted = count(network, 1, (128, 128, 128))
+    # counted by hooks on the network here, from its shape alone there, which counts the heads of deep supervision, too
+    assert counted.operations == pytest.approx(forward_operations(size, 1, 15, (128, 128, 128)), rel=0.005)
+    found = demand(counted, 2, stunet=True)
+    memory, hours = MEASURED[size]
+    assert found["gpu_memory_gb"] == pytest.approx(memory, rel=0.15)
+    assert found["hours"] == pytest.approx(hours, rel=0.15)
+    assert demand(counted, 2, stunet=True, epochs=100)["hours"] == pytest.approx(found["hours"] / 10, abs=0.01)

@@ -42,3 +42,23 @@ def test_several_scans_of_a_patient_are_never_on_both_sides_of_a_fold(
         found += answer["auc"].values()
     # eight of them, each with a standard deviation of about 0.11 at ten and thirty patients
     assert 0.34 < np.mean(found) < 0.66, found
+
+
+def test_calibration_is_that_of_scikit_learn(nnunet_installed: None) -> None:
+    """Brier score and reliability of an independent library; probabilities that are drawn from are calibrated."""
+    from sklearn.calibration import calibration_curve
+    from sklearn.metrics import brier_score_loss
+
+    from medpodium.baselines.staging.calibration import calibrate
+
+    random = np.random.default_rng(5)
+    given = random.uniform(0.01, 0.99, 4000)
+    truth = random.uniform(size=4000) < given
+    found = calibrate(truth, [given, given])
+    assert found["brier"] == pytest.approx(brier_score_loss(truth, given), abs=1e-12)
+    observed, predicted = calibration_curve(truth, given, n_bins=10)
+    assert [row["observed"] for row in found["reliability"]] == pytest.approx(list(observed))
+    assert [row["predicted"] for row in found["reliability"]] == pytest.approx(list(predicted))
+    assert sum(row["cases"] for row in found["reliability"]) == 4000
+    assert found["ece"] < 0.04
+    assert calibrate(truth, [given**3])["ece"] > 0.15
