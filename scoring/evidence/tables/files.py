@@ -16,6 +16,8 @@ from medpodium.scoring.evidence.tables.columns import TABLES
 
 _LONG = 200_000
 """Tables with more rows than this are written as CSV only."""
+_AT_ONCE = 100_000
+"""So many rows are held as text at a time: a million of them take a gigabyte."""
 
 
 def write_evidence(evidence: Evidence, folder: Path, about: Mapping[str, Any]) -> list[Path]:
@@ -74,6 +76,11 @@ def _texts(column: pd.Series) -> list[str]:
 
 def to_csv(frame: pd.DataFrame) -> str:
     """Return a table as CSV text, numbers in their shortest exact form."""
+    starts = range(0, max(len(frame), 1), _AT_ONCE)
+    return "".join(_some_csv(frame.iloc[start : start + _AT_ONCE], header=start == 0) for start in starts)
+
+
+def _some_csv(frame: pd.DataFrame, *, header: bool) -> str:
     plain = frame.copy()
     for column in plain.columns:
         if pd.api.types.is_float_dtype(plain[column]):
@@ -83,7 +90,7 @@ def to_csv(frame: pd.DataFrame) -> str:
             texts = {value: _shortest(value) for value in set(values)}
             shown = [texts[value] if value == value else "" for value in values]
             plain[column] = pd.Series(shown, index=plain.index, dtype=object)
-    return str(plain.to_csv(index=False, lineterminator="\n"))
+    return str(plain.to_csv(index=False, header=header, lineterminator="\n"))
 
 
 def _shortest(value: float) -> str:
