@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from medpodium import console
-from medpodium.reports.formats.names import FORMATS
+from medpodium.reports.formats.names import FORMATS, LATEX_CLASSES
 from medpodium.reports.request import Asked, Request
 
 
@@ -61,6 +61,14 @@ from medpodium.reports.request import Asked, Request
     metavar="CASE",
     help="Open a hidden case in the site's viewer: its reference and predictions, and its image with --show-images.",
 )
+@click.option(
+    "--latex-class",
+    default="article",
+    show_default=True,
+    type=click.Choice(LATEX_CLASSES),
+    help="Document class of the LaTeX project.",
+)
+@click.option("--sign", metavar="KEY", type=click.Path(path_type=Path), help="Sign the manifest: SSH or minisign key.")
 @click.option("--workers", type=click.IntRange(1), help="Processes that draw figures.")
 @click.option("--accept-other-rules", is_flag=True, help="Report scores of other rules than the challenge's; says so.")
 @click.option("--with-pending", is_flag=True, help="Report teams of a campaign whose runs are not complete, too.")
@@ -97,13 +105,22 @@ def report(asked: Asked, out: Path, as_json: bool) -> None:
 @click.option(
     "--scores", type=click.Path(path_type=Path), help="Recompute from this score table instead of the report's own."
 )
+@click.option(
+    "--signer",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Public key (SSH or minisign), or OpenSSH's allowed signers: one of them has to have signed the report.",
+)
 @console.json_option
 @console.guarded
-def verify(folder: Path, scores: Path | None, as_json: bool) -> None:
-    """Recompute the numbers of the report in DIR from its scores and say what differs."""
+def verify(folder: Path, scores: Path | None, signer: Path | None, as_json: bool) -> None:
+    """Recompute the numbers of the report in DIR from its scores and say what differs.
+
+    Every page is read: HTML, Markdown, LaTeX, Word and PDF.
+    """
     from medpodium.reports import verification
 
-    outcome = verification.verify(folder, scores)
+    outcome = verification.verify(folder, scores, signer)
     if as_json:
         console.print_json({"report": folder, **outcome.counts, "findings": list(outcome.findings)})
     else:

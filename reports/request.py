@@ -35,6 +35,8 @@ class Asked:
     workers: int | None = None
     accept_other_rules: bool = False
     with_pending: bool = False
+    latex_class: str = "article"
+    sign: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class Request:
     workers: int | None = None
     accept_other_rules: bool = False
     with_pending: bool = False
+    latex_class: str = "article"
+    sign: Path | None = None
 
     @classmethod
     def of(cls, asked: Asked) -> Request:
@@ -121,6 +125,7 @@ class Request:
         words += ["--figures", self.figures]
         for option, value in self._texts():
             words += [option, value] if value is not None else []
+        words += ["--latex-class", self.latex_class] if self.latex_class != "article" else []
         words += ["--anonymous"] if self.anonymous else []
         words += ["--show-images"] if self.show_images else []
         words += [word for case in self.view_case for word in ("--view-case", case)]

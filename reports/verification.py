@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.sources import source_hash
 from medpodium.findings import Finding, Severity, UsageError
-from medpodium.reports import manifest
-from medpodium.reports.formats import reread
+from medpodium.reports import manifest, signing
+from medpodium.reports.formats import reread, reread_print
 from medpodium.reports.formats.spreadsheet import raw_text, to_csv
 from medpodium.reports.model import gather, sections
 from medpodium.reports.model.document import Document
@@ -53,7 +53,7 @@ class Outcome:
         return f"{len(self.findings)} findings; {checked} recomputed"
 
 
-def verify(folder: Path, scores: Path | None = None) -> Outcome:
+def verify(folder: Path, scores: Path | None = None, signer: Path | None = None) -> Outcome:
     """Check a report's files against its manifest and recompute its numbers.
 
     Parameters
@@ -62,6 +62,8 @@ def verify(folder: Path, scores: Path | None = None) -> Outcome:
         A folder written by ``medpodium report``.
     scores : Path, optional
         Recompute from this table instead of the one in the folder.
+    signer : Path, optional
+        Public key that has to have signed the manifest.
 
     Raises
     ------
@@ -73,7 +75,8 @@ def verify(folder: Path, scores: Path | None = None) -> Outcome:
     Numbers of pooled metrics can only be recomputed where their observations lie beside ``scores``.
     """
     about = _manifest(folder)
-    findings = list(_changed(folder, about["files"]))
+    findings = [] if signer is None else signing.check(folder / manifest.NAME, signer)
+    findings += _changed(folder, about["files"])
     challenge = _definition(folder)
     if challenge.digest != about["challenge"]["definition_sha256"]:
         findings.append(_differs("definition.json", "its digest is not the manifest's", "write the report again"))
@@ -116,17 +119,28 @@ def verify(folder: Path, scores: Path | None = None) -> Outcome:
 
 def _pages(folder: Path, document: Document, counts: dict[str, int], *, sentences: bool) -> Iterator[Finding]:
     """Yield where the pages print something else than the scores give, whatever the manifest says of their hashes."""
-    readers = {"index.html": reread.html_differences, "report.md": reread.markdown_differences}
-    for name, read in readers.items():
-        if not (folder / name).is_file():
-            continue
-        page = (folder / name).read_text(encoding="utf-8", errors="replace")
-        found = list(read(page, document, sentences=sentences))
+    for name, found in _read_pages(folder, document, sentences=sentences):
         counts["pages"] = counts.get("pages", 0) + 1
         for one in found[:_PER_PAGE]:
             yield _differs(f"{name}: {one.table}", one.cause, "write the report again from these scores")
         if len(found) > _PER_PAGE:
             yield _differs(name, f"{len(found) - _PER_PAGE} more differences", "write the report again")
+
+
+def _read_pages(folder: Path, document: Document, *, sentences: bool) -> Iterator[tuple[str, list[reread.Difference]]]:
+    """Yield every page of a report and what it prints otherwise than a document."""
+    texts = {"index.html": reread.html_differences, "report.md": reread.markdown_differences}
+    for name, read in texts.items():
+        if (path := folder / name).is_file():
+            page = path.read_text(encoding="utf-8", errors="replace")
+            yield name, list(read(page, document, sentences=sentences))
+    if (folder / "latex").is_dir():
+        yield "latex", list(reread_print.latex_differences(folder / "latex", document, sentences=sentences))
+    for half, stem in zip(document.halves(), ("report", "supplement"), strict=True):
+        for ending, look in (("docx", reread_print.word_differences), ("pdf", reread_print.pdf_differences)):
+            path = folder / f"{stem}.{ending}"
+            if half is not None and path.is_file():
+                yield path.name, list(look(path.read_bytes(), half, sentences=sentences))
 
 
 def _observed(about: dict[str, Any], scores: Path | None) -> tuple[pd.DataFrame | None, Finding | None]:

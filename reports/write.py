@@ -20,6 +20,7 @@ from medpodium.reports.manifest import package_version, sha256, write_manifest
 from medpodium.reports.model.document import Document
 from medpodium.reports.model.results import ReportCode, Results
 from medpodium.reports.request import Request
+from medpodium.reports.signing import clear, sign
 from medpodium.scoring import definitions
 from medpodium.scoring.observations import observations_path
 
@@ -216,23 +217,26 @@ def write_report(request: Request, out: Path) -> Written:
     files, data = write_data(document, results, out)
     document = replace(document, csv=data)
     for name in request.formats:
-        files += _WRITERS[name](document, out)
+        files += _latex(document, out, request.latex_class) if name == "latex" else _WRITERS[name](document, out)
     settings = {
         "formats": list(request.formats), "title": request.title, "anonymous": request.anonymous,
         "bootstrap": request.bootstrap, "seed": request.seed, "recipe": request.recipe, "figures": request.figures,
         "cluster": request.cluster, "stratify": request.stratify, "show_images": request.show_images,
         "view_case": list(request.view_case),
+        "latex_class": request.latex_class,
         "command": request.command(),
     }  # fmt: skip
     write_manifest(out, results.challenge, files, settings=settings, inputs=inputs.provenance)
-    shown = [out / name for name in (*files, "manifest.json") if "/" not in name and name != "definition.json"]
+    clear(out)
+    signed = (sign(out / "manifest.json", request.sign).name,) if request.sign is not None else ()
+    shown = [out / name for name in (*files, "manifest.json", *signed) if "/" not in name and name != "definition.json"]
     shown += [out / "latex" / "main.tex"] if "latex" in request.formats else []
     if request.site is not None:
         viewed = _viewed(request, inputs, results)
         pages = write_site(results, galleries, request.site, package_version(), request.title, viewed.cases)
         shown.append(pages[0])
         findings += tuple(viewed.findings)
-    return Written((*files, "manifest.json"), tuple(shown), (*inputs.unfinished, *results.findings, *findings))
+    return Written((*files, "manifest.json", *signed), tuple(shown), (*inputs.unfinished, *results.findings, *findings))
 
 
 def _galleries(request: Request, inputs: Inputs, results: Results) -> tuple[dict[str, Gallery], tuple[Finding, ...]]:
@@ -324,10 +328,10 @@ def _halves(document: Document, out: Path, ending: str, make: Callable[[Document
     return names
 
 
-def _latex(document: Document, out: Path) -> list[str]:
-    from medpodium.reports.formats.latex import write_latex
+def _latex(document: Document, out: Path, paper: str) -> list[str]:
+    from medpodium.reports.formats.latex.project import write_latex
 
-    return write_latex(document, out)
+    return write_latex(document, out, paper)
 
 
 def _markdown(document: Document, out: Path) -> list[str]:
@@ -342,4 +346,4 @@ def _docx(document: Document, out: Path) -> list[str]:
     return _halves(document, out, "docx", to_docx)
 
 
-_WRITERS = {"html": _html, "pdf": _pdf, "latex": _latex, "markdown": _markdown, "docx": _docx}
+_WRITERS = {"html": _html, "pdf": _pdf, "markdown": _markdown, "docx": _docx}

@@ -3,3 +3,5 @@
 from __future__ import annotations
 
 FORMATS = ("html", "pdf", "latex", "markdown", "docx")
+LATEX_CLASSES = ("article", "ieeetran", "elsarticle", "llncs")
+"""Document classes of the LaTeX project."""

@@ -119,7 +119,7 @@ def html_differences(page: str, document: Document, *, sentences: bool) -> Itera
         podium = [f"{place.title}{place.team}{place.words}" for place in document.podium]
         captions = [f"{closed(table.heading)} {table.caption} CSV" for table in document.tables()]
         captions += [f"{figure.heading} {figure.caption} DataSVG" for figure in document.figures()]
-        yield from _unsaid([*podium, *map(_unnumbered, captions), *_sentences(document)], said)
+        yield from _unsaid([*podium, *map(_unnumbered, captions), *sentences_of(document)], said)
 
 
 def markdown_differences(page: str, document: Document, *, sentences: bool) -> Iterator[Difference]:
@@ -144,7 +144,7 @@ def markdown_differences(page: str, document: Document, *, sentences: bool) -> I
         name = f"**{markdown.escape(closed(table.heading))}** {markdown.escape(table.caption)}".rstrip()
         yield from _compare(table, tables.get(_unnumbered(name), []), _markdown_text)
     if sentences:
-        yield from _unsaid([markdown.escape(text) for text in _sentences(document)], said)
+        yield from _unsaid([markdown.escape(text) for text in sentences_of(document)], said)
 
 
 def _unnumbered(title: str) -> str:
@@ -216,7 +216,8 @@ def _plain(text: str) -> str:
     return " ".join(text.split())
 
 
-def _sentences(document: Document) -> Iterator[str]:
+def sentences_of(document: Document) -> Iterator[str]:
+    """Yield every paragraph and item of a document."""
     for block in document.blocks():
         if isinstance(block, Paragraph):
             yield block.text
@@ -224,8 +225,13 @@ def _sentences(document: Document) -> Iterator[str]:
             yield from block.items
 
 
+def unsaid(text: str) -> Difference:
+    """Return that a sentence does not stand in a page."""
+    shown = text if len(text) < 120 else f"{text[:117]}..."
+    return Difference("text", f"the page does not say what the scores give: {shown!r}")
+
+
 def _unsaid(expected: list[str], said: set[str]) -> Iterator[Difference]:
     for text in expected:
         if _plain(text) not in said:
-            shown = text if len(text) < 120 else f"{text[:117]}..."
-            yield Difference("text", f"the page does not say what the scores give: {shown!r}")
+            yield unsaid(text)

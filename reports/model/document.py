@@ -13,9 +13,13 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import pandas as pd
 
+from medpodium.reports.model.wording.references import Reference
+
 Kind = Literal["text", "team", "integer", "number", "estimate", "percent", "interval", "flag"]
 Tone = Literal["body", "lead", "note", "warning"]
 SUPPLEMENT = "Supplement"
+REFERENCES = "references"
+"""Section that lists what is cited; formats with bibliographies of their own write these instead."""
 Cell: TypeAlias = (
     "str | float | int | bool | tuple[float, float] | tuple[float, float, float] "
     "| tuple[float, float, float, float] | None"
@@ -347,6 +351,8 @@ class Document:
         What a page with scripts lets its reader explore; every number of it that matters is in the sections, too.
     csv : mapping of str to bytes
         Data of tables and figures by id, where they have been written already.
+    references : sequence of Reference
+        What its sentences cite.
     """
 
     title: str
@@ -358,6 +364,7 @@ class Document:
     supplement: tuple[Section, ...] = ()
     explored: Explorable | None = None
     csv: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    references: tuple[Reference, ...] = ()
 
     @property
     def whole(self) -> tuple[Section, ...]:
@@ -375,7 +382,7 @@ class Document:
 
     def walk(self) -> Iterator[tuple[int, Section]]:
         """Yield every section with its depth, parents first."""
-        yield from _walk(self.whole, 1)
+        yield from walked(self.whole)
 
     def blocks(self) -> Iterator[Block]:
         """Yield every block in reading order."""
@@ -391,7 +398,8 @@ class Document:
         return [block for block in self.blocks() if isinstance(block, Table)]
 
 
-def _walk(sections: Sequence[Section], depth: int) -> Iterator[tuple[int, Section]]:
+def walked(sections: Sequence[Section], depth: int = 1) -> Iterator[tuple[int, Section]]:
+    """Yield sections with their depth, parents first."""
     for section in sections:
         yield depth, section
-        yield from _walk(section.sections, depth + 1)
+        yield from walked(section.sections, depth + 1)

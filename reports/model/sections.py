@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from medpodium.challenges.describe import fact_text
@@ -11,7 +11,18 @@ from medpodium.reports.figures.layout import records
 from medpodium.reports.figures.palette import look
 from medpodium.reports.model import bias, claims, gallery, scores, tables, text
 from medpodium.reports.model.board import leaderboard
-from medpodium.reports.model.document import Block, Column, Document, Items, Paragraph, Place, Section, Table
+from medpodium.reports.model.document import (
+    REFERENCES,
+    Block,
+    Column,
+    Document,
+    Items,
+    Paragraph,
+    Place,
+    Section,
+    Table,
+    walked,
+)
 from medpodium.reports.model.gallery import Gallery
 from medpodium.reports.model.illustrate import groups as illustrate_groups
 from medpodium.reports.model.illustrate.observed import observed_section
@@ -21,6 +32,7 @@ from medpodium.reports.model.interactive.explore import Explored
 from medpodium.reports.model.length import arranged
 from medpodium.reports.model.results import Results, TaskResults, slug
 from medpodium.reports.model.wording import published as publication
+from medpodium.reports.model.wording import references
 from medpodium.reports.model.wording.grammar import agree, count, listed
 from medpodium.reports.model.wording.spoken import voice
 from medpodium.reports.model.wording.steps import recipe_items
@@ -47,16 +59,32 @@ def assemble(
     sections.append(illustrate_groups.memory_section(results))
     sections += [_gallery(task, pictures) for task in results.tasks if (pictures := (galleries or {}).get(task.name))]
     sections += [_methods(results), _reliability(results)]
+    told = tuple(section for section in sections if section)
+    cited = _cited(results, told)
+    listing = Section(
+        REFERENCES, "References", (Items(tuple(work.text for work in cited), ordered=True),) if cited else ()
+    )
     document = Document(
         title or challenge.title,
         _subtitle(results),
         _facts(results),
-        tuple(section for section in sections if section),
+        (*told, listing) if listing else told,
         podium=_podium(results),
         colours=colours(results),
         explored=Explored(results),
+        references=cited,
     )
     return arranged(document, [slug(task.name) for task in results.tasks])
+
+
+def _cited(results: Results, sections: Sequence[Section]) -> tuple[references.Reference, ...]:
+    """Return what the sentences of the sections cite: methods, metrics, and the challenge by its sources."""
+    texts: list[str] = []
+    for _, section in walked(sections):
+        for block in section.blocks:
+            texts += [block.text] if isinstance(block, Paragraph) else []
+            texts += block.items if isinstance(block, Items) else []
+    return references.cited(texts, [*references.WORKS, *references.of_challenge(results.challenge)])
 
 
 def leaderboards(results: Results, title: str | None = None) -> Document:
@@ -173,18 +201,26 @@ def _methods(results: Results) -> Section:
             Paragraph(words) for words in (*text.methods_paragraphs(results, task), *claims.methods(task))
         ]
         own = not task.wholly_published
-        blocks.append(Paragraph("Metrics and their definitions:" if own else "Metrics, defined by the source:"))
+        blocks.append(
+            Paragraph("The metrics were defined as follows." if own else "The metrics were defined by the source.")
+        )
         blocks.append(Items(tuple(text.metric_sentence(task, key) for key in task.task.metrics)))
         if own:  # what an empty mask counts is not known of values that somebody else computed
             empty = any(task.task.policy_for(spec) is not None for spec in task.task.metrics.values())
-            blocks.append(Paragraph("Empty masks and missing predictions:" if empty else "Missing predictions:"))
+            blocks.append(
+                Paragraph(
+                    "Empty masks and missing predictions counted as declared."
+                    if empty
+                    else "Missing predictions counted as declared."
+                )
+            )
             blocks.append(Items(tuple(text.policy_sentences(task))))
         title = f" ({recipe.title})" if recipe.title else ""
         if publication.has_ranks(task):
             words = "The ranks are as published. Applied to the published values, the recipe"
-            blocks.append(Paragraph(f"{words} {name}{title} gives the ranks by recipe:"))
+            blocks.append(Paragraph(f"{words} {name}{title} gives the ranks by recipe, in this order."))
         else:
-            blocks.append(Paragraph(f"The ranking follows the recipe {name}{title}:"))
+            blocks.append(Paragraph(f"The ranking followed the recipe {name}{title}, in this order."))
         blocks.append(Items(tuple(recipe_items(recipe, task)), ordered=True))
         parts.append(Section(f"methods-{slug(task.name)}", task.title, tuple(voice(task).blocks(blocks))))
     if len(parts) == 1:

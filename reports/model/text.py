@@ -13,7 +13,7 @@ from medpodium.findings import MedpodiumError
 from medpodium.reports.model.results import CASE_MEAN, Panel, Results, TaskResults
 from medpodium.reports.model.tables import guarantee
 from medpodium.reports.model.wording import published as publication
-from medpodium.reports.model.wording.grammar import agree, amount, count, listed, percent
+from medpodium.reports.model.wording.grammar import agree, amount, count, listed, percent, spelt
 from medpodium.reports.model.wording.steps import ADJUST
 from medpodium.scoring.evidence.sets.ranks import UNSEEN
 from medpodium.scoring.evidence.units import plural
@@ -23,12 +23,12 @@ from medpodium.scoring.ranking.recipe import rank_array
 def outcome(value: Outcome | Literal["compute"], unit: str = "") -> str:
     """Return what a score becomes, in words."""
     if value == "skip":
-        return "is left out"
+        return "was left out"
     if value == "compute":
-        return "is computed as it stands"
+        return "was computed as it stands"
     if value in ("worst", "best"):
-        return f"gets the {value} value"
-    return f"gets {amount(value, unit)}" if isinstance(value, (int, float)) else f"gets {value}"
+        return f"got the {value} value"
+    return f"got {amount(value, unit)}" if isinstance(value, (int, float)) else f"got {value}"
 
 
 def metric_sentence(task: TaskResults, name: str) -> str:
@@ -77,14 +77,14 @@ def methods_paragraphs(results: Results, task: TaskResults) -> list[str]:
         return [publication.data(task, results.challenge), *statistics_sentences(results, task)]
     challenge = results.challenge
     structures = list(task.task.structure_titles.values())
-    data = f"{count(len(task.order), 'submission')} to {task.title} "
-    data += f"of {challenge.title} (edition {challenge.edition}) {agree(len(task.order), 'was', 'were')} scored"
-    data += f" on {count(len(task.cases), 'test case')}" if task.cases else " as values over whole sets of cases"
+    data = f"In {task.title} of {challenge.title} (edition {challenge.edition}), "
+    data += f"{spelt(len(task.order), 'submission')} {agree(len(task.order), 'was', 'were')} scored"
+    data += f" on {spelt(len(task.cases), 'test case')}" if task.cases else " as values over whole sets of cases"
     if task.task.answers:
         data += f", each of one of the classes {listed(task.task.answers)}"
     elif structures:
         words = task.words
-        data += f" for {count(len(structures), words.structure, words.structures)} ({listed(structures, 20)})"
+        data += f" for {spelt(len(structures), words.structure, words.structures)} ({listed(structures, 20)})"
     return [f"{data}.{publication.some(task)}", *statistics_sentences(results, task)]
 
 
@@ -98,7 +98,7 @@ def statistics_sentences(results: Results, task: TaskResults) -> list[str]:
         said.append(
             f"The ranking was repeated on {count(resamples, 'bootstrap resample')} of the {plural(noun)} (drawn "
             "with replacement, the "
-            f"same for all submissions; a {noun} drawn twice counts as two {plural(noun)}; seed {results.seed}), "
+            f"same for all submissions; a {noun} drawn twice counted as two {plural(noun)}; seed {results.seed}), "
             "and each repetition "
             "was compared with the ranking on all cases by Kendall's tau-b."
         )
@@ -118,8 +118,9 @@ def _units(task: TaskResults) -> list[str]:
     said = []
     if units.clustered:
         said.append(
-            f"Cases of one {units.noun} are not independent: {units.words()}, not their {units.n_cases:,} cases, were "
-            f"drawn, left out, tested and counted, and in tests the mean of its cases stands for a {units.noun}."
+            f"Cases of one {units.noun} were not taken as independent: {units.words()}, not their {units.n_cases:,} "
+            "cases, were drawn, left out, tested and counted, and in tests the mean of its cases stood for a "
+            f"{units.noun}."
         )
     if units.stratify:
         name = units.stratify.replace("_", " ")
@@ -144,12 +145,12 @@ def _sets(task: TaskResults) -> list[str]:
     held, construction = guarantee(sets), str(sets["construction"].iloc[0])
     if not held:
         return [
-            "The rank sets describe how far the resamples spread; for this recipe no method guarantees how often such "
+            "The rank sets described how far the resamples spread; for this recipe no method guarantees how often such "
             "sets hold."
         ]
     source = "" if construction == "quantiles" else " (Mogstad, Romano, Shaikh and Wilhelm 2024)"
     said = [
-        f"Rank confidence sets hold for all submissions at once at level {held}; they come from "
+        f"Rank confidence sets hold for all submissions at once at level {held}; they were built from "
         f"{_BUILT[construction]}{source}. Submissions that share a letter cannot be told apart, which does not "
         "make them equal."
     ]

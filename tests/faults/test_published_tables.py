@@ -46,7 +46,7 @@ ranking: {stones: own}
 """
 NEVER = (
     "were scored", "was scored on", "add cases", "score again", "pooled test data", "2|P∩R|", "Dice 1945",
-    "gets the worst value", "mean over case",
+    "got the worst value", "mean over case",
 )  # fmt: skip
 """What a report of published values must not say: nothing was scored, no formula was used, no case is known."""
 

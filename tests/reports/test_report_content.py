@@ -82,7 +82,7 @@ def test_methods_say_metrics_recipe_policy_and_seed(clear: Results) -> None:
         "14 test cases",
         "2|P∩R|",
         "the mean over the structures",
-        "gets the worst value",
+        "got the worst value",
         "seed 0",
         "120 bootstrap",
     ):

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medpodium.reports.formats import latex_text, markdown
+from medpodium.reports.formats import markdown
+from medpodium.reports.formats.latex import text as latex_text
 from medpodium.reports.formats.spreadsheet import raw_text, safe_text, to_csv
 
 teams = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("teams.py"))))

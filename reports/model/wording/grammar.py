@@ -19,6 +19,15 @@ def count(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
+_SPELT = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def spelt(number: int, one: str, many: str | None = None) -> str:
+    """Return a number with its noun as prose has it: in words below ten."""
+    told = count(number, one, many)
+    return f"{_SPELT[number]}{told[1:]}" if 0 <= number < len(_SPELT) else told
+
+
 def agree(number: int, one: str, many: str) -> str:
     """Return the form of a verb that goes with a number of subjects: ``is`` or ``are``."""
     return one if number == 1 else many

@@ -29,16 +29,16 @@ from medpodium.reports.model.wording.grammar import amount, listed
 from medpodium.scoring.ranking.reduce import step_name
 
 _TIES = {
-    "min": "equal values share the lowest of their ranks",
-    "max": "equal values share the highest of their ranks",
-    "average": "equal values share the mean of their ranks",
-    "first": "equal values are ranked in alphabetical order of submission",
-    "dense": "equal values share a rank and no rank is left out",
+    "min": "equal values shared the lowest of their ranks",
+    "max": "equal values shared the highest of their ranks",
+    "average": "equal values shared the mean of their ranks",
+    "first": "equal values were ranked in alphabetical order of submission",
+    "dense": "equal values shared a rank and no rank was left out",
 }
 _MISSING_RANK = {
-    "worst": "a missing value ranks behind every other",
-    "after-last": "a missing value takes the rank after the last one assigned",
-    "skip": "a missing value gets no rank",
+    "worst": "a missing value ranked behind every other",
+    "after-last": "a missing value took the rank after the last one assigned",
+    "skip": "a missing value got no rank",
 }
 ADJUST = {
     "none": "without adjustment for multiple testing",
@@ -65,36 +65,36 @@ def label_name(task: TaskResults, label: str) -> str:
 def step_words(step: Step, name: Names) -> str:
     """Return one recipe step in words."""
     if isinstance(step, Select):
-        return "keep only " + listed(
-            [f"the {_many(dim)} {listed([name(item) for item in kept], 6)}" for dim, kept in step.keep.items()]
-        )
+        kept = [f"the {_many(dim)} {listed([name(item) for item in kept], 6)}" for dim, kept in step.keep.items()]
+        return f"only {listed(kept)} were kept"
     if isinstance(step, Common):
-        return f"keep only the {listed([_many(dim) for dim in step.over])} for which every submission has a value"
+        return f"only the {listed([_many(dim) for dim in step.over])} for which every submission had a value were kept"
     if isinstance(step, Threshold):
         names = listed([name(metric) for metric in step.metric])
         if step.good_enough is not None:
-            return f"count every {names} better than {amount(step.good_enough)} as {amount(step.good_enough)}"
-        return f"let every {names} within {amount(step.tolerance or 0.0)} of the best equal the best"
+            return f"every {names} better than {amount(step.good_enough)} counted as {amount(step.good_enough)}"
+        return f"every {names} within {amount(step.tolerance or 0.0)} of the best equalled the best"
     if isinstance(step, Rank):
         within = f" within each {listed(list(step.within))}" if step.within else ""
         missing = f"; {_MISSING_RANK[step.missing]}" if isinstance(step.missing, str) else ""
         if isinstance(step.missing, float):
-            missing = f"; a missing value counts as {amount(step.missing)}"
-        tolerance = f"; values within {amount(step.tolerance)} tie" if step.tolerance else ""
+            missing = f"; a missing value counted as {amount(step.missing)}"
+        tolerance = f"; values within {amount(step.tolerance)} tied" if step.tolerance else ""
         if 0 < step.tolerance <= DECIMAL:
-            tolerance = "; values that only rounding tells apart tie"
-        return f"rank the submissions{within} ({_TIES[step.ties]}{tolerance}{missing})"
+            tolerance = "; values that only rounding tells apart tied"
+        return f"the submissions were ranked{within} ({_TIES[step.ties]}{tolerance}{missing})"
     if isinstance(step, Change):
         return _change(step, name)
     over = listed([_many(dim) for dim in step.over])
     if isinstance(step, Difference):
-        return f"take {name(step.of)} less {name(step.minus)} of the {over}"
+        return f"{name(step.of)} less {name(step.minus)} of the {over} was taken"
     if isinstance(step, Trapezoid):
-        return f"take the {'mean height' if step.mean else 'area'} under the values over the {over} (trapezoidal rule)"
+        what = "mean height" if step.mean else "area"
+        return f"the {what} under the values over the {over} was taken (trapezoidal rule)"
     if isinstance(step, Test):
         return (
-            f"compare all pairs of submissions with one-sided paired Wilcoxon signed-rank tests over the {over} "
-            f"({ADJUST[step.adjust]}, significance level {step.alpha:g}) and take the share of the others beaten"
+            f"all pairs of submissions were compared with one-sided paired Wilcoxon signed-rank tests over the {over} "
+            f"({ADJUST[step.adjust]}, significance level {step.alpha:g}), and the share of the others beaten was taken"
         )
     return _reduction(step, over, name)
 
@@ -103,14 +103,14 @@ def _change(step: Change, name: Names) -> str:
     """Return in words what becomes of every value."""
     of = "every value" if step.metric is None else f"every value of {listed([name(metric) for metric in step.metric])}"
     if isinstance(step, Target):
-        return f"take the distance of {of} from {amount(step.value)}"
+        return f"the distance of {of} from {amount(step.value)} was taken"
     if isinstance(step, Clip):
         ends = [f"no less than {amount(step.low)}"] if step.low is not None else []
         ends += [f"no more than {amount(step.high)}"] if step.high is not None else []
-        return f"count {of} as {listed(ends)}"
+        return f"{of} counted as {listed(ends)}"
     if isinstance(step, Normalise):
-        return f"scale {of} so that {amount(step.low)} becomes 0 and {amount(step.high)} becomes 1"
-    return f"change {of}"
+        return f"{of} was scaled so that {amount(step.low)} became 0 and {amount(step.high)} became 1"
+    return f"{of} was changed"
 
 
 def _reduction(step: Reduce | Quantile | Spread, over: str, name: Names) -> str:
@@ -126,7 +126,7 @@ def _reduction(step: Reduce | Quantile | Spread, over: str, name: Names) -> str:
             "range": "the largest less the smallest",
             "rms": "the root of the mean square",
         }[step.step]
-    text = f"take {what} over the {over}"
+    text = f"{what} over the {over} was taken"
     if isinstance(step, Reduce):
         if step.weights:
             text += " with weights " + listed([f"{name(key)} {weight:g}" for key, weight in step.weights.items()])
@@ -137,9 +137,9 @@ def _reduction(step: Reduce | Quantile | Spread, over: str, name: Names) -> str:
     if step.by:
         text += f", separately for each {step.by.replace('_', ' ')}"
     if step.missing == "skip":
-        text += ", leaving missing values out"
+        text += "; missing values were left out"
     elif isinstance(step.missing, float):
-        text += f", counting missing values as {amount(step.missing)}"
+        text += f"; missing values counted as {amount(step.missing)}"
     return text
 
 

@@ -105,8 +105,13 @@ def package(sources: Iterable[str]) -> str:
     plain = "\n".join(rf"  \newcommand{{\script{script}}}[1]{{#1}}" for script in _SCRIPTS)
     return rf"""\NeedsTeXFormat{{LaTeX2e}}
 \ProvidesPackage{{medpodium}}[2026/01/01 what tables and figures of a report need]
-\RequirePackage{{iftex,textcomp,booktabs,array,graphicx,placeins}}
+\RequirePackage{{iftex,textcomp,booktabs,array,graphicx,placeins,siunitx,xurl}}
 \RequirePackage[export]{{adjustbox}}
+\sisetup{{detect-all, group-separator = {{,}}, group-minimum-digits = 4, table-alignment-mode = format}}
+% floats stay in their section on pages of one column; where there are two, that would leave most of a page empty
+\makeatletter
+\newcommand{{\sectionbarrier}}{{\if@twocolumn\else\FloatBarrier\fi}}
+\makeatother
 \ifPDFTeX
   \RequirePackage[T1]{{fontenc}}
   \RequirePackage[utf8]{{inputenc}}
