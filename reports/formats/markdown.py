@@ -48,7 +48,7 @@ def _block(block: Block) -> tuple[list[str], dict[str, bytes]]:
         marks = [f"{at}." if block.ordered else "-" for at in range(1, len(block.items) + 1)]
         return [f"{mark} {escape(item)}" for mark, item in zip(marks, block.items, strict=True)], {}
     if isinstance(block, Table):
-        return _table(block), {}
+        return table_lines(block), {}
     if isinstance(block, Figure):
         name = f"figures/{block.id}.svg"
         text = [f"![{escape(block.alt)}]({name})", "", f"**{escape(block.heading)}** {escape(block.caption)}"]
@@ -63,7 +63,8 @@ def _block(block: Block) -> tuple[list[str], dict[str, bytes]]:
     raise TypeError(block)
 
 
-def _table(table: Table) -> list[str]:
+def table_lines(table: Table) -> list[str]:
+    """Return a table as lines of Markdown below its caption."""
     best = table.best()
     rows = []
     for at, row in enumerate(table.rows):

@@ -163,8 +163,8 @@ def _rows(name: str, told: Sequence[Sequence[str]], ways: Sequence[Sequence[Sequ
 
 def _prose(document: Document) -> Iterator[str]:
     yield from sentences_of(document)
-    for block in (*document.tables(), *document.figures()):
-        yield block.caption
+    yield from (table.caption for table in document.tables())
+    yield from (figure.caption for figure in document.figures())
 
 
 def _unsaid(pairs: Iterator[tuple[str, str]], page: str) -> Iterator[Difference]:

@@ -14,10 +14,10 @@ from medpodium.reports.model.document import Block, Document, Figure, Items, Par
 
 FIGURES, TABLES = 8, 3
 _FIGURES = (
-    ("means", 2), ("dots", 2), ("sets", 1), ("curves", 2), ("limits", 1), ("bland", 1), ("against", 1),
+    ("means", 2), ("dots", 2), ("sets", 1), ("map", 1), ("curves", 2), ("limits", 1), ("bland", 1), ("against", 1),
     ("reliability", 1), ("along", 1), ("confusion", 1), ("significance", 1), ("multiverse", 1), ("hardest", 1),
-    ("places-options", 1), ("gains", 2), ("subgroup", 1), ("cost", 1), ("blob", 2), ("agreement", 1),
-    ("subsampling", 1), ("difficulty", 1), ("critical", 1), ("gap", 1),
+    ("places-options", 1), ("gains", 2), ("subgroup", 1), ("cost", 1), ("slope", 1), ("blob", 2), ("agreement", 1),
+    ("subsampling", 1), ("profile", 1), ("difficulty", 1), ("critical", 1), ("gap", 1),
 )  # fmt: skip
 """Kinds of figures by their use to a reader, and how many of a kind are enough."""
 _TABLES = (("leaderboard", 1), ("consensus", 1), ("scores", 1), ("pooled", 1), ("statuses", 1), ("places", 1))

@@ -21,9 +21,12 @@ from scipy import stats
 
 from medpodium.challenges import registry
 from medpodium.reports import verification, write
-from medpodium.reports.formats import pdf
+from medpodium.reports.formats import html, markdown, pdf
+from medpodium.reports.formats.latex.tables import table_tex
+from medpodium.reports.formats.latex.text import escape
+from medpodium.reports.formats.paged import parts
 from medpodium.reports.model import gather, sections, text
-from medpodium.reports.model.document import Document, Paragraph
+from medpodium.reports.model.document import Document, Paragraph, value_of
 from medpodium.reports.model.results import Results
 from medpodium.scoring import table
 from medpodium.scoring.exchange import importers
@@ -240,3 +243,35 @@ def test_values_over_a_whole_set_are_not_called_one_case(tmp_path: Path) -> None
     assert not any("one case" in cause or "two cases" in cause for cause in said)
     (data, *_) = text.methods_paragraphs(results, results.tasks[0])
     assert "values over whole sets of cases" in data
+
+
+def test_numbers_of_the_report_are_those_of_the_published_files(touchstone: Touchstone, shared: Path) -> None:
+    """Recompute 48 printed numbers with pandas, and read them in the cells of every format."""
+    tables = {one.id: one for one in touchstone.document.tables()}
+    folder = shared / "data/touchstone/totalsegmentator_results"
+    names = [STU_L, RESENC, STU_B, "nnU-Net_U-Net"]
+    truths: list[tuple[str, str, str, float]] = []
+    for name in [one for one in names if one in touchstone.means.columns]:
+        for metric in ("dsc", "nsd"):
+            organs = pd.read_csv(folder / name / f"{metric}.csv", index_col="name")
+            own = organs.mean(axis=1).dropna()
+            told = {"Mean": own.mean(), "SD": own.std(), "Median": own.median(), "Cases": len(own)}
+            key = "dice" if metric == "dsc" else "nsd"
+            truths += [(f"summary-segmentation-{key}", name, head, float(value)) for head, value in told.items()]
+            spleen, liver = organs["spleen"].mean(), organs["liver"].mean()
+            truths += [(f"scores-segmentation-{key}", name, "Spleen", spleen)]
+            truths += [(f"scores-segmentation-{key}", name, "Liver", liver)]
+    assert len(truths) >= 25
+    for key, name, head, truth in truths:
+        table, row = tables[key], next(row for row in tables[key].rows if row[0] == name)
+        spot = [column.title for column in table.columns].index(head)
+        column, cell = table.columns[spot], row[spot]
+        assert value_of(cell) == pytest.approx(truth, abs=1e-12), (key, name, head)
+        shown = f"{truth:.0f}" if head == "Cases" else f"{truth:.{column.digits or 0}f}"
+        line = next(line for line in markdown.table_lines(table) if f"| {markdown.escape(name)} |" in line)
+        assert line.split(" | ")[spot].strip("*| ").startswith(shown)
+        part = next(one for one in parts(table) if column in one.columns)
+        printed = next(cells for cells in part.rows if cells[0] == name)[part.columns.index(column)]
+        assert printed.startswith(shown)  # what Word and PDF print
+        assert html.shown_text(column, cell).startswith(shown)
+        assert any(f"{shown} & " in f"{line} & " for line in table_tex(table).splitlines() if escape(name) in line)

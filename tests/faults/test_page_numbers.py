@@ -6,6 +6,10 @@ import hashlib
 import json
 import re
 import shutil
+import subprocess
+import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]  # fmt: skip
     pd.DataFrame(rows).to_csv(made / "scores.csv", index=False)
     call = ["report", str(made / "challenge.yaml"), str(made / "scores.csv"), "--out", str(made / "report")]
-    done = CliRunner().invoke(main, [*call, "--formats", "html,markdown", "--bootstrap", "20"])
+    done = CliRunner().invoke(main, [*call, "--formats", "all", "--bootstrap", "20"])
     assert done.exit_code == 0, done.output
     return made
 
@@ -71,6 +75,71 @@ def _page(folder: Path, name: str) -> str:
     return (folder / "report" / name).read_text("utf-8")
 
 
+def test_every_format_is_read(folder: Path, tmp_path: Path) -> None:
+    """With one other score, every page tells another number than the scores give."""
+    scores = pd.read_csv(folder / "scores.csv")
+    scores.loc[scores.index[0], "value"] -= 0.2
+    scores.to_csv(tmp_path / "other.csv", index=False)
+    call = ["verify", str(folder / "report"), "--scores", str(tmp_path / "other.csv")]
+    done = CliRunner().invoke(main, call, env={"COLUMNS": "400"})
+    assert done.exit_code == 1
+    for name in ("index.html", "report.md", "latex", "report.docx", "report.pdf"):
+        assert f"{name}: scores-organs-dice" in done.output, name
+    assert "row 1: ash & oak" in done.output  # of the PDF, which has no cells
+
+
+@pytest.mark.parametrize("name", ["latex/tables/scores-organs-dice.tex", "report.docx"])
+def test_a_digit_edited_in_a_source_is_found(folder: Path, tmp_path: Path, name: str) -> None:
+    report = tmp_path / "report"
+    shutil.copytree(folder / "report", report)
+    path, part = report / name, "word/document.xml"
+    number = re.compile(rb"0\.8\d\d")
+    edit = partial(number.sub, lambda found: found[0][:-1] + _other(found[0][-1:].decode()).encode(), count=1)
+    if name.endswith(".docx"):
+        with zipfile.ZipFile(path) as old:
+            files = {one: old.read(one) for one in old.namelist()}
+        with zipfile.ZipFile(path, "w") as new:
+            for one, content in files.items():
+                new.writestr(one, edit(content) if one == part else content)
+    else:
+        path.write_bytes(edit(path.read_bytes()))
+    manifest = json.loads((report / "manifest.json").read_text("utf-8"))
+    manifest["files"][name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (report / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    done = CliRunner().invoke(main, ["verify", str(report)], env={"COLUMNS": "400"})
+    assert done.exit_code == 1, done.output
+    assert f"{name.partition('/')[0]}: " in done.output
+
+
+def test_a_signature_vouches_for_the_manifest(
+    folder: Path, tmp_path: Path, require: Callable[[bool, str], None]
+) -> None:
+    """Made and checked with ``ssh-keygen -Y``, whose own answer is the oracle."""
+    require(shutil.which("ssh-keygen") is not None, "ssh-keygen")
+    for name in ("organizer", "stranger"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name], check=True)
+    report, key = tmp_path / "report", tmp_path / "organizer"
+    call = ["report", str(folder / "challenge.yaml"), str(folder / "scores.csv"), "--out", str(report)]
+    done = CliRunner().invoke(main, [*call, "--formats", "markdown", "--bootstrap", "0", "--sign", str(key)])
+    assert done.exit_code == 0, done.output
+    (tmp_path / "allowed").write_text(f"me@here {(tmp_path / 'organizer.pub').read_text()}")
+    oracle = ["ssh-keygen", "-Y", "verify", "-f", tmp_path / "allowed", "-I", "me@here", "-n", "medpodium-report"]
+    with (report / "manifest.json").open() as stream:
+        subprocess.run([*oracle, "-s", report / "manifest.json.sig"], stdin=stream, check=True, capture_output=True)
+
+    def verified(signer: Path) -> Result:
+        return CliRunner().invoke(main, ["verify", str(report), "--signer", str(signer)], env={"COLUMNS": "400"})
+
+    assert verified(tmp_path / "organizer.pub").exit_code == 0
+    assert verified(tmp_path / "allowed").exit_code == 0
+    assert "report-signature-refused" in verified(tmp_path / "stranger.pub").output
+    text = (report / "manifest.json").read_text("utf-8")
+    (report / "manifest.json").write_text(f"{text}\n", encoding="utf-8")
+    assert verified(tmp_path / "organizer.pub").exit_code == 1
+    (report / "manifest.json.sig").unlink()
+    assert "report-unsigned" in verified(tmp_path / "organizer.pub").output
+
+
 def _other(digit: str) -> str:
     return str((int(digit) + 1) % 10)
 
@@ -78,7 +147,7 @@ def _other(digit: str) -> str:
 def test_an_untouched_report_is_equal(folder: Path) -> None:
     done = CliRunner().invoke(main, ["verify", str(folder / "report")])
     assert done.exit_code == 0, done.output
-    assert "2 pages recomputed and equal" in done.output
+    assert "7 pages recomputed and equal" in done.output
 
 
 def test_an_interval_edited_in_the_page_is_named_with_table_row_and_column(folder: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from medpodium.reports.figures import cost, groups, stability, tasks
+from medpodium.reports.figures import across, cost, groups, stability, tasks
 from medpodium.reports.figures.layout import records
 from medpodium.reports.figures.palette import look
 from medpodium.reports.model import scores
@@ -30,9 +30,29 @@ def structures(task: TaskResults, prefix: str = "") -> Section:
         mine = [panel for panel in task.panels if panel.metric == overall.metric]
         ranks = {task.structure_title(panel.structure): _mean_ranks(task, panel) for panel in mine}
         key = f"structures-{slug(task.name)}-{overall.metric}"
+        blocks.append(_map(task, overall, mine))
         blocks += _across(task.order, task, ranks, task.ranks, key, overall, task.words.structures)
     return Section(
         f"structures-{slug(task.name)}", f"{prefix}Differences between {task.words.structures}", tuple(blocks)
+    )
+
+
+def _map(task: TaskResults, overall: Panel, panels: Sequence[Panel]) -> Figure:
+    """Return the means of all submissions in all structures as one picture."""
+    wide = pd.DataFrame({task.structure_title(panel.structure): task.means(panel) for panel in panels})
+    name, noun = task.metric_name(overall.metric), task.words.structure
+    spread = wide.mean().dropna()
+    hard, easy = (
+        (spread.idxmin(), spread.idxmax()) if overall.better == "higher" else (spread.idxmax(), spread.idxmin())
+    )
+    return Figure(
+        f"map-{slug(task.name)}-{slug(overall.metric)}",
+        f"{name} of every submission in every {noun}",
+        "Mean over cases, penalties as declared; light is better. Submissions in the order of the ranking.",
+        f"Coloured table of {count(len(wide), 'submission')} by {count(len(panels), noun, task.words.structures)}; on "
+        f"average {easy} has the best {name}, {hard} the worst.",
+        Plot(across.heat_map, {"wide": wide, "axis": f"mean {overall.axis}", "better": overall.better}),
+        wide.rename_axis("submission").reset_index(),
     )
 
 
@@ -137,7 +157,7 @@ def subgroup_sections(task: TaskResults, prefix: str = "") -> Section:
             table = scores.per_group(task, group, panel.metric)
             if table is None:
                 continue
-            blocks += [_subgroups(task, group, panel), table, *_gaps(task, group, panel)]
+            blocks += [_subgroups(task, group, panel), table, *_slopes(task, group, panel), *_gaps(task, group, panel)]
         small = _too_small(task, group)
         if small and blocks:
             blocks.insert(0, Paragraph(small, "note"))
@@ -188,6 +208,30 @@ def _subgroups(task: TaskResults, group: str, panel: Panel) -> Figure:
         Plot(groups.subgroups, {"cells": cells, "order": task.order, "axis": panel.axis, "better": panel.better}),
         cells,
     )
+
+
+def _slopes(task: TaskResults, group: str, panel: Panel) -> list[Block]:
+    """Return the means of both levels of a group, joined per submission; nothing where there are more or fewer."""
+    sizes = _sizes(task, group)
+    large = [str(level) for level, size in sizes.items() if size >= task.smallest_group(group)]
+    if len(large) != 2 or len(task.order) < 2:
+        return []
+    cells = scores.group_cells(task, group, panel.metric)
+    ends = cells.pivot(index="submission", columns="level", values="mean").reindex(index=task.order, columns=large)
+    worse = (ends[large[1]] - ends[large[0]]).dropna() * (1 if panel.better == "higher" else -1)
+    name, title = task.metric_name(panel.metric), task.group_title(group)
+    return [
+        Figure(
+            f"slope-{slug(task.name)}-{slug(group)}-{slug(panel.metric)}",
+            f"{name} in {large[0]} and {large[1]}",
+            f"Mean over the {sizes[large[0]]:,} and {sizes[large[1]]:,} cases, joined per submission; better is up"
+            + (f"; in colour: the first {across.LINES} of the ranking." if len(task.order) > across.LINES else "."),
+            f"Lines of {count(len(ends), 'submission')} by {title}: {int((worse < 0).sum())} are worse in {large[1]} "
+            f"than in {large[0]}.",
+            Plot(across.slopes, {"ends": ends, "look": task.look, "axis": panel.axis, "better": panel.better}),
+            ends.reset_index(),
+        )
+    ]
 
 
 def _gaps(task: TaskResults, group: str, panel: Panel) -> list[Block]:

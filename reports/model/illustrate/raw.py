@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from medpodium.reports.figures import raw
+from medpodium.reports.figures import across, raw
 from medpodium.reports.model.document import Block, Figure, Plot, Section
 from medpodium.reports.model.results import CASE_MEAN, Panel, TaskResults, slug
 from medpodium.reports.model.tables import few_values, status_title
@@ -39,7 +39,7 @@ def _panel_section(task: TaskResults, panel: Panel, *, folded: bool) -> Section:
         places = task.places(panel)
         blocks += [_podium(task, panel, values, key), _heatmap(task, panel, places, key)]
         if panel.structure == CASE_MEAN or not folded:
-            blocks.append(_difficulty(panel, values, key))
+            blocks += [_difficulty(panel, values, key), _profiles(task, panel, values, key)]
     return Section(f"panel-{key}", panel.title, tuple(blocks), folded=folded)
 
 
@@ -139,6 +139,26 @@ def _without_value(places: pd.DataFrame) -> str:
         return ""
     told = [f"{name} ({number:,})" for name, number in left_out.items() if number]
     return f" Left out of cases that do not count for it: {listed(told, 4)}."
+
+
+def _profiles(task: TaskResults, panel: Panel, values: pd.DataFrame, key: str) -> Figure:
+    behind = across.distances(values, panel.better)
+    best = (behind == 0).sum()
+    top = str(best.idxmax())
+    return Figure(
+        f"profile-{key}",
+        f"Performance profiles, {panel.title}",
+        "Share of the cases that count for a submission in which it is behind the best of the case by at most what the "
+        "axis says. The axis ends where 95 % of all values are within."
+        + (f" In colour: the first {across.LINES} of the ranking." if len(task.order) > across.LINES else ""),
+        f"Curves of {count(len(task.order), 'submission')}: most often best of a case is {top}, in "
+        f"{int(best[top]):,} of {count(len(values), 'case')}.",
+        Plot(
+            across.profiles,
+            {"values": values, "order": task.order, "look": task.look, "axis": panel.axis, "better": panel.better},
+        ),
+        behind.reset_index(),
+    )
 
 
 def _difficulty(panel: Panel, values: pd.DataFrame, key: str) -> Figure:

@@ -208,7 +208,8 @@ def of_challenge(challenge: Challenge) -> list[Reference]:
 
 def cited(texts: Iterable[str], known: Iterable[Reference]) -> tuple[Reference, ...]:
     """Return what of the known works some texts mention, in the order in which they do."""
-    left, found = list(known), []
+    left = list(known)
+    found: list[Reference] = []
     for text in texts:
         own = sorted(
             ((match.start(), work) for work in left if (match := work.said.search(text))), key=lambda one: one[0]
