@@ -20,7 +20,7 @@ from medpodium.reports.formats.latex.tables import pieces, row_tex
 from medpodium.reports.formats.latex.text import escape
 from medpodium.reports.formats.paged import Part, parts
 from medpodium.reports.formats.reread import EDGE, Difference, sentences_of, unsaid
-from medpodium.reports.model.document import Cell, Document, Table
+from medpodium.reports.model.document import REFERENCES, Cell, Document, Table
 
 _INVISIBLE = re.compile(r"[\s\u200b\u00ad]+")
 _TURNED, _JOINED = ("R", "AL", "AN"), ("Mn", "Mc", "Me", "Cf")
@@ -56,13 +56,11 @@ def latex_differences(folder: Path, document: Document, *, sentences: bool) -> I
         ways = [[row_tex(part, at) for part in pieces(one) for at in range(len(part.rows))] for one in variants(table)]
         yield from _rows(table.id, told, ways)
     if sentences:
-        bodies = "\n".join(
-            path.read_text(encoding="utf-8", errors="replace")
-            for name in ("report.tex", "supplement-body.tex")
-            if (path := folder / name).is_file()
-        )
+        sources = sorted(folder.rglob("*.tex"))
+        bodies = "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in sources)
         page = _squeezed(_CITED.sub("", bodies))
-        yield from _unsaid(((text, escape(text)) for text in _prose(document)), page)
+        whole = replace(document, sections=tuple(one for one in document.sections if one.id != REFERENCES))
+        yield from _unsaid(((text, escape(text)) for text in _prose(whole)), page)
 
 
 def _latex_rows(source: str) -> list[list[str]]:

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import pandas as pd
 
-from medpodium.reports.model.wording.references import Reference
+from medpodium.reports.model.references import Reference
 
 Kind = Literal["text", "team", "integer", "number", "estimate", "percent", "interval", "flag"]
 Tone = Literal["body", "lead", "note", "warning"]

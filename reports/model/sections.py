@@ -9,7 +9,7 @@ from medpodium.challenges.describe import fact_text
 from medpodium.challenges.schema.task import Words
 from medpodium.reports.figures.layout import records
 from medpodium.reports.figures.palette import look
-from medpodium.reports.model import bias, claims, gallery, scores, tables, text
+from medpodium.reports.model import bias, claims, gallery, references, scores, tables, text
 from medpodium.reports.model.board import leaderboard
 from medpodium.reports.model.document import (
     REFERENCES,
@@ -32,7 +32,6 @@ from medpodium.reports.model.interactive.explore import Explored
 from medpodium.reports.model.length import arranged
 from medpodium.reports.model.results import Results, TaskResults, slug
 from medpodium.reports.model.wording import published as publication
-from medpodium.reports.model.wording import references
 from medpodium.reports.model.wording.grammar import agree, count, listed
 from medpodium.reports.model.wording.spoken import voice
 from medpodium.reports.model.wording.steps import recipe_items

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from medpodium.reports.formats.latex.text import escape
-from medpodium.reports.model.wording import references
-from medpodium.reports.model.wording.references import Reference
+from medpodium.reports.model import references
+from medpodium.reports.model.references import Reference
 
 _WHOLE = ("title", "booktitle", "journal")
 _VERBATIM = ("doi", "url")

@@ -28,8 +28,8 @@ from medpodium.reports.model.document import (
     Table,
     closed,
 )
+from medpodium.reports.model.references import Reference
 from medpodium.reports.model.wording.grammar import listed
-from medpodium.reports.model.wording.references import Reference
 
 _FLOATS = 12
 """Floats in a row before those waiting are printed: LaTeX holds only so many back."""
