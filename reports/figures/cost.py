@@ -56,7 +56,7 @@ def accuracy_cost(
     Parameters
     ----------
     points : pandas.DataFrame
-        Indexed by submission: ``cost`` (lower is better), ``accuracy``.
+        Indexed by submission: ``cost`` (lower is better), ``accuracy`` and, where discs have areas, ``memory``.
     axes_names : (str, str)
         Names of the cost and the accuracy axis.
     better : {"higher", "lower"}
@@ -82,12 +82,13 @@ def accuracy_cost(
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=10))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
         axes.xaxis.set_minor_locator(NullLocator())
+    sizes = _sizes(points.loc[shown])
     for at, name in enumerate(shown):
         axes.plot(
             cost[at],
             accuracy[at],
-            look.marker(name),
-            markersize=10,
+            look.marker(name) if "memory" not in points else "o",
+            markersize=sizes[at],
             color=look.colour(name),
             markeredgecolor="#ffffff",
             zorder=2,
@@ -116,6 +117,16 @@ def accuracy_cost(
         side.plot(0.05, at, look.marker(name), color=look.colour(name), markersize=5)
         side.text(0.11, at, f"{at}  {text}", va="center", fontsize=min(7.5, row_font(len(shown), 6.0)), color=INK)
     return figure
+
+
+def _sizes(points: pd.DataFrame) -> list[float]:
+    """Return the width of every mark in points; areas follow the memory, where it is told."""
+    if "memory" not in points:
+        return [10.0] * len(points)
+    memory = points["memory"].to_numpy(float)
+    largest = np.nanmax(memory, initial=0.0) or 1.0
+    widths = 22 * np.sqrt(np.nan_to_num(memory, nan=0.0) / largest)
+    return [float(width) for width in np.clip(widths, 8.0, 22.0)]
 
 
 def _readable(colour: str) -> str:

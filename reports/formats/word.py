@@ -26,7 +26,7 @@ def to_docx(document: Document) -> bytes:
         With its figures drawn as PNG.
     """
     import docx
-    from docx.shared import Mm, Pt
+    from docx.shared import Mm, Pt, RGBColor
 
     made = docx.Document()
     page = made.sections[0]
@@ -34,6 +34,8 @@ def to_docx(document: Document) -> bytes:
     page.left_margin = page.right_margin = Mm(20)
     made.styles["Normal"].font.name = "Calibri"
     made.styles["Normal"].font.size = Pt(10)
+    caption = made.styles["Caption"]
+    caption.font.size, caption.font.bold, caption.font.color.rgb = Pt(9), False, RGBColor(0x1D, 0x27, 0x33)
     made.core_properties.author = ""
     made.core_properties.title = clean(document.title)[:255]
     made.core_properties.created = made.core_properties.modified = datetime(2000, 1, 1)
@@ -82,7 +84,7 @@ def _picture(made: Any, png: bytes, width_mm: float, height_mm: float, alt: str)
 
 
 def _caption(made: Any, title: str, caption: str) -> Any:
-    paragraph = made.add_paragraph()
+    paragraph = made.add_paragraph(style="Caption")
     paragraph.add_run(clean(f"{closed(title)} ")).bold = True
     paragraph.add_run(clean(caption))
     return paragraph

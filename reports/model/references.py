@@ -194,7 +194,7 @@ WORKS = (
 
 def of_challenge(challenge: Challenge) -> list[Reference]:
     """Return the sources that a challenge file names with an address; the challenge's title mentions them."""
-    found = []
+    found: list[Reference] = []
     said = re.compile(re.escape(challenge.title))
     for source in challenge.sources:
         if not source.url:

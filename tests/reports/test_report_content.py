@@ -81,7 +81,7 @@ def test_methods_say_metrics_recipe_policy_and_seed(clear: Results) -> None:
     for part in (
         "14 test cases",
         "2|P∩R|",
-        "the mean over the structures",
+        "mean over the structures was taken",
         "got the worst value",
         "seed 0",
         "120 bootstrap",

@@ -18,6 +18,7 @@ from medpodium.scoring.evidence.units import plural
 
 _GAP_LEVELS = 3
 """A domain-gap figure is drawn for groups with at most this many levels."""
+_MEMORY = ("peak_gpu_memory", "peak_memory", "gpu_memory_area")
 _COST_KINDS = ("running_time", "gpu_memory_area", "peak_gpu_memory", "peak_memory", "cpu_time")
 
 
@@ -275,13 +276,18 @@ def cost_section(task: TaskResults, prefix: str = "") -> Section:
             points = pd.DataFrame({"cost": task.means(paid), "accuracy": task.means(panel)})
             if points.dropna().shape[0] < 2:
                 continue
+            memory = next((one for one in costs if kinds[one.metric] in _MEMORY), None)
+            bubbles = memory is not None and kinds[paid.metric] == "running_time"
+            if memory is not None and bubbles:
+                points["memory"] = task.means(memory)
             told = points.assign(cases_cost=task.summary(paid)["n"], cases_accuracy=task.summary(panel)["n"])
             name, price = task.metric_name(panel.metric), task.metric_name(paid.metric)
             blocks.append(
                 Figure(
                     f"cost-{slug(task.name)}-{panel.id}-{paid.id}",
                     f"{name} against {price[0].lower()}{price[1:]}",
-                    "Means over cases. The dashed line joins the submissions that no other one beats in both.",
+                    "Means over cases. The dashed line joins the submissions that no other one beats in both."
+                    + (f" Area: {task.metric_name(memory.metric)}." if memory is not None and bubbles else ""),
                     f"Scatter plot of {name} against {price} of {count(len(points), 'submission')}.",
                     Plot(
                         cost.accuracy_cost,
