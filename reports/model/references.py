@@ -199,7 +199,7 @@ def of_challenge(challenge: Challenge) -> list[Reference]:
     for source in challenge.sources:
         if not source.url:
             continue
-        fields = {"title": source.title, "url": source.url}
+        fields = {"title": source.title, "url": source.url, "key": challenge.name}
         if "doi.org/" in source.url:
             fields["doi"] = source.url.partition("doi.org/")[2]
         found.append(Reference(f"{challenge.name}-{len(found) + 1}", "misc", fields, said))
