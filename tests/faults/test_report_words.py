@@ -110,7 +110,7 @@ def test_no_text_reads_like_a_program(told: str, what: str) -> None:
 
 def test_penalties_are_told_with_unit_and_all_digits(told: str) -> None:
     if "Missing predictions" in told or "missing predictions:" in told:
-        assert re.search(r"a case without a prediction gets 29,491,200 \w", told)
+        assert re.search(r"a case without a prediction got 29,491,200 \w", told)
 
 
 def test_columns_say_what_was_averaged(told: str) -> None:

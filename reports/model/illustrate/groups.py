@@ -219,7 +219,8 @@ def _slopes(task: TaskResults, group: str, panel: Panel) -> list[Block]:
         return []
     cells = scores.group_cells(task, group, panel.metric)
     ends = cells.pivot(index="submission", columns="level", values="mean").reindex(index=task.order, columns=large)
-    worse = (ends[large[1]] - ends[large[0]]).dropna() * (1 if panel.better == "higher" else -1)
+    change = (ends[large[1]] - ends[large[0]]).dropna() * (1 if panel.better == "higher" else -1)
+    lost = int((change < 0).sum())
     name, title = task.metric_name(panel.metric), task.group_title(group)
     return [
         Figure(
@@ -227,8 +228,8 @@ def _slopes(task: TaskResults, group: str, panel: Panel) -> list[Block]:
             f"{name} in {large[0]} and {large[1]}",
             f"Mean over the {sizes[large[0]]:,} and {sizes[large[1]]:,} cases, joined per submission; better is up"
             + (f"; in colour: the first {across.LINES} of the ranking." if len(task.order) > across.LINES else "."),
-            f"Lines of {count(len(ends), 'submission')} by {title}: {int((worse < 0).sum())} are worse in {large[1]} "
-            f"than in {large[0]}.",
+            f"Lines of {count(len(ends), 'submission')} by {title}: {count(lost, 'submission')} "
+            f"{agree(lost, 'is', 'are')} worse in {large[1]} than in {large[0]}.",
             Plot(across.slopes, {"ends": ends, "look": task.look, "axis": panel.axis, "better": panel.better}),
             ends.reset_index(),
         )
