@@ -32,7 +32,7 @@ from medpodium.reports.model.references import Reference
 from medpodium.reports.model.wording.grammar import listed
 
 _FLOATS = 12
-"""Floats in a row before those waiting are printed: LaTeX holds only so many back."""
+"""Floats before those waiting are printed, wherever sections begin: LaTeX holds only so many back."""
 _PROSE = "methods"
 """Sections whose lists are sentences of a paragraph, as papers have them."""
 _SOURCES = (("report", "main"), ("supplement-body", "supplement"))
@@ -83,7 +83,6 @@ def _body(document: Document, folder: Path, parts: list[str], written: list[str]
         if section.id == REFERENCES:
             continue
         body += _section(section, depth)
-        waiting = 0
         pointed = _pointers(section)
         for block in section.blocks:
             if pointed and not isinstance(block, (Paragraph, Items)):
