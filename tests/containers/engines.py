@@ -144,6 +144,7 @@ def start(name: str, root: Path) -> Engine:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            cwd=root,  # Podman's monitor leaves an empty file "oom" where it was started
             start_new_session=True,
             env=os.environ | {"ARENA": str(arena)},
         )
