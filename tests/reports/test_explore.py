@@ -33,9 +33,16 @@ def explored(hostile: tuple[Path, Path]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def raw(tiny: Path) -> pd.DataFrame:
+def table(tiny: Path, hostile: tuple[Path, Path]) -> Path:
+    """Return the path of the score table of hostile names."""
+    assert hostile
+    return tiny.with_name("hostile.csv")
+
+
+@pytest.fixture(scope="module")
+def raw(table: Path) -> pd.DataFrame:
     """Return the score table as it was written, without any of the package's readers."""
-    return pd.read_csv(tiny.with_name("hostile.csv"), keep_default_na=False)
+    return pd.read_csv(table, keep_default_na=False)
 
 
 def _mean(raw: pd.DataFrame, team: str, structures: tuple[str, ...], domain: str = "") -> tuple[float, int]:
@@ -81,13 +88,13 @@ def test_single_scores_are_those_of_the_score_table_and_a_missing_one_is_told_as
         assert {task["cases"][panel["cases"][one]] for one in panel["fined"][at]} == missing
 
 
-def test_printed_numbers_are_the_reports_own(tiny: Path) -> None:
-    results = gather.gather(registry.load(str(tiny)), read_scores(tiny.with_name("hostile.csv")), bootstrap=60, seed=1)
+def test_printed_numbers_are_the_reports_own(tiny: Path, table: Path) -> None:
+    results = gather.gather(registry.load(str(tiny)), read_scores(table), bootstrap=60, seed=1)
     (told,) = json.loads(Explored(results).text)["tasks"]
     (task,) = results.tasks
     panel = next(one for one in task.overall if one.metric == "dice")
-    table = scores.spread_table(task, panel, "x", "x")
-    printed = {row[0]: (table.columns[1].show(row[1]), table.columns[3].show(row[3])) for row in table.rows}
+    told_of = scores.spread_table(task, panel, "x", "x")
+    printed = {row[0]: (told_of.columns[1].show(row[1]), told_of.columns[3].show(row[3])) for row in told_of.rows}
     own = next(one for one in told["panels"] if one["id"] == panel.id)
     assert {name: (row[4], row[5]) for name, row in zip(told["order"], own["subsets"][""], strict=True)} == printed
     group = scores.per_group(task, "domain", "dice")
@@ -139,9 +146,9 @@ ranking: {age: mean}
 
 
 def test_more_scores_than_a_page_carries_leave_numbers_but_no_cases(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Path, table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results = gather.gather(registry.load(str(tiny)), read_scores(tiny.with_name("hostile.csv")), bootstrap=0)
+    results = gather.gather(registry.load(str(tiny)), read_scores(table), bootstrap=0)
     monkeypatch.setattr("medpodium.reports.model.interactive.explore.MOST", 7 * 14)
     (task,) = json.loads(Explored(results).text)["tasks"]
     assert [("values" in panel) for panel in task["panels"]] == [True, *[False] * (len(task["panels"]) - 1)]

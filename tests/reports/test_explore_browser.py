@@ -70,8 +70,9 @@ def opened(browser: Any, hostile: tuple[Path, Path]) -> Iterator[Opened]:
 
 
 @pytest.fixture(scope="module")
-def raw(tiny: Path) -> pd.DataFrame:
+def raw(tiny: Path, hostile: tuple[Path, Path]) -> pd.DataFrame:
     """Return the score table as it was written."""
+    assert hostile
     return pd.read_csv(tiny.with_name("hostile.csv"), keep_default_na=False)
 
 
