@@ -333,7 +333,7 @@
       if (!own.order.includes(state.versus) || state.versus === state.team || !state.team) { state.versus = ""; }
       fill("task", data.tasks.map((one, at) => [at, one.title]), state.task);
       fill("metric", metrics.map((name) => [name, name]), state.metric);
-      fill("structure", parts.map((name) => [name, name || `all ${own.words.cases}, mean`]), state.structure);
+      fill("structure", parts.map((name) => [name, name || "mean of all"]), state.structure);
       fill("group", [["", "none"], ...own.groups.map((one) => [one.title, one.title])], state.group);
       fill("level", (group?.levels ?? []).map((name) => [name, name]), state.level);
       controls.level.parentElement.hidden = !group;
