@@ -25,8 +25,8 @@ _VOXELS = 1 << 18
 
 def distances_apart(
     matched: Matched, lesions: Counts, spacing_zyx: Spacing, kind: Kind, *, planar: bool
-) -> list[SurfaceDistances]:
-    """Return the distances between reference lesions and what they are matched to, nothing else being near.
+) -> Iterator[SurfaceDistances]:
+    """Yield the distances between reference lesions and what they are matched to, nothing else being near.
 
     Parameters
     ----------
@@ -41,13 +41,13 @@ def distances_apart(
     planar : bool
         Whether they are measured in the plane.
 
-    Returns
-    -------
-    list of SurfaceDistances
+    Yields
+    ------
+    SurfaceDistances
         One for each lesion.
     """
     if not lesions.size:
-        return []
+        return
     wanted = np.zeros(matched.reference.sizes.size, np.bool_)
     wanted[lesions] = True
     partners, owners = (each[wanted[matched.rows]] for each in (matched.columns, matched.rows))
@@ -57,7 +57,6 @@ def distances_apart(
     sides = np.maximum(own[:, 3:], np.maximum.reduceat(other[:, 3:], first)) - low
     first = np.append(first, partners.size)
     table = np.arange(_NUMBERS + 1, dtype=np.int32)[None]
-    found: list[SurfaceDistances] = []
     for start, stop in _volumes(sides):
         number = stop - start
         (nz, _, nx), ny = sides[start:stop].max(axis=0), sides[start:stop, 1]
@@ -71,8 +70,8 @@ def distances_apart(
         theirs = partners[first[start] : first[stop]]
         matched.prediction.paint(theirs, np.repeat(marks, times), np.repeat(shifts, times, axis=0), both[1])
         surfaces = [find_surfaces(one, table, _NUMBERS, spacing_zyx, kind=kind, planar=planar) for one in both]
-        found += [distances(surfaces[0], surfaces[1], one) for one in range(number)]
-    return found
+        for one in range(number):
+            yield distances(surfaces[0], surfaces[1], one)
 
 
 def _volumes(sides: Counts) -> Iterator[tuple[int, int]]:

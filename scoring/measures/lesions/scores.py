@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -14,10 +14,12 @@ from medpodium.scoring.measures.components.joined import Counts
 from medpodium.scoring.measures.lesions.apart import distances_apart
 from medpodium.scoring.measures.lesions.matching import Flags, Joined, LesionRule, Matched, Numbers, match
 from medpodium.scoring.measures.pair import PairMeasures
-from medpodium.scoring.measures.surfaces.distances import SurfaceDistances
+from medpodium.scoring.measures.surfaces.distances import SurfaceDistances, size
 from medpodium.scoring.measures.surfaces.points import Kind, Spacing
 
 _SAME = 1e-9
+_KEPT = 1 << 23
+"""So many surface points of lesions are kept: noise is compared as a whole with every lesion that it touches."""
 
 
 class Invented(str, Enum):
@@ -277,12 +279,24 @@ class MeasuredLesions:
         """
         counted = self.matched.counted
         found = self.matched.found & counted
-        if kind not in self._pairs:
-            own = np.flatnonzero(found)
-            self._pairs[kind] = distances_apart(self.matched, own, self.spacing_zyx, kind, planar=self.planar)
         values = np.full(found.size, math.nan)
-        values[found] = [measure(pair) for pair in self._pairs[kind]]
+        values[found] = [measure(pair) for pair in self._apart(kind, np.flatnonzero(found))]
         return values[counted]
+
+    def _apart(self, kind: Kind, lesions: Counts) -> Iterator[SurfaceDistances]:
+        """Yield the distances of every lesion; kept for the next measure unless they have too many points."""
+        if kind in self._pairs:
+            yield from self._pairs[kind]
+            return
+        kept: list[SurfaceDistances] = []
+        points = 0
+        for pair in distances_apart(self.matched, lesions, self.spacing_zyx, kind, planar=self.planar):
+            points += size(pair.reference) + size(pair.prediction)
+            if points <= _KEPT:
+                kept.append(pair)
+            yield pair
+        if points <= _KEPT:
+            self._pairs[kind] = kept
 
 
 def match_lesions(pair: PairMeasures, structure: int, rule: LesionRule) -> MeasuredLesions:
