@@ -123,7 +123,7 @@ def test_numbers_stand_below_one_another_and_keep_their_intervals(folder: Path) 
     leaderboard = _sources(folder)["leaderboard-organs.tex"]
     assert r"S[table-format=1.3]@{\;}l" in leaderboard
     row = next(line for line in leaderboard.splitlines() if "ResEncL" in line)
-    assert re.search(r" & (\\bfseries )?0\.\d{3} & \{\[\}0\.\d{3}, 0\.\d{3}\] \(\d+\) \\\\$", row), row
+    assert re.search(r" & (\\bfseries )?0\.\d{3} & \{\[\}[01]\.\d{3}, [01]\.\d{3}\] \(\d+\) \\\\$", row), row
 
 
 def test_the_class_can_be_chosen(tmp_path: Path) -> None:
