@@ -11,13 +11,10 @@ from medpodium.findings import Finding, UsageError
 from medpodium.reports.formats.names import FORMATS
 
 
-@dataclass(frozen=True)
-class Asked:
-    """The parameters of ``medpodium report`` as they were typed; see :class:`Request` for what they mean."""
+@dataclass(frozen=True, kw_only=True)
+class _Options:
+    """What may be said of a report beside its sources; every field is an option of ``medpodium report``."""
 
-    source: str
-    scores: Path | None = None
-    formats: str = "html"
     title: str | None = None
     anonymous: bool = False
     bootstrap: int = 1000
@@ -29,7 +26,6 @@ class Asked:
     site: Path | None = None
     images: Path | None = None
     references: Path | None = None
-    predictions: tuple[str, ...] = ()
     show_images: bool = False
     view_case: tuple[str, ...] = ()
     workers: int | None = None
@@ -40,8 +36,18 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Request:
-    """What a report is made of, as asked for on the command line.
+class Asked(_Options):
+    """The parameters of ``medpodium report`` as they were typed."""
+
+    source: str
+    scores: Path | None = None
+    formats: str = "html"
+    predictions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Request(_Options):
+    """What a report is made of; the options of ``medpodium report`` are keywords.
 
     Parameters
     ----------
@@ -51,6 +57,8 @@ class Request:
         Score table; the campaign's own when left out.
     formats : sequence of str
         Any of html, pdf, latex, markdown, docx.
+    predictions : mapping of str to Path
+        Folder of predictions of each team, for the gallery.
 
     Examples
     --------
@@ -62,25 +70,7 @@ class Request:
     source: str
     scores: Path | None
     formats: Sequence[str] = ("html",)
-    title: str | None = None
-    anonymous: bool = False
-    bootstrap: int = 1000
-    seed: int = 0
-    recipe: str | None = None
-    cluster: str | None = None
-    stratify: str | None = None
-    figures: str = "main"
-    site: Path | None = None
-    images: Path | None = None
-    references: Path | None = None
     predictions: Mapping[str, Path] = field(default_factory=dict)
-    show_images: bool = False
-    view_case: tuple[str, ...] = ()
-    workers: int | None = None
-    accept_other_rules: bool = False
-    with_pending: bool = False
-    latex_class: str = "article"
-    sign: Path | None = None
 
     @classmethod
     def of(cls, asked: Asked) -> Request:

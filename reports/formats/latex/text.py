@@ -31,6 +31,8 @@ _WORDS = {
 }  # fmt: skip
 _LIGATURES = re.compile(r"([-,'])(?=\1)")
 """Pairs that fonts join into another character: dashes, low quotes, closing quotes."""
+_LONG_NAME = 10
+"""Names of so many characters break after an underscore; numbers of that length stay whole."""
 _CJK = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "IDEOGRAPHIC", "FULLWIDTH", "HALFWIDTH", "KANGXI")
 _SCRIPTS = {
     # The first font that is installed is taken. Fandol and DejaVu come with TeX Live, the others with systems.
@@ -53,7 +55,7 @@ def escape(text: str) -> str:
 
 
 def _word(word: str) -> str:
-    long = len(word) >= LONG_WORD
+    breaks = BREAK_AFTER if len(word) >= LONG_WORD else "_" if len(word) >= _LONG_NAME else ""
     pieces: list[str] = []
     script = ""
     for char in _LIGATURES.sub("\\1\u2060", word):  # a word joiner between them, printed as {}
@@ -62,7 +64,7 @@ def _word(word: str) -> str:
             pieces.append(("}" if script else "") + (rf"\script{kind}{{" if kind else ""))
             script = kind
         pieces.append(shown)
-        if long and not kind and char in BREAK_AFTER and char != "-":  # TeX itself breaks after a hyphen
+        if not kind and char in breaks and char != "-":  # TeX itself breaks after a hyphen
             pieces.append(r"\allowbreak{}")
     return "".join(pieces) + ("}" if script else "")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,8 +36,8 @@ OF_DISTRIBUTIONS: Mapping[str, Callable[[labels.Classes, Floats, Floats], Floats
 
 
 @dataclass(frozen=True)
-class SpreadScore:
-    """One such metric of all submissions on one pool of cases, ready for any case weights.
+class ClassScore(ABC):
+    """One pooled metric of classes, of all submissions on one pool of cases, ready for any case weights.
 
     Parameters
     ----------
@@ -45,13 +46,11 @@ class SpreadScore:
     truth : ndarray of int, shape (n_cases,)
         True class; 1 and 0 for a problem.
     given : ndarray of int, shape (n_cases, n_submissions)
-        Answered class.
+        Answered class, penalties put in; -1 leaves a case out.
     classes : int
         Number of classes.
     delivered : ndarray of bool, shape (n_submissions,)
         Who has any usable answer in the pool; the others have no value.
-    measure : callable
-        From weights to values, shape (n_resamples, n_submissions).
     """
 
     kind: str
@@ -59,11 +58,30 @@ class SpreadScore:
     given: labels.Classes
     classes: int
     delivered: Bools
-    measure: Callable[[Floats], Floats] = field(repr=False)
 
     def __call__(self, weights: Floats) -> Floats:
         """Return the values, shape (n_resamples, n_submissions), for weights of shape (n_resamples, n_cases)."""
-        return np.where(self.delivered, self.measure(np.asarray(weights, dtype=np.float64)), np.nan)
+        return np.where(self.delivered, self._values(np.asarray(weights, dtype=np.float64)), np.nan)
+
+    @abstractmethod
+    def _values(self, weights: Floats) -> Floats:
+        """Return the values of everybody, delivered or not."""
+
+
+@dataclass(frozen=True)
+class SpreadScore(ClassScore):
+    """Such a metric of the probabilities of all classes, or of confidence.
+
+    Parameters
+    ----------
+    measure : callable
+        From weights to values, shape (n_resamples, n_submissions).
+    """
+
+    measure: Callable[[Floats], Floats] = field(repr=False)
+
+    def _values(self, weights: Floats) -> Floats:
+        return self.measure(weights)
 
     def behind(self) -> list[None]:
         """Return nothing: such a value is no share of cases."""

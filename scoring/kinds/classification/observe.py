@@ -22,6 +22,7 @@ from medpodium.scoring import observations as contract
 from medpodium.scoring import table
 from medpodium.scoring.kinds.classification.distributions import (
     OF_DISTRIBUTIONS,
+    ClassScore,
     SpreadScore,
     of_classes,
     of_confidence,
@@ -192,36 +193,16 @@ def _pools(task: ClassificationTask, truth: pd.DataFrame) -> dict[str, Cases]:
 
 
 @dataclass(frozen=True)
-class PooledScore:
-    """One pooled metric of all submissions on one pool of cases, ready for any case weights.
+class PooledScore(ClassScore):
+    """Such a metric of answered classes, or of the probability of a problem's positive side.
 
     Parameters
     ----------
-    kind : str
-        Kind of the metric.
-    truth : ndarray of int, shape (n_cases,)
-        True class; 1 and 0 for a problem.
-    given : ndarray of int, shape (n_cases, n_submissions)
-        Answered class, penalties put in; -1 leaves a case out.
-    score : ndarray of float, same shape, or None
+    score : ndarray of float, shape (n_cases, n_submissions), or None
         Probability of the positive side, penalties put in (problems only).
-    classes : int
-        Number of classes.
-    delivered : ndarray of bool, shape (n_submissions,)
-        Who has any usable answer in the pool; the others have no value.
     """
 
-    kind: str
-    truth: labels.Classes
-    given: labels.Classes
-    score: Floats | None
-    classes: int
-    delivered: Bools
-
-    def __call__(self, weights: Floats) -> Floats:
-        """Return the values, shape (n_resamples, n_submissions), for weights of shape (n_resamples, n_cases)."""
-        values = self._values(np.asarray(weights, dtype=np.float64))
-        return np.where(self.delivered, values, np.nan)
+    score: Floats | None = None
 
     def _values(self, weights: Floats) -> Floats:
         if self.kind == "accuracy":
@@ -339,7 +320,7 @@ def pooled_score(
         if isinstance(spec, (SensitivityMetric, ClassCalibrationMetric)):
             right = np.broadcast_to(truth[:, None], score.shape).astype(np.float64)
             return of_confidence(spec, truth.astype(np.int64), given, right, score, delivered)
-        return PooledScore(spec.kind, truth.astype(np.int64), given, score, 2, delivered)
+        return PooledScore(spec.kind, truth.astype(np.int64), given, 2, delivered, score)
     stage, said = observed.stage[members], observed.said[members]
     number = len(task.classes)
     answered = delivered & (said != labels.LEFT_OUT).any(axis=0)
@@ -356,7 +337,7 @@ def pooled_score(
     farthest = np.where(stage >= number / 2, 0, number - 1)
     said = np.where(said == labels.LEFT_OUT, farthest[:, None], said)
     given = np.where(skipped, labels.LEFT_OUT, said).astype(np.int64)
-    return PooledScore(spec.kind, stage, given, None, number, answered)
+    return PooledScore(spec.kind, stage, given, number, answered)
 
 
 def _penalised(spec: MetricSpec, truth: Bools, confidence: Floats) -> Floats:
