@@ -1,7 +1,7 @@
 """Have nnU-Net import only what a prediction uses: most of a small job is the import of what it never calls.
 
 nnU-Net looks for a class by importing every module of a folder, and its modules import PyTorch's compiler and readers
-of formats that no case has. Nothing is left out: what is used after all is imported then.
+of formats that no case has. Nothing is left out: what is used after all is imported then, and is missed only then.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def install(later: Mapping[str, Sequence[str]] | None = None) -> None:
     sys.meta_path.insert(0, _Below())
     for name, classes in (LATER if later is None else later).items():
         parent, _, last = name.rpartition(".")
-        if name in sys.modules or importlib.util.find_spec(name.partition(".")[0]) is None:
+        if name in sys.modules:
             continue
         sys.modules[name] = Later(name, classes)
         if parent:

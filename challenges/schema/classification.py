@@ -9,9 +9,9 @@ from pydantic import Field
 from medpodium.challenges.schema.base import Model, Name
 from medpodium.challenges.schema.metrics.pooled import (
     ClassCalibrationMetric,
+    ClassesMetric,
     ClassMetric,
     DistributionMetric,
-    OrdinalMetric,
     SensitivityMetric,
 )
 from medpodium.challenges.schema.metrics.spec import MetricSpec
@@ -38,10 +38,7 @@ class BinaryProblem(Model):
     title: str | None = None
 
 
-ClassificationMetric: TypeAlias = Annotated[
-    ClassMetric | OrdinalMetric | SensitivityMetric | ClassCalibrationMetric | DistributionMetric,
-    Field(discriminator="kind"),
-]
+ClassificationMetric: TypeAlias = Annotated[ClassesMetric, Field(discriminator="kind")]
 _ABOUT_PROBLEMS = (ClassMetric, SensitivityMetric, ClassCalibrationMetric)
 
 

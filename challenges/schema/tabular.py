@@ -9,7 +9,7 @@ from pydantic import Field
 
 from medpodium.challenges.schema.base import Name
 from medpodium.challenges.schema.metrics.masks import MaskMetric
-from medpodium.challenges.schema.metrics.pooled import ClassMetric, OrdinalMetric
+from medpodium.challenges.schema.metrics.pooled import ClassesMetric
 from medpodium.challenges.schema.metrics.spec import MetricKind, MetricSpec
 from medpodium.challenges.schema.segmentation import Structure
 from medpodium.challenges.schema.task import Files, TableFiles, TaskModel
@@ -36,9 +36,7 @@ class ImportedMetric(MetricSpec):
     worst: float | None = None
 
 
-TableMetric: TypeAlias = Annotated[
-    ImportedMetric | MaskMetric | ClassMetric | OrdinalMetric, Field(discriminator="kind")
-]
+TableMetric: TypeAlias = Annotated[ImportedMetric | MaskMetric | ClassesMetric, Field(discriminator="kind")]
 
 
 class TableTask(TaskModel):

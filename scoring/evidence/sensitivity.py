@@ -235,10 +235,12 @@ class _Side:
     def few(self, units: Units) -> Floats | None:
         """Return the different values of the scores where these are so few that their numbers can be drawn instead.
 
-        None unless every unit is one case, all in one stratum, and nobody lacks a score.
+        None unless every unit is one case, all in one stratum, and nobody lacks a score; nor for a single unit, whose
+        deviation nobody knows.
         """
         there = (self.numbers > 0).any(axis=1)
-        if units.clustered or len(set(units.strata)) > 1 or not (self.numbers[there] == 1).all():
+        single = not units.clustered and len(set(units.strata)) <= 1 and there.sum() > 1
+        if not single or not (self.numbers[there] == 1).all():
             return None
         values = np.unique(self.sums[there])
         return values if len(values) <= _FEW_VALUES and np.isfinite(values).all() else None
@@ -248,8 +250,7 @@ class _Side:
         own = self.sums[(self.numbers > 0).any(axis=1)]
         shares = np.stack([(own == value).mean(axis=0) for value in values], axis=1)
         drawn = rng.multinomial(len(own), shares, size=(size, len(shares)))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray((drawn @ values / len(own) - self.mean) * np.sqrt(len(own) / (len(own) - 1)))
+        return np.asarray((drawn @ values / len(own) - self.mean) * np.sqrt(len(own) / (len(own) - 1)))
 
 
 _FEW_VALUES = 16

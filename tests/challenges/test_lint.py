@@ -267,7 +267,13 @@ def test_reserved_names_are_the_columns_of_the_tables() -> None:
     from medpodium.challenges.naming.names import RESERVED
     from medpodium.scoring import observations, table
 
-    assert set(RESERVED) == {*table.COLUMNS, table.DEFINITION, table.PUBLISHED_RANK, *observations.COLUMNS}
+    assert set(RESERVED) == {
+        *table.COLUMNS,
+        table.DEFINITION,
+        table.PUBLISHED_RANK,
+        table.JUDGED_BY,
+        *observations.COLUMNS,
+    }
 
 
 @pytest.mark.parametrize("name", ["value", "definition", "truth"])

@@ -58,12 +58,16 @@ VALUES: dict[str, Any] = {
     "all_missed": 9,
     "free": 3,
     "problem": "late",
+    "specificity": 0.9,
+    "bins": 5,
+    "binning": "mass",
 }
 
 NEEDED: dict[str, dict[str, Any]] = {
     "nsd": {"tolerance_mm": 1},
     "boundary_iou": {"width": 2},
     "lesion_nsd": {"tolerance_mm": 1},
+    "sensitivity_at_specificity": {"problem": "early", "specificity": 0.8},
     "lesion_hd_percentile": {"missed": 374, "invented": 374},
 }
 DEFINITIONS = {

@@ -231,6 +231,8 @@ def test_every_digit_of_every_cell_counts(folder: Path) -> None:
 class _Only:
     """A document of one table."""
 
+    explored = None
+
     def __init__(self, table: object) -> None:
         self._table = table
 

@@ -96,7 +96,7 @@ def test_latex_knows_only_its_own_commands(hostile: tuple[Path, Path]) -> None:
     assert inputs == {
         "report.tex",
         "supplement-body.tex",
-        *(f"tables/{path.name}" for path in (folder / "tables").glob("*.tex")),
+        *(f"{room}/{path.name}" for room in ("tables", "figures") for path in (folder / room).glob("*.tex")),
     }
     for danger in (r"\write", r"\openout", r"\immediate", r"\catcode", r"\csname", "^^"):
         assert danger not in source

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -179,3 +179,7 @@ class DistributionMetric(PooledMetric):
         "multiclass_log_loss",
         "rps",
     ]
+
+
+ClassesMetric: TypeAlias = ClassMetric | OrdinalMetric | SensitivityMetric | ClassCalibrationMetric | DistributionMetric
+"""What scores classes; values of the same metrics may be imported."""

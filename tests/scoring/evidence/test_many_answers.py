@@ -56,3 +56,21 @@ def test_gap_of_right_and_wrong_answers_is_that_of_drawn_questions(monkeypatch: 
     assert np.array_equal(counted[:, 0], drawn[:, 0])
     assert np.abs(counted - drawn).max() < 0.015  # a twelfth of the interval; quantiles of 8,000 draws
     assert (counted[:, 1] < counted[:, 0]).all()
+
+
+@pytest.mark.parametrize("inside", [0, 1, 2])
+def test_gap_of_a_level_with_hardly_any_answered_question(monkeypatch: pytest.MonkeyPatch, inside: int) -> None:
+    """One question says nothing of how far its mean is off; a level may have cases of which nobody has a score."""
+    right = np.array([[1.0, 0.0]] * 3 + [[0.0, 1.0]] * 5)
+    right[inside:3] = np.nan
+    level = ("rare",) * 3 + ("usual",) * 5
+    block = Block("right", "", right, "higher", tuple(f"q{at}" for at in range(8)))
+
+    def gap() -> np.ndarray:
+        rows = sensitivity.domain_gap(block, {"level": level}, ("a", "b"), seed=0, n_resamples=200, bounds=(0.0, 1.0))
+        return rows[["gap", "low", "high"]].to_numpy(float)
+
+    counted = gap()
+    monkeypatch.setattr(sensitivity, "_FEW_VALUES", 0)
+    assert np.array_equal(counted, gap(), equal_nan=True)
+    assert np.isnan(counted[:, 1:]).all() == (inside < 2)

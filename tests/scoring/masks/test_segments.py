@@ -312,7 +312,7 @@ def test_the_gallery_draws_both_on_one_grid(drawn: dict[str, Any], tmp_path: Pat
     """A reference without its empty slices, and a prediction beyond them."""
     from types import SimpleNamespace
 
-    from medpodium.reports.model.gallery import Sources, _Reader
+    from medpodium.reports.model.gallery import Reader, Sources
 
     patterns = {"reference": "{case}.dcm", "prediction": "{case}.seg.nrrd"}
     rules = task(files=patterns)
@@ -320,5 +320,5 @@ def test_the_gallery_draws_both_on_one_grid(drawn: dict[str, Any], tmp_path: Pat
     moved = {name: np.roll(mask, 3, axis=0) for name, mask in drawn.items()}
     files.write_slicer(tmp_path / "a/p1.seg.nrrd", moved, files.grid(), layers=True, cropped=True)
     asked: Any = SimpleNamespace(task=rules, challenge=SimpleNamespace(modality=None))
-    reader = _Reader(asked, Sources(tmp_path / "ref", {"a": tmp_path / "a"}))
+    reader = Reader(asked, Sources(tmp_path / "ref", {"a": tmp_path / "a"}))
     assert reader.picture("a", "liver", "p1").startswith(b"\x89PNG")
