@@ -461,7 +461,7 @@ def _only(rows: pd.DataFrame, name: str) -> pd.DataFrame:
 def _check_verify(results: Results, document: Document) -> None:
     with tempfile.TemporaryDirectory() as name:
         out = Path(name)
-        files = write.write_data(document, results, out)
+        files, _ = write.write_data(document, results, out)
         chosen = {"bootstrap": 2, "seed": 0, "recipe": None, "anonymous": False, "figures": "main"}
         write_manifest(out, results.challenge, files, settings=chosen, inputs={})
         outcome = verification.verify(out)
