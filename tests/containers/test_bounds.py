@@ -68,10 +68,12 @@ def test_mount_of_a_killed_process_is_taken_down_and_that_of_a_living_one_is_not
         assert living.stdout.readline() == b"mounted\n"
         mine = bounds.mount(folder(tmp_path / "mine" / "m1"), size=MIB, entries=10, user="65534:65534")
         found = bounds.unmount_orphans()
-        assert {dead, gone} <= set(found)
+        # a campaign of another test may have been faster: what counts is that they are gone
+        assert not any(os.path.ismount(path) for path in (dead, gone))
         assert not {alive, mine.folder} & set(found)
         assert all(os.path.ismount(path) for path in (alive, mine.folder))
         living.communicate()
-    assert alive in bounds.unmount_orphans()
+    bounds.unmount_orphans()
+    assert not os.path.ismount(alive)
     bounds.unmount_below(tmp_path)
     assert bounds.mounted_below(tmp_path) == []
