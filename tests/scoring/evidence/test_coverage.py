@@ -19,15 +19,13 @@ HERE = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def coverage() -> Iterator[ModuleType]:
-    package = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "coverage"}
-    sys.path.insert(0, str(HERE / "benchmarks"))
+    sys.path.insert(0, str(HERE / "benchmarks" / "coverage"))
     try:
-        yield importlib.import_module("coverage")
+        yield importlib.import_module("rank_sets")
     finally:
         sys.path.pop(0)
-        sys.modules.pop("coverage", None)
-        sys.modules.pop("coverage_settings", None)
-        sys.modules.update(package)
+        for name in ("rank_sets", "settings"):
+            sys.modules.pop(name, None)
 
 
 def test_every_setting_runs_and_is_built_as_the_documentation_says(coverage: ModuleType) -> None:
