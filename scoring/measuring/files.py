@@ -103,6 +103,9 @@ def measure_files(reference: Path, prediction: Path, request: Request, named: Na
     ------
     BrokenReferencesError
         If the reference cannot be scored against.
+    MedpodiumError
+        If the prediction cannot be compared with it. In a challenge that counts as the worst value; who names two files
+        asks what they have in common, and a number that nobody measured would be no answer.
     """
     found = named.structures or found_structures([reference, prediction])
     request = replace(request, structures=found)
@@ -115,6 +118,8 @@ def measure_files(reference: Path, prediction: Path, request: Request, named: Na
         raise BrokenReferencesError(*check.findings)
     truth = References([case], {case: reference})
     said = kind.score_case(job)
+    if all(str(row[-1]).startswith((table.MISSING, table.FAILED_PREFIX)) for row in said.rows):
+        raise MedpodiumError(*check.findings, *said.findings[ONE])
     told = kind.compare_references(task, truth, {case: check})
     rows = [(challenge.name, challenge.edition, TASK, *row) for row in said.rows]
     ranks = {name: at for at, name in enumerate(task.metrics)}

@@ -184,3 +184,14 @@ def test_raw_data_set_of_nnunet_names_its_structures(folders: Path) -> None:
     assert [row["structure"] for row in got["structures"]] == ["all", "core"]
     assert [row["n"] for row in got["structures"]] == [3, 3]
     assert "ignore_labels: [9]" in (folders / "raw.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("prediction", ["none.nii.gz", "other.nii.gz"])
+def test_two_files_that_cannot_be_compared_give_no_numbers(folders: Path, prediction: str) -> None:
+    """In a challenge a lost prediction counts as the worst value, which is no answer to who compares two files."""
+    written(case(0)[1:], folders / "refs" / "other.nii.gz")
+    out = folders / "scores.csv"
+    done = run("measure", folders / "refs" / "c0.nii.gz", folders / "refs" / prediction, "--out", out, code=1)
+    assert "fix:" in done.output
+    assert "Summary" not in done.output
+    assert not out.exists()
