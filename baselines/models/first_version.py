@@ -20,7 +20,6 @@ from medpodium.baselines.fingerprints import write_json
 from medpodium.baselines.pickles import read_plain
 
 _SCHEMES = {"CT": "CTNormalization", "nonCT": "ZScoreNormalization", "noNorm": "NoNormalization"}
-_NAMES = {"CT": "CT", "nonCT": "nonCT", "noNorm": "noNorm"}
 _PREFERRED = ("model_final_checkpoint.model", "model_best.model", "model_latest.model")
 _U_NET, _STU_NET = "conv_blocks_context.0.blocks.0.conv.weight", "conv_blocks_context.0.0.conv1.weight"
 _SIZE = re.compile(r"STUNetTrainer_(small|base|large|huge)")

@@ -346,9 +346,9 @@ def _patients(cases: Sequence[str], matrix: Floats, groups: Mapping[str, str]) -
 
 
 def _auc(truth: npt.NDArray[np.bool_], score: Floats) -> float:
-    from medpodium.scoring.kinds.classification.measures import auc
+    from medpodium.scoring.measures.pooled.curves import areas
 
-    return float(auc(truth, score))
+    return float(areas(truth.astype(np.int64), score[:, None], np.ones((1, len(truth))))[0, 0])
 
 
 def predict(

@@ -20,7 +20,6 @@ if TYPE_CHECKING:  # workers that score masks need neither tables nor rankings: 
     import pandas as pd
 
     from medpodium.challenges.schema.definition import Challenge
-    from medpodium.challenges.schema.task import TaskModel
     from medpodium.scoring.kinds.views import Views
     from medpodium.scoring.ranking.pools import Pool
 
@@ -379,11 +378,6 @@ def paths_in(value: object) -> Iterable[Path]:
     elif isinstance(value, Mapping):
         for item in value.values():
             yield from paths_in(item)
-
-
-def task_words(task: TaskModel) -> str:
-    """Return what a kind is called in a message."""
-    return f"a {task.kind} task"
 
 
 def over_case_budget(where: str, case: str, too_much: str, budget: str) -> Finding:

@@ -11,8 +11,8 @@ import pytest
 
 from medpodium.challenges import registry
 from medpodium.scoring.exchange.leaderboards import read_leaderboard
-from medpodium.scoring.kinds.classification.measures import auc, binary_scores
 from medpodium.scoring.kinds.engine import score_task
+from medpodium.scoring.measures.pooled import curves, labels
 from medpodium.scoring.ranking.recipe import rank_scores
 
 COLUMNS = {
@@ -37,6 +37,10 @@ def leaderboard(shared: Path, setting: str) -> pd.DataFrame:
     )
     assert findings == []
     return scores
+
+
+def area(truth: np.ndarray, score: np.ndarray) -> float:
+    return float(curves.areas(truth.astype(np.int64), score[:, None], np.ones((1, len(truth))))[0, 0])
 
 
 def rank(shared: Path, setting: str, recipe: str | None = None) -> pd.DataFrame:
@@ -87,7 +91,7 @@ def test_our_auc_lies_on_the_same_lattice() -> None:
     for positives, negatives in COUNTS.values():
         truth = np.array([True] * positives + [False] * negatives)
         for _ in range(20):
-            value = auc(truth, rng.integers(0, 12, len(truth)) / 12)
+            value = area(truth, rng.integers(0, 12, len(truth)) / 12)
             steps = value * 2 * positives * negatives
             assert steps == pytest.approx(round(steps), abs=1e-7)
 
@@ -98,9 +102,10 @@ def test_our_auc_lies_on_the_same_lattice() -> None:
 )
 def test_constant_answers(positives: int, negatives: int, constant: float, percent: float) -> None:
     truth = np.array([True] * positives + [False] * negatives)
-    found = binary_scores(truth, np.full(len(truth), constant))
-    assert round(found.accuracy * 100, 2) == percent
-    assert found.auc == 0.5
+    given = np.full((len(truth), 1), int(constant >= 0.5))
+    accuracy = labels.accuracies(truth.astype(np.int64), given, np.ones((1, len(truth))))[0, 0]
+    assert round(accuracy * 100, 2) == percent
+    assert area(truth, np.full(len(truth), constant)) == 0.5
 
 
 def test_constant_accuracies_are_on_the_leaderboard(shared: Path) -> None:

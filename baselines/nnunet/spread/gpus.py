@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from queue import SimpleQueue
 from subprocess import Popen
 from threading import Lock
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from medpodium.baselines.failures import BaselineCode, refuse
 from medpodium.baselines.nnunet import jobs
@@ -122,11 +122,3 @@ def side_by_side(
 
 def _nobody(_: Popen[str]) -> None:
     """Do nothing: an interrupt reaches the only process by itself."""
-
-
-def check_memory(estimate: Mapping[str, Any], free_gb: float | None) -> str:
-    """Return what to say of an estimate of memory and the GPU's own; empty where it fits or nothing is known."""
-    needed = estimate.get("memory_gb")
-    if needed is None or free_gb is None or needed <= free_gb:
-        return ""
-    return f"about {needed:.1f} GB of GPU memory are needed, {free_gb:.1f} GB are free"

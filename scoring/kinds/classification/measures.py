@@ -1,15 +1,13 @@
-"""Scores of staging and other classifications, pooled over the cases given.
+"""Probabilities of classes as submissions write them: checked, and normalised where rounding alone is amiss.
 
-Case-level predictions become one value per test set or domain: pool the cases first, then call these.
+What is computed from them is in ``scoring.measures.pooled``.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +15,6 @@ import numpy.typing as npt
 from medpodium.findings import Code, Finding
 
 Numbers = npt.NDArray[np.float64]
-Labels = npt.ArrayLike
 
 SUM_TOLERANCE = 1e-3
 """Class probabilities of a case must sum to 1 within this, unless the task declares another tolerance."""
@@ -35,24 +32,6 @@ class ClassificationCode(Code):
     PROBABILITY_SUM = "probability-sum"
     PROBABILITY_COUNT = "probability-count"
     CLASS_UNKNOWN = "answer-class-unknown"
-
-
-@dataclass(frozen=True)
-class BinaryScores:
-    """Scores of a two-class problem.
-
-    Values that are not defined (AUC with one class only, sensitivity without positives) are NaN, and the name of
-    each such score is in ``undefined``.
-    """
-
-    accuracy: float
-    auc: float
-    sensitivity: float
-    specificity: float
-    balanced_accuracy: float
-    positives: int
-    negatives: int
-    undefined: tuple[str, ...]
 
 
 def check_probabilities(
@@ -177,145 +156,3 @@ def _row_problem(case: str, row: Numbers, classes: Sequence[str], tolerance: flo
         cause = f"the probabilities sum to {total:.6g}, off 1 by more than {tolerance:g}"
         return Finding(ClassificationCode.PROBABILITY_SUM, case, cause, "divide by their sum (softmax) before saving")
     return None
-
-
-def confusion_matrix(reference: Labels, prediction: Labels, classes: int) -> npt.NDArray[np.int64]:
-    """Count cases by reference class (rows) and predicted class (columns).
-
-    Parameters
-    ----------
-    reference, prediction : array-like of int, shape (cases,)
-        Classes 0 to ``classes - 1``.
-    classes : int
-        Number of classes.
-
-    Raises
-    ------
-    ValueError
-        When a class is out of range or the lengths differ.
-    """
-    true, given = _classes(reference, classes), _classes(prediction, classes)
-    if true.shape != given.shape:
-        raise ValueError(f"{true.size} references but {given.size} predictions")
-    counts = np.bincount(true * classes + given, minlength=classes * classes)
-    return counts.reshape(classes, classes).astype(np.int64)
-
-
-def _classes(values: Labels, classes: int) -> npt.NDArray[np.int64]:
-    array = np.asarray(values)
-    whole = array.astype(np.int64)
-    if array.ndim != 1 or not np.array_equal(whole, array) or (whole < 0).any() or (whole >= classes).any():
-        raise ValueError(f"classes must be whole numbers from 0 to {classes - 1}")
-    return whole
-
-
-def accuracy(confusion: npt.NDArray[Any]) -> float:
-    """Return the share of cases on the diagonal of a confusion matrix; NaN without cases."""
-    total = int(confusion.sum())
-    return float(np.trace(confusion)) / total if total else math.nan
-
-
-def recalls(confusion: npt.NDArray[Any]) -> Numbers:
-    """Return the recall of each class, NaN for classes without cases (two classes: specificity, sensitivity)."""
-    sizes = confusion.sum(axis=1)
-    recall: Numbers = np.full(len(confusion), np.nan)
-    np.divide(np.diag(confusion), sizes, out=recall, where=sizes > 0)
-    return recall
-
-
-def balanced_accuracy(confusion: npt.NDArray[Any]) -> float:
-    """Return the mean recall over the classes that have cases (scikit-learn's rule); NaN without cases."""
-    present = recalls(confusion)
-    present = present[~np.isnan(present)]
-    return float(present.mean()) if present.size else math.nan
-
-
-def quadratic_kappa(confusion: npt.NDArray[Any]) -> float:
-    """Return Cohen's kappa with quadratic weights.
-
-    Kappa = 1 - sum(w * observed) / sum(w * expected) with w = (i - j)^2 (Cohen, Psychol. Bull. 70, 1968); NaN when
-    no disagreement is expected by chance (one class on both sides) or there are no cases.
-
-    Parameters
-    ----------
-    confusion : ndarray, shape (classes, classes)
-        Counts by reference (rows) and prediction (columns), classes in their order.
-    """
-    total = float(confusion.sum())
-    if not total:
-        return math.nan
-    index = np.arange(len(confusion))
-    weights = (index[:, None] - index[None, :]) ** 2
-    expected = np.outer(confusion.sum(axis=1), confusion.sum(axis=0)) / total
-    chance = float((weights * expected).sum())
-    return 1.0 - float((weights * confusion).sum()) / chance if chance else math.nan
-
-
-def auc(reference: Labels, score: npt.ArrayLike) -> float:
-    """Return the area under the ROC curve by the Mann-Whitney statistic; ties count one half.
-
-    Parameters
-    ----------
-    reference : array-like of bool or {0, 1}, shape (cases,)
-        Whether each pooled case is positive.
-    score : array-like of float, shape (cases,)
-        Higher means more likely positive.
-
-    Returns
-    -------
-    float
-        Share of (positive, negative) pairs in the right order, a multiple of 1 / (2 P N); NaN when one of the
-        classes has no case.
-
-    Raises
-    ------
-    ValueError
-        When a score is NaN or the lengths differ.
-    """
-    positive = _classes(np.asarray(reference).astype(np.int64), 2) == 1
-    values = np.asarray(score, dtype=np.float64)
-    if values.shape != positive.shape:
-        raise ValueError(f"{positive.size} references but scores of shape {values.shape}")
-    if np.isnan(values).any():
-        raise ValueError("a score is NaN")
-    positives, negatives = int(positive.sum()), int((~positive).sum())
-    if not positives or not negatives:
-        return math.nan
-    _, group, size = np.unique(values, return_inverse=True, return_counts=True)
-    # Twice the mean rank of tied values is a whole number, so only the last division rounds.
-    doubled_rank = 2 * np.cumsum(size) - size + 1
-    doubled = int(doubled_rank[group][positive].sum())
-    return (doubled - positives * (positives + 1)) / (2.0 * positives * negatives)
-
-
-def binary_scores(reference: Labels, probability: npt.ArrayLike, threshold: float = 0.5) -> BinaryScores:
-    """Score a two-class problem from the probability of the positive class.
-
-    Parameters
-    ----------
-    reference : array-like of bool or {0, 1}, shape (cases,)
-        Whether each pooled case is positive.
-    probability : array-like of float, shape (cases,)
-        Probability of the positive class.
-    threshold : float
-        Probabilities at or above it are predicted positive.
-
-    Raises
-    ------
-    ValueError
-        When a probability is NaN or the lengths differ.
-    """
-    true = np.asarray(reference).astype(np.int64)
-    area = auc(true, probability)
-    confusion = confusion_matrix(true, at_least(probability, threshold).astype(np.int64), 2)
-    specificity, sensitivity = (float(value) for value in recalls(confusion))
-    values = {
-        "accuracy": accuracy(confusion),
-        "auc": area,
-        "sensitivity": sensitivity,
-        "specificity": specificity,
-        "balanced_accuracy": (sensitivity + specificity) / 2.0,
-    }
-    undefined = tuple(name for name, value in values.items() if math.isnan(value))
-    negatives, positives = (int(count) for count in confusion.sum(axis=1))
-    return BinaryScores(**values, positives=positives, negatives=negatives, undefined=undefined)

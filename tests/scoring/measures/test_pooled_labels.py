@@ -1,11 +1,10 @@
-"""Pooled scores under case weights: scikit-learn with sample weights, repeated rows, and the unweighted functions."""
+"""Pooled scores under case weights: scikit-learn with sample weights, repeated rows, exact values by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from medpodium.scoring.kinds.classification import measures
 from medpodium.scoring.measures.pooled import curves, labels
 
 metrics = pytest.importorskip("sklearn.metrics")
@@ -65,7 +64,6 @@ def test_scores_of_all_classes_are_those_of_scikit_learn_with_sample_weights(see
 
 @pytest.mark.parametrize("seed", range(60))
 def test_whole_weights_are_repeated_rows_to_the_bit(seed: int) -> None:
-    """Weights all one are the unweighted functions; any other whole weights those of a table with repeated rows."""
     rng, cases, weights = _draw(2000 + seed)
     classes = int(rng.integers(2, 12))
     truth, given = rng.integers(0, classes, cases), rng.integers(0, classes, (cases, 2))
@@ -80,15 +78,16 @@ def test_whole_weights_are_repeated_rows_to_the_bit(seed: int) -> None:
     for row, own in enumerate(weights.astype(int)):
         repeated = np.repeat(np.arange(cases), own)
         for team in range(2):
-            table = measures.confusion_matrix(truth[repeated], given[repeated, team], classes)
+            true, ones = truth[repeated], np.ones((1, repeated.size))
+            said = given[repeated][:, [team]]
             expected = {
-                "accuracy": measures.accuracy(table),
-                "balanced": measures.balanced_accuracy(table),
-                "kappa": measures.quadratic_kappa(table),
-                "auc": measures.auc(late[repeated], score[repeated, team]),
+                "accuracy": labels.accuracies(true, said, ones),
+                "balanced": labels.balanced_accuracies(true, said, ones, classes),
+                "kappa": labels.quadratic_kappas(true, said, ones, classes),
+                "auc": curves.areas(late[repeated], score[repeated][:, [team]], ones),
             }
             for name, value in expected.items():
-                np.testing.assert_array_equal(found[name][row, team], value, err_msg=name)
+                np.testing.assert_array_equal(found[name][row, team], value[0, 0], err_msg=name)
 
 
 def test_a_case_left_out_is_a_case_less_for_that_submission_only() -> None:
@@ -112,3 +111,23 @@ def test_nothing_drawn_and_one_class_only_are_undefined() -> None:
     assert np.isnan(accuracy[0, 0])
     assert accuracy[1, 0] == 1.0
     assert curves.areas(truth, np.full((2, 1), np.nan), np.ones((1, 2))).shape == (1, 1)
+
+
+def _area(truth: list[int], score: list[float]) -> float:
+    column = np.array(score, dtype=np.float64)[:, None]
+    return float(curves.areas(np.array(truth), column, np.ones((1, len(truth))))[0, 0])
+
+
+def test_exact_auc_of_small_sets() -> None:
+    assert _area([1, 1, 0, 0], [0.9, 0.4, 0.4, 0.1]) == 3.5 / 4
+    assert _area([1, 0], [0.2, 0.2]) == 0.5
+    assert _area([0, 1], [0.9, 0.1]) == 0.0
+    assert _area([1, 0], [np.inf, -np.inf]) == 1.0
+
+
+def test_quadratic_kappa_worked_by_hand() -> None:
+    # Two classes at distance 1: quadratic kappa is plain kappa, (po - pe) / (1 - pe) = (0.7 - 0.5) / 0.5.
+    truth, given = np.repeat([0, 0, 1, 1], [20, 5, 10, 15]), np.repeat([0, 1, 0, 1], [20, 5, 10, 15])
+    assert labels.quadratic_kappas(truth, given[:, None], np.ones((1, 50)), 2)[0, 0] == pytest.approx(0.4)
+    right = np.repeat([0, 1, 2], [3, 4, 5])
+    assert labels.quadratic_kappas(right, right[:, None], np.ones((1, 12)), 3)[0, 0] == 1.0
