@@ -111,6 +111,10 @@ class LesionMetric(SizedLesionFamily):
             "Panoptic quality", "structure", "higher", "", 1.0, 0.0,
             "sum of IoU over TP / (TP + FP/2 + FN/2); Kirillov et al. 2019",
         ),
+        "segmentation_quality": MetricKind(
+            "Segmentation quality", "structure", "higher", "", 1.0, 0.0,
+            "mean IoU of the matches, 0 without one; Kirillov et al. 2019",
+        ),
     }  # fmt: skip
     amounts_where_empty: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "lesion_fp": ("reference",),
@@ -126,6 +130,7 @@ class LesionMetric(SizedLesionFamily):
         "lesion_sensitivity",
         "lesion_precision",
         "panoptic_quality",
+        "segmentation_quality",
     ]
 
     @property
@@ -135,7 +140,11 @@ class LesionMetric(SizedLesionFamily):
             return ()
         if self.kind == "lesion_precision":
             return (*_EVERYTHING, *_NOTHING) if self.lesions.overlap == "any" else ()
-        if self.kind == "panoptic_quality" or self.lesions.overlap != "any" or self.lesions.found_from:
+        if (
+            self.kind in ("panoptic_quality", "segmentation_quality")
+            or self.lesions.overlap != "any"
+            or self.lesions.found_from
+        ):
             return ()
         if self.kind == "lesion_fp":
             return (*_EVERYTHING, *_NOTHING)

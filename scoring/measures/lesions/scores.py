@@ -190,17 +190,14 @@ class LesionCounts:
 
     @property
     def segmentation_quality(self) -> float:
-        """Mean intersection over union of the matches (SQ; Kirillov et al., CVPR 2019); NaN without a match."""
+        """Mean intersection over union of the matches (SQ; Kirillov et al., CVPR 2019); 0 where nothing matches."""
+        if not self.true_positives and (self.false_positives or self.false_negatives):
+            return 0.0
         return _ratio(self.matched_iou, self.true_positives)
 
     @property
-    def recognition_quality(self) -> float:
-        """TP / (TP + FP/2 + FN/2) (RQ), equal to F1."""
-        return self.f1
-
-    @property
     def panoptic_quality(self) -> float:
-        """SQ times RQ (PQ), 0 when nothing matches; NaN without any lesion."""
+        """SQ times RQ, which is F1 (PQ); 0 when nothing matches; NaN without any lesion."""
         return _ratio(self.matched_iou, self.true_positives + 0.5 * self.false_positives + 0.5 * self.false_negatives)
 
 

@@ -46,8 +46,7 @@ def test_found_missed_and_false() -> None:
     assert counts.sensitivity == pytest.approx(2 / 3)
     assert counts.precision == pytest.approx(2 / 3)
     assert counts.segmentation_quality == pytest.approx((1 / 7 + 1) / 2)
-    assert counts.recognition_quality == counts.f1
-    assert counts.panoptic_quality == pytest.approx(counts.segmentation_quality * counts.recognition_quality)
+    assert counts.panoptic_quality == pytest.approx(counts.segmentation_quality * counts.f1)
 
 
 def test_one_large_prediction_over_three_lesions() -> None:
@@ -114,7 +113,8 @@ def test_every_empty_combination() -> None:
     assert math.isnan(nothing.panoptic_quality)
     missed = lesion_counts(some, empty, UNIT, LesionRule())
     assert (missed.f1, missed.panoptic_quality, missed.sensitivity) == (0.0, 0.0, 0.0)
-    assert math.isnan(missed.segmentation_quality)
+    assert missed.segmentation_quality == 0.0
+    assert math.isnan(nothing.segmentation_quality)
 
 
 def by_loops(reference: Any, prediction: Any, rule: LesionRule) -> tuple[int, int, int, float]:

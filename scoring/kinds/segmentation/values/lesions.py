@@ -29,6 +29,7 @@ _COUNTS = {
     "lesion_sensitivity": "sensitivity",
     "lesion_precision": "precision",
     "panoptic_quality": "panoptic_quality",
+    "segmentation_quality": "segmentation_quality",
 }
 
 _PERCENTILES: dict[str, tuple[Kind, Callable[[distances.SurfaceDistances, float], float]]] = {
