@@ -8,11 +8,13 @@
 
 The prediction comes first, as in MedPy. Whatever is not zero belongs to the object; a border voxel is one with a
 neighbour outside, by ``connectivity`` axes at most; voxels are 1 apart without ``voxelspacing``.
+
+Shares of empty masks are what MedPy writes for a division by zero. Newer NumPys count in numbers of their own, which
+raise no such error: MedPy itself then answers NaN.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,27 +33,27 @@ Floats = npt.NDArray[np.float64]
 
 
 def dc(result: Array, reference: Array) -> float:
-    """Return the Dice coefficient; NaN where both masks are empty."""
+    """Return the Dice coefficient; 1 where both masks are empty."""
     both, predicted, true = _counts(result, reference)
-    return 2.0 * both / (predicted + true) if predicted + true else math.nan
+    return 2.0 * both / (predicted + true) if predicted + true else 1.0
 
 
 def jc(result: Array, reference: Array) -> float:
-    """Return the Jaccard coefficient; 1 where both masks are empty (where :func:`dc` is NaN, as in MedPy)."""
+    """Return the Jaccard coefficient; 1 where both masks are empty."""
     both, predicted, true = _counts(result, reference)
     return both / (predicted + true - both) if predicted + true else 1.0
 
 
 def precision(result: Array, reference: Array) -> float:
-    """Return the share of the prediction that is right; NaN where it is empty."""
+    """Return the share of the prediction that is right; 0 where it is empty."""
     both, predicted, _ = _counts(result, reference)
-    return both / predicted if predicted else math.nan
+    return both / predicted if predicted else 0.0
 
 
 def recall(result: Array, reference: Array) -> float:
-    """Return the share of the reference that was found; NaN where it is empty."""
+    """Return the share of the reference that was found; 0 where it is empty."""
     both, _, true = _counts(result, reference)
-    return both / true if true else math.nan
+    return both / true if true else 0.0
 
 
 def ravd(result: Array, reference: Array) -> float:

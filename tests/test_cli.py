@@ -149,7 +149,7 @@ def test_main_job_on_a_real_label_map(shared: Path, tmp_path: Path) -> None:
     teams = [f"--predictions={team}={folder / team}" for team in ("perfect", "shifted", "eroded", "missed")]
     done = _run("score", definition, "--references", folder / "reference", *teams, "--out", scores, "--json")
     assert done.returncode == 0, done.stderr
-    table = pd.read_csv(scores)
+    table = pd.read_csv(scores, float_precision="round_trip")
     assert len(table) == 4 * 15 * 4
     assert (table[table["submission"] == "perfect"].groupby("metric")["value"].nunique() == 1).all()
     missed = table[(table["submission"] == "missed") & table["structure"].isin(["organ4", "organ12", "organ13"])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -18,8 +19,9 @@ DISTANCES = ("hd", "hd95", "asd", "assd")
 
 
 def said(library: Any, name: str, *words: Any, **more: Any) -> Any:
-    """Return a value, or the kind of its error."""
-    with warnings.catch_warnings():
+    """Return a value, or the kind of its error; counts are Python's, as MedPy expects them of NumPy."""
+    plain = mock.patch.object(np, "count_nonzero", lambda mask: int(np.sum(mask)))
+    with warnings.catch_warnings(), plain:
         warnings.simplefilter("ignore")
         try:
             return float(getattr(library, name)(*words, **more))
@@ -56,7 +58,8 @@ def test_empty_masks() -> None:
     for first, second in ((nothing, nothing), (nothing, something), (something, nothing)):
         for name in (*OVERLAPS, *DISTANCES):
             one, other = (said(library, name, first, second) for library in (ours, theirs))
-            assert one == other or (one != one and other != other), name
+            assert one == other, name
+    assert [getattr(ours, name)(nothing, nothing) for name in ("dc", "jc", "precision", "recall")] == [1, 1, 0, 0]
 
 
 def test_spacing_of_other_axes_is_refused() -> None:
