@@ -8,7 +8,7 @@ They hold the hidden truth, so they stay with the organizer: no report and no pl
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,6 +55,12 @@ class ObservationCode(Code):
 def group_columns(observations: pd.DataFrame) -> list[str]:
     """Return the names of the group columns (everything after the fixed ones)."""
     return [str(name) for name in observations.columns if name not in COLUMNS]
+
+
+def case_groups(observations: pd.DataFrame, cases: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the level of every case, in the order given, for every group."""
+    by_case = observations.drop_duplicates("case").set_index("case").loc[list(cases)]
+    return {name: tuple(by_case[name]) for name in group_columns(observations)}
 
 
 def observations_path(scores_path: str | Path) -> Path:

@@ -1,4 +1,4 @@
-"""The kind ``classification``: a class, as probabilities, for every case."""
+"""The kinds ``classification`` (one class per case) and ``labels`` (any number of them), as probabilities."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ from pydantic import Field
 
 from medpodium.challenges.schema.base import Model, Name
 from medpodium.challenges.schema.metrics.pooled import (
+    AllLabelsMetric,
+    CaseClassMetric,
+    CaseGradeMetric,
     ClassCalibrationMetric,
     ClassesMetric,
     ClassMetric,
     DistributionMetric,
+    EachLabelMetric,
+    LabelSetMetric,
     SensitivityMetric,
 )
+from medpodium.challenges.schema.metrics.resource import AreaMetric, ResourceMetric
 from medpodium.challenges.schema.metrics.spec import MetricSpec
 from medpodium.challenges.schema.rules import Broken, LintCode, Rules
 from medpodium.challenges.schema.task import Files, Grid, TableFiles, TaskModel
@@ -39,7 +45,7 @@ class BinaryProblem(Model):
 
 
 ClassificationMetric: TypeAlias = Annotated[ClassesMetric, Field(discriminator="kind")]
-_ABOUT_PROBLEMS = (ClassMetric, SensitivityMetric, ClassCalibrationMetric)
+_ABOUT_PROBLEMS = (ClassMetric, SensitivityMetric, ClassCalibrationMetric, CaseClassMetric)
 
 
 class ClassificationTask(TaskModel):
@@ -100,6 +106,15 @@ class ClassificationTask(TaskModel):
         """Whether any metric takes the probabilities of all classes."""
         return any(isinstance(metric, DistributionMetric) for metric in self.metrics.values())
 
+    @property
+    def of_cases(self) -> dict[str, CaseClassMetric | CaseGradeMetric]:
+        """The metrics that have a value of every single case."""
+        return {
+            key: metric
+            for key, metric in self.metrics.items()
+            if isinstance(metric, (CaseClassMetric, CaseGradeMetric))
+        }
+
     def problem_of(self, metric: MetricSpec) -> BinaryProblem | None:
         """Return the binary problem a metric is about; ``None`` where it is about all classes."""
         name = self.problem_name(metric)
@@ -118,7 +133,9 @@ class ClassificationTask(TaskModel):
             if problem is not None and problem not in self.problems:
                 cause = f"problem {problem!r} is not declared"
                 yield Broken(LintCode.PROBLEM_UNKNOWN, ("metrics", key), cause, known)
-            of_classes = isinstance(metric, DistributionMetric) or (metric.kind == "ece" and problem is None)
+            of_classes = isinstance(metric, DistributionMetric) or (
+                isinstance(metric, (ClassCalibrationMetric, CaseClassMetric, CaseGradeMetric)) and problem is None
+            )
             if of_classes and not self.by_class:
                 cause = f"{metric.kind} takes the probabilities of all classes, and the table has one per problem"
                 fix = "let the table have a column per class: leave out 'column' of the problems"
@@ -132,4 +149,103 @@ class ClassificationTask(TaskModel):
         return [
             f"problem {name}: {' or '.join(item.positive)} against the rest, threshold {item.threshold:g}"
             for name, item in self.problems.items()
+        ]
+
+
+class Label(Model):
+    """Something that a case has or has not.
+
+    Parameters
+    ----------
+    title : str, optional
+        Printed name.
+    column : str, optional
+        Column of both tables; the label's name when left out.
+    threshold : float, optional
+        The label counts as given when its probability is at least this; the task's when left out.
+    """
+
+    title: str | None = None
+    column: str | None = None
+    threshold: float | None = Field(default=None, ge=0, le=1)
+
+
+class LabelColumns(Model):
+    """Names of the columns of both tables; capitals do not matter.
+
+    Parameters
+    ----------
+    case : str
+        The case's name.
+    labels : str
+        Of a table without a column per label: the labels that a case has, separated by ``|``.
+    """
+
+    case: str = "case"
+    labels: str = "labels"
+
+
+LabelsMetric: TypeAlias = Annotated[
+    LabelSetMetric | EachLabelMetric | AllLabelsMetric | ResourceMetric | AreaMetric, Field(discriminator="kind")
+]
+
+
+class LabelsTask(TaskModel):
+    """Say of every label whether a case has it (multi-label classification).
+
+    Parameters
+    ----------
+    labels : dict of str to Label or None
+        Each is a yes-or-no question of its own.
+    threshold : float
+        A label counts as given when its probability is at least this.
+    columns : LabelColumns
+        Names of columns.
+    """
+
+    kind: Literal["labels"]
+    files: Files = TableFiles()
+    metrics: dict[Name, LabelsMetric] = Field(min_length=1)
+    labels: dict[Name, Label | None] = Field(min_length=1)
+    threshold: float = Field(default=0.5, ge=0, le=1)
+    columns: LabelColumns = LabelColumns()
+
+    @property
+    def each(self) -> dict[str, Label]:
+        """Every label by its key."""
+        return {name: item or Label() for name, item in self.labels.items()}
+
+    @property
+    def label_columns(self) -> dict[str, str]:
+        """Column of every label."""
+        return {name: item.column or name for name, item in self.each.items()}
+
+    @property
+    def thresholds(self) -> list[float]:
+        """Threshold of every label, in their order."""
+        return [self.threshold if item.threshold is None else item.threshold for item in self.each.values()]
+
+    @property
+    def structure_titles(self) -> dict[str, str]:
+        """Printed names of the labels."""
+        return {name: item.title or name for name, item in self.each.items()}
+
+    def structures_of(self, metric: MetricSpec) -> list[str]:
+        """Return the labels, for metrics that have a value of each of them."""
+        return list(self.labels) if isinstance(metric, EachLabelMetric) else [""]
+
+    def broken(self) -> Rules:
+        """Yield columns that two labels share."""
+        seen: dict[str, str] = {self.columns.case.lower(): "the case"}
+        for name, column in self.label_columns.items():
+            if column.lower() in seen:
+                cause = f"column {column!r} is that of {seen[column.lower()]}, too"
+                yield Broken(LintCode.METRIC_UNFIT, ("labels", name), cause, "give every label a column of its own")
+            seen[column.lower()] = f"label {name!r}"
+
+    def details(self) -> list[str | Grid]:
+        """Return the labels, and where they are read from."""
+        return [
+            f"label {name}: column {column}, threshold {threshold:g}"
+            for (name, column), threshold in zip(self.label_columns.items(), self.thresholds, strict=True)
         ]

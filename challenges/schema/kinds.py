@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from medpodium.challenges.schema import formats
 from medpodium.challenges.schema.answers import AnswersTask
-from medpodium.challenges.schema.classification import ClassificationTask
+from medpodium.challenges.schema.classification import ClassificationTask, LabelsTask
 from medpodium.challenges.schema.segmentation import SegmentationTask
 from medpodium.challenges.schema.tabular import TableTask
 from medpodium.challenges.schema.task import TaskKind, Words
@@ -21,6 +21,13 @@ KINDS: dict[str, TaskKind] = {
         layout="table",
         words=Words(structure="problem", structures="problems", answer="answer", answers="answers"),
         endings=formats.TABLES,
+        told=False,
+    ),
+    "labels": TaskKind(
+        LabelsTask,
+        layout="table",
+        words=Words(structure="label", structures="labels", answer="answer", answers="answers"),
+        endings=(*formats.TABLES, *formats.RECORDS),
         told=False,
     ),
     "answers": TaskKind(

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from medpodium.challenges.schema.base import Model, Name
 from medpodium.challenges.schema.metrics.resource import AreaMetric, ResourceMetric
 from medpodium.challenges.schema.metrics.spec import MetricSpec
-from medpodium.challenges.schema.metrics.survival import ConcordanceMetric, TimeAucMetric
+from medpodium.challenges.schema.metrics.survival import ConcordanceMetric, CurveMetric, Time, TimeAucMetric
 from medpodium.challenges.schema.metrics.values import (
     AgreementMetric,
     BiasMetric,
@@ -179,7 +179,7 @@ class SurvivalColumns(Model):
 
 
 SurvivalMetric: TypeAlias = Annotated[
-    ConcordanceMetric | TimeAucMetric | ResourceMetric | AreaMetric, Field(discriminator="kind")
+    ConcordanceMetric | TimeAucMetric | CurveMetric | ResourceMetric | AreaMetric, Field(discriminator="kind")
 ]
 
 
@@ -192,6 +192,8 @@ class SurvivalTask(TaskModel):
         Names of columns.
     predicts : {"risk", "time"}
         Whether a higher number means that the event comes sooner, or later.
+    curve : dict of float to str
+        Times, and the column of a team's table with the probability of being free of the event until each of them.
     unit : str
         Unit of the times, as printed.
     """
@@ -201,9 +203,37 @@ class SurvivalTask(TaskModel):
     metrics: dict[Name, SurvivalMetric] = Field(min_length=1)
     columns: SurvivalColumns = SurvivalColumns()
     predicts: Literal["risk", "time"] = "risk"
+    curve: dict[Time, str] = Field(default_factory=dict)
     unit: str = ""
+
+    @property
+    def asks_risk(self) -> bool:
+        """Whether any metric looks at risks; else a table of probabilities needs none."""
+        return not self.curve or any(
+            isinstance(metric, (ConcordanceMetric, TimeAucMetric)) for metric in self.metrics.values()
+        )
+
+    @property
+    def times(self) -> list[float]:
+        """Times of the curve, rising."""
+        return sorted(self.curve)
+
+    def broken(self) -> Rules:
+        """Yield metrics of a curve that the task does not ask for."""
+        for key, metric in self.metrics.items():
+            if not isinstance(metric, CurveMetric):
+                continue
+            lacking = [time for time in metric.times or () if time not in self.curve]
+            if lacking or not self.curve:
+                cause = f"{metric.kind} needs probabilities" + (f" at {lacking[0]:g}" if lacking else "")
+                fix = "declare 'curve: {12: s12, 24: s24}': times, and columns with the probability of no event"
+                yield Broken(LintCode.METRIC_UNFIT, ("metrics", key), cause, fix)
 
     def details(self) -> list[str | Grid]:
         """Return what a number means."""
+        unit = f" {self.unit}" if self.unit else ""
+        curve = [f"column {self.curve[time]}: probability of no event until {time:g}{unit}" for time in self.times]
+        if not self.asks_risk:
+            return [*curve]
         what = "a higher number means sooner" if self.predicts == "risk" else "a higher number means later"
-        return [f"column {self.columns.risk}: {what}{f', times in {self.unit}' if self.unit else ''}"]
+        return [f"column {self.columns.risk}: {what}{f', times in {self.unit}' if self.unit else ''}", *curve]

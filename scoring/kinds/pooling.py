@@ -13,7 +13,9 @@ import pandas as pd
 
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.scoring import table
-from medpodium.scoring.ranking.pools import Pool
+from medpodium.scoring.observations import case_groups
+from medpodium.scoring.ranking.assemble import POOLED
+from medpodium.scoring.ranking.pools import Cell, Curve, Pool, Shares
 
 Floats = npt.NDArray[np.float64]
 
@@ -33,6 +35,38 @@ class SideBySide:
     def __call__(self, weights: Floats) -> Floats:
         """Return the values of all scores, shape (n_resamples, n_scores x n_submissions)."""
         return np.concatenate([score(weights) for score in self.scores], axis=1)
+
+
+def pool_of(
+    observed: pd.DataFrame,
+    cases: Sequence[str],
+    cells: Sequence[Cell],
+    scores: Sequence[Callable[[Floats], Floats]],
+    behind: Sequence[Shares | Curve | None] = (),
+    classes: Sequence[npt.NDArray[np.intp]] = (),
+) -> Pool:
+    """Return the pool of a task that pools all of its cases together.
+
+    Parameters
+    ----------
+    observed : DataFrame
+        The task's own observations.
+    cases : sequence of str
+        Its cases, in the order of the scores' weights.
+    cells : sequence of Cell
+        What the scores compute, side by side.
+    behind, classes
+        As of :class:`~medpodium.scoring.ranking.pools.Pool`.
+    """
+    return Pool(
+        cases=tuple(cases),
+        groups=case_groups(observed, cases),
+        cells=tuple(cells),
+        members={POOLED: np.arange(len(cases))},
+        compute=SideBySide(tuple(scores)),
+        classes=classes,
+        behind=tuple(behind),
+    )
 
 
 def pooled_rows(

@@ -162,6 +162,31 @@ def gathered(folder: Path, pattern: str, item_column: str, cases: Sequence[str],
     return _records(folder, records)
 
 
+def given_records(
+    place: Path, pattern: str, item_column: str, cases: Sequence[str], findings: list[Finding]
+) -> tuple[Path, Sheet]:
+    """Read what a team handed in: its table, or its files per case; return where that is, too.
+
+    Parameters
+    ----------
+    pattern : str
+        Name of the table, or of the files, with ``{case}``.
+    item_column : str
+        Column with the names of the cases.
+    findings : list of Finding
+        Gets lines and files that cannot be read.
+
+    Raises
+    ------
+    UsageError
+        If nothing of it can be read.
+    """
+    if "{case}" in pattern and place.is_dir():
+        return place, gathered(place, pattern, item_column, cases, findings)
+    path = find_records(place, pattern)
+    return path, read_records(path, findings)
+
+
 def _records(path: Path, records: Sequence[tuple[int, Mapping[str, Any]]]) -> Sheet:
     columns = list(dict.fromkeys(trimmed(name) for _, record in records for name in record))
     keyed = [{trimmed(name): value for name, value in record.items()} for _, record in records]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medpodium.challenges.naming.hints import explain
 from medpodium.challenges.naming.names import is_hidden
 from medpodium.challenges.rows import Sheet, read_sheet
 from medpodium.findings import Code, Finding, Severity, UsageError
-from medpodium.scoring.kinds.protocol import Asked
+from medpodium.scoring.kinds.protocol import Asked, Kind, Predictions, Progress, References
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +28,23 @@ class AnswerCode(Code):
     SETTING = "answers-setting-unknown"
     MISSING_CASES = "prediction-missing"
     UNKNOWN_CASE = "prediction-of-unknown-case"
+
+
+class TableKind(Kind):
+    """A kind whose answers are one table: what is wrong with them is told of all cases at once."""
+
+    @abstractmethod
+    def tell(self, task: Any, references: References, own: Predictions) -> list[Finding]:
+        """Return what is odd about one submission's answers beyond what reading them has found."""
+
+    def check_answers(
+        self, task: Any, references: References, answers: Predictions, progress: Progress | None = None
+    ) -> list[Finding]:
+        """Return what is odd about the answers."""
+        found = self.tell(task, references, answers)
+        if progress is not None:
+            progress(len(references.cases), len(references.cases))
+        return found
 
 
 @dataclass(frozen=True)

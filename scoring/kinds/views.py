@@ -155,7 +155,52 @@ class Rounds:
     judges: tuple[str, ...] = ()
 
 
-View: TypeAlias = Choices | Certainty | Sides | Places | Pairs | Rounds
+@dataclass(frozen=True)
+class Risks:
+    """Risks of an event, and when it came.
+
+    Parameters
+    ----------
+    time : ndarray of float, shape (n_rows,)
+        When the event came, or until when the case was seen without it.
+    event : ndarray of bool, shape (n_rows,)
+        Which of both.
+    risk : ndarray of float, shape (n_rows, n_submissions)
+        Higher means sooner; NaN where nothing was said.
+    unit : str
+        Of the times.
+    """
+
+    key: str
+    title: str
+    of_case: Positions = field(repr=False)
+    time: Floats = field(repr=False)
+    event: Bools = field(repr=False)
+    risk: Floats = field(repr=False)
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What other rules would have read off the same replies.
+
+    Parameters
+    ----------
+    rules : tuple of str
+        Names; the first is the one that is scored by.
+    right, found : ndarray of float, shape (n_rows, n_submissions, n_rules)
+        Share of the replies that are right, and in which the rule finds an answer.
+    """
+
+    key: str
+    title: str
+    of_case: Positions = field(repr=False)
+    rules: tuple[str, ...]
+    right: Floats = field(repr=False)
+    found: Floats = field(repr=False)
+
+
+View: TypeAlias = Choices | Certainty | Sides | Places | Pairs | Rounds | Risks | Rules
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,9 @@ def test_entry_agrees_with_its_model(name: str) -> None:
 
 def test_what_the_kinds_take() -> None:
     assert KINDS["segmentation"].scopes == {"structure", "case", "pooled"}  # instances are pooled
-    assert KINDS["classification"].scopes == {"pooled"}
+    assert KINDS["classification"].scopes == {"pooled", "case"}
     assert {name for name, kind in KINDS.items() if kind.pooled} == {
-        *("classification", "answers", "values", "survival", "segmentation")
+        *("classification", "labels", "answers", "values", "survival", "segmentation")
     }
     assert {name for name, kind in KINDS.items() if not kind.computed} == {"table"}
 
@@ -203,7 +203,7 @@ FAULTS: list[tuple[str, str, str | None]] = [
     (
         "kind: counts",
         "kind: count",
-        "'counts'?); use one of segmentation, classification, answers, values, survival, table, counts",
+        "'counts'?); use one of segmentation, classification, labels, answers, values, survival, table, counts",
     ),
     ("groups: [site]", "groups: [vendor]", "group 'vendor' is not declared"),
     ("{mean: case}", "{mean: [case, structure]}", None),

@@ -176,6 +176,7 @@ def test_json_schema_names_every_kind_of_task() -> None:
         "SurvivalTask",
         "ValuesTask",
         "ClassificationTask",
+        "LabelsTask",
         "TableTask",
     }
 

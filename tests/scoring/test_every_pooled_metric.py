@@ -221,16 +221,14 @@ def survival() -> tuple[str, str, pd.DataFrame, dict[str, Value]]:
 
     def kept(own: pd.DataFrame) -> np.ndarray:
         """Return the chance of being free of censoring until every own time, factor by factor."""
-        found = []
-        for until in own["time"]:
-            factor = 1.0
-            for at in sorted(set(own.loc[own["time"] <= until, "time"])):
-                here = own["time"] == at
-                lost, happened = (here & (own["event"] == 0)).sum(), (here & (own["event"] == 1)).sum()
-                at_risk = (own["time"] >= at).sum() - happened
-                factor *= 1 - lost / at_risk if at_risk else 1.0
-            found.append(factor)
-        return np.array(found)
+        time, event = own["time"].to_numpy(), own["event"].to_numpy()
+        factor, chance = {}, 1.0
+        for at in sorted(set(time)):
+            here = time == at
+            at_risk = (time >= at).sum() - (here & (event == 1)).sum()
+            chance *= 1 - (here & (event == 0)).sum() / at_risk if at_risk else 1.0
+            factor[at] = chance
+        return np.array([factor[at] for at in time])
 
     def concordance(own: pd.DataFrame, weigh: np.ndarray) -> float:
         time, event, risk = (own[name].to_numpy() for name in ("time", "event", "risk"))
@@ -250,15 +248,82 @@ def survival() -> tuple[str, str, pd.DataFrame, dict[str, Value]]:
         won = (risk[:, None] > risk) + 0.5 * (risk[:, None] == risk)
         return float((weigh[:, None] * won * later).sum() / (weigh.sum() * later.sum()))
 
+    def brier(own: pd.DataFrame, at: float) -> float:
+        """Return the Brier score at a time, weighed for censoring (Graf 1999), case by case."""
+        free, time, event = kept(own), own["time"].to_numpy(), own["event"].to_numpy()
+        until = free[time == time[time <= at].max()][0] if (time <= at).any() else 1.0
+        total = 0.0
+        for chance, own_time, ill, said in zip(free, time, event, own[f"s{at}"], strict=True):
+            if own_time <= at and ill and chance > 0:
+                total += said**2 / chance
+            elif own_time > at and until > 0:
+                total += (1 - said) ** 2 / until
+        return total / len(own)
+
+    def integrated(own: pd.DataFrame) -> float:
+        each = [brier(own, at) for at in (4, 8, 16)]
+        return ((each[0] + each[1]) / 2 * 4 + (each[1] + each[2]) / 2 * 8) / 12
+
+    for at in (4, 8, 16):
+        frame[f"s{at}"] = np.round(np.exp(-at / 10 * np.exp(frame["risk"] / 2)), 2)
     expected: dict[str, Value] = {
+        "integrated_brier": integrated,
+        "integrated_brier, times: [8]": lambda own: brier(own, 8),
         "harrell_c": lambda own: concordance(own, np.ones(len(own))),
         "uno_c": uno,
         "time_auc, times: [8]": area,
     }
-    return "survival", "unit: months", frame, expected
+    return "survival", "unit: months, curve: {4: s4, 8: s8, 16: s16}", frame, expected
 
 
-CASES = {one.__name__: one for one in (answers, classification, values, survival)}
+def labels() -> tuple[str, str, pd.DataFrame, dict[str, Value]]:
+    rng = np.random.default_rng(6)
+    names = ["edema", "mass", "effusion"]
+    truth = (rng.random((40, 3)) < (0.5, 0.3, 0.4)).astype(int)
+    frame = pd.DataFrame({"case": [f"l{at:02d}" for at in range(40)]})
+    frame[names] = truth
+    sure = [f"p({name})" for name in names]
+    frame[sure] = np.round(np.clip(rng.normal(0.25 + 0.4 * truth, 0.25), 0, 1), 2)
+
+    def sides(own: pd.DataFrame) -> np.ndarray:
+        return (own[sure].to_numpy() >= 0.5).astype(int)
+
+    def f1(average: str) -> Value:
+        return lambda own: sklearn.f1_score(own[names], sides(own), average=average, zero_division=np.nan)
+
+    def area(average: str) -> Value:
+        return lambda own: sklearn.roc_auc_score(own[names], own[sure], average=average)
+
+    def precision(average: str) -> Value:
+        return lambda own: sklearn.average_precision_score(own[names], own[sure], average=average)
+
+    def of_one(measure: Callable[..., float], **options: float) -> Value:
+        return lambda own: measure(own["truth"], (own["sure"] >= 0.5).astype(int), **options)
+
+    expected: dict[str, Value] = {
+        "accuracy": of_one(sklearn.accuracy_score),
+        "balanced_accuracy": of_one(sklearn.balanced_accuracy_score),
+        "sensitivity": of_one(sklearn.recall_score),
+        "specificity": of_one(sklearn.recall_score, pos_label=0),
+        "f1": of_one(sklearn.f1_score),
+        "mcc": of_one(sklearn.matthews_corrcoef),
+        "auc": lambda own: sklearn.roc_auc_score(own["truth"], own["sure"]),
+        "average_precision": lambda own: sklearn.average_precision_score(own["truth"], own["sure"]),
+        "brier": lambda own: sklearn.brier_score_loss(own["truth"], own["sure"]),
+        "log_loss": lambda own: sklearn.log_loss(own["truth"], own["sure"], labels=[0, 1]),
+        "macro_f1": f1("macro"),
+        "micro_f1": f1("micro"),
+        "weighted_f1": f1("weighted"),
+        "macro_auc": area("macro"),
+        "weighted_auc": area("weighted"),
+        "micro_auc": area("micro"),
+        "macro_average_precision": precision("macro"),
+        "micro_average_precision": precision("micro"),
+    }
+    return "labels", "labels: {edema: , mass: , effusion: }", frame, expected
+
+
+CASES = {one.__name__: one for one in (answers, classification, labels, values, survival)}
 
 
 def test_no_pooled_metric_of_tables_is_left_out() -> None:
@@ -275,9 +340,14 @@ def test_weights_are_repeated_rows(name: str, tmp_path: Path) -> None:
     text += f"  t: {{kind: {kind}, {task}, metrics: {{{metrics}}}}}\n"
     text += "recipes: {main: {steps: [{select: {metric: m0}}, {mean: [case, structure, metric]}, rank]}}\n"
     (tmp_path / "c.yaml").write_text(f"{text}ranking: {{t: main}}\n", encoding="utf-8")
-    references = {"answers": ["answer"], "classification": ["answer"], "values": ["value"]}.get(name, ["time", "event"])
+    references = {
+        "answers": ["answer"], "classification": ["answer"], "values": ["value"], "survival": ["time", "event"],
+        "labels": ["edema", "mass", "effusion"],
+    }[name]  # fmt: skip
     frame[["case", *references]].to_csv(tmp_path / "references.csv", index=False)
     left = frame.drop(columns=["prediction", "answer"] if name == "classification" else references)
+    if name == "labels":
+        left = left.rename(columns=lambda column: column.removeprefix("p(").removesuffix(")"))
     left.rename(columns={"said": "value"}).to_csv(tmp_path / "team.csv", index=False)
     challenge = registry.load(tmp_path / "c.yaml")
     scored = score_task(challenge, "t", tmp_path / "references.csv", {"team": tmp_path / "team.csv"})
@@ -295,14 +365,17 @@ def test_weights_are_repeated_rows(name: str, tmp_path: Path) -> None:
     for row, own in zip(found, counts.astype(int), strict=True):
         repeated = order.loc[np.repeat(np.arange(len(order)), own)]
         for cell, value in zip(pool.cells, row, strict=True):
+            part = repeated
+            if cell.structure:
+                part = repeated.assign(truth=repeated[cell.structure], sure=repeated[f"p({cell.structure})"])
             try:
-                true = expected[keys[cell.metric]](repeated)
+                true = expected[keys[cell.metric]](part)
             except ValueError:  # scikit-learn on one class only
                 true = np.nan
             assert value == pytest.approx(true, abs=1e-9, nan_ok=True), (keys[cell.metric], own.tolist())
             compared += bool(np.isfinite(true))
     assert compared > 0.9 * found.size
     # what is printed is the value of every case once
-    printed = scored.scores[scored.scores["case"] == ""].set_index("metric")["value"]
+    printed = scored.scores[scored.scores["case"] == ""].set_index(["metric", "structure"])["value"]
     for cell, value in zip(pool.cells, found[0], strict=True):
-        assert printed[cell.metric] == pytest.approx(value, abs=1e-12)
+        assert printed[cell.metric, cell.structure] == pytest.approx(value, abs=1e-12)

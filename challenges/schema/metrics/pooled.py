@@ -1,4 +1,4 @@
-"""Metrics with one value per set of cases: all of them are pooled before anything is computed."""
+"""Metrics of classes: with one value per case, or one per set of cases that are pooled before anything is computed."""
 
 from __future__ import annotations
 
@@ -181,5 +181,143 @@ class DistributionMetric(PooledMetric):
     ]
 
 
-ClassesMetric: TypeAlias = ClassMetric | OrdinalMetric | SensitivityMetric | ClassCalibrationMetric | DistributionMetric
+class CaseClassMetric(MetricSpec):
+    """A value of every single case: of its class, or of its side of a binary problem.
+
+    Parameters
+    ----------
+    problem : str, optional
+        Name of the binary problem; all classes when left out.
+    """
+
+    known: ClassVar[Mapping[str, MetricKind]] = {
+        "correct": MetricKind("Right class", "case", "higher", "", 1.0, 0.0, "1 where the class is right, else 0"),
+        "case_brier": MetricKind(
+            "Brier score of a case", "case", "lower", "", 0.0, 2.0, "sum of squared errors over all classes; Brier 1950"
+        ),
+        "case_log_loss": MetricKind(
+            "Log loss of a case",
+            "case",
+            "lower",
+            "",
+            0.0,
+            37.0,
+            "negative logarithm of the true side's probability",
+        ),
+    }
+    kind: Literal["correct", "case_brier", "case_log_loss"]
+    problem: str | None = None
+    worst: float | None = None
+
+    @property
+    def needs_probabilities(self) -> bool:
+        """Whether a class alone says nothing about it."""
+        return self.kind in ("case_brier", "case_log_loss")
+
+    def worst_value(self, diagonal_mm: float) -> float | None:
+        """Return the worst value: one square of a problem, two of several classes."""
+        of_problem = self.kind == "case_brier" and self.problem is not None and self.worst is None
+        return 1.0 if of_problem and self.better == "lower" else super().worst_value(diagonal_mm)
+
+    def parameters(self) -> list[str]:
+        """Return what besides its kind makes the metric what it is, in a few words each."""
+        return [*super().parameters(), *([f"problem {self.problem}"] if self.problem else [])]
+
+
+class CaseGradeMetric(MetricSpec):
+    """How far the class of every single case is off, in steps between the classes in their order."""
+
+    known: ClassVar[Mapping[str, MetricKind]] = {
+        "case_grade_error": MetricKind(
+            "Error of the grade", "case", "lower", "", 0.0, None, "number of classes between answer and truth"
+        ),
+    }
+    kind: Literal["case_grade_error"]
+    worst: float | None = None
+
+
+class LabelSetMetric(MetricSpec):
+    """A value of every single case of several labels: how far the set of labels that were given is the true one."""
+
+    known: ClassVar[Mapping[str, MetricKind]] = {
+        "exact_match": MetricKind(
+            "Exact match", "case", "higher", "", 1.0, 0.0, "1 where all labels are right, else 0"
+        ),
+        "hamming_loss": MetricKind("Hamming loss", "case", "lower", "", 0.0, 1.0, "share of the labels that are wrong"),
+        "sample_f1": MetricKind(
+            "F1 of a case",
+            "case",
+            "higher",
+            "",
+            1.0,
+            0.0,
+            "2 TP / (2 TP + FP + FN) over the labels; 1 where both sets are empty",
+        ),
+    }
+    kind: Literal["exact_match", "hamming_loss", "sample_f1"]
+
+
+class EachLabelMetric(PooledMetric):
+    """A value of every label, over all cases: it is there, or it is not."""
+
+    known: ClassVar[Mapping[str, MetricKind]] = {
+        "accuracy": _pooled("Accuracy", "share of cases on the right side of the threshold"),
+        "balanced_accuracy": _pooled("Balanced accuracy", "mean of sensitivity and specificity"),
+        "sensitivity": _pooled("Sensitivity", "TP / (TP+FN)", blind_to=("everything",)),
+        "specificity": _pooled("Specificity", "TN / (TN+FP)", blind_to=("next to nothing",)),
+        "f1": _pooled("F1", "2 TP / (2 TP + FP + FN)"),
+        "mcc": _pooled("Matthews correlation", "Gorodkin 2004", worst=-1.0),
+        "auc": _pooled("Area under the ROC curve", "Mann-Whitney statistic, ties one half"),
+        "average_precision": _pooled("Average precision", "sum (R_n - R_n-1) P_n over the scores, not interpolated"),
+        "brier": _error("Brier score", "mean squared difference of probability and outcome", 1.0),
+        "log_loss": _error("Log loss", "mean negative logarithm of the probability given to what is true", 37.0),
+    }
+    kind: Literal[
+        "accuracy",
+        "balanced_accuracy",
+        "sensitivity",
+        "specificity",
+        "f1",
+        "mcc",
+        "auc",
+        "average_precision",
+        "brier",
+        "log_loss",
+    ]
+
+
+class AllLabelsMetric(PooledMetric):
+    """A value of all labels together: ``macro`` is the mean over them, ``micro`` takes all pairs of case and label."""
+
+    known: ClassVar[Mapping[str, MetricKind]] = {
+        "macro_f1": _pooled("Macro F1", "mean of the F1 scores of the labels that occur"),
+        "micro_f1": _pooled("Micro F1", "F1 of all counts together"),
+        "weighted_f1": _pooled("Weighted F1", "mean of the F1 scores by the number of cases with the label"),
+        "macro_auc": _pooled("Macro AUROC", "mean of the areas of all labels"),
+        "weighted_auc": _pooled("Weighted AUROC", "mean of the areas of all labels, by the cases with the label"),
+        "micro_auc": _pooled("Micro AUROC", "area over all pairs of a case and a label"),
+        "macro_average_precision": _pooled("Macro average precision", "mean over the labels"),
+        "micro_average_precision": _pooled("Micro average precision", "over all pairs of a case and a label"),
+    }
+    kind: Literal[
+        "macro_f1",
+        "micro_f1",
+        "weighted_f1",
+        "macro_auc",
+        "weighted_auc",
+        "micro_auc",
+        "macro_average_precision",
+        "micro_average_precision",
+    ]
+
+
+ClassesMetric: TypeAlias = (
+    ClassMetric
+    | OrdinalMetric
+    | SensitivityMetric
+    | ClassCalibrationMetric
+    | DistributionMetric
+    | CaseClassMetric
+    | CaseGradeMetric
+)
 """What scores classes; values of the same metrics may be imported."""

@@ -38,6 +38,36 @@ class ConcordanceMetric(PooledMetric):
         return [*super().parameters(), *([] if self.tau is None else [f"events before {self.tau:g}"])]
 
 
+class CurveMetric(PooledMetric):
+    """Error of the predicted probabilities of being free of the event, weighed for censoring.
+
+    Parameters
+    ----------
+    times : list of float, optional
+        Some of the times at which the task asks for a probability; all of them when left out. With a single one it is
+        the Brier score at that time.
+    """
+
+    known: ClassVar[Mapping[str, MetricKind]] = {
+        "integrated_brier": MetricKind(
+            "Integrated Brier score",
+            "pooled",
+            "lower",
+            "",
+            0.0,
+            1.0,
+            "mean over time of the squared error, weighed by the chance of no censoring; Graf 1999",
+        ),
+    }
+    kind: Literal["integrated_brier"]
+    times: list[Time] | None = Field(default=None, min_length=1)
+
+    def parameters(self) -> list[str]:
+        """Return what besides its kind makes the metric what it is, in a few words each."""
+        own = [] if self.times is None else [f"at {', '.join(f'{time:g}' for time in self.times)}"]
+        return [*super().parameters(), *own]
+
+
 class TimeAucMetric(PooledMetric):
     """Area under the ROC curve of having had the event until a time; the mean over several times.
 

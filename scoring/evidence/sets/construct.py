@@ -26,7 +26,7 @@ from medpodium.scoring.evidence.sets.pairs import mean_pairs, spread_pairs
 from medpodium.scoring.evidence.sets.quantiles import order_bounds
 from medpodium.scoring.evidence.sets.ranks import LEVEL, Construction, RankSets, joint, rank_sets, sets_of
 from medpodium.scoring.ranking.axes import OK, ScoreArray
-from medpodium.scoring.ranking.recipe import Prepared
+from medpodium.scoring.ranking.recipe import Prepared, Run
 
 Floats = npt.NDArray[np.float64]
 Members = Sequence[npt.NDArray[np.intp]]
@@ -49,7 +49,7 @@ class Draw:
     task: str
 
 
-def build(prepared: Prepared, units: Members, draws: Bootstrap, draw: Draw) -> RankSets:
+def build(prepared: Prepared, units: Members, draws: Bootstrap, draw: Draw, left_out: Run | None = None) -> RankSets:
     """Return the rank sets of a recipe: guaranteed ones, else a description of its resamples.
 
     Parameters
@@ -63,8 +63,10 @@ def build(prepared: Prepared, units: Members, draws: Bootstrap, draw: Draw) -> R
         Resamples of the recipe, for what can only be described.
     draw : Draw
         Resamples of the pairs.
+    left_out : Run, optional
+        The rankings without each unit, where they are known already: their values need not be summed again.
     """
-    sets = guaranteed(prepared, units, draw)
+    sets = guaranteed(prepared, units, draw, left_out)
     if sets is not None:
         return sets
     value = oriented(draws.full.values[0], draws.better)
@@ -72,17 +74,17 @@ def build(prepared: Prepared, units: Members, draws: Bootstrap, draw: Draw) -> R
     return rank_sets(pairs, len(value), "resampled", holds=False)
 
 
-def guaranteed(prepared: Prepared, units: Members, draw: Draw) -> RankSets | None:
+def guaranteed(prepared: Prepared, units: Members, draw: Draw, left_out: Run | None = None) -> RankSets | None:
     """Return rank sets that hold at the level; nothing where this recipe has none.
 
     Of means, fewer than :data:`ENOUGH` units cannot tell what they hold no example of.
     """
-    sets = _guaranteed(prepared, units, draw)
+    sets = _guaranteed(prepared, units, draw, left_out)
     few = sets is not None and sets.construction != "quantiles" and len(units) < ENOUGH
     return replace(sets, unseen=True) if sets is not None and few else sets
 
 
-def _guaranteed(prepared: Prepared, units: Members, draw: Draw) -> RankSets | None:
+def _guaranteed(prepared: Prepared, units: Members, draw: Draw, left_out: Run | None) -> RankSets | None:
     collapse = prepared.collapsing
     run = prepared.run()
     value = oriented(run.values[0], run.better)
@@ -93,7 +95,7 @@ def _guaranteed(prepared: Prepared, units: Members, draw: Draw) -> RankSets | No
         if not monotone(prepared.later[linear:]):
             return None
         kind: Construction = "pooled" if prepared.pooled is not None else "means"
-        full, contributions = _contributions(prepared, units, linear)
+        full, contributions = _contributions(prepared, units, linear, left_out)
         pairs = mean_pairs(contributions, draw.n_resamples, draw.seed, draw.task)
         last = linear == len(prepared.later) - 1
         own = contributions[:, :, 0] if last else None
@@ -154,8 +156,12 @@ def _linear(steps: Sequence[Step]) -> int:
     return len(steps)
 
 
-def _contributions(prepared: Prepared, units: Members, steps: int) -> tuple[ScoreArray, Floats]:
+def _contributions(
+    prepared: Prepared, units: Members, steps: int, left_out: Run | None = None
+) -> tuple[ScoreArray, Floats]:
     """Return the table that is compared, and what every unit contributes to it.
+
+    Where only the last rank is left to do, the table without each unit is what ``left_out`` ranks.
 
     Returns
     -------
@@ -166,9 +172,12 @@ def _contributions(prepared: Prepared, units: Members, steps: int) -> tuple[Scor
     """
     full = prepared.stage(steps)
     parts = []
-    for counts in left_out_counts(len(prepared.array.cases), units):
-        left = prepared.stage(steps, counts)
-        parts.append(np.where(left.state == OK, -left.keys(), np.nan))
+    if left_out is not None and steps == len(prepared.later) - 1:
+        parts = [oriented(left_out.values, left_out.better)]
+    else:
+        for counts in left_out_counts(len(prepared.array.cases), units):
+            left = prepared.stage(steps, counts)
+            parts.append(np.where(left.state == OK, -left.keys(), np.nan))
     whole = np.where(full.state == OK, -full.keys(), np.nan)[0]
     contributions = pseudo_values(whole, np.concatenate(parts))
     array = replace(full, values=full.values[0], state=full.state[0])

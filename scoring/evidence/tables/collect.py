@@ -335,7 +335,8 @@ def _add_bootstrap(
         rows = {"submission": names, "column": column, "n": numbers, "n_units": units.number}
         rows |= {"value": originals[column], "low": low, "high": high, "bca_low": bca_low, "bca_high": bca_high}
         evidence.add("aggregates.csv", pd.DataFrame(rows), task=task)
-    sets = build(prepared, units.members, draws, Draw(max(options.n_resamples, LEAST), options.seed, task))
+    draw = Draw(max(options.n_resamples, LEAST), options.seed, task)
+    sets = build(prepared, units.members, draws, draw, left_out)
     evidence.findings += sets_findings(sets, units, task)
     _add_sets(evidence, ranking, draws, sets, units.number, pairs)
     return sets, left_out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 from collections.abc import Mapping
@@ -76,21 +78,35 @@ def _texts(column: pd.Series) -> list[str]:
 
 def to_csv(frame: pd.DataFrame) -> str:
     """Return a table as CSV text, numbers in their shortest exact form."""
-    starts = range(0, max(len(frame), 1), _AT_ONCE)
-    return "".join(_some_csv(frame.iloc[start : start + _AT_ONCE], header=start == 0) for start in starts)
+    head = _row(list(frame.columns))
+    starts = range(0, len(frame), _AT_ONCE)
+    return "".join([head, *(_some_csv(frame.iloc[start : start + _AT_ONCE]) for start in starts)])
 
 
-def _some_csv(frame: pd.DataFrame, *, header: bool) -> str:
-    plain = frame.copy()
-    for column in plain.columns:
-        if pd.api.types.is_float_dtype(plain[column]):
-            # as objects: pandas would first make an Arrow array of them, only to take them out again
-            values = plain[column].tolist()
-            # ranks, shares and 0 or 1 come a million times over
-            texts = {value: _shortest(value) for value in set(values)}
-            shown = [texts[value] if value == value else "" for value in values]
-            plain[column] = pd.Series(shown, index=plain.index, dtype=object)
-    return str(plain.to_csv(index=False, header=header, lineterminator="\n"))
+def _some_csv(frame: pd.DataFrame) -> str:
+    """Return some rows: a column at a time, as ranks, names and 0 or 1 come a million times over."""
+    columns = [_fields(frame.iloc[:, at]) for at in range(frame.shape[1])]
+    return "".join(f"{','.join(row)}\n" for row in zip(*columns, strict=True))
+
+
+def _fields(column: pd.Series) -> list[str]:
+    """Return the values of a column as fields of a CSV: what is no number is blank, what needs quotes has them."""
+    if column.dtype == object and len({type(value) for value in column}) > 1:  # True, 1 and 1.0 are one key
+        return [("" if pd.isna(value) else _field(value)) for value in column]
+    text = _shortest if pd.api.types.is_float_dtype(column) else _field
+    codes, known = pd.factorize(column)
+    fields = np.array([*(text(value) for value in known), ""], dtype=object)  # -1, no value, is the last one
+    return list(fields[codes])
+
+
+def _field(value: Any) -> str:
+    return _row([value, ""]).removesuffix(",\n")
+
+
+def _row(values: list[Any]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(values)
+    return line.getvalue()
 
 
 def _shortest(value: float) -> str:

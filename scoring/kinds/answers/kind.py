@@ -23,13 +23,12 @@ from medpodium.scoring.kinds.protocol import (
     CaseJob,
     CaseScores,
     Given,
-    Kind,
     Observing,
     Predictions,
-    Progress,
     References,
     Row,
 )
+from medpodium.scoring.kinds.tables import TableKind
 from medpodium.scoring.policy import Score, absent_score, rounded
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ NOT_EXTRACTED = "not-extracted"
 """Why a question has no answer whose replies hold none."""
 
 
-class Answers(Kind):
+class Answers(TableKind):
     """Tables of replies in; marks per question and pooled metrics out."""
 
     def read_references(
@@ -80,7 +79,7 @@ class Answers(Kind):
     def observe(self, task: AnswersTask, seen: Observing, findings: dict[str, list[Finding]]) -> pd.DataFrame | None:
         """Return what is right and what was answered, and tell of every submission what its replies did not hold."""
         for submission, own in seen.predictions.items():
-            findings[submission] += _told(task, seen.references, own)
+            findings[submission] += self.tell(task, seen.references, own)
         if task.form == "rubric":
             from medpodium.scoring.kinds.answers.rounds import observe_rounds
 
@@ -101,14 +100,9 @@ class Answers(Kind):
 
         return make_views(challenge, name, observations)
 
-    def check_answers(
-        self, task: AnswersTask, references: References, answers: Predictions, progress: Progress | None = None
-    ) -> list[Finding]:
+    def tell(self, task: AnswersTask, references: References, own: Predictions) -> list[Finding]:
         """Return what the replies do not hold."""
-        found = _told(task, references, answers)
-        if progress is not None:
-            progress(len(references.cases), len(references.cases))
-        return found
+        return _told(task, references, own)
 
     def judged_by(self, task: AnswersTask, answers: Predictions) -> Mapping[tuple[str, str], str]:
         """Return who judged a submission, and in how many rounds, by document and criterion."""

@@ -17,9 +17,8 @@ from medpodium.challenges.schema.metrics.answers import LabelMetric
 from medpodium.challenges.schema.metrics.pooled import CalibrationMetric
 from medpodium.challenges.schema.metrics.spec import MetricSpec
 from medpodium.scoring import table
-from medpodium.scoring.kinds.pooling import SideBySide
+from medpodium.scoring.kinds.pooling import pool_of
 from medpodium.scoring.measures.pooled import confidence, curves, labels
-from medpodium.scoring.observations import group_columns
 from medpodium.scoring.ranking.assemble import POOLED
 from medpodium.scoring.ranking.pools import Cell, Pool, Shares
 
@@ -117,15 +116,9 @@ def make_pool(challenge: Challenge, name: str, observations: pd.DataFrame) -> Po
     submissions = sorted(own["submission"].unique())
     arranged = arrange(task, own, cases, submissions)
     scores = {key: prepare(spec, arranged) for key, spec in metrics.items()}
-    by_case = own.drop_duplicates("case").set_index("case").loc[cases]
-    return Pool(
-        cases=tuple(cases),
-        groups={group: tuple(by_case[group]) for group in group_columns(own)},
-        cells=tuple(Cell(team, POOLED, "", key) for key in scores for team in submissions),
-        members={POOLED: np.arange(len(cases))},
-        compute=SideBySide(tuple(scores.values())),
-        behind=tuple(own.behind(at) for own in scores.values() for at in range(len(submissions))),
-    )
+    cells = [Cell(team, POOLED, "", key) for key in scores for team in submissions]
+    behind = [score.behind(at) for score in scores.values() for at in range(len(submissions))]
+    return pool_of(own, cases, cells, tuple(scores.values()), behind)
 
 
 @dataclass(frozen=True)

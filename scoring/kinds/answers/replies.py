@@ -12,7 +12,7 @@ from medpodium.challenges.rows import Numbers, Sheet
 from medpodium.challenges.schema.answers import AnswersTask
 from medpodium.findings import Code, Finding, Severity
 from medpodium.scoring.kinds.answers.marks import Mark
-from medpodium.scoring.kinds.records import find_records, gathered, read_records
+from medpodium.scoring.kinds.records import given_records
 from medpodium.scoring.kinds.tables import case_twice, compare_cases
 
 
@@ -89,11 +89,7 @@ def read_replies(
         If the table cannot be read or a column is missing.
     """
     names = task.columns
-    if "{case}" in task.files.prediction and place.is_dir():
-        path, sheet = place, gathered(place, task.files.prediction, names.item, cases, findings)
-    else:
-        path = find_records(place, task.files.prediction)
-        sheet = read_records(path, findings)
+    path, sheet = given_records(place, task.files.prediction, names.item, cases, findings)
     if task.form == "rubric":
         rows = _judged_rows(sheet, task, path, findings)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from medpodium.challenges.schema.answers import AnswersTask
@@ -12,7 +12,7 @@ from medpodium.findings import Finding
 from medpodium.scoring import table
 from medpodium.scoring.kinds.answers.replies import Replies, parse_score
 from medpodium.scoring.kinds.protocol import Observing
-from medpodium.scoring.observations import complete, group_columns
+from medpodium.scoring.observations import case_groups, complete
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,6 +103,4 @@ def rounds_views(challenge: Challenge, name: str, own: pd.DataFrame) -> Views | 
         )
         for piece, item in task.criteria.items()
     ]
-    by_case = own.drop_duplicates("case").set_index("case").loc[cases]
-    groups: Mapping[str, Sequence[str]] = {group: tuple(by_case[group]) for group in group_columns(own)}
-    return Views(tuple(cases), tuple(submissions), {key: tuple(value) for key, value in groups.items()}, tuple(parts))
+    return Views(tuple(cases), tuple(submissions), case_groups(own, cases), tuple(parts))

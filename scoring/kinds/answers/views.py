@@ -12,7 +12,7 @@ from medpodium.challenges.schema.metrics.answers import ConfidenceMetric, ShiftM
 from medpodium.challenges.schema.metrics.pooled import CalibrationMetric
 from medpodium.scoring.kinds.answers.pool import Arranged, arrange, prepare
 from medpodium.scoring.kinds.views import UNANSWERED, Certainty, Choices, Places, View, Views
-from medpodium.scoring.observations import group_columns
+from medpodium.scoring.observations import case_groups
 
 Ints = npt.NDArray[np.int64]
 
@@ -42,9 +42,7 @@ def make_views(challenge: Challenge, name: str, observations: pd.DataFrame) -> V
         parts.append(Choices("answers", "options", arranged.of_case, tuple(task.options), truth, given, told=True))
         parts.append(_places(task, own, arranged, truth, given))
     parts += _certainty(task, arranged)
-    by_case = own.drop_duplicates("case").set_index("case").loc[cases]
-    groups = {group: tuple(by_case[group]) for group in group_columns(own)}
-    return Views(tuple(cases), tuple(submissions), groups, tuple(parts)) if parts else None
+    return Views(tuple(cases), tuple(submissions), case_groups(own, cases), tuple(parts)) if parts else None
 
 
 def _certainty(task: AnswersTask, arranged: Arranged) -> list[View]:

@@ -51,11 +51,14 @@ class Classification(Kind):
             findings += error.findings
             answers = Answers({name: {} for name in task.problems})
         compare_cases(place.name, answers.usable, answers.named, cases, findings)
-        return Predictions({case: True for case in cases if case in answers.usable}, answers)
+        usable = answers.usable
+        return Predictions({case: answers.of_case(case) for case in cases if case in usable}, answers)
 
     def score_case(self, job: CaseJob) -> CaseScores:
-        """Return nothing: a class has no score before the cases are pooled."""
-        return CaseScores([], {})
+        """Return the scores that a single case has; most of classes are of the pooled cases."""
+        from medpodium.scoring.kinds.classification.single import case_rows
+
+        return CaseScores(case_rows(job), {})
 
     def observe(
         self, task: ClassificationTask, seen: Observing, findings: dict[str, list[Finding]]
@@ -64,10 +67,13 @@ class Classification(Kind):
         from medpodium.scoring.kinds.classification.leaks import leaks
         from medpodium.scoring.kinds.classification.observe import observe
         from medpodium.scoring.kinds.classification.score import need_pools
+        from medpodium.scoring.kinds.classification.single import lacks_probabilities
 
         classes = {case: seen.references.truth[case] for case in seen.references.cases}
         need_pools(task, classes, seen.groups)
         findings[""] += leaks(task, classes, seen.groups)
+        for submission, own in seen.predictions.items():
+            findings[submission] += lacks_probabilities(task, own.whole)
         answers = {submission: own.whole for submission, own in seen.predictions.items()}
         return observe(seen.challenge, seen.name, task, classes, seen.groups, answers, findings[""])
 

@@ -63,10 +63,9 @@ def make_pool(challenge: Challenge, task_name: str, observations: pd.DataFrame) 
         parts.setdefault(label, []).append(score)
         cells += [Cell(submission, label, "", name) for submission in observed.submissions]
         behind += score.behind()
-    levels = own.drop_duplicates("case").set_index("case").loc[list(observed.cases)]
     return Pool(
         cases=observed.cases,
-        groups={name: tuple(levels[name]) for name in contract.group_columns(own)},
+        groups=contract.case_groups(own, observed.cases),
         cells=tuple(cells),
         members=members,
         compute=_Compute(tuple((members[label], tuple(scores)) for label, scores in parts.items())),

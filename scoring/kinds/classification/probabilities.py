@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,18 @@ LABEL_COLUMNS = ("class", "label", "prediction")
 """Columns in which a submission may name the class itself, besides the task's column of references."""
 CONTRAST_PREFIX = "ged"
 """Sequences after gadoxetate are named GED1 to GED4; any of them among the inputs makes the setting contrast."""
+
+
+class Said(NamedTuple):
+    """What was said of one case: its class, the probability of every class, and of every problem probability or side.
+
+    Classes and probabilities are None, and problems left out, where they were not given.
+    """
+
+    chosen: int | None
+    distribution: Sequence[float] | None
+    problems: Mapping[str, float]
+    sides: Mapping[str, bool]
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,15 @@ class Answers:
     certainty: Mapping[str, float] = field(default_factory=dict)
     sides: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
     distributions: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    def of_case(self, case: str) -> Said:
+        """Return what was said of one case."""
+        return Said(
+            self.classes.get(case),
+            self.distributions.get(case),
+            {name: own[case] for name, own in self.problems.items() if case in own},
+            {name: own[case] for name, own in self.sides.items() if case in own},
+        )
 
     @property
     def usable(self) -> frozenset[str]:

@@ -45,7 +45,8 @@ def score_pools(
     DataFrame
         Columns submission, metric, value, status and level (of the group that pools the cases; empty without one).
     """
-    prepared = list(pooled_scores(task, observed, task.metrics))
+    pooled = {name: spec for name, spec in task.metrics.items() if spec.info.scope == "pooled"}
+    prepared = list(pooled_scores(task, observed, pooled))
     values = [own(np.ones((1, len(own.truth))))[0] for _, _, own in prepared]
     rows: list[dict[str, object]] = []
     for submission in submissions:

@@ -11,7 +11,7 @@ from medpodium.challenges.schema.definition import Challenge, ClassificationTask
 from medpodium.scoring.kinds.classification.observe import Observed, PooledScore, arrange, pooled_scores
 from medpodium.scoring.kinds.classification.tasks import tasks_of
 from medpodium.scoring.kinds.views import UNANSWERED, Certainty, Choices, Positions, Sides, View, Views
-from medpodium.scoring.observations import group_columns
+from medpodium.scoring.observations import case_groups
 
 _SIDES = ("negative", "positive")
 
@@ -43,9 +43,7 @@ def make_views(challenge: Challenge, name: str, observations: pd.DataFrame) -> V
     parts: list[View] = []
     for level, members in observed.pools.items():
         parts += _of_pool(task, observed, level, members, areas)
-    levels = own.drop_duplicates("case").set_index("case").loc[list(observed.cases)]
-    groups = {group: tuple(levels[group]) for group in group_columns(own)}
-    return Views(observed.cases, observed.submissions, groups, tuple(parts))
+    return Views(observed.cases, observed.submissions, case_groups(own, observed.cases), tuple(parts))
 
 
 def _of_pool(

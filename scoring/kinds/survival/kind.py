@@ -13,24 +13,24 @@ from medpodium.scoring.kinds.protocol import (
     CaseJob,
     CaseScores,
     Given,
-    Kind,
     Observing,
     Predictions,
-    Progress,
     References,
 )
 from medpodium.scoring.kinds.survival.reading import Outcome, SurvivalCode, read_outcomes, read_risks
+from medpodium.scoring.kinds.tables import TableKind
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from medpodium.scoring.kinds.views import Views
     from medpodium.scoring.ranking.pools import Pool
 
 _FEWEST, _REVERSED = 10, 0.35
 """Events that there have to be, and the C-index below which risks look reversed."""
 
 
-class Survival(Kind):
+class Survival(TableKind):
     """Tables of risks in, concordance with times and events out."""
 
     def read_references(
@@ -62,8 +62,8 @@ class Survival(Kind):
         from medpodium.scoring.kinds.survival.pool import observe
 
         for submission, own in seen.predictions.items():
-            findings[submission] += _reversed(task, seen.references, own)
-        return observe(seen, findings[""])
+            findings[submission] += self.tell(task, seen.references, own)
+        return observe(task, seen, findings[""])
 
     def pool(self, challenge: Challenge, name: str, observations: pd.DataFrame) -> Pool | None:
         """Return the pooled metrics as functions of case weights."""
@@ -71,18 +71,20 @@ class Survival(Kind):
 
         return make_pool(challenge, name, observations)
 
-    def check_answers(
-        self, task: SurvivalTask, references: References, answers: Predictions, progress: Progress | None = None
-    ) -> list[Finding]:
+    def views(self, challenge: Challenge, name: str, observations: pd.DataFrame) -> Views | None:
+        """Return risks beside what happened."""
+        from medpodium.scoring.kinds.survival.pool import make_views
+
+        return make_views(challenge, name, observations)
+
+    def tell(self, task: SurvivalTask, references: References, own: Predictions) -> list[Finding]:
         """Return whether the risks look reversed."""
-        found = _reversed(task, references, answers)
-        if progress is not None:
-            progress(len(references.cases), len(references.cases))
-        return found
+        return _reversed(task, references, own)
 
     def answer_columns(self, task: SurvivalTask) -> list[str]:
         """Return the columns of a team's table."""
-        return [task.columns.case, task.columns.risk]
+        risk = [task.columns.risk] if task.asks_risk else []
+        return [task.columns.case, *risk, *(task.curve[time] for time in task.times)]
 
 
 def _reversed(task: SurvivalTask, references: References, own: Predictions) -> list[Finding]:
@@ -94,10 +96,10 @@ def _reversed(task: SurvivalTask, references: References, own: Predictions) -> l
     truth: Mapping[str, Outcome] = references.truth
     cases = [case for case in references.cases if case in own.by_case]
     event = np.array([truth[case].event for case in cases], dtype=bool)
-    if event.sum() < _FEWEST:
+    if event.sum() < _FEWEST or not task.asks_risk:
         return []
     time = np.array([truth[case].time for case in cases])
-    risk = np.array([[own.by_case[case]] for case in cases]) * (1.0 if task.predicts == "risk" else -1.0)
+    risk = np.array([[own.by_case[case].risk] for case in cases]) * (1.0 if task.predicts == "risk" else -1.0)
     index = float(concordances(time, event, risk, np.ones((1, len(cases))))[0, 0])
     if not index < _REVERSED:
         return []

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from medpodium.challenges.rows import Numbers
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.values import SurvivalTask
-from medpodium.findings import Code, Finding
+from medpodium.findings import Code, Finding, Severity
 from medpodium.scoring.kinds.protocol import BrokenReferencesError
-from medpodium.scoring.kinds.records import find_records, gathered, read_records
+from medpodium.scoring.kinds.records import find_records, given_records, read_records
 from medpodium.scoring.kinds.tables import case_twice, compare_cases, sheet_groups
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ class SurvivalCode(Code):
     REFERENCE = "survival-reference-unusable"
     NO_RISK = "survival-no-risk"
     REVERSED = "survival-risks-reversed"
+    RISING = "survival-curve-rising"
 
 
 class Outcome(NamedTuple):
@@ -75,43 +78,67 @@ def read_outcomes(
     return path, found, sheet_groups(sheet, list(found), case_column, challenge)
 
 
+class Said(NamedTuple):
+    """What was said of a case: its risk, and the probability of being free of the event until every time of the curve.
+
+    ``risk`` is NaN where the task asks for none.
+    """
+
+    risk: float
+    free: tuple[float, ...]
+
+
 def read_risks(
     place: Path, task: SurvivalTask, cases: Sequence[str], findings: list[Finding]
-) -> tuple[dict[str, float], str]:
-    """Read a team's table, or its files per case; return risks by case and the table's name.
+) -> tuple[dict[str, Said], str]:
+    """Read a team's table, or its files per case; return what was said by case, and the table's name.
+
+    A case one of whose numbers cannot be used has none.
 
     Raises
     ------
     UsageError
         If nothing of it can be read.
     """
-    if "{case}" in task.files.prediction and place.is_dir():
-        path, sheet = place, gathered(place, task.files.prediction, task.columns.case, cases, findings)
-    else:
-        path = find_records(place, task.files.prediction)
-        sheet = read_records(path, findings)
-    case_column, risk_column = sheet.need(task.columns.case, task.columns.risk)
+    path, sheet = given_records(place, task.files.prediction, task.columns.case, cases, findings)
+    asked = [*([task.columns.risk] if task.asks_risk else []), *(task.curve[time] for time in task.times)]
+    case_column, *columns = sheet.need(task.columns.case, *asked)
     sheet.refuse_control_characters([case_column])
-    numbers = sheet.numbers([risk_column])
-    texts: dict[str, str] = {}
+    numbers = sheet.numbers(columns)
+    rows: dict[str, tuple[str, ...]] = {}
     clash: set[str] = set()
-    for case, text in zip(sheet.column(case_column), sheet.column(risk_column), strict=True):
-        if texts.setdefault(case, text) != text:
+    for case, *texts in zip(*(sheet.column(column) for column in (case_column, *columns)), strict=True):
+        if rows.setdefault(case, tuple(texts)) != tuple(texts):
             clash.add(case)
-    risks: dict[str, float] = {}
+    found: dict[str, Said] = {}
     bad: list[tuple[str, str]] = []
-    for case, text in texts.items():
-        try:
-            value = numbers.parse(text)
-        except ValueError:
-            value = math.inf
-        if math.isinf(value):
-            bad.append((case, text))
-        elif case not in clash and not math.isnan(value):
-            risks[case] = value
+    for case, own in rows.items():
+        values = [_number(numbers, text) for text in own]
+        risk, free = (values[0], values[1:]) if task.asks_risk else (math.nan, values)
+        wrong = [text for text, value in zip(own, values, strict=True) if math.isinf(value)]
+        wrong += [text for text, value in zip(own[len(own) - len(free) :], free, strict=True) if not 0 <= value <= 1]
+        wrong = [text for text in wrong if text]  # an empty cell is missing, and no mistake of its own
+        if wrong:
+            bad.append((case, wrong[0]))
+        elif case not in clash and not any(map(math.isnan, values)):
+            found[case] = Said(risk, tuple(free))
     if bad:
         cause = f"{len(bad)} cells hold no usable number (first {bad[0][0]}: {bad[0][1]!r})"
-        findings.append(Finding(SurvivalCode.NO_RISK, path.name, cause, "write a number; until then it is missing"))
+        fix = "write a number (probabilities from 0 to 1); until then it is missing"
+        findings.append(Finding(SurvivalCode.NO_RISK, path.name, cause, fix))
+    rising = [case for case, said in found.items() if any(map(operator.lt, said.free, said.free[1:]))]
+    if rising:
+        cause = f"{len(rising)} cases get more likely to be free of the event as time goes on (first {rising[0]})"
+        fix = "look at the columns and their times; the numbers are scored as they are"
+        findings.append(Finding(SurvivalCode.RISING, path.name, cause, fix, Severity.WARNING))
     findings += [case_twice(path, case) for case in sorted(clash)]
-    compare_cases(path.name, risks, set(texts), cases, findings)
-    return {case: risks[case] for case in cases if case in risks}, path.name
+    compare_cases(path.name, found, set(rows), cases, findings)
+    return {case: found[case] for case in cases if case in found}, path.name
+
+
+def _number(numbers: Numbers, text: str) -> float:
+    """Return a number, NaN for an empty cell, infinity for what is none."""
+    try:
+        return numbers.parse(text)
+    except ValueError:
+        return math.inf

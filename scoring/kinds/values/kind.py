@@ -17,13 +17,12 @@ from medpodium.scoring.kinds.protocol import (
     CaseJob,
     CaseScores,
     Given,
-    Kind,
     Observing,
     Predictions,
-    Progress,
     References,
     Row,
 )
+from medpodium.scoring.kinds.tables import TableKind
 from medpodium.scoring.kinds.values.measures import error
 from medpodium.scoring.kinds.values.reading import read_given, read_truth
 from medpodium.scoring.policy import Score, absent_score, rounded
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from medpodium.scoring.ranking.pools import Pool
 
 
-class Values(Kind):
+class Values(TableKind):
     """Tables of numbers in; errors per case and agreement over all cases out."""
 
     def read_references(
@@ -70,7 +69,7 @@ class Values(Kind):
         from medpodium.scoring.kinds.values.pool import observe
 
         for submission, own in seen.predictions.items():
-            findings[submission] += _told(task, seen.references, own)
+            findings[submission] += self.tell(task, seen.references, own)
         return observe(seen, findings[""])
 
     def pool(self, challenge: Challenge, name: str, observations: pd.DataFrame) -> Pool | None:
@@ -85,14 +84,9 @@ class Values(Kind):
 
         return make_views(challenge, name, observations)
 
-    def check_answers(
-        self, task: ValuesTask, references: References, answers: Predictions, progress: Progress | None = None
-    ) -> list[Finding]:
+    def tell(self, task: ValuesTask, references: References, own: Predictions) -> list[Finding]:
         """Return what is missing, and what looks like swapped columns, other units or mixed-up cases."""
-        found = _told(task, references, answers)
-        if progress is not None:
-            progress(len(references.cases), len(references.cases))
-        return found
+        return _told(task, references, own)
 
     def answer_columns(self, task: ValuesTask) -> list[str]:
         """Return the columns of a team's table."""

@@ -18,12 +18,12 @@ from medpodium.challenges.schema.metrics.values import IccMetric, SuccessMetric
 from medpodium.challenges.schema.values import ValuesTask
 from medpodium.findings import Finding
 from medpodium.scoring import table
-from medpodium.scoring.kinds.pooling import SideBySide
+from medpodium.scoring.kinds.pooling import pool_of
 from medpodium.scoring.kinds.protocol import Observing
 from medpodium.scoring.kinds.values.measures import is_near
 from medpodium.scoring.measures.pooled import numbers
 from medpodium.scoring.measures.pooled.numbers import Numbers
-from medpodium.scoring.observations import complete, group_columns
+from medpodium.scoring.observations import complete
 from medpodium.scoring.ranking.assemble import POOLED
 from medpodium.scoring.ranking.pools import Cell, Pool, Shares
 
@@ -122,16 +122,8 @@ def make_pool(challenge: Challenge, name: str, observations: pd.DataFrame) -> Po
         for key, spec in metrics.items():
             scores.append(_score(spec, *arranged))
             cells += [Cell(team, POOLED, quantity, key) for team in teams]
-    by_case = own.drop_duplicates("case").set_index("case").loc[cases]
-    behind = tuple(score.behind(at, len(cases)) for score in scores for at in range(len(teams)))
-    return Pool(
-        cases=tuple(cases),
-        groups={group: tuple(by_case[group]) for group in group_columns(own)},
-        cells=tuple(cells),
-        members={POOLED: np.arange(len(cases))},
-        compute=SideBySide(tuple(scores)),
-        behind=behind,
-    )
+    behind = [score.behind(at, len(cases)) for score in scores for at in range(len(teams))]
+    return pool_of(own, cases, cells, scores, behind)
 
 
 def arrange(

@@ -13,7 +13,7 @@ from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.values import Quantity, ValuesTask
 from medpodium.findings import Code, Finding, Severity, UsageError
 from medpodium.scoring.kinds.protocol import BrokenReferencesError
-from medpodium.scoring.kinds.records import find_records, gathered, read_records
+from medpodium.scoring.kinds.records import find_records, given_records, read_records
 from medpodium.scoring.kinds.tables import case_twice, compare_cases, sheet_groups
 
 if TYPE_CHECKING:
@@ -126,11 +126,7 @@ def read_given(
     UsageError
         If nothing of it can be read.
     """
-    if "{case}" in task.files.prediction and place.is_dir():
-        path, sheet = place, gathered(place, task.files.prediction, task.columns.case, cases, findings)
-    else:
-        path = find_records(place, task.files.prediction)
-        sheet = read_records(path, findings)
+    path, sheet = given_records(place, task.files.prediction, task.columns.case, cases, findings)
     (case_column,) = sheet.need(task.columns.case)
     sheet.refuse_control_characters([case_column])
     if not _is_long(sheet, task):

@@ -9,7 +9,7 @@ from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.values import ValuesTask
 from medpodium.scoring.kinds.values.pool import arrange
 from medpodium.scoring.kinds.views import Pairs, View, Views
-from medpodium.scoring.observations import group_columns
+from medpodium.scoring.observations import case_groups
 
 
 def make_views(challenge: Challenge, name: str, observations: pd.DataFrame) -> Views | None:
@@ -27,6 +27,4 @@ def make_views(challenge: Challenge, name: str, observations: pd.DataFrame) -> V
         of_case, truth, given, _ = arrange(part, cases, teams)
         title = quantity.title or key or "value"
         parts.append(Pairs(key or "value", title, np.asarray(of_case, dtype=np.intp), truth, given, quantity.unit))
-    by_case = own.drop_duplicates("case").set_index("case").loc[cases]
-    groups = {group: tuple(by_case[group]) for group in group_columns(own)}
-    return Views(tuple(cases), tuple(teams), groups, tuple(parts))
+    return Views(tuple(cases), tuple(teams), case_groups(own, cases), tuple(parts))

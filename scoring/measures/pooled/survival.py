@@ -43,6 +43,80 @@ def censoring_survival(time: Floats, event: Events, weights: Floats) -> Floats:
     return out
 
 
+def _at(time: Floats, kept: Floats, at: float) -> Floats:
+    """Return the probability of not being censored until a time, shape (n_resamples,), from that at all own times."""
+    before = np.flatnonzero(time <= at)
+    return kept[:, before[np.argmax(time[before])]] if len(before) else np.ones(len(kept))
+
+
+def briers(time: Floats, event: Events, free: Floats, weights: Floats, times: Sequence[float]) -> Floats:
+    """Return the integrated Brier score of predicted probabilities of being free of the event; of one time, its score.
+
+    At a time ``t`` the squared error is weighed by the inverse of the probability of not being censored: until the
+    event, where that came by ``t``, until ``t``, where the case was seen longer; cases censored before count nothing
+    (Graf et al., Stat. Med. 18, 1999). The mean over time follows the trapezoidal rule, as in scikit-survival.
+
+    Parameters
+    ----------
+    time, event, weights
+        As :func:`concordances`.
+    free : ndarray of float, shape (n_cases, n_submissions, n_times)
+        Probability of no event until each time; NaN leaves the case out, infinity counts as certain and wrong.
+    times : sequence of float
+        Rising, in the unit of ``time``.
+    """
+    out = np.full((len(weights), free.shape[1]), np.nan)
+    for own in range(free.shape[1]):
+        known = ~np.isnan(free[:, own]).any(axis=1)
+        drawn = weights * known
+        kept = censoring_survival(time, event, drawn)
+        inverse = np.nan_to_num(share(np.ones_like(kept), kept))
+        scores = []
+        for number, at in enumerate(times):
+            said = np.where(known, free[:, own, number], 0.0)
+            lost = np.isinf(said)
+            sure = np.where(lost, 0.0, said)
+            gone = np.where(lost, 1.0, sure**2) * ((time <= at) & event)
+            stays = np.where(lost, 1.0, (1.0 - sure) ** 2) * (time > at)
+            there = np.nan_to_num(share(np.ones(len(weights)), _at(time[known], kept[:, known], at)))
+            scores.append(share((drawn * inverse) @ gone + there * (drawn @ stays), drawn.sum(axis=1)))
+        if len(times) == 1:
+            out[:, own] = scores[0]
+        else:
+            out[:, own] = np.trapezoid(np.stack(scores), times, axis=0) / (times[-1] - times[0])
+    return out
+
+
+def free_of_event(time: Floats, event: Events, at: Floats) -> tuple[Floats, Floats, Floats, npt.NDArray[np.int64]]:
+    """Return the Kaplan-Meier estimate of being free of the event at some times, with its 95 % interval.
+
+    Greenwood's variance on the scale of log(-log); no interval where nobody or everybody had the event.
+
+    Parameters
+    ----------
+    time : ndarray of float, shape (n_cases,)
+    event : ndarray of bool, shape (n_cases,)
+    at : ndarray of float, shape (n_times,)
+
+    Returns
+    -------
+    free, low, high : ndarray of float, shape (n_times,)
+    at_risk : ndarray of int, shape (n_times,)
+        Cases that are seen at that time or longer.
+    """
+    moments = np.unique(time[event])
+    risk = (time[:, None] >= moments).sum(axis=0)
+    happened = ((time[:, None] == moments) & event[:, None]).sum(axis=0)
+    steps = np.append(1.0, np.cumprod(1.0 - happened / risk)) if len(moments) else np.ones(1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sums = np.append(0.0, np.cumsum(happened / (risk * (risk - happened)))) if len(moments) else np.zeros(1)
+        place = np.searchsorted(moments, at, side="right")
+        free = steps[place]
+        error = np.sqrt(sums[place]) / np.abs(np.log(free))
+        low, high = free ** np.exp(1.96 * error), free ** np.exp(-1.96 * error)
+    return free, low, high, (time[:, None] >= at).sum(axis=0)
+
+
 def concordances(
     time: Floats, event: Events, risk: Floats, weights: Floats, *, uno: bool = False, tau: float | None = None
 ) -> Floats:

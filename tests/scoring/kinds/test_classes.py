@@ -70,3 +70,34 @@ def test_pooled_scores_of_classes(tmp_path: Path, labels_only: bool) -> None:
         expected["log"] = metrics.log_loss(severe, given[:, 2])
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, abs=1e-9), name
+
+
+def test_scores_of_single_cases(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    truth = rng.integers(0, 3, 12)
+    given = rng.dirichlet([1, 1, 1], 12)
+    names = [f"c{at:02d}" for at in range(12)]
+    pd.DataFrame({"case": names, "stage": [f"S{1 + at}" for at in truth]}).to_csv(tmp_path / "r.csv", index=False)
+    table = pd.DataFrame(given, columns=["S1", "S2", "S3"]).assign(Case=names)
+    table.iloc[:-1].to_csv(tmp_path / "team.csv", index=False)  # the last case has no answer
+    pd.DataFrame({"Case": names, "label": "S1"}).to_csv(tmp_path / "bare.csv", index=False)
+    of_cases = "right: {kind: correct}, loss: {kind: case_log_loss}, brier: {kind: case_brier}, "
+    of_cases += "grade: {kind: case_grade_error, worst: 2}, late: {kind: case_brier, problem: severe}"
+    text = RULES.partition("    metrics:\n")
+    rest = RULES[RULES.index("recipes:") :]
+    (tmp_path / "c.yaml").write_text(f"{text[0]}    metrics: {{{of_cases}}}\n{rest}", encoding="utf-8")
+    challenge = registry.load(tmp_path / "c.yaml")
+    teams = {"team": tmp_path / "team.csv", "bare": tmp_path / "bare.csv"}
+    result = score_task(challenge, "t", tmp_path / "r.csv", teams, workers=1)
+    own = result.scores[result.scores["submission"] == "team"].pivot(index="case", columns="metric", values="value")
+    said, sides = given.argmax(axis=1)[:-1], truth[:-1] == 2
+    each = own.loc[names[:-1]]
+    assert each["right"].mean() == pytest.approx(metrics.accuracy_score(truth[:-1], said))
+    assert each["loss"].mean() == pytest.approx(metrics.log_loss(truth[:-1], given[:-1], labels=[0, 1, 2]))
+    assert each["late"].mean() == pytest.approx(metrics.brier_score_loss(sides, given[:-1, 2]))
+    assert each["brier"].mean() == pytest.approx(((given[:-1] - np.eye(3)[truth[:-1]]) ** 2).sum(axis=1).mean())
+    assert each["grade"].mean() == pytest.approx(metrics.mean_absolute_error(truth[:-1], said))
+    assert own.loc[names[-1]].to_dict() == {"right": 0, "loss": 37, "brier": 2, "grade": 2, "late": 1}
+    bare = result.scores[(result.scores["submission"] == "bare") & (result.scores["metric"] == "loss")]
+    assert set(bare["status"]) == {"missing"}
+    assert "needs probabilities" in " ".join(finding.cause for finding in result.findings["bare"])

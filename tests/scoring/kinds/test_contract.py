@@ -182,6 +182,8 @@ class Classes(Tables):
     metrics:
       accuracy: {kind: accuracy}
       auc: {kind: auc, problem: severe}
+      right: {kind: correct}
+      loss: {kind: case_log_loss}
 """
     header = "Case,S1,S2,S3"
     reference_header = "case,stage"
@@ -196,6 +198,36 @@ class Classes(Tables):
             return answer
         right = number if answer == "good" else (number + 1) % 3
         return ",".join("0.8" if own == right else "0.1" for own in range(3))
+
+
+class Findings(Tables):
+    """Two labels, each of which a case has or has not."""
+
+    task = """
+    kind: labels
+    labels: {edema: , mass: }
+    metrics:
+      exact: {kind: exact_match}
+      hamming: {kind: hamming_loss}
+      f1: {kind: sample_f1}
+      each: {kind: auc}
+      right: {kind: accuracy}
+      macro: {kind: macro_f1}
+      micro: {kind: micro_auc}
+"""
+    header = "case,edema,mass"
+    reference_header = "case,edema,mass"
+    broken = (",", "a,b", "nan,nan", "2,-1", "inf,inf")
+
+    def true(self, case: str) -> str:
+        number = CASES.index(case)
+        return f"{number % 2},{number // 3}"
+
+    def said(self, case: str, answer: str) -> str:
+        number = CASES.index(case) if case in CASES else 0
+        sides = number % 2, number // 3
+        said = {"good": [0.1 + 0.8 * side for side in sides], "other": [0.6 - 0.3 * side for side in sides]}
+        return ",".join(f"{own:g}" for own in said[answer]) if answer in said else answer
 
 
 class Choices(Tables):
@@ -269,11 +301,16 @@ class Risks(Tables):
 
     task = """
     kind: survival
-    metrics: {harrell: {kind: harrell_c}, uno: {kind: uno_c, tau: 40}, auc: {kind: time_auc, times: [15, 25]}}
+    curve: {15: s15, 25: s25}
+    metrics:
+      harrell: {kind: harrell_c}
+      uno: {kind: uno_c, tau: 40}
+      auc: {kind: time_auc, times: [15, 25]}
+      ibs: {kind: integrated_brier}
 """
-    header = "case,risk"
+    header = "case,risk,s15,s25"
     reference_header = "case,time,event"
-    broken = ("", "high", "inf", "nan", "1e9999", '"1,234"')
+    broken = (",,", "high,1,1", "inf,1,1", "1,nan,1", "1,1,2", "1e9999,1,1")
 
     def true(self, case: str) -> str:
         number = CASES.index(case)
@@ -281,7 +318,7 @@ class Risks(Tables):
 
     def said(self, case: str, answer: str) -> str:
         number = CASES.index(case) if case in CASES else 0
-        return {"good": str(9 - number), "other": str(number * 1.5)}.get(answer, answer)
+        return {"good": f"{9 - number},0.{9 - number},0.1", "other": f"{number * 1.5},0.5,0.5"}.get(answer, answer)
 
 
 class Counts(Tables):
@@ -307,6 +344,7 @@ class Counts(Tables):
 SAMPLES: dict[str, Sample] = {
     "segmentation": Masks(),
     "classification": Classes(),
+    "labels": Findings(),
     "answers": Choices(),
     "values": Numbers(),
     "survival": Risks(),

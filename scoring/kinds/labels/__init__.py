@@ -1,0 +1,1 @@
+"""Several labels per case: probabilities in, scores of sets and of every label out."""
