@@ -44,7 +44,9 @@ def test_no_name_becomes_a_box_in_a_pdf_figure(tmp_path: Path, monkeypatch: pyte
     warnings.simplefilter("always")
     for out, formats in (("one", "latex"), ("two", "latex"), ("three", "markdown")):
         if out == "three":  # SVG names glyphs and draws none
-            assert [text for text in boxes if "missing from" in text] == []
+            # matplotlib 3.10 also warns of the 256 codes of a font that it embeds, which nobody asked it to draw
+            asked = [f"Glyph {ord(char)} " for char in EMOJI + HAN]
+            assert [text for text in boxes if text.startswith(tuple(asked))] == []
         call = ["report", str(tmp_path / "challenge.yaml"), str(tmp_path / "scores.csv"), "--out", str(tmp_path / out)]
         done = CliRunner().invoke(main, [*call, "--formats", formats, "--bootstrap", "0", "--workers", "1"])
         assert done.exit_code in (0, 1), done.output
