@@ -53,23 +53,24 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers-python", default=sys.executable, help="interpreter that has the peers")
-    parser.add_argument("--cases", nargs="*", default=["amos", "synthetic"], choices=["amos", "synthetic"])
+    known = ["amos", *scoring_cases.STRUCTURES]
+    parser.add_argument("--cases", nargs="*", default=known, choices=known)
     parser.add_argument("--peers", nargs="+", help="only these contenders (benchmarks/scoring.py)")
     parser.add_argument("--sizes", nargs="*", default=["64x128x128", "128x256x256", "256x384x384"])
     parser.add_argument("--peer-sizes", type=int, default=2, help="surface-distance runs on so many of the sizes")
     parser.add_argument("--set", type=int, default=50, help="cases of the whole verb; 0 leaves it out")
+    parser.add_argument("--set-sizes", nargs="+", default=["256x256x120", "512x512x120"], help="voxels of such a case")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, default=HERE.parent / "docs" / "performance.md")
     options = parser.parse_args()
     parts = [_heading()]
-    with tempfile.TemporaryDirectory() as folder:
-        for case in options.cases:
-            if case != "amos" or scoring_cases.AMOS.is_file():
-                parts.append(_one_case(case, options))
-        if options.sizes:
-            parts.append(_bad(options))
-        if options.set:
-            parts.append(_verb(options.set, Path(folder)))
+    for case in options.cases:
+        if case != "amos" or scoring_cases.AMOS.is_file():
+            parts.append(_one_case(case, options))
+    if options.sizes:
+        parts.append(_bad(options))
+    if options.set:
+        parts.append(_verb(options.set, options.set_sizes))
     options.out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
@@ -172,8 +173,19 @@ def _draw(factors: dict[str, list[float]], path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
-def _verb(cases: int, folder: Path) -> str:
-    truth = scoring_cases.synthetic((256, 256, 120), 8)
+def _verb(cases: int, sizes: Sequence[str]) -> str:
+    rows = []
+    for size in sizes:
+        shape = [int(number) for number in size.split("x")]
+        with tempfile.TemporaryDirectory() as folder:
+            rows.append([" x ".join(map(str, shape)), *_one_set(cases, (shape[0], shape[1], shape[2]), Path(folder))])
+    heading = ["voxels", "wall s", "CPU s", "CPU s of the cases alone", "wall / half of that"]
+    title = f"## The whole verb: `score` of {cases} cases x 3 teams x 8 structures, two workers"
+    return f"{title}\n\nMedian of three runs, start included.\n\n{_table(heading, rows)}"
+
+
+def _one_set(cases: int, shape: tuple[int, int, int], folder: Path) -> list[str]:
+    truth = scoring_cases.synthetic(shape, 8)
     shifts = {"ref": (0, 0, 0), "a": (1, 0, 0), "b": (0, 2, 1), "c": (1, 1, 1)}
     for name, shift in shifts.items():
         (folder / name).mkdir()
@@ -195,10 +207,7 @@ def _verb(cases: int, folder: Path) -> str:
         spent.append(after.children_user + after.children_system - before.children_user - before.children_system)
     alone = _in_process(folder, cases)
     wall, cpu = sorted(walls)[1], sorted(spent)[1]
-    rows = [[f"{wall:.2f}", f"{cpu:.2f}", f"{alone:.2f}", f"{2 * wall / alone:.2f}"]]
-    heading = ["wall s", "CPU s", "CPU s of the cases alone", "wall / half of that"]
-    title = f"## The whole verb: `score` of {cases} cases x 3 teams x 8 structures, two workers"
-    return f"{title}\n\n256 x 256 x 120 voxels; median of three runs, start included.\n\n{_table(heading, rows)}"
+    return [f"{wall:.2f}", f"{cpu:.2f}", f"{alone:.2f}", f"{2 * wall / alone:.2f}"]
 
 
 def _in_process(folder: Path, cases: int) -> float:

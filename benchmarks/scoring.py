@@ -2,6 +2,7 @@
 
     python benchmarks/scoring.py                       # the AMOS case if it is there, else the synthetic one
     python benchmarks/scoring.py --case synthetic      # 512 x 512 x 300 voxels, 14 structures
+    python benchmarks/scoring.py --case classes          # the same with 117
     python benchmarks/scoring.py --peers medpodium "read limit" --repeats 15
     python benchmarks/scoring.py --peers-python ~/peers/bin/python   # peers live in an environment of their own
 
@@ -34,7 +35,8 @@ import scoring_cases
 def main() -> int:
     """Run the benchmark; the exit code is 1 if values that should agree do not."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", choices=["amos", "synthetic"], help="which case (default: amos where present)")
+    known = ["amos", *scoring_cases.STRUCTURES]
+    parser.add_argument("--case", choices=known, help="which case (default: amos where present)")
     parser.add_argument("--repeats", type=int, default=7, help="rounds of the quick contenders")
     parser.add_argument("--peers", nargs="+", choices=list(contenders.ALL), help="only these contenders")
     parser.add_argument("--peers-python", help="interpreter with the peers that are not installed beside medpodium")

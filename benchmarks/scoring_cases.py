@@ -1,4 +1,4 @@
-"""The two cases of the scoring benchmark, written as pairs of uint8 ``.nii.gz`` files."""
+"""The cases of the scoring benchmark, written as pairs of uint8 ``.nii.gz`` files."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from scipy import ndimage
 Labels = npt.NDArray[np.uint8]
 SHARED = Path(os.environ.get("MEDPODIUM_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 AMOS = SHARED / "data/masks/amos/amos_0001.nii.gz"
+STRUCTURES = {"synthetic": 14, "classes": 117}
+"""Drawn cases: how many structures they have; 117 are those of a whole-body map as TotalSegmentator writes it."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Case:
 
 
 def prepare(name: str | None, folder: Path) -> Case:
-    """Write the files of a case (``amos``, ``synthetic`` or whichever is there) and describe it."""
+    """Write the files of a case (``amos``, one of :data:`STRUCTURES`, or ``None``) and describe it."""
     import nibabel
 
     if name is None:
@@ -46,7 +48,7 @@ def prepare(name: str | None, folder: Path) -> Case:
         reference = np.asanyarray(image.dataobj).astype(np.uint8)
         affine, spacing = image.affine, [float(s) for s in image.header.get_zooms()]
     else:
-        reference, spacing = synthetic(), [0.75, 0.75, 2.0]
+        reference, spacing = synthetic(structures=STRUCTURES[name]), [0.75, 0.75, 2.0]
         affine = np.diag([*spacing, 1.0])
     prediction = perturbed(reference)
     paths = []
@@ -75,8 +77,9 @@ def synthetic(shape: tuple[int, int, int] = (512, 512, 300), structures: int = 1
         ndimage.gaussian_filter(coarse, 2), [n / m for n, m in zip(shape, coarse.shape, strict=True)], order=1
     )
     lumps /= lumps.std()
+    scale = min(1.0, (14 / structures) ** (1 / 3))  # many of them fill as much as a few
     for label in range(1, structures + 1):
-        radius = np.array([0.16, 0.16, 0.2]) * shape * rng.uniform(0.25, 1.0)
+        radius = scale * np.array([0.16, 0.16, 0.2]) * shape * rng.uniform(0.25, 1.0)
         centre = rng.uniform(0.25, 0.75, 3) * shape
         box = tuple(
             slice(max(int(c - 1.6 * r), 0), min(int(c + 1.6 * r), n))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+import scipy  # its parts are imported where they are used first
 
 from medpodium.challenges.schema.steps import Direction
 from medpodium.scoring.evidence.bootstrap import CHUNK
@@ -38,7 +38,7 @@ def widened(n_units: int, level: float = 0.95) -> float:
     chance = (1 - level) / 2
     if n_units < 2:
         return chance
-    return float(special.ndtr(np.sqrt(n_units / (n_units - 1)) * special.stdtrit(n_units - 1, chance)))
+    return float(scipy.special.ndtr(np.sqrt(n_units / (n_units - 1)) * scipy.special.stdtrit(n_units - 1, chance)))
 
 
 def bca_interval(value: Floats, resampled: Floats, jackknife: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
@@ -75,14 +75,14 @@ def accelerated(value: Floats, resampled: Floats, influence: Floats, tail: Float
     # sums of the same cases in another order are the same value
     near = np.abs(resampled - value[:, None]) <= 1e-13 * np.abs(value[:, None])
     below = ((~near & (resampled < value[:, None])).sum(axis=1) + 0.5 * near.sum(axis=1)) / known
-    bias = special.ndtri(np.clip(below, 0.5 / known, 1 - 0.5 / known))
+    bias = scipy.special.ndtri(np.clip(below, 0.5 / known, 1 - 0.5 / known))
     cubes, squares = np.nansum(influence**3, axis=0), np.nansum(influence**2, axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         acceleration = np.nan_to_num(cubes / (6 * squares**1.5))
 
     def adjusted(probability: Floats) -> Floats:
-        shifted = bias + special.ndtri(probability)
-        return np.asarray(special.ndtr(bias + shifted / (1 - acceleration * shifted)))
+        shifted = bias + scipy.special.ndtri(probability)
+        return np.asarray(scipy.special.ndtr(bias + shifted / (1 - acceleration * shifted)))
 
     return adjusted(tail), adjusted(1 - tail)
 

@@ -18,7 +18,6 @@ from medpodium.challenges.schema.definition import Challenge
 from medpodium.findings import Finding, MedpodiumError, has_errors
 from medpodium.scoring import definitions, table
 from medpodium.scoring.exchange.nnunet_results import references_of
-from medpodium.scoring.exchange.suite import dataset_labels
 from medpodium.scoring.kinds.engine import Result, score_task
 from medpodium.scoring.kinds.lookup import of
 from medpodium.scoring.kinds.protocol import BrokenReferencesError, CaseJob, Predictions, References
@@ -90,6 +89,8 @@ def parse_structures(text: str) -> dict[str, Labels]:
 
 def names_from(path: Path) -> Named:
     """Return the structures that nnU-Net's ``dataset.json`` names; its label ``ignore`` is left out of everything."""
+    from medpodium.scoring.exchange.suite import dataset_labels  # brings what compares data sets
+
     _, structures, ignore = dataset_labels(path)
     return Named(
         {name: own["union"] if "union" in own else own["label"] for name, own in structures.items()}, tuple(ignore)

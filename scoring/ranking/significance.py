@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+import scipy  # its parts are imported where they are used first
 
 from medpodium.challenges.schema.steps import Adjustment
 from medpodium.scoring.measures.compiled import kernel
@@ -158,8 +158,8 @@ class PairedTests:
         centred = plus - number * (number + 1) / 4
         spread = np.sqrt(number * (number + 1) * (2 * number + 1) / 24 - loss / 48)
         with np.errstate(divide="ignore", invalid="ignore"):
-            better = special.ndtr(-(centred - self._shift) / spread)
-            worse = special.ndtr(-(-centred - self._shift) / spread)
+            better = scipy.special.ndtr(-(centred - self._shift) / spread)
+            worse = scipy.special.ndtr(-(-centred - self._shift) / spread)
         some = self._shared(weights) > 0
         zero = (number == 0) & some
         better, worse = np.where(zero, 1.0, better), np.where(zero, 1.0, worse)
@@ -323,5 +323,5 @@ def _exceeds(q: Floats, k: int) -> Floats:
     """
     z, step = np.linspace(-9.0, 9.0, 181, retstep=True)
     density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
-    within = special.ndtr(z)[None, :] - special.ndtr(z[None, :] - q[:, None])
+    within = scipy.special.ndtr(z)[None, :] - scipy.special.ndtr(z[None, :] - q[:, None])
     return np.asarray(1.0 - k * step * (within ** (k - 1) @ density))

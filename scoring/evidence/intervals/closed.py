@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+import scipy  # its parts are imported where they are used first
 
 Floats = npt.NDArray[np.float64]
 LEVEL = 0.95
@@ -14,7 +14,7 @@ FEWEST_FOR_MEDIAN = 6
 
 def normal(level: float = LEVEL) -> float:
     """Return the two-sided quantile of the normal distribution."""
-    return float(special.ndtri((1 + level) / 2))
+    return float(scipy.special.ndtri((1 + level) / 2))
 
 
 def wilson(share: Floats, number: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:
@@ -55,7 +55,8 @@ def effective(share: Floats, sums: Floats, sizes: Floats) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = ((sums - share * sizes) ** 2).sum(axis=0) * clusters / (clusters - 1) / total**2
         number = share * (1 - share) / spread
-        ratio = special.stdtrit(np.maximum(total - 1, 1), 0.975) / special.stdtrit(np.maximum(clusters - 1, 1), 0.975)
+        quantile = [scipy.special.stdtrit(np.maximum(count - 1, 1), 0.975) for count in (total, clusters)]
+        ratio = quantile[0] / quantile[1]
         number = np.where(spread > 0, number, clusters) * ratio**2
     # clusters without any spread although values differ: no effect of clustering can be seen, none is taken off
     number = np.where((spread <= 0) & (share > 0) & (share < 1), total, number)
@@ -95,7 +96,7 @@ def student(mean: Floats, error: Floats, number: Floats, level: float = LEVEL) -
     number : ndarray of float
         Independent values.
     """
-    half = -special.stdtrit(np.maximum(number - 1, 1), (1 - level) / 2) * error
+    half = -scipy.special.stdtrit(np.maximum(number - 1, 1), (1 - level) / 2) * error
     half = np.where(number > 1, half, np.nan)
     return mean - half, mean + half
 
@@ -129,7 +130,7 @@ def median_interval(values: Floats, level: float = LEVEL) -> tuple[Floats, Float
 def _between(number: int, level: float) -> tuple[int, float]:
     """Return the largest d for which order statistics d and n + 1 - d hold the median, and how far to d + 1 to go."""
     d = np.arange(1, (number + 1) // 2 + 1)
-    holds = 1 - 2 * special.bdtr(d - 1, number, 0.5)
+    holds = 1 - 2 * scipy.special.bdtr(d - 1, number, 0.5)
     inner = int(d[holds >= level].max())
     if inner >= (number + 1) // 2:
         return inner, 0.0

@@ -25,7 +25,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+import scipy  # its parts are imported where they are used first
 
 from medpodium.scoring.evidence.confidence import accelerated, at_shares, widened
 from medpodium.scoring.evidence.intervals import closed
@@ -309,7 +309,7 @@ def area_ends(value: Floats, error: Floats, n_units: int) -> Ends:
     told = ~np.isnan(value)
     ends.say(told, NO_SPREAD)
     own = told & (error > 0) & (value > 0) & (value < 1)
-    centre = special.logit(np.where(own, value, 0.5))
+    centre = scipy.special.logit(np.where(own, value, 0.5))
     half = closed.normal() * np.where(own, error, np.nan) / np.where(own, value * (1 - value), 1.0)
-    ends.put(own, special.expit(centre - half), special.expit(centre + half), "delong")
+    ends.put(own, scipy.special.expit(centre - half), scipy.special.expit(centre + half), "delong")
     return ends
