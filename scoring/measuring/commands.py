@@ -44,7 +44,11 @@ class Told:
 @click.option(
     "--metrics", default="dice,nsd,hd95,assd", show_default=True, help="Kinds of metrics (docs/metrics.md), or hdN."
 )
-@click.option("--structures", metavar="NAME=LABEL,...", help="liver=1,kidneys=2+3; every label found when left out.")
+@click.option(
+    "--structures",
+    metavar="NAME=LABEL,...",
+    help="liver=1,kidneys=2+3, or totalsegmentator:liver,spleen; every label found when left out.",
+)
 @click.option("--labels", type=click.Path(path_type=Path), help="nnU-Net's dataset.json, which names the labels.")
 @click.option("--tolerance", default=2.0, show_default=True, type=float, help="Tolerance of nsd in mm.")
 @click.option("--out", type=click.Path(path_type=Path), help="Score table to write: .csv or .parquet.")

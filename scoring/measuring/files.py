@@ -25,6 +25,7 @@ from medpodium.scoring.masks.inflate import OWN_FILES
 from medpodium.scoring.masks.labels import labels_in
 from medpodium.scoring.masks.named import read_segments
 from medpodium.scoring.masks.reader import mask_extension, open_mask, read_geometry
+from medpodium.scoring.measuring.classes import class_names
 from medpodium.scoring.measuring.codes import MeasureCode, refuse
 from medpodium.scoring.measuring.request import (
     TASK,
@@ -68,13 +69,16 @@ class Scored:
 
 
 def parse_structures(text: str) -> dict[str, Labels]:
-    """Read ``liver=1,kidneys=2+3``: names with a label, or labels whose union is the structure.
+    """Read ``liver=1,kidneys=2+3``, names with a label or labels whose union is the structure, or the name of a map.
 
     Raises
     ------
     UsageError
         If a part is no ``NAME=LABEL``, or a name is given twice.
     """
+    known = class_names(text)
+    if known is not None:
+        return dict(known)
     found: dict[str, Labels] = {}
     for part in text.split(","):
         name, equals, labels = (piece.strip() for piece in part.partition("="))

@@ -195,3 +195,20 @@ def test_two_files_that_cannot_be_compared_give_no_numbers(folders: Path, predic
     assert "fix:" in done.output
     assert "Summary" not in done.output
     assert not out.exists()
+
+
+def test_labels_of_totalsegmentator_by_name(tmp_path: Path) -> None:
+    """Labels as its ``map_to_binary.py`` numbers them: liver 5, hip_left 77 and rib_right_12 115 of 117."""
+    mask, other = (np.zeros((4, 6, 8), np.uint8) for _ in range(2))
+    mask[0], mask[1], mask[2:, :3] = 5, 77, 115
+    other[0], other[1, :2], other[2:, :3] = 5, 77, 115
+    files = written(mask, tmp_path / "a.nii.gz"), written(other, tmp_path / "b.nii.gz")
+
+    def found(structures: str) -> dict[str, float]:
+        given = "measure", *files, "--metrics", "dice", "--structures", structures, "--json"
+        rows = json.loads(run(*given).output)["structures"]
+        return {row["structure"]: row["dice"] for row in rows if row["n"]}
+
+    assert found("totalsegmentator") == {"liver": 1.0, "hip_left": 0.5, "rib_right_12": 1.0}
+    given = "measure", *files, "--metrics", "dice", "--structures", "totalsegmentator:liver,heart_left", "--json"
+    assert "totalsegmentator has no structure 'heart_left'" in run(*given, code=2).output
