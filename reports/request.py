@@ -33,6 +33,8 @@ class _Options:
     with_pending: bool = False
     latex_class: str = "article"
     sign: Path | None = None
+    teams: Path | None = None
+    sizes: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,5 +121,7 @@ class Request(_Options):
         words += ["--anonymous"] if self.anonymous else []
         words += ["--show-images"] if self.show_images else []
         words += [word for case in self.view_case for word in ("--view-case", case)]
+        words += ["--sizes"] if self.sizes else []
+        words += ["--teams", self.teams.name] if self.teams is not None else []
         words += ["--accept-other-rules"] if self.accept_other_rules else []
         return shlex.join([*words, "--out", "report"])

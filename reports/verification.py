@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.sources import source_hash
 from medpodium.findings import Finding, Severity, UsageError
-from medpodium.reports import manifest, signing
-from medpodium.reports.formats import reread, reread_print
+from medpodium.reports import manifest, signing, teams
+from medpodium.reports.formats import markdown, reread, reread_print
 from medpodium.reports.formats.spreadsheet import raw_text, to_csv
 from medpodium.reports.model import gather, sections
 from medpodium.reports.model.document import Document
@@ -31,7 +31,7 @@ TOLERANCE = 1e-9
 """Largest relative difference of two numbers that count as equal: libraries may round the last digits differently."""
 _PER_FILE = 3
 _PER_PAGE = 12
-MEASURED = ("memory-",)
+MEASURED = ("memory-", "size-")
 """Data files that hold measurements, not numbers computed from the scores."""
 
 
@@ -96,7 +96,8 @@ def verify(folder: Path, scores: Path | None = None, signer: Path | None = None)
         cluster=settings.get("cluster", NONE),  # versions that do not say it took every case as independent
         stratify=settings.get("stratify"),
     )
-    document = sections.assemble(results, every=settings.get("figures") == "all")
+    described = _teams(folder / teams.TOLD) if teams.TOLD in about["files"] else {}
+    document = sections.assemble(results, every=settings.get("figures") == "all", described=described)
     fresh = {item.id: item.frame() for item in document.tables()} | {item.id: item.data for item in document.figures()}
     counts = {"files": len(about["files"]), "tables": 0, "numbers": 0}
     for name in sorted(about["files"]):
@@ -134,6 +135,9 @@ def _read_pages(folder: Path, document: Document, *, sentences: bool) -> Iterato
         if (path := folder / name).is_file():
             page = path.read_text(encoding="utf-8", errors="replace")
             yield name, list(read(page, document, sentences=sentences))
+    if (path := folder / markdown.README).is_file():
+        page = path.read_text(encoding="utf-8", errors="replace")
+        yield path.name, list(reread.markdown_differences(page, markdown.summary(document), sentences=sentences))
     if (folder / "latex").is_dir():
         yield "latex", list(reread_print.latex_differences(folder / "latex", document, sentences=sentences))
     for half, stem in zip(document.halves(), ("report", "supplement"), strict=True):
@@ -199,6 +203,14 @@ def _definition(folder: Path) -> Challenge:
     try:
         return Challenge.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, ValidationError) as error:
+        cause = str(error).split("\n")[0]
+        raise UsageError(Finding(ReportCode.FILE_MISSING, str(path), cause, "restore the file")) from None
+
+
+def _teams(path: Path) -> dict[str, teams.Team]:
+    try:
+        return teams.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, AttributeError) as error:
         cause = str(error).split("\n")[0]
         raise UsageError(Finding(ReportCode.FILE_MISSING, str(path), cause, "restore the file")) from None
 

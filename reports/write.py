@@ -15,12 +15,14 @@ from medpodium.challenges import registry
 from medpodium.challenges.campaign.folder import CampaignCode
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.findings import Finding, UsageError
+from medpodium.reports import teams
 from medpodium.reports.formats.spreadsheet import to_csv
 from medpodium.reports.manifest import package_version, sha256, write_manifest
 from medpodium.reports.model.document import Document
 from medpodium.reports.model.results import ReportCode, Results
 from medpodium.reports.request import Request
 from medpodium.reports.signing import clear, sign
+from medpodium.reports.teams import Team
 from medpodium.scoring import definitions
 from medpodium.scoring.observations import observations_path
 
@@ -57,6 +59,7 @@ class Inputs:
     predictions: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
     images: Path | None = None
     unfinished: tuple[Finding, ...] = ()
+    teams: Mapping[str, Team] = field(default_factory=dict)
 
 
 def read_inputs(request: Request) -> Inputs:
@@ -94,6 +97,7 @@ def read_inputs(request: Request) -> Inputs:
                 {task: request.predictions or opened.predictions_dirs(task) for task in tasks},
                 request.images or opened.cases_dir,
                 tuple(known.findings(folder.name, ranked=request.with_pending)),
+                _described(request.teams or folder / teams.NAME, needed=request.teams is not None),
             )
     challenge = registry.load(request.source)
     if request.scores is None:
@@ -109,7 +113,13 @@ def read_inputs(request: Request) -> Inputs:
         references=request.references,
         predictions=dict.fromkeys(challenge.ranking, request.predictions),
         images=request.images,
+        teams={} if request.teams is None else teams.read_teams(request.teams),
     )
+
+
+def _described(path: Path, *, needed: bool) -> dict[str, Team]:
+    """Return what a campaign's organizer wrote of the teams; a campaign need not have it."""
+    return teams.read_teams(path) if needed or path.is_file() else {}
 
 
 def _first(unfinished: Sequence[Finding], *, anonymous: bool) -> str:
@@ -207,7 +217,12 @@ def write_report(request: Request, out: Path) -> Written:
         stratify=request.stratify,
     )
     galleries, findings = _galleries(request, inputs, results)
-    document = sections.assemble(results, request.title, galleries, every=request.figures == "all")
+    described, odd = teams.known(inputs.teams, results.submissions, anonymous=request.anonymous)
+    volumes, unread = _volumes(request, inputs, results)
+    findings += (*odd, *unread)
+    document = sections.assemble(
+        results, request.title, galleries, every=request.figures == "all", described=described, volumes=volumes
+    )
     if inputs.unfinished:
         first = _first(inputs.unfinished, anonymous=request.anonymous)
         document = replace(document, subtitle=f"{first} {document.subtitle}")
@@ -215,6 +230,9 @@ def write_report(request: Request, out: Path) -> Written:
     document = draw_all(document, endings, request.workers)
     out.mkdir(parents=True, exist_ok=True)
     files, data = write_data(document, results, out)
+    if described:
+        (out / teams.TOLD).write_text(teams.to_json(described), encoding="utf-8", newline="\n")
+        files.append(teams.TOLD)
     document = replace(document, csv=data)
     for name in request.formats:
         files += _latex(document, out, request.latex_class) if name == "latex" else _WRITERS[name](document, out)
@@ -229,7 +247,11 @@ def write_report(request: Request, out: Path) -> Written:
     write_manifest(out, results.challenge, files, settings=settings, inputs=inputs.provenance)
     clear(out)
     signed = (sign(out / "manifest.json", request.sign).name,) if request.sign is not None else ()
-    shown = [out / name for name in (*files, "manifest.json", *signed) if "/" not in name and name != "definition.json"]
+    shown = [
+        out / name
+        for name in (*files, "manifest.json", *signed)
+        if "/" not in name and name not in ("definition.json", teams.TOLD)
+    ]
     shown += [out / "latex" / "main.tex"] if "latex" in request.formats else []
     if request.site is not None:
         viewed = _viewed(request, inputs, results)
@@ -242,13 +264,41 @@ def write_report(request: Request, out: Path) -> Written:
 def _galleries(request: Request, inputs: Inputs, results: Results) -> tuple[dict[str, Gallery], tuple[Finding, ...]]:
     """Draw the pictures, only when the organizer allows hidden test images to be shown."""
     from medpodium.reports.model.gallery import make_gallery
+    from medpodium.reports.model.illustrate.same_case import side_by_side
 
     made: dict[str, Gallery] = {}
     findings: list[Finding] = []
     for task, sources in _sources(inputs, results) if request.show_images else ():
         made[task.name] = make_gallery(task, sources)
-        findings += made[task.name].findings
+        same, odd = side_by_side(task, sources)
+        made[task.name].same = tuple(same)
+        findings += [*made[task.name].findings, *odd]
     return made, tuple(findings)
+
+
+def _volumes(request: Request, inputs: Inputs, results: Results) -> tuple[dict[str, pd.DataFrame], list[Finding]]:
+    """Measure the references, where scores are to be drawn against sizes.
+
+    Raises
+    ------
+    UsageError
+        If there are no references.
+    """
+    from medpodium.reports.model.gallery import Sources
+    from medpodium.reports.model.illustrate.sizes import measured
+
+    if not request.sizes:
+        return {}, []
+    if inputs.references is None:
+        raise UsageError(
+            Finding(ReportCode.FILE_MISSING, "--sizes", "no references to measure", "give --references DIR, too")
+        )
+    found: dict[str, pd.DataFrame] = {}
+    findings: list[Finding] = []
+    for task in results.tasks:
+        found[task.name], odd = measured(task, Sources(inputs.references, {}))
+        findings += odd
+    return found, findings
 
 
 def _sources(inputs: Inputs, results: Results) -> Iterator[tuple[TaskResults, Sources]]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from medpodium.reports.figures.layout import WIDTH, colour_scale, label, labels, row_font, rows_height, single
+from medpodium.reports.figures.layout import WIDTH, colour_scale, grid, label, labels, row_font, rows_height, single
+from medpodium.reports.figures.marks import tell
 from medpodium.reports.figures.palette import INK, MUTED, NEUTRAL, SEQUENTIAL, Look
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ def heat_map(wide: pd.DataFrame, axis: str, better: str) -> Figure:
                 column + 0.5, row + 0.5, f"{table[row, column]:.{digits}f}", ha="center", va="center",
                 fontsize=min(7.0, 92 / max(columns, 8)), color="#101418" if light else "#ffffff",
             )  # fmt: skip
+    for at, part in enumerate(wide.columns):
+        for row, name in enumerate(wide.index):
+            tell(axes, str(name), at + 0.5, row + 0.5, part=str(part), cell=True)
     heads = labels([str(name) for name in wide.columns], 22)
     axes.set_xticks(np.arange(columns) + 0.5, heads, rotation=45, ha="right", fontsize=min(8, 260 / columns))
     axes.set_yticks(np.arange(rows) + 0.5, labels(list(map(str, wide.index))), fontsize=row_font(rows, height))
@@ -114,6 +118,8 @@ def slopes(ends: pd.DataFrame, look: Look, axis: str, better: str) -> Figure:
             color=look.colour(str(name)) if named else NEUTRAL, linewidth=1.3 if named else 0.6,
             zorder=3 if named else 1,
         )  # fmt: skip
+        says = [f"{level}: {value:.3g}" for level, value in own.items()]
+        tell(axes, str(name), [0, 1], own, says=says)
     if better == "lower":
         axes.invert_yaxis()
     _names_beside(axes, ends.head(LINES), 11 / (72 * 0.77 * height))
@@ -139,3 +145,49 @@ def _names_beside(axes: Axes, ends: pd.DataFrame, line: float) -> None:
             label(str(name), 22), (1.03, float(value)), (1.12, spot - over), va="center", fontsize=7.5, color=INK,
             arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.4}, annotation_clip=False,
         )  # fmt: skip
+
+
+def some_named(submissions: int) -> str:
+    """Return the sentence on lines that stay grey, where some do."""
+    return f" In colour: the first {LINES} of the ranking." if submissions > LINES else ""
+
+
+def against_size(means: pd.DataFrame, order: Sequence[str], look: Look, axis: str) -> Figure:
+    """Draw the mean of every submission in classes of size, one panel per structure.
+
+    Parameters
+    ----------
+    means : pandas.DataFrame
+        ``structure, ml, cases, submission, mean``, classes from small to large.
+    """
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    parts = list(dict.fromkeys(means["structure"]))
+    figure, panels = grid(len(parts), 3, WIDTH, 2.1)
+    figure.subplots_adjust(hspace=0.62, wspace=0.32)
+    for at, (axes, part) in enumerate(zip(panels, parts, strict=True)):
+        own = means[means["structure"] == part].pivot(index="ml", columns="submission", values="mean")
+        for place, name in reversed(list(enumerate(order))):
+            named, values = place < LINES, own[name].to_numpy(float)
+            axes.plot(
+                own.index, values, marker=look.marker(name), markersize=3, linewidth=1.1 if named else 0.5,
+                color=look.colour(name) if named else NEUTRAL, zorder=3 if named else 1,
+            )  # fmt: skip
+            tell(axes, name, own.index, values, says=[f"{part}, {ml:g} ml: {one:.3g}" for ml, one in own[name].items()])
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=5))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_title(label(part, 24), fontsize=8)
+        axes.grid(axis="y")
+        if at % 3 == 0:
+            axes.set_ylabel(label(axis, 30), fontsize=7.5)
+        if at >= len(parts) - 3:
+            axes.set_xlabel("volume (ml)", fontsize=7.5)
+    handles = [
+        Line2D([], [], color=look.colour(name), marker=look.marker(name), markersize=3.5, label=label(name, 22))
+        for name in order[:LINES]
+    ]
+    figure.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 0.93), ncol=4, fontsize=7)
+    return figure

@@ -19,6 +19,7 @@ from medpodium.reports.figures.layout import (
     rows_height,
     single,
 )
+from medpodium.reports.figures.marks import tell
 from medpodium.reports.figures.palette import BETTER, INK, MUTED, RULE, SEQUENTIAL, Look
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def confidence_sets(sets: pd.DataFrame, order: Sequence[str], look: Look) -> Fig
             alpha=0.75,
         )
         axes.plot(rank, row, "o", color=INK, markersize=4.2)
+        tell(axes, name, rank, row, says=[f"ranks {low:g} to {high:g} cannot be ruled out"])
     name_rows(axes, order, row_font(len(order), height))
     axes.set_xlim(0.4, len(order) + 0.6)
     axes.set_xticks(rank_ticks(len(order), 24))

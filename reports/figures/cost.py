@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from medpodium.reports.figures.layout import WIDTH, grid, label, labels, new_figure, row_font, rows_height, single
-from medpodium.reports.figures.palette import INK, MUTED, MUTED_SCHEME, Look
+from medpodium.reports.figures.marks import tell
+from medpodium.reports.figures.palette import INK, MUTED, OTHERS, Look
 from medpodium.reports.figures.raw import boxes
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def accuracy_cost(
             markeredgecolor="#ffffff",
             zorder=2,
         )
+        tell(axes, name, cost[at], accuracy[at])
         axes.text(
             cost[at],
             accuracy[at],
@@ -158,7 +160,7 @@ def transfer_gains(gains: pd.DataFrame, axis: str) -> Figure:
     """
     models = list(dict.fromkeys(gains["model"]))
     groups = list(dict.fromkeys(gains["group"]))
-    colours = {group: MUTED_SCHEME[at % len(MUTED_SCHEME)] for at, group in enumerate(groups)}
+    colours = {group: OTHERS[at % len(OTHERS)] for at, group in enumerate(groups)}
     figure, panels = grid(len(models), 1, WIDTH, 1.75, sharex=True, sharey=True)
     figure.subplots_adjust(hspace=0.24)
     for axes, model in zip(panels, models, strict=True):
@@ -206,7 +208,7 @@ def transfer_by_group(gains: pd.DataFrame, axis: str) -> Figure:
                 "o",
                 markersize=3,
                 alpha=0.6,
-                color=MUTED_SCHEME[at],
+                color=OTHERS[at],
                 markeredgewidth=0,
             )
             boxes(axes, [values], [spot], 0.5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,13 @@ from medpodium.reports.figures.layout import (
     label,
     labels,
     name_rows,
+    records,
     row_font,
     rows_height,
     single,
 )
-from medpodium.reports.figures.palette import BETTER, INK, MARKERS, MUTED, MUTED_SCHEME, SEQUENTIAL, WORSE
+from medpodium.reports.figures.marks import tell
+from medpodium.reports.figures.palette import BETTER, INK, MARKERS, MUTED, OTHERS, SEQUENTIAL, WORSE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,6 +48,7 @@ def domain_gap(gaps: pd.DataFrame, order: Sequence[str], axis: str, level: str) 
         colour = colours.get(str(gap["better_in"]), MUTED)
         axes.plot([gap["low"], gap["high"]], [row, row], color=colour, linewidth=1.6)
         axes.plot(gap["gap"], row, "o", color=colour, markersize=4.6)
+        tell(axes, name, gap["gap"], row, says=[f"{gap['gap']:.3g} [{gap['low']:.3g}, {gap['high']:.3g}]"])
     name_rows(axes, order, row_font(len(order), height))
     axes.set_xlabel(f"{axis}: mean in {label(level)} minus mean in the other cases")
     axes.grid(axis="x")
@@ -80,9 +83,11 @@ def subgroups(cells: pd.DataFrame, order: Sequence[str], axis: str, better: str)
     for index, level in enumerate(levels):
         mine = cells[(cells["level"] == level) & cells["submission"].isin(rows)]
         spots = mine["submission"].map(rows).to_numpy(float) + (index - (len(levels) - 1) / 2) * step
-        colour = MUTED_SCHEME[index]
+        colour = OTHERS[index]
         axes.hlines(spots, mine["lower"], mine["upper"], color=colour, linewidth=1.1, alpha=0.75)
         size = int(mine["cases"].max()) if len(mine) else 0
+        for spot, own in zip(spots, records(mine), strict=True):
+            tell(axes, own.submission, own.mean, spot, says=[_said(own)])
         axes.plot(
             mine["mean"], spots, linestyle="", marker=MARKERS[index % len(MARKERS)], color=colour,
             markersize=max(2.2, min(4.2, 100 * step / len(order) * 4)), label=f"{label(str(level), 22)} (n = {size})",
@@ -96,6 +101,12 @@ def subgroups(cells: pd.DataFrame, order: Sequence[str], axis: str, better: str)
     return figure
 
 
+def _said(own: Any) -> str:
+    """Return what a mean of a group says, with its interval where it has one."""
+    ends = f" [{own.lower:.3g}, {own.upper:.3g}]" if own.lower == own.lower and own.upper == own.upper else ""
+    return f"{own.level}: {own.mean:.3g}{ends}, {own.cases:,.0f} cases"
+
+
 def _coloured_table(cells: pd.DataFrame, order: Sequence[str], levels: Sequence[str], axis: str, better: str) -> Figure:
     height = rows_height(len(order), margin=1.6)
     figure, axes = single(WIDTH, height)
@@ -104,6 +115,9 @@ def _coloured_table(cells: pd.DataFrame, order: Sequence[str], levels: Sequence[
     )
     colours = SEQUENTIAL if better == "higher" else f"{SEQUENTIAL}_r"
     picture = axes.pcolormesh(wide.to_numpy(float), cmap=colours, edgecolors="none")
+    column, row_of = {level: at for at, level in enumerate(levels)}, {name: at for at, name in enumerate(order)}
+    for own in records(cells[cells["submission"].isin(row_of)]):
+        tell(axes, own.submission, column[own.level] + 0.5, row_of[own.submission] + 0.5, says=[_said(own)], cell=True)
     size = cells.groupby("level")["cases"].max()
     heads = [f"{text} ({size[level]})" for text, level in zip(labels(list(map(str, levels)), 18), levels, strict=True)]
     axes.set_xticks(np.arange(len(levels)) + 0.5, heads, rotation=45, ha="right", fontsize=min(8, 220 / len(levels)))

@@ -20,7 +20,8 @@ from medpodium.reports.figures.layout import (
     rows_height,
     single,
 )
-from medpodium.reports.figures.palette import BETTER, INK, MUTED, NEUTRAL, PAPER, SEQUENTIAL, WORSE
+from medpodium.reports.figures.marks import tell
+from medpodium.reports.figures.palette import BETTER, INK, MUTED, NEUTRAL, OTHERS, PAPER, SEQUENTIAL, WORSE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -137,7 +138,7 @@ def hardest(cases: pd.DataFrame, whats: str, entrants: str) -> Figure:
     figure = new_figure(WIDTH, max(2.6, 0.9 + 0.19 * len(named)))
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
     figure.subplots_adjust(wspace=0.55)
-    left.hist(100 * cases["right"].to_numpy(float), bins=np.linspace(0, 100, 11).tolist(), color="#5b7fb5", rwidth=0.92)
+    left.hist(100 * cases["right"].to_numpy(float), bins=np.linspace(0, 100, 11).tolist(), color=OTHERS[9], rwidth=0.92)
     left.set_xlabel(f"{entrants} that are right (%)")
     left.set_ylabel(whats)
     left.grid(axis="y")
@@ -203,6 +204,8 @@ def means(estimates: pd.DataFrame, order: Sequence[str], colours: Any, axis: str
     spots = np.arange(len(order))
     axes.hlines(spots, own["mean_low"], own["mean_high"], colors=NEUTRAL, linewidth=2.2, zorder=1)
     axes.scatter(own["mean"], spots, c=[colours.colour(name) for name in order], s=26, zorder=2)
+    for row, name in enumerate(order):
+        tell(axes, name, own["mean"].iloc[row], row)
     for row, share in enumerate(own["lacking"].to_numpy(float)):
         if share > 0:
             text = f"{100 * share:.0f} % unanswered" if share >= 0.005 else "<1 % unanswered"

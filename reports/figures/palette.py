@@ -27,6 +27,16 @@ SEQUENTIAL = "cividis"
 """Colour map of all heat maps; perceptually uniform with and without colour vision deficiency."""
 
 
+def _beside(colour: str) -> str:
+    """Return a colour that nobody can tell from another one, but a page can: it finds submissions by their colours."""
+    number = int(colour[1:], 16)
+    return f"#{number + 1 if number % 256 < 255 else number - 255:06x}"
+
+
+OTHERS = tuple(map(_beside, MUTED_SCHEME))
+"""The scheme for what is no submission: levels of a group, reasons, classes."""
+
+
 @dataclass(frozen=True)
 class Look:
     """Colour and marker of every submission, consistent across figures.
@@ -51,10 +61,16 @@ class Look:
 
 def look(submissions: Sequence[str]) -> Look:
     """Give each submission, best first, its colour and marker."""
-    colours, markers = {}, {}
+    colours: dict[str, str] = {}
+    markers = {}
+    taken = set(OTHERS)
     for index, name in enumerate(submissions):
         turn = index // len(MUTED_SCHEME)
-        colours[name] = _shade(MUTED_SCHEME[index % len(MUTED_SCHEME)], turn)
+        colour = _shade(MUTED_SCHEME[index % len(MUTED_SCHEME)], turn)
+        while colour in taken:
+            colour = _beside(colour)
+        taken.add(colour)
+        colours[name] = colour
         markers[name] = MARKERS[turn % len(MARKERS)]
     return Look(colours, markers)
 

@@ -20,7 +20,8 @@ from medpodium.reports.figures.layout import (
     rows_height,
     single,
 )
-from medpodium.reports.figures.palette import INK, MUTED, NEUTRAL, PAPER, RULE, SEQUENTIAL, Look
+from medpodium.reports.figures.marks import tell
+from medpodium.reports.figures.palette import INK, MUTED, NEUTRAL, OTHERS, PAPER, RULE, SEQUENTIAL, Look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,6 +91,7 @@ def dot_box(
             shown, jitter, "o", markersize=3.4 if shown.size < 60 else 2.4 if shown.size < 300 else 1.8,
             color=look.colour(name), alpha=0.75 if shown.size < 60 else 0.32, markeredgewidth=0, rasterized=raster,
         )  # fmt: skip
+        tell(axes, name, shown, jitter, cases=list(map(str, values.index[real])))
         penalties = int(known.sum() - real.sum())
         if penalties:
             spots = row + np.linspace(-0.3, 0.3, min(penalties, 12) + 2)[1:-1]
@@ -193,6 +195,7 @@ def podium(
             across[:, column], height[:, column], linestyle="", marker=look.marker(name),
             markersize=size, color=look.colour(name), alpha=alpha, markeredgewidth=0, rasterized=raster,
         )  # fmt: skip
+        tell(upper, name, across[:, column], height[:, column], cases=list(map(str, ranks.index)))
         share = [float(np.mean(place[:, column][np.isfinite(place[:, column])] == at)) for at in range(1, places + 1)]
         lower.bar(
             np.arange(1, places + 1) + offset[column],
@@ -258,6 +261,10 @@ def ranking_heatmap(counts: pd.DataFrame, order: Sequence[str]) -> Figure:
     axes.set_xlabel("place within the case")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
+    for at, name in enumerate(order):
+        taken = np.flatnonzero(table[at])
+        says = [f"place {place + 1}: {table[at, place]:,.0f} cases" for place in taken]
+        tell(axes, name, taken + 0.5, at + 0.5, says=says, cell=True)
     colour_scale(figure, picture, axes, "cases")
     return figure
 
@@ -283,10 +290,11 @@ def case_difficulty(summary: pd.DataFrame, axis: str) -> Figure:
         summary["best"],
         ".",
         markersize=2.6,
-        color="#117733",
+        color=OTHERS[2],
         label="best submission",
         rasterized=len(summary) > 1500,
     )
+    tell(axes, "", across, summary["median"], cases=list(map(str, summary["case"])))
     axes.set_xlabel("cases, hardest first" if len(summary) > 12 else "")
     if len(summary) <= 12:
         axes.set_xticks(across, [label(str(case), 14) for case in summary["case"]], rotation=30, ha="right")
@@ -308,7 +316,7 @@ def failures(counts: pd.DataFrame, order: Sequence[str]) -> Figure:
     height = rows_height(len(order), margin=1.1)
     figure, axes = single(WIDTH, height)
     left = np.zeros(len(order))
-    shades = ("#882255", "#cc6677", "#ddaa33", "#88ccee", "#5b7fb5", "#999933", "#44aa99", "#aa4499")
+    shades = [OTHERS[at] for at in (5, 1, 3, 4, 9, 7, 6, 8)]
     for index, reason in enumerate(counts.columns):
         width = counts.loc[list(order), reason].to_numpy(float)
         axes.barh(

@@ -19,7 +19,8 @@ from medpodium.reports.figures.layout import (
     rows_height,
     single,
 )
-from medpodium.reports.figures.palette import INK, MUTED, PAPER, RULE, Look
+from medpodium.reports.figures.marks import tell
+from medpodium.reports.figures.palette import INK, MUTED, OTHERS, PAPER, RULE, Look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,6 +45,12 @@ def blob(frequencies: pd.DataFrame, summary: pd.DataFrame, order: Sequence[str],
     height = rows_height(len(order))
     figure, axes = single(WIDTH, height)
     _blobs(axes, frequencies, summary, order, look, height)
+    rows = {name: at for at, name in enumerate(order)}
+    for key, own in frequencies[frequencies["share"] > 0].groupby("submission", sort=False):
+        if (name := str(key)) in rows:
+            says = [f"rank {rank:g}: {100 * share:.1f} % of the {across}" for rank, share in
+                    zip(own["rank"], own["share"], strict=True)]  # fmt: skip
+            tell(axes, name, own["rank"], rows[name], says=says)
     axes.set_xlabel(f"rank over {across}")
     return figure
 
@@ -100,7 +107,7 @@ def violin(taus: pd.DataFrame) -> Figure:
                 values, positions=[row], orientation="horizontal", widths=0.8, showextrema=False
             )
             for part in body["bodies"]:
-                part.set(facecolor="#5b7fb5", alpha=0.4, edgecolor="none")
+                part.set(facecolor=OTHERS[9], alpha=0.4, edgecolor="none")
         box = {"color": INK, "linewidth": 0.9}
         axes.boxplot(
             values, positions=[row], orientation="horizontal", widths=0.16, showfliers=False, manage_ticks=False,
@@ -138,6 +145,11 @@ def significance_map(matrix: pd.DataFrame, ranks: pd.Series, order: Sequence[str
         table, cmap=ListedColormap([NOT_SUPERIOR, SUPERIOR]), vmin=0, vmax=1,
         edgecolors=PAPER, linewidth=0.8 if count <= 25 else 0.3,
     )  # fmt: skip
+    for at, name in enumerate(order):
+        others = np.flatnonzero(np.isfinite(table[at]))
+        words = {True: "better than", False: "not shown to be better than"}
+        says = [f"{words[bool(table[at, other])]} {order[int(other)]}" for other in others]
+        tell(axes, name, others + 0.5, at + 0.5, says=says, cell=True)
     size = row_font(count, height - 0.6)
     places = [f"{ranks[name]:g}" for name in order]
     axes.set_yticks(
@@ -183,6 +195,9 @@ def ranking_methods(comparison: pd.DataFrame, order: Sequence[str], look: Look) 
             range(len(methods)), table.loc[name].to_numpy(float) + shift, color=look.colour(name),
             marker=look.marker(name), markersize=4.5, linewidth=1.3, zorder=3,
         )  # fmt: skip
+        own = table.loc[name].to_numpy(float)
+        says = [f"{method}: rank {rank:g}" for method, rank in zip(methods, own, strict=True)]
+        tell(axes, name, range(len(methods)), own + shift, says=says)
     _end_labels(axes, table, order, look, len(methods))
     axes.set_xticks(range(len(methods)), [_two_lines(method) for method in methods])
     axes.set_xlim(-0.3, len(methods) - 1 + 0.15)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
+from medpodium.reports.figures.marks import placed
 from medpodium.reports.figures.palette import STYLE
 from medpodium.reports.formats import glyphs
 from medpodium.reports.model.document import Document, Plot, Section
@@ -90,6 +91,8 @@ def _written(figure: Figure, endings: Sequence[str]) -> dict[str, bytes]:
             dots = _DOTS if ending == "png" else _RASTER_DOTS
             figure.savefig(buffer, format=ending, dpi=dots, bbox_inches=box, metadata=_METADATA[ending], **extra)
             made[ending] = buffer.getvalue()
+        if "svg" in endings:
+            made["marks"] = placed(figure, box)
     return made
 
 

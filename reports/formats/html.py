@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from medpodium.reports.figures.layout import label
-from medpodium.reports.figures.palette import INK, MUTED, MUTED_SCHEME, PAPER, RULE
+from medpodium.reports.figures.palette import INK, MUTED, MUTED_SCHEME, OTHERS, PAPER, RULE
 from medpodium.reports.formats.draw import inline_svg
 from medpodium.reports.formats.paged import BREAK_AFTER, LONG_WORD
 from medpodium.reports.formats.spreadsheet import to_csv
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 _VARIABLES = {
     INK: "var(--ink)", PAPER: "var(--sheet)", RULE: "var(--rule)", MUTED: "var(--muted)",
     MUTED_SCHEME[0]: "var(--indigo)", MUTED_SCHEME[5]: "var(--wine)",
+    OTHERS[0]: "var(--indigo-other)", OTHERS[5]: "var(--wine-other)",
 }  # fmt: skip
-"""Colours that follow the theme: the neutral ones, and the two of submissions that are too dark for a dark page."""
+"""Colours that follow the theme: the neutral ones, and the two that are too dark for a dark page."""
 _WIDTH = re.compile(r'<svg([^>]*?) width="([\d.]+)pt"')
 _SIZE = re.compile(r'(<svg[^>]*?) width="[\d.]+pt"|(<svg[^>]*?) height="[\d.]+pt"')
 _TEAM_LENGTH = 34
@@ -71,9 +73,8 @@ def to_html(
     from markupsafe import Markup
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
-    css, page, own = (_file("templates", name) for name in ("report.css", "report.html", "report.js"))
+    css, page, *scripts = (_file("templates", name) for name in ("report.css", "report.html", "report.js", "copy.js"))
     explored = document.explored.text if document.explored is not None else ""
-    scripts = [own]
     if explored:
         scripts += [*(_file("vendor", name) for name in CHARTS), _file("templates", "explore.js")]
     colours = {name: _VARIABLES.get(colour, colour) for name, colour in document.colours.items()}
@@ -86,6 +87,7 @@ def to_html(
         scripts=[Markup(script) for script in scripts],  # noqa: S704 - the toolkit's own files, and those of vendor/
         script_hashes=" ".join(map(_allowed, scripts)),
         explored=_packed(explored),
+        marks=_packed(_marks(document) if explored else ""),
         closed=closed,
         soft=_soft,
         cells=_cells_with(colours, links or {}),
@@ -104,6 +106,12 @@ def _file(folder: str, name: str) -> str:
 def _allowed(script: str) -> str:
     """Return what a policy names a script by that stands in the page."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def _marks(document: Document) -> str:
+    """Return what the marks of all figures stand for, by figure, as JSON."""
+    told = {figure.id: json.loads(found) for figure in document.figures() if (found := figure.files.get("marks"))}
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
 
 
 def _packed(text: str) -> str:

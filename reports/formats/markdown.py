@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import replace
 from pathlib import Path
 
-from medpodium.reports.model.document import Block, Document, Figure, Items, Paragraph, Pictures, Table, closed
+from medpodium.reports.model.document import Block, Document, Figure, Items, Paragraph, Pictures, Section, Table, closed
 
+README = "readme.md"
+"""The answer alone, to be pasted into the page of a repository."""
+_TECHNICAL = ("Definition", "Scores")
+"""Key facts that say nothing to who reads no more."""
 _PUNCTUATION = re.compile(r"([\\`*_{}\[\]#|~$@^])")
 _LINE_START = re.compile(r"^(\s*)([-+](?=[\s-]|$)|=)|^(\s*\d+)([.)])(?=\s|$)")
 """What would make a list, a rule or a heading at the start of a line."""
@@ -24,9 +29,34 @@ def escape(text: str) -> str:
 
 
 def write_markdown(document: Document, out: Path) -> list[str]:
-    """Write ``report.md`` and ``figures/*.svg``; return the files, relative to ``out``."""
+    """Write ``report.md``, ``figures/*.svg`` and the short :data:`README`; return the files, relative to ``out``."""
     (out / "figures").mkdir(parents=True, exist_ok=True)
-    written = ["report.md"]
+    lines, files = _lines(document)
+    short, _ = _lines(summary(document))
+    for name, content in files.items():
+        (out / name).write_bytes(content)
+    for name, text in (("report.md", lines), (README, [*short, "The whole report: [report.md](report.md)"])):
+        (out / name).write_text("\n".join(text) + "\n", encoding="utf-8", newline="\n")
+    return ["report.md", README, *files]
+
+
+def summary(document: Document) -> Document:
+    """Return what a README has room for: who won, in the words of the report, and the main table of every task."""
+    ranking = document.sections[0]
+    blocks: list[Block] = []
+    for block in ranking.blocks:
+        if isinstance(block, Paragraph) and block.tone == "lead":
+            blocks.append(block)
+        elif isinstance(block, Table) and block.role == "leaderboard":
+            blocks.append(replace(block, number=""))
+    facts = tuple(fact for fact in document.facts if fact[0] not in _TECHNICAL)
+    short = Section(ranking.id, ranking.title, tuple(blocks))
+    return replace(document, facts=facts, sections=(short,), supplement=(), podium=(), explored=None)
+
+
+def _lines(document: Document) -> tuple[list[str], dict[str, bytes]]:
+    """Return a document line by line, and its pictures by name."""
+    written: dict[str, bytes] = {}
     lines = [f"# {escape(document.title)}", "", escape(document.subtitle), ""]
     lines += [f"- {escape(name)}: {escape(value)}" for name, value in document.facts]
     for depth, section in document.walk():
@@ -34,11 +64,8 @@ def write_markdown(document: Document, out: Path) -> list[str]:
         for block in section.blocks:
             text, files = _block(block)
             lines += [*text, ""]
-            for name, content in files.items():
-                (out / name).write_bytes(content)
-                written.append(name)
-    (out / "report.md").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
-    return written
+            written |= files
+    return lines, written
 
 
 def _block(block: Block) -> tuple[list[str], dict[str, bytes]]:

@@ -240,7 +240,8 @@ class Figure:
     data : pandas.DataFrame
         The numbers drawn, offered as CSV.
     files : mapping of str to bytes
-        Drawn formats by ending (``svg``, ``pdf``, ``png``); filled by :func:`medpodium.reports.formats.draw.draw_all`.
+        Drawn formats by ending (``svg``, ``pdf``, ``png``), and what the marks of an SVG are (``marks``); filled by
+        :func:`medpodium.reports.formats.draw.draw_all`.
     """
 
     id: str

@@ -71,6 +71,8 @@ class Gallery:
     pictures: dict[str, list[Picture]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     left_out: int = 0
+    same: tuple[Pictures, ...] = ()
+    """The same cases of all submissions."""
 
 
 def make_gallery(task: TaskResults, sources: Sources, most: int = MOST) -> Gallery:
@@ -156,7 +158,10 @@ def section(task: TaskResults, gallery: Gallery) -> Section:
         for at, name in enumerate(task.order)
         if name in gallery.pictures
     )
-    return Section(f"gallery-{slug(task.name)}", f"Gallery, {task.title}", sections=parts)
+    shared = Section(f"gallery-{slug(task.name)}-same", "All on the same case", gallery.same)
+    return Section(
+        f"gallery-{slug(task.name)}", f"Gallery, {task.title}", sections=(shared, *parts) if shared else parts
+    )
 
 
 @dataclass(frozen=True)
@@ -208,6 +213,11 @@ class Reader:
             # What nobody looks at is drawn for nobody
             prediction = prediction & ~to_lps(self._ignored, geometry)
         return Seen(self._picture_of(case, reference.shape), reference, prediction, lps_spacing(geometry))
+
+    def millilitres(self, structure: str, case: str) -> float:
+        """Return the volume of a structure in the reference; NaN where the file says no size of its voxels."""
+        mask, grid = self._mask(self._sources.references, self._task.files.reference, case, structure)
+        return float(mask.sum() * np.prod(grid.spacing_zyx)) / 1000 if grid.spaced and not grid.planar else np.nan
 
     def _mask(
         self, folder: Path, pattern: str, case: str, structure: str, like: Geometry | None = None
@@ -321,6 +331,7 @@ def draw_slice(
     prediction: Volume,
     spacing: tuple[float, float, float],
     window: tuple[float, float] | None,
+    around: Volume | None = None,
 ) -> bytes:
     """Return one axial slice with both contours as PNG, cropped around the structure.
 
@@ -334,13 +345,15 @@ def draw_slice(
         mm along (z, y, x).
     window : (float, float), optional
         Intensities shown black and white.
+    around : ndarray of bool, shape (y, x), optional
+        What to crop around; reference and prediction together when left out.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     at = best_slice(reference, prediction)
-    rows, columns = _crop(reference[at] | prediction[at], spacing[1:])
+    rows, columns = _crop(reference[at] | prediction[at] if around is None else around, spacing[1:])
     tile = np.zeros(reference.shape[1:]) if image is None else image[at].astype(float)
     low, high = (0.0, 1.0) if image is None else window or percentiles(tile)
     style: Any = STYLE

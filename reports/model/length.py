@@ -20,7 +20,15 @@ _FIGURES = (
     ("subsampling", 1), ("profile", 1), ("difficulty", 1), ("critical", 1), ("gap", 1),
 )  # fmt: skip
 """Kinds of figures by their use to a reader, and how many of a kind are enough."""
-_TABLES = (("leaderboard", 1), ("consensus", 1), ("scores", 1), ("pooled", 1), ("statuses", 1), ("places", 1))
+_TABLES = (
+    ("leaderboard", 1),
+    ("consensus", 1),
+    ("scores", 1),
+    ("pooled", 1),
+    ("statuses", 1),
+    ("places", 1),
+    ("teams", 1),
+)
 _SAID = ("missing", "unconfirmed", "findings")
 """Sections whose sentences a reader has to see even where their tables are in the supplement."""
 _LATER = ("bias", "sources")

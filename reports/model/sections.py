@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import pandas as pd
+
 from medpodium.challenges.describe import fact_text
 from medpodium.challenges.schema.task import Words
 from medpodium.reports.figures.layout import records
@@ -26,7 +28,9 @@ from medpodium.reports.model.document import (
 from medpodium.reports.model.gallery import Gallery
 from medpodium.reports.model.illustrate import groups as illustrate_groups
 from medpodium.reports.model.illustrate.observed import observed_section
+from medpodium.reports.model.illustrate.participants import participants
 from medpodium.reports.model.illustrate.raw import failures, raw_data
+from medpodium.reports.model.illustrate.sizes import size_section
 from medpodium.reports.model.illustrate.stability import stability_section
 from medpodium.reports.model.interactive.explore import Explored
 from medpodium.reports.model.length import arranged
@@ -35,10 +39,17 @@ from medpodium.reports.model.wording import published as publication
 from medpodium.reports.model.wording.grammar import agree, count, listed
 from medpodium.reports.model.wording.spoken import voice
 from medpodium.reports.model.wording.steps import recipe_items
+from medpodium.reports.teams import Team
 
 
 def assemble(
-    results: Results, title: str | None = None, galleries: Mapping[str, Gallery] | None = None, *, every: bool = True
+    results: Results,
+    title: str | None = None,
+    galleries: Mapping[str, Gallery] | None = None,
+    *,
+    every: bool = True,
+    described: Mapping[str, Team] | None = None,
+    volumes: Mapping[str, pd.DataFrame] | None = None,
 ) -> Document:
     """Return the report of a set of results.
 
@@ -48,16 +59,22 @@ def assemble(
         Pictures by task.
     every : bool
         Draw the figures of each structure by itself too.
+    described : mapping of str to Team, optional
+        What is said of the submissions.
+    volumes : mapping of str to pandas.DataFrame, optional
+        Volumes of the references by task: ``case, structure, ml``.
     """
     challenge = results.challenge
     several = len(results.tasks) > 1
     sections = [_ranking(results)]
     for task in results.tasks:
         sections += [part for part in _task_sections(task, several, every) if part]
+        if (sizes := (volumes or {}).get(task.name)) is not None:
+            sections.append(voice(task).section(size_section(task, sizes)))
     sections.append(illustrate_groups.across_tasks(results, results.consensus))
     sections.append(illustrate_groups.memory_section(results))
     sections += [_gallery(task, pictures) for task in results.tasks if (pictures := (galleries or {}).get(task.name))]
-    sections += [_methods(results), _reliability(results)]
+    sections += [participants(results, described or {}), _methods(results), _reliability(results)]
     told = tuple(section for section in sections if section)
     cited = _cited(results, told)
     listing = Section(

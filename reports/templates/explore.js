@@ -13,13 +13,13 @@
     element.append(...children);
     return element;
   };
-  const unpacked = async () => {
-    if (source.dataset.packed === undefined) { return source.textContent; }
-    const bytes = Uint8Array.from(atob(source.textContent.trim()), (one) => one.charCodeAt(0));
+  const unpacked = async (from) => {
+    const bytes = Uint8Array.from(atob(from?.textContent.trim() ?? ""), (one) => one.charCodeAt(0));
+    if (!bytes.length) { return "{}"; }
     return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
   };
 
-  const start = (data) => {
+  const start = (data, marks) => {
     const state = { task: 0, metric: "", structure: "", group: "", level: "", team: "", versus: "" };
     const task = () => data.tasks[state.task];
     const looks = new Map(data.teams.map((team) => [team.name, team]));
@@ -50,7 +50,7 @@
       const kept = Math.abs(value) >= 1000 ? 0 : Math.abs(value) >= 100 ? Math.max(0, digits - 1) : digits;
       return value.toLocaleString("en-US", { minimumFractionDigits: kept, maximumFractionDigits: kept });
     };
-    const described = (row) => `${row[4]}, ${row[0].toLocaleString("en-US")} ${row[0] === 1 ? task().words.case : task().words.cases}`;
+    const described = (row, words = task().words) => `${row[4]}, ${row[0].toLocaleString("en-US")} ${row[0] === 1 ? words.case : words.cases}`;
 
     // What one team, or two, got in each case of the chosen subset; NaN never arrives here.
     const cases = (name, own = panel()) => {
@@ -241,6 +241,159 @@
       return words.join(" ");
     };
 
+    // ---- marks of the page's figures ------------------------------------------------------------------------------
+    const tip = make("p", { class: "tip", hidden: true, "aria-hidden": "true" });
+    const spoken = make("p", { class: "unseen", role: "status" });
+    document.body.append(tip, spoken);
+    const silent = () => { tip.hidden = true; };
+    const speak = (text, x, y) => {
+      tip.textContent = text;
+      tip.hidden = false;
+      const [wide, high] = [tip.offsetWidth, tip.offsetHeight];
+      tip.style.left = `${Math.max(4, Math.min(x + 14, window.innerWidth - wide - 4))}px`;
+      tip.style.top = `${y + 18 + high > window.innerHeight ? Math.max(4, y - high - 10) : y + 18}px`;
+    };
+    // Which task and scores a figure is of stands in its name.
+    const about = new Map();
+    const scoresOf = (id) => {
+      if (!about.has(id)) {
+        const rest = id.slice(id.indexOf("-") + 1);
+        const own = [...data.tasks].sort((a, b) => b.id.length - a.id.length).find((one) => rest === one.id || rest.startsWith(`${one.id}-`));
+        const of = own ? rest.slice(own.id.length + 1) : "";
+        const panels = own ? [...own.panels].sort((a, b) => b.id.length - a.id.length) : [];
+        const first = panels.find((one) => of === one.id || of.startsWith(`${one.id}-`));
+        const second = first && panels.find((one) => of === `${first.id}-${one.id}`);
+        about.set(id, { own, of, panels: [first, second].filter(Boolean) });
+      }
+      return about.get(id);
+    };
+    const generally = (name) => {
+      const at = who(name);
+      const row = panel().subsets[""]?.[at];
+      const rank = at < 0 ? "" : task().ranks[at];
+      return [`${name}${rank ? `, rank ${rank}` : ""}`, ...(row ? [`${panel().title}: ${described(row)}`] : [])].join("\n");
+    };
+    const valueOf = (panel, at, item) => {
+      const place = panel.cases ? panel.cases.indexOf(item) : -1;
+      return place < 0 || at < 0 ? undefined : { value: panel.values[at][place], fined: panel.fined[at].includes(place) };
+    };
+    const valueSaid = (panel, found) => `${print(found.value, panel.digits)}${found.fined ? " (penalty)" : ""}`;
+    const wordsOf = (figure, one, at) => {
+      const { own, of, panels } = scoresOf(figure.id);
+      const lines = one.team ? [one.team] : [];
+      const team = own ? own.order.indexOf(one.team) : -1;
+      if (one.at) {
+        const name = marks[figure.id].cases[one.at[at]];
+        const item = own ? own.cases.indexOf(name) : -1;
+        lines.push(name);
+        for (const panel of item < 0 ? [] : panels) {
+          const seen = (one.team ? [one.team] : [state.team, state.versus].filter(Boolean)).map((who) => [who, valueOf(panel, own.order.indexOf(who), item)]);
+          for (const [who, found] of seen) {
+            if (found && found.value !== null) { lines.push(`${one.team ? panel.title : who}: ${valueSaid(panel, found)}`); }
+          }
+        }
+      } else if (one.part !== undefined) {
+        const panel = own?.panels.find((each) => each.structure === one.part && each.id.endsWith(`-${of}`));
+        const row = panel?.subsets[""]?.[team];
+        lines.push(row ? `${panel.title}: ${described(row, own.words)}` : one.part);
+      } else if (!one.says) {
+        for (const panel of panels) {
+          const row = panel.subsets[""]?.[team];
+          if (row) { lines.push(`${panel.title}: ${described(row, own.words)}`); }
+        }
+      }
+      if (one.says) { lines.push(one.says[at]); }
+      return lines.join("\n");
+    };
+    const nearest = (drawing, x, y) => {
+      const told = marks[drawing.closest("figure")?.id];
+      const matrix = told && drawing.getScreenCTM();
+      if (!matrix) { return undefined; }
+      const spot = new DOMPoint(x, y).matrixTransform(matrix.inverse());
+      let best;
+      for (const one of told.series) {
+        const [across, up] = one.near.map((each) => Math.max(each, 2 / matrix.a));
+        for (let at = 0; at < one.x.length; at += 1) {
+          const far = Math.max(Math.abs(one.x[at] - spot.x) / across, Math.abs(one.y[at] - spot.y) / up);
+          if (far <= 1 && (!best || far < best.far)) { best = { one, at, far }; }
+        }
+      }
+      return best;
+    };
+    // Without a pointer: arrows go from mark to mark and from name to name, Enter follows.
+    const places = new WeakMap();
+    const step = (box, event) => {
+      const figure = box.closest("figure");
+      const { series } = marks[figure.id];
+      const seen = places.get(box) ?? { row: 0, at: -1 };
+      const moves = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] };
+      if (event.key === "Escape") { silent(); return; }
+      if (event.key === "Enter" && seen.at >= 0 && series[seen.row].team) { follow(series[seen.row].team); return; }
+      if (!moves[event.key]) { return; }
+      event.preventDefault();
+      const [down, right] = moves[event.key];
+      const row = Math.max(0, Math.min(series.length - 1, seen.row + down));
+      const at = Math.max(0, Math.min(series[row].x.length - 1, down ? seen.at : seen.at + right));
+      places.set(box, { row, at });
+      if (at < 0 || at >= series[row].x.length) { return; }
+      const where = new DOMPoint(series[row].x[at], series[row].y[at]).matrixTransform(box.querySelector("svg").getScreenCTM());
+      const text = wordsOf(figure, series[row], at);
+      spoken.textContent = text.replaceAll("\n", ", ");
+      speak(text, where.x, where.y);
+    };
+    // What a figure was drawn of cannot be drawn anew here: cases that are not chosen step back, and the figure says so.
+    const OVER = 12000;
+    const overlay = (figure, told, chosen, keep) => {
+      const drawing = figure.querySelector(".drawing > svg");
+      drawing.querySelector(":scope > .over")?.remove();
+      const cased = told.series.filter((one) => one.at);
+      const sifted = Boolean(keep && cased.length);
+      const found = cased.filter((one) => (one.team ? !chosen.size || chosen.has(one.team) : sifted));
+      // Clouds of dots are one picture: those of whom is followed are drawn over it.
+      const cloud = chosen.size > 0 && found.length > 0 && drawing.querySelector("image");
+      drawing.classList.toggle("sifted", Boolean(sifted || cloud));
+      if (!drawing.classList.length) { drawing.removeAttribute("class"); }
+      if (!sifted && !cloud) { return false; }
+      const group = document.createElementNS("http://www.w3.org/2000/svg", "g");
+      group.setAttribute("class", "over");
+      const { own } = scoresOf(figure.id);
+      const items = told.cases.map((name) => own?.cases.indexOf(name) ?? -1);
+      let count = 0;
+      for (const one of found) {
+        for (let at = 0; at < one.x.length && count < OVER; at += 1) {
+          if (keep && !keep(items[one.at[at]])) { continue; }
+          const dot = document.createElementNS("http://www.w3.org/2000/svg", "circle");
+          for (const [name, value] of [["cx", one.x[at]], ["cy", one.y[at]], ["r", 1.5], ["fill", one.team ? colour(one.team) : "var(--ink)"], ["fill-opacity", 0.8]]) { dot.setAttribute(name, value); }
+          group.append(dot);
+          count += 1;
+        }
+      }
+      drawing.append(group);
+      return sifted;
+    };
+    const GROUPED = /^(subgroup|along|slope|gap|reliability)-|-groups$/;
+    const held = () => {
+      const chosen = new Set([state.team, state.versus].filter(Boolean));
+      const keep = subset() === "" ? undefined : inside();
+      const part = state.structure;
+      for (const box of document.querySelectorAll("main figure[id], main .tablebox[id]:not([id^=explore])")) {
+        const told = marks[box.id];
+        const { own, of, panels } = scoresOf(box.id);
+        const here = own === task();
+        const sifted = told ? overlay(box, told, here ? chosen : new Set(), here ? keep : undefined) : false;
+        box.querySelector(":scope > .held")?.remove();
+        const scored = box.tagName === "FIGURE" || /^(leaderboard|scores|pooled)-/.test(box.id);
+        const whole = keep && scored && here && !GROUPED.test(box.id);
+        const other = part && box.tagName === "FIGURE" && here && panels.length && panels[0].structure !== part && !panels[0].structure;
+        if (!whole && !other) { continue; }
+        const choice = [other ? part : "", whole ? `${state.group}: ${state.level}` : ""].filter(Boolean).join(", ");
+        const words = sifted && !other ? `Dots outside ${choice} are faint; everything else here is of all ${task().words.cases}. `
+          : `Does not follow the choice (${choice}): made of ${whole ? `all ${task().words.cases}` : `all ${task().words.structure}s`}. `;
+        const note = make("p", { class: "held" }, words, make("button", { type: "button", class: "save", on: { click: () => home.scrollIntoView() } }, "See it under Explore"));
+        box.insertBefore(note, box.tagName === "FIGURE" ? box.querySelector("figcaption") : box.querySelector(".scroll"));
+      }
+    };
+
     // ---- the rest of the page follows -----------------------------------------------------------------------------
     const near = new Map();
     const drawings = () => {
@@ -252,12 +405,14 @@
       const owner = new Map(data.teams.map((team) => [seen(colour(team.name)), team.name]));
       const named = new Map(data.teams.flatMap((team) => [[team.label, team.name], [team.name, team.name]]));
       const known = new Map();
-      for (const drawing of document.querySelectorAll("main .drawing > svg:not([class])")) {
+      for (const drawing of document.querySelectorAll("main figure[id] .drawing > svg")) {
         const found = [];
         for (const part of drawing.querySelectorAll("path[style], use[style], text, line[style], rect[style]")) {
           if (part.closest("defs, clipPath")) { continue; }
           if (part.tagName === "text") {
-            const name = named.get(part.textContent.trim());
+            const text = part.textContent.trim();
+          // Some axes print a rank behind a name, some lists a number before it.
+          const name = named.get(text) ?? named.get(text.replace(/\s{2}[\d.]+$/, "")) ?? named.get(text.replace(/^\d+(:|\s) ?\s*/, ""));
             if (name) { found.push([part, name]); }
             continue;
           }
@@ -305,6 +460,7 @@
         const [, part] = ids.find(([id]) => figure.id.endsWith(`-${id}`)) ?? ["", ""];
         figure.classList.toggle("elsewhere", Boolean(state.structure && part && part !== state.structure));
       }
+      held();
     };
     const follow = (name) => {
       if (name === state.versus) { choose({ versus: "" }); }
@@ -373,22 +529,27 @@
       cell.append(button);
     }
     document.querySelector("main").addEventListener("click", (event) => {
-      const drawing = event.target.closest?.(".drawing > svg:not([class])");
+      const drawing = event.target.closest?.("figure[id] .drawing > svg");
       const found = drawing && (drawings().get(drawing) ?? []).find(([part]) => part === event.target || part.contains(event.target));
-      if (found) { follow(found[1]); }
+      const name = found?.[1] ?? (drawing && nearest(drawing, event.clientX, event.clientY)?.one.team);
+      if (name) { follow(name); }
     });
-    document.querySelector("main").addEventListener("pointerover", (event) => {
-      const drawing = event.target.closest?.(".drawing > svg:not([class])");
-      if (!drawing) { return; }
-      const found = (drawings().get(drawing) ?? []).find(([part]) => part === event.target || part.contains(event.target));
-      if (found && !found[0].querySelector("title")) {
-        const at = who(found[1]);
-        const row = panel().subsets[""]?.[at];
-        const words = document.createElementNS("http://www.w3.org/2000/svg", "title");
-        words.textContent = row ? `${found[1]}\n${panel().title}: ${described(row)}` : found[1];
-        found[0].append(words);
-      }
+    document.querySelector("main").addEventListener("pointermove", (event) => {
+      const drawing = event.target.closest?.("figure[id] .drawing > svg");
+      if (!drawing) { silent(); return; }
+      const mark = nearest(drawing, event.clientX, event.clientY);
+      const found = mark ? undefined : (drawings().get(drawing) ?? []).find(([part]) => part === event.target || part.contains(event.target));
+      drawing.parentElement.classList.toggle("pointed", Boolean(mark?.one.team || found));
+      if (mark) { speak(wordsOf(drawing.closest("figure"), mark.one, mark.at), event.clientX, event.clientY); }
+      else if (found) { speak(generally(found[1]), event.clientX, event.clientY); }
+      else { silent(); }
     });
+    document.querySelector("main").addEventListener("pointerleave", () => silent());
+    for (const id of Object.keys(marks)) {
+      const box = document.getElementById(id)?.querySelector(".drawing");
+      box?.addEventListener("keydown", (event) => step(box, event));
+      box?.addEventListener("blur", () => { silent(); spoken.textContent = ""; });
+    }
     document.querySelector(".theme")?.addEventListener("click", draw);
     window.addEventListener("hashchange", () => { if (read()) { tidy(); draw(); home.scrollIntoView(); } });
     let wide = 0;
@@ -402,5 +563,5 @@
     if (shared) { home.scrollIntoView(); }
     home.dataset.ready = "";
   };
-  unpacked().then((text) => start(JSON.parse(text)));
+  Promise.all([source, document.getElementById("marks-data")].map(unpacked)).then((texts) => start(...texts.map((text) => JSON.parse(text))));
 })();

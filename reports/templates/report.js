@@ -33,12 +33,15 @@
   });
 
   // A saved figure carries its own colours: variables of the page mean nothing outside it.
-  const light = { "--ink": "#1d2733", "--sheet": "#ffffff", "--rule": "#d9dee3", "--muted": "#6a7682", "--indigo": "#332288", "--wine": "#882255" };
+  const light = { "--ink": "#1d2733", "--sheet": "#ffffff", "--rule": "#d9dee3", "--muted": "#6a7682", "--indigo": "#332288", "--wine": "#882255", "--indigo-other": "#332289", "--wine-other": "#882256" };
   for (const save of document.querySelectorAll("button.save")) {
     save.addEventListener("click", () => {
       const drawing = document.getElementById(save.dataset.figure).querySelector("svg").cloneNode(true);
       drawing.removeAttribute("style");
       drawing.removeAttribute("aria-hidden");
+      for (const extra of drawing.querySelectorAll(".over, [class~=back], [class~=front]")) {
+        if (extra.classList.contains("over")) { extra.remove(); } else { extra.removeAttribute("class"); }
+      }
       let text = new XMLSerializer().serializeToString(drawing);
       for (const [variable, colour] of Object.entries(light)) { text = text.replaceAll(`var(${variable})`, colour); }
       const link = document.createElement("a");

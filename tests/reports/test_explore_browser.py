@@ -195,7 +195,7 @@ def test_an_address_brings_the_choice_back_and_a_wrong_one_does_no_harm(
     wrong = "#explore?team=%3Cscript%3Ealert(1)%3C/script%3E&group=x&level=y&metric=__proto__&task=no"
     page = opened.show(index + wrong)
     assert _rows(page, "explore-scores")
-    assert page.locator("script:not([type])").count() == 4
+    assert page.locator("script:not([type])").count() == 5
 
 
 def test_without_scripts_everything_else_is_there(browser: Any, hostile: tuple[Path, Path]) -> None:
@@ -278,3 +278,128 @@ def test_the_viewer_draws_contours_of_the_opened_case_and_of_no_other(browser: A
     assert prediction < both[1] / 10
     view.check()
     view.context.close()
+
+
+def _copied(page: Any, way: str, table: str) -> str:
+    page.evaluate("window.kept = ''")
+    page.locator(f"#{table} button.copy[data-as={way}]").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("window.kept")
+    return str(page.evaluate("window.kept"))
+
+
+def test_every_table_is_copied_as_csv_latex_and_markdown_by_the_keyboard(
+    browser: Any, hostile: tuple[Path, Path], raw: pd.DataFrame
+) -> None:
+    view = Opened(browser)
+    # what is written to the clipboard, whatever a machine without a desktop makes of it
+    keep = (
+        "Object.defineProperty(navigator, 'clipboard', {value: {writeText: async (text) => { window.kept = text; }}})"
+    )
+    view.page.add_init_script(keep)
+    page = view.show((hostile[0] / "index.html").as_uri())
+    assert page.evaluate(
+        "[...document.querySelectorAll('.tablebox')].every((box) => box.querySelectorAll('button.copy').length === 3)"
+    )
+    page.select_option("#explore-structure", "Liver")
+    means = {name: _dice(raw, name, "liver").mean() for name in raw["submission"].unique()}
+    table = pd.read_csv(io.StringIO(_copied(page, "CSV", "explore-scores")), dtype=str)
+    assert {name.removeprefix("'") for name in table["Name"]} == set(means)
+    assert any(name.startswith("'=cmd") for name in table["Name"]), "no spreadsheet takes a name for a formula"
+    for name, shown in zip(table["Name"], table["Mean [95 % interval]"], strict=True):
+        assert shown.startswith(f"{means[name.removeprefix(chr(39))]:.3f}")
+    markdown = _copied(page, "Markdown", "leaderboard-organs").strip().splitlines()
+    cells = [line.replace("\\|", "").count("|") for line in markdown[2:]]
+    assert len(cells) == 2 + len(means)
+    assert len(set(cells)) == 1, "a bar in a name ends no cell"
+    assert "&lt;img src=x" in "".join(markdown)
+    latex = _copied(page, "LaTeX", "leaderboard-organs")
+    assert r"\input" not in latex
+    assert r"\textbackslash{}input\{/etc/passwd\}\$x\_1\$ 100\% \#\{\&\textasciitilde{}\textasciicircum{}" in latex
+    assert latex.count(r"\\") == 1 + len(means)
+    assert r"\toprule" in latex
+    view.check()
+    view.context.close()
+
+
+def test_a_table_is_offered_as_text_where_nothing_may_be_copied(browser: Any, hostile: tuple[Path, Path]) -> None:
+    view = Opened(browser)
+    view.page.add_init_script(
+        "Object.defineProperty(navigator, 'clipboard', {value: undefined}); document.execCommand = () => false;"
+    )
+    page = view.show((hostile[0] / "index.html").as_uri())
+    page.locator("#leaderboard-organs button.copy[data-as=CSV]").click()
+    field = page.locator("#leaderboard-organs textarea")
+    assert field.input_value().count("\n") == 7
+    assert page.evaluate("document.activeElement.className") == "copied"
+    view.check()
+    view.context.close()
+
+
+def _rest_on(page: Any, figure: str, series: int, mark: int) -> str:
+    """Let the pointer rest on a mark of a figure, and return what the page says of it."""
+    where = page.evaluate(
+        """async ([figure, series, mark]) => {
+            const text = document.getElementById("marks-data").textContent.trim();
+            const bytes = Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
+            const packed = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+            const told = await new Response(packed).json();
+            const drawing = document.querySelector(`#${figure} .drawing > svg`);
+            drawing.scrollIntoView({block: "center", behavior: "instant"});
+            const one = told[figure].series[series];
+            const spot = new DOMPoint(one.x[mark], one.y[mark]).matrixTransform(drawing.getScreenCTM());
+            return [spot.x, spot.y, one.team, one.at ? told[figure].cases[one.at[mark]] : ""];
+        }""",
+        [figure, series, mark],
+    )
+    page.mouse.move(where[0], where[1])
+    page.locator(".tip").wait_for()
+    said = page.locator(".tip").inner_text()
+    assert where[2] in said
+    assert where[3] in said
+    return str(said)
+
+
+def test_marks_of_drawn_figures_say_team_case_and_value(
+    opened: Opened, hostile: tuple[Path, Path], raw: pd.DataFrame
+) -> None:
+    page = opened.show((hostile[0] / "index.html").as_uri())
+    for series, mark in ((0, 3), (4, 7)):
+        team, case, value = _rest_on(page, "dots-organs-mean-dice", series, mark).splitlines()
+        assert float(value.split(": ")[1]) == pytest.approx(_dice(raw, team)[case], abs=5.1e-4)
+    team, value = _rest_on(page, "map-organs-dice", 2, 0).splitlines()
+    part, shown = value.split(", ")[0], value.partition(": ")[2]
+    assert float(shown.split(" ")[0]) == pytest.approx(_dice(raw, team, part.lower()).mean(), abs=5.1e-4)
+    page.mouse.down()
+    page.mouse.up()
+    assert _state(page)["team"] == [team]
+    page.locator("#dots-organs-mean-dice .drawing").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    said = page.locator(".tip").text_content()
+    assert page.locator("p[role=status].unseen").last.text_content() == said.replace("\n", ", ")
+    page.keyboard.press("Enter")
+    assert _state(page)["team"] == [said.splitlines()[0]]
+    page.keyboard.press("Escape")
+    assert page.locator(".tip").is_hidden()
+
+
+def test_figures_that_cannot_follow_a_choice_say_so_and_cases_outside_step_back(
+    opened: Opened, hostile: tuple[Path, Path], raw: pd.DataFrame
+) -> None:
+    page = opened.show((hostile[0] / "index.html").as_uri())
+    page.select_option("#explore-group", "Domain")
+    page.select_option("#explore-level", "unseen")
+    said = page.locator("#dots-organs-mean-dice .held").inner_text()
+    assert "Domain: unseen" in said
+    unseen = raw[(raw["domain"] == "unseen") & (raw["metric"] == "dice") & (raw["status"] == "ok")]
+    dots = page.locator("#dots-organs-mean-dice .over circle").count()
+    assert dots == unseen.groupby(["submission", "case"]).ngroups
+    for name in ("leaderboard-organs", "map-organs-dice"):
+        assert "Does not follow the choice (Domain: unseen)" in page.locator(f"#{name} .held").inner_text()
+    assert page.locator("figure[id^=subgroup] .held").count() == 0, "these show the groups themselves"
+    page.select_option("#explore-team", "plain")
+    own = unseen[unseen["submission"] == "plain"]["case"].nunique()
+    assert page.locator("#dots-organs-mean-dice .over circle").count() == own
+    page.get_by_role("button", name="Reset").click()
+    assert page.locator("main .held, main .over, main .sifted").count() == 0

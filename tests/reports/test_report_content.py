@@ -96,7 +96,7 @@ def test_unconfirmed_facts_are_listed(clear: Results) -> None:
 
 def test_the_checklist_covers_every_field_and_marks_what_is_missing(clear: Results) -> None:
     assert bias.fields_covered() == set(Bias.model_fields) - {"unconfirmed"}
-    rows = {row[1]: row[2] for row in bias.checklist(clear).rows}
+    rows = {row[2]: row[3] for row in bias.checklist(clear).rows}
     assert rows["Organizers"] == "not stated"
     assert rows["Imaging modality"] == "CT"
     assert rows["Test cases"] == "14 cases"

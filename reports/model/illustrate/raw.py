@@ -149,8 +149,7 @@ def _profiles(task: TaskResults, panel: Panel, values: pd.DataFrame, key: str) -
         f"profile-{key}",
         f"Performance profiles, {panel.title}",
         "Share of the cases that count for a submission in which it is behind the best of the case by at most what the "
-        "axis says. The axis ends where 95 % of all values are within."
-        + (f" In colour: the first {across.LINES} of the ranking." if len(task.order) > across.LINES else ""),
+        "axis says. The axis ends where 95 % of all values are within." + across.some_named(len(task.order)),
         f"Curves of {count(len(task.order), 'submission')}: most often best of a case is {top}, in "
         f"{int(best[top]):,} of {count(len(values), 'case')}.",
         Plot(

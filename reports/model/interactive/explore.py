@@ -24,7 +24,7 @@ from medpodium.reports.figures.layout import labels
 from medpodium.reports.figures.palette import look
 from medpodium.reports.model import scores
 from medpodium.reports.model.document import Column, digits_for
-from medpodium.reports.model.results import Panel, Results, TaskResults
+from medpodium.reports.model.results import Panel, Results, TaskResults, slug
 
 MOST = 500_000
 """Scores of single cases that a page carries: about 2 MB. Means over structures come first, then the structures."""
@@ -91,7 +91,7 @@ class _Task:
         task = self.task
         ranks = task.ranks.reindex(task.order)
         return {
-            "name": task.name, "title": task.title, "order": list(task.order),
+            "name": task.name, "id": slug(task.name), "title": task.title, "order": list(task.order),
             "ranks": ["" if rank != rank else f"{rank:g}" for rank in ranks.to_list()],
             "words": {"case": task.words.case, "cases": task.words.cases, "structure": task.words.structure},
             "cases": list(task.cases) if self.single else [],
