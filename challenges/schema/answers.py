@@ -150,6 +150,8 @@ class AnswersTask(TaskModel):
         Letters of the options, which are the key's columns with their texts, too, where it has them.
     extraction : str, optional
         Rule by which an answer is read off a reply.
+    compared : list of str
+        Other rules, whose answers are counted and shown beside the scores, and rank nobody.
     tolerance : Tolerance
         Of numbers.
     text : {"exact", "normalised"}
@@ -171,6 +173,7 @@ class AnswersTask(TaskModel):
     columns: AnswerColumns = AnswerColumns()
     options: list[Annotated[str, Field(pattern=r"^[A-Z]$")]] = Field(default_factory=list)
     extraction: Extraction | None = None
+    compared: list[Extraction] = Field(default_factory=list)
     tolerance: Tolerance = Tolerance()
     text: Literal["exact", "normalised"] = "normalised"
     trials: int = Field(default=1, ge=1)
@@ -183,6 +186,9 @@ class AnswersTask(TaskModel):
         fitting = EXTRACTIONS[self.form]
         if self.extraction is not None and self.extraction not in fitting:
             raise ValueError(f"extraction {self.extraction} gives no {self.form}; use {', '.join(fitting)}")
+        unfit = [rule for rule in self.compared if rule not in fitting]
+        if unfit:
+            raise ValueError(f"compared: {unfit[0]} gives no {self.form}; use {', '.join(fitting)}")
         if self.form in ("choice", "choices") and not self.options:
             raise ValueError(f"form {self.form} needs options: the letters to choose from, such as [A, B, C, D]")
         for name, order in self.orders.items():
@@ -196,6 +202,12 @@ class AnswersTask(TaskModel):
     def rule(self) -> Extraction:
         """The extraction rule in force."""
         return self.extraction or EXTRACTIONS[self.form][0]
+
+    @property
+    def rules(self) -> list[Extraction]:
+        """The rule in force and those it is compared with; empty where there are no others."""
+        named = list(dict.fromkeys((self.rule, *self.compared)))
+        return named if len(named) > 1 else []
 
     @property
     def answers(self) -> list[str]:
@@ -248,6 +260,8 @@ class AnswersTask(TaskModel):
     def details(self) -> list[str | Grid]:
         """Return how replies are read, and what may be in them."""
         lines: list[str | Grid] = [f"{self.form} read by the rule {self.rule}"]
+        if self.compared:
+            lines.append(f"compared with {', '.join(self.compared)}")
         if self.options:
             lines.append(f"options {', '.join(self.options)}")
         if self.trials > 1:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
-
 import pandas as pd
+
+from medpodium.scoring.evidence.tables.text import csv_text
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 
@@ -26,16 +26,4 @@ def raw_text(text: str) -> str:
 
 def to_csv(frame: pd.DataFrame) -> bytes:
     """Return a table as UTF-8 CSV with Unix line ends and 17 significant digits, the same bytes every time."""
-    safe = frame.copy()
-    for at, column in enumerate(safe.columns):
-        values = safe.iloc[:, at]
-        if values.dtype == object or isinstance(values.dtype, (pd.StringDtype, pd.CategoricalDtype)):
-            # once per value: names of cases and teams come a hundred thousand times over
-            known = {item: safe_text(item) for item in values.unique() if isinstance(item, str)}
-            if any(item != shown for item, shown in known.items()):
-                safe.isetitem(at, [known[item] if isinstance(item, str) else item for item in values])
-        del column
-    safe.columns = [safe_text(str(name)) for name in safe.columns]
-    buffer = io.StringIO(newline="")
-    safe.to_csv(buffer, index=False, lineterminator="\n", float_format=None)
-    return buffer.getvalue().encode("utf-8")
+    return csv_text(frame, lambda value: repr(float(value)), safe_text).encode("utf-8")

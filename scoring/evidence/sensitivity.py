@@ -13,7 +13,7 @@ from scipy import special
 
 from medpodium.challenges.schema.steps import Direction
 from medpodium.scoring.evidence.bootstrap import CHUNK, chunks, stream
-from medpodium.scoring.evidence.confidence import leave_out
+from medpodium.scoring.evidence.confidence import at_shares, leave_out
 from medpodium.scoring.evidence.stability import kendall_with
 from medpodium.scoring.evidence.units import Units, units_of
 from medpodium.scoring.ranking.assemble import Arranged
@@ -278,7 +278,19 @@ def _gap_interval(
         counts = drawn.draw_units(stream(seed, purpose, chunk), size)
         parts.append(np.stack([side.deviations(counts) for side in sides]))
     both = np.concatenate(parts, axis=1)
-    for index in np.flatnonzero(~np.isnan(gap)):
+    known = np.flatnonzero(~np.isnan(gap) & ~np.isnan(both).any(axis=(0, 1)))
+    numbers = np.stack([side.units for side in sides])
+    known = known[(numbers[:, known] >= 2).all(axis=0)]
+    if both.shape[1] > 1 and len(known):  # all submissions at once: where no resample lacks a side
+        variance = both[:, :, known].var(axis=1)
+        total = variance.sum(axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            freedom = total**2 / (variance**2 / (numbers[:, known] - 1)).sum(axis=0)
+        tail = np.where(total > 0, special.ndtr(special.stdtrit(np.where(total > 0, freedom, 1.0), 0.025)), 0.5)
+        apart = np.sort((both[0][:, known] - both[1][:, known]).T, axis=1)
+        for end, share in ((low, tail), (high, 1 - tail)):
+            end[known] = gap[known] + np.where(total > 0, at_shares(apart, share), 0.0)
+    for index in np.setdiff1d(np.flatnonzero(~np.isnan(gap)), known):
         n = np.array([side.units[index] for side in sides])
         draws = both[:, :, index]
         draws = draws[:, ~np.isnan(draws).any(axis=0)]

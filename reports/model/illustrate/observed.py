@@ -12,6 +12,7 @@ from medpodium.reports.figures import curves, observed
 from medpodium.reports.model import scores
 from medpodium.reports.model.document import Block, Cell, Column, Figure, Plot, Section, Table
 from medpodium.reports.model.illustrate.pairs import pair_figures
+from medpodium.reports.model.illustrate.risks import risk_figures, rules_table
 from medpodium.reports.model.results import TaskResults, slug
 from medpodium.reports.model.tables import few_values
 from medpodium.reports.model.wording.grammar import count, percent
@@ -38,6 +39,10 @@ def observed_section(task: TaskResults, prefix: str = "") -> Section:
             judged.append((part, title))
         elif view.view == "pairs":
             blocks += pair_figures(task, part, title, _own(task, "limits", part), _own(task, "scatter", part))
+        elif view.view == "risks":
+            blocks += risk_figures(task, title, _own(task, "risk_groups", part), _own(task, "time_auc", part))
+        elif view.view == "rules":
+            blocks += rules_table(task, _own(task, "extraction", part))
         elif view.view == "sides":
             blocks += _curves(task, part, title)
     blocks += _judges(task, judged)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pandas as pd
 
 from medpodium.scoring.evidence.intervals.scores import Asked
-from medpodium.scoring.evidence.observed import calibration, choices, curves, pairs, rounds
-from medpodium.scoring.kinds.views import Certainty, Choices, Pairs, Places, Rounds, Sides, Views
+from medpodium.scoring.evidence.observed import calibration, choices, curves, pairs, rounds, rules, survival
+from medpodium.scoring.kinds.views import Certainty, Choices, Pairs, Places, Risks, Rounds, Rules, Sides, Views
 
 MOST_LEVELS = 12
 """A group with more levels than this is no scale along which calibration is followed."""
@@ -25,7 +25,7 @@ def observed_tables(views: Views, asked: Asked) -> Iterator[tuple[str, pd.DataFr
     units = asked.units
     titles = []
     for view in views.parts:
-        unit = f" in {view.unit}" if isinstance(view, Pairs) and view.unit else ""
+        unit = f" in {view.unit}" if isinstance(view, (Pairs, Risks)) and view.unit else ""
         titles.append((view.key, f"{view.title}{unit}", type(view).__name__.lower()))
         if isinstance(view, Choices):
             yield "confusion.csv", choices.confusion(view, views)
@@ -45,6 +45,11 @@ def observed_tables(views: Views, asked: Asked) -> Iterator[tuple[str, pd.DataFr
             yield "scatter.csv", pairs.scatter(view, views)
         elif isinstance(view, Rounds):
             yield "judges.csv", rounds.judges(view, views)
+        elif isinstance(view, Rules):
+            yield "extraction.csv", rules.extraction(view, views)
+        elif isinstance(view, Risks):
+            yield "risk_groups.csv", survival.risk_groups(view, views)
+            yield "time_auc.csv", survival.areas_over_time(view, views, asked)
         elif isinstance(view, Sides):
             yield (
                 "curves.csv",

@@ -31,7 +31,9 @@ RESERVE = 15.0
 """Regular pairs use the share n / (n + RESERVE) of their level, n units: what few units do not show of skewed
 differences, the bootstrap cannot know either (``benchmarks/coverage`` shows what this is worth)."""
 BLOCK = 4096
-"""Pairs that are resampled at a time, which bounds memory."""
+"""Pairs that are resampled at a time, at most."""
+_CELLS = 8_000_000
+"""Cells (unit, pair) that are resampled at a time: tens of thousands of questions allow for fewer pairs."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,9 @@ def mean_pairs(contributions: Floats, n_resamples: int, seed: int, purpose: str)
     draws = [_draw(stream(seed, f"sets/{purpose}", chunk), size, len(cube)) for chunk, size in chunks(n_resamples)]
     centred = np.nan_to_num(cube - cube.mean(axis=0)).reshape(len(cube), -1)
     shifts = [counts @ centred / len(cube) for counts in draws]  # of every mean, so pairs need only subtract
-    for start in range(0, len(first), BLOCK):
-        part = slice(start, start + BLOCK)
+    step = min(BLOCK, max(1, _CELLS // len(cube)))
+    for start in range(0, len(first), step):
+        part = slice(start, start + step)
         parts.append(_compare(cube, (first[part], second[part], column[part]), draws, shifts))
     return parts[0] if len(parts) == 1 else _join(parts)
 

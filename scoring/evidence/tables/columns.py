@@ -263,6 +263,12 @@ TABLES: dict[str, tuple[str, ...]] = {
     "places.csv": ("task", "part", "submission", "place", "n", "keyed", "chosen", "wrong", "expected"),
     # Who judged a criterion, in how many rounds, how many of them hold no score, and how far rounds agree as raters.
     "judges.csv": ("task", "part", "submission", "judge", "n", "rounds", "unparsed", "mean", "alpha", "kappa"),
+    # What other extraction rules would have read: shares right and with an answer; gained and lost against the scored.
+    "extraction.csv": ("task", "part", "submission", "rule", "scored", "n", "right", "found", "gained", "lost"),
+    # Kaplan-Meier curves of thirds of the predicted risks, at places along time.
+    "risk_groups.csv": ("task", "part", "submission", "group", "time", "n", "free", "low", "high", "at_risk"),
+    # Cumulative/dynamic AUC at some times, with bootstrap intervals of at most ten submissions.
+    "time_auc.csv": ("task", "part", "submission", "time", "auc", "low", "high"),
     # Bins of equal width (bin 0 to 9) of confidence: its mean, and what part is right with Wilson's interval.
     "reliability.csv": ("task", "part", "submission", "bin", "n", "confidence", "right", "right_low", "right_high"),
     # Along the levels of a group: accuracy, mean confidence and their difference, with 95 % intervals; stand_ins of n.

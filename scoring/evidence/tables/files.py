@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Mapping
@@ -15,11 +13,10 @@ import pandas as pd
 
 from medpodium.scoring.evidence.tables.collect import Evidence
 from medpodium.scoring.evidence.tables.columns import TABLES
+from medpodium.scoring.evidence.tables.text import csv_text
 
 _LONG = 200_000
 """Tables with more rows than this are written as CSV only."""
-_AT_ONCE = 100_000
-"""So many rows are held as text at a time: a million of them take a gigabyte."""
 
 
 def write_evidence(evidence: Evidence, folder: Path, about: Mapping[str, Any]) -> list[Path]:
@@ -78,35 +75,7 @@ def _texts(column: pd.Series) -> list[str]:
 
 def to_csv(frame: pd.DataFrame) -> str:
     """Return a table as CSV text, numbers in their shortest exact form."""
-    head = _row(list(frame.columns))
-    starts = range(0, len(frame), _AT_ONCE)
-    return "".join([head, *(_some_csv(frame.iloc[start : start + _AT_ONCE]) for start in starts)])
-
-
-def _some_csv(frame: pd.DataFrame) -> str:
-    """Return some rows: a column at a time, as ranks, names and 0 or 1 come a million times over."""
-    columns = [_fields(frame.iloc[:, at]) for at in range(frame.shape[1])]
-    return "".join(f"{','.join(row)}\n" for row in zip(*columns, strict=True))
-
-
-def _fields(column: pd.Series) -> list[str]:
-    """Return the values of a column as fields of a CSV: what is no number is blank, what needs quotes has them."""
-    if column.dtype == object and len({type(value) for value in column}) > 1:  # True, 1 and 1.0 are one key
-        return [("" if pd.isna(value) else _field(value)) for value in column]
-    text = _shortest if pd.api.types.is_float_dtype(column) else _field
-    codes, known = pd.factorize(column)
-    fields = np.array([*(text(value) for value in known), ""], dtype=object)  # -1, no value, is the last one
-    return list(fields[codes])
-
-
-def _field(value: Any) -> str:
-    return _row([value, ""]).removesuffix(",\n")
-
-
-def _row(values: list[Any]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(values)
-    return line.getvalue()
+    return csv_text(frame, _shortest)
 
 
 def _shortest(value: float) -> str:

@@ -100,6 +100,19 @@ class Answers(TableKind):
 
         return make_views(challenge, name, observations)
 
+    def score_pooled(
+        self,
+        challenge: Challenge,
+        name: str,
+        observations: pd.DataFrame,
+        submissions: Sequence[str],
+        findings: dict[str, list[Finding]],
+    ) -> pd.DataFrame:
+        """Return the rows of the pooled metrics; what other rules would have read has no part in them."""
+        from medpodium.scoring.kinds.answers.observe import scored_by
+
+        return super().score_pooled(challenge, name, scored_by(observations), submissions, findings)
+
     def tell(self, task: AnswersTask, references: References, own: Predictions) -> list[Finding]:
         """Return what the replies do not hold."""
         return _told(task, references, own)

@@ -20,11 +20,12 @@ def mark(task: AnswersTask, item: Item, replies: Replies, piece: str) -> Mark | 
     marks = replies.marks
     if piece not in marks:
         trials = replies.pieces.get(piece)
-        marks[piece] = None if trials is None else _mark(task, item, trials[: task.trials], piece)
+        marks[piece] = None if trials is None else fresh_mark(task, item, trials[: task.trials], piece)
     return marks[piece]
 
 
-def _mark(task: AnswersTask, item: Item, trials: Sequence[Reply], piece: str) -> Mark:
+def fresh_mark(task: AnswersTask, item: Item, trials: Sequence[Reply], piece: str) -> Mark:
+    """Return what some trials came to by the task's rule."""
     order = task.orders.get(piece, "")
     shown = shown_options(item.options, order)
     answers = tuple(_answer(task, reply.text, shown, item, order) for reply in trials)

@@ -17,6 +17,7 @@ from medpodium.challenges.schema.metrics.answers import LabelMetric
 from medpodium.challenges.schema.metrics.pooled import CalibrationMetric
 from medpodium.challenges.schema.metrics.spec import MetricSpec
 from medpodium.scoring import table
+from medpodium.scoring.kinds.answers.observe import scored_by
 from medpodium.scoring.kinds.pooling import pool_of
 from medpodium.scoring.measures.pooled import confidence, curves, labels
 from medpodium.scoring.ranking.assemble import POOLED
@@ -108,7 +109,7 @@ def make_pool(challenge: Challenge, name: str, observations: pd.DataFrame) -> Po
         Normalised observations, of any tasks.
     """
     task = challenge.tasks[name]
-    own = observations[observations["task"] == name]
+    own = scored_by(observations[observations["task"] == name])
     metrics = {key: spec for key, spec in task.metrics.items() if spec.info.scope == "pooled"}
     if own.empty or not metrics or not isinstance(task, AnswersTask):
         return None

@@ -10,8 +10,9 @@ from medpodium.challenges.schema.answers import AnswersTask
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.metrics.answers import ConfidenceMetric, ShiftMetric
 from medpodium.challenges.schema.metrics.pooled import CalibrationMetric
+from medpodium.scoring.kinds.answers.observe import BY_RULE, scored_by
 from medpodium.scoring.kinds.answers.pool import Arranged, arrange, prepare
-from medpodium.scoring.kinds.views import UNANSWERED, Certainty, Choices, Places, View, Views
+from medpodium.scoring.kinds.views import UNANSWERED, Certainty, Choices, Places, Rules, View, Views
 from medpodium.scoring.observations import case_groups
 
 Ints = npt.NDArray[np.int64]
@@ -34,6 +35,8 @@ def make_views(challenge: Challenge, name: str, observations: pd.DataFrame) -> V
 
         return rounds_views(challenge, name, own)
     cases, submissions = sorted(own["case"].unique()), sorted(own["submission"].unique())
+    compared = _rules(task, own, cases, submissions)
+    own = scored_by(own)
     arranged = arrange(task, own, cases, submissions)
     parts: list[View] = []
     if task.form == "choice":
@@ -41,8 +44,25 @@ def make_views(challenge: Challenge, name: str, observations: pd.DataFrame) -> V
         given = np.where(arranged.missing | (arranged.said < 0), UNANSWERED, arranged.said)
         parts.append(Choices("answers", "options", arranged.of_case, tuple(task.options), truth, given, told=True))
         parts.append(_places(task, own, arranged, truth, given))
-    parts += _certainty(task, arranged)
+    parts += [*_certainty(task, arranged), *compared]
     return Views(tuple(cases), tuple(submissions), case_groups(own, cases), tuple(parts)) if parts else None
+
+
+def _rules(task: AnswersTask, own: pd.DataFrame, cases: list[str], submissions: list[str]) -> list[View]:
+    """Return what the rule that is scored by and those it is compared with read off the same replies."""
+    if not task.rules:
+        return []
+    names = tuple(task.rules)
+    rows = own[own["structure"].str.startswith(BY_RULE)]
+    at = (
+        pd.Categorical(rows["case"], categories=cases).codes,
+        pd.Categorical(rows["submission"], categories=submissions).codes,
+        pd.Categorical(rows["structure"], categories=[f"{BY_RULE}{rule}" for rule in names]).codes,
+    )
+    right, found = (np.zeros((len(cases), len(submissions), len(names))) for _ in range(2))
+    right[at] = rows["share"].fillna(0.0)
+    found[at] = rows["confidence"].fillna(0.0)
+    return [Rules("rules", "extraction rules", np.arange(len(cases)), names, right, found)]
 
 
 def _certainty(task: AnswersTask, arranged: Arranged) -> list[View]:
