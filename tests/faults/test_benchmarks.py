@@ -24,3 +24,10 @@ for shape in ((64, 64, 64), (128, 128, 96)):
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=HERE, env=dict(os.environ), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_no_benchmark_is_called_like_a_library_that_the_engine_imports() -> None:
+    """A script finds what lies beside it first, and so does everything it imports: Numba looks for ``coverage``."""
+    command = [sys.executable, "-c", "import numba"]
+    done = subprocess.run(command, cwd=HERE, env=dict(os.environ), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

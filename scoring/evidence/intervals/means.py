@@ -12,7 +12,7 @@ difference of shares         adjusted Wald of paired shares (Bonett and Price 20
 difference                   as a mean, of the differences within cases
 ===========================  ==========================================================================================
 
-``benchmarks/coverage`` counts how often each of them holds. No interval leaves the metric's bounds, and where there
+``benchmarks/how_often`` counts how often each of them holds. No interval leaves the metric's bounds, and where there
 is none, a note says why.
 """
 

@@ -35,9 +35,9 @@ LEAST = 1000
 """Resamples of the pairs, however few the recipe gets: a small share of the level needs far order statistics."""
 ENOUGH = 50
 """Where some submissions fail in a tenth of the cases and others never, fewer units than this may hold no failure of a
-submission, and its mean is too high by what nobody saw (``benchmarks/coverage``). Quantiles are not moved by it."""
+submission, and its mean is too high by what nobody saw (``benchmarks/how_often``). Quantiles are not moved by it."""
 SMALLEST_CLASS = 15
-"""An AUC with fewer units of one class rests on them alone: its sets hold too rarely (``benchmarks/coverage``)."""
+"""An AUC with fewer units of one class rests on them alone: its sets hold too rarely (``benchmarks/how_often``)."""
 
 
 @dataclass(frozen=True)

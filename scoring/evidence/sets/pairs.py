@@ -29,7 +29,7 @@ UNSTABLE = 2.5
 """A pair whose own critical value is so many times Student's rests on single units, and is thin, too."""
 RESERVE = 15.0
 """Regular pairs use the share n / (n + RESERVE) of their level, n units: what few units do not show of skewed
-differences, the bootstrap cannot know either (``benchmarks/coverage`` shows what this is worth)."""
+differences, the bootstrap cannot know either (``benchmarks/how_often`` shows what this is worth)."""
 BLOCK = 4096
 """Pairs that are resampled at a time, at most."""
 _CELLS = 8_000_000

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-import numba  # noqa: F401  (looks for a module named coverage itself, and must find the package)
 import numpy as np
 import pytest
 
@@ -19,7 +18,7 @@ HERE = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def coverage() -> Iterator[ModuleType]:
-    sys.path.insert(0, str(HERE / "benchmarks" / "coverage"))
+    sys.path.insert(0, str(HERE / "benchmarks" / "how_often"))
     try:
         yield importlib.import_module("rank_sets")
     finally:

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 HERE = Path(__file__).parents[3]
-benchmark = SimpleNamespace(**runpy.run_path(str(HERE / "benchmarks" / "coverage" / "intervals.py")))
+benchmark = SimpleNamespace(**runpy.run_path(str(HERE / "benchmarks" / "how_often" / "intervals.py")))
 
 
 def _shown() -> list[str]:

@@ -1,4 +1,4 @@
-"""Truths from which ``benchmarks/coverage/rank_sets.py`` draws: true values, noise, and the recipe that ranks them."""
+"""Truths from which ``benchmarks/how_often/rank_sets.py`` draws: true values, noise, and the recipe that ranks them."""
 
 from __future__ import annotations
 

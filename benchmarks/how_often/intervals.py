@@ -1,7 +1,7 @@
 """How often intervals hold the truth, by simulation: the table of intervals that docs/statistics.md shows.
 
-``python benchmarks/coverage/intervals.py`` prints it (some minutes), ``--write docs/statistics.md`` puts it between its
-marker comments. Every setting draws data sets from a known truth and asks the package for the interval that it
+``python benchmarks/how_often/intervals.py`` prints it (some minutes), ``--write docs/statistics.md`` puts it between
+its marker comments. Every setting draws data sets from a known truth and asks the package for the interval that it
 would print of each (``printed``); beside it stand plain percentiles of the same resamples, widened ones and BCa.
 """
 
@@ -37,7 +37,7 @@ Draw = Callable[[np.random.Generator, int, int], Floats]
 LEVEL = 0.95
 BATCH = 100
 """Data sets that share their draws."""
-MARKERS = ("<!-- intervals: made by benchmarks/coverage/intervals.py -->", "<!-- intervals: end -->")
+MARKERS = ("<!-- intervals: made by benchmarks/how_often/intervals.py -->", "<!-- intervals: end -->")
 HEAD = "| interval of | scores | units | printed | holds | none | percentile | widened | BCa |"
 
 

@@ -1,6 +1,6 @@
 """Coverage of rank sets by simulation: a table that docs/statistics.md shows.
 
-``python benchmarks/coverage/rank_sets.py`` prints it (some minutes per core; ``--simulations 100`` for a rough look),
+``python benchmarks/how_often/rank_sets.py`` prints it (some minutes per core; ``--simulations 100`` for a rough look),
 ``--write docs/statistics.md`` puts it between its two marker comments; with ``--only PATTERN`` or ``--absent`` only
 some rows are computed and the others of the page stay. Every setting draws data sets from a known
 truth, builds the rank sets exactly as ``medpodium rank`` does, and counts how often they hold all true ranks, or each
@@ -28,7 +28,7 @@ from medpodium.scoring.evidence.sets.ranks import RankSets
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 LEVEL = 0.95
-MARKERS = ("<!-- coverage: made by benchmarks/coverage/rank_sets.py -->", "<!-- coverage: end -->")
+MARKERS = ("<!-- coverage: made by benchmarks/how_often/rank_sets.py -->", "<!-- coverage: end -->")
 
 
 @dataclass(frozen=True)
