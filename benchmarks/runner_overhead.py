@@ -7,9 +7,9 @@ Both do the same work in turn, some cases at a time, and who begins changes: bar
 (the sandbox's flags, inputs and outputs mounted from folders that lie ready); runner is everything ``medpodium run``
 does for a case, all bounds in force: verify the image, copy and hash the inputs, mount a file system for the outputs,
 start under the filter of system calls, watch and measure, collect, check, rewrite and hash the outputs, write the
-ledger, clear away. The share is of the bare run's whole wall time, in which the engine starts and removes the container: what
-the runner adds hardly grows with the method, so that the share is large for short methods and small for long ones
-(0.2 s are 3 % of 6.7 s). The first round is not counted. Processor time is that of the processes on this side (with their
+ledger, clear away. The first round is not counted. The share is of the bare run's whole wall time, in which the engine
+starts and removes the container. The seconds depend on the size of the files and not on how long the method takes, so
+that the share falls with that (0.2 s are 3 % of 6.7 s). Processor time is that of the processes on this side (with their
 children), without the engine's. Needs a running engine and /bin/busybox (static).
 """
 
