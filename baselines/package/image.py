@@ -84,7 +84,7 @@ def context_at(folder: Path | None) -> Iterator[Path]:
     if folder.exists() and any(folder.iterdir()):
         raise refuse(BaselineCode.PACKAGE, folder, "the folder is not empty", "choose a new folder")
     folder.mkdir(parents=True, exist_ok=True)
-    yield folder
+    yield folder.resolve()
 
 
 def write_program(

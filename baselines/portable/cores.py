@@ -12,6 +12,9 @@ from pathlib import Path, PurePosixPath
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
 """Variables by which the numerical libraries choose their number of threads when they are loaded."""
+_WAITING = ("OMP_WAIT_POLICY", "PASSIVE")
+"""Have threads that wait for each other sleep. They spin otherwise, which costs a container its quota, or where other
+work keeps the cores busy most of the processor time that the network takes."""
 
 
 def usable_cores(system: str | Path = "/") -> int:
@@ -67,9 +70,10 @@ def _quota(folder: Path) -> Iterator[float]:
 
 
 def limit_threads(environment: MutableMapping[str, str], cores: int) -> None:
-    """Have the numerical libraries start that many threads; what is set already stays.
+    """Have the numerical libraries start that many threads, which sleep when they wait; what is set already stays.
 
     Only of use before they are loaded.
     """
     for name in THREADS:
         environment.setdefault(name, str(cores))
+    environment.setdefault(*_WAITING)

@@ -11,6 +11,8 @@ import importlib.util
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -21,12 +23,24 @@ LATER: dict[str, tuple[str, ...]] = {
     "torch._dynamo": ("OptimizedModule",),
     "blosc2": ("ndarray.NDArray",),
     "pandas": (),
+    "skimage.transform": ("resize()",),
     "nnunetv2.training.dataloading.nnunet_dataset": ("nnUNetDatasetBlosc2", "comp_blosc2_params"),
     "nnunetv2.imageio.natural_image_reader_writer": ("NaturalImage2DIO",),
     "nnunetv2.imageio.nibabel_reader_writer": ("NibabelIO", "NibabelIOWithReorient"),
     "nnunetv2.imageio.tif_reader_writer": ("Tiff3DIO",),
 }
-"""Modules that are imported when something of them is used, and their classes that are named without being used."""
+"""Modules that are imported when something of them is used, and what is named of them before: classes, functions()."""
+PYTORCH: dict[str, tuple[str, ...]] = {
+    "torch._meta_registrations": (),
+    "torch.cuda.graph_annotations": (),
+    "torch.distributed._meta_registrations": (),
+    "torch.distributions": (),
+    "torch.export": (),
+    "torch.quantization": (),
+}
+"""Parts of PyTorch itself that no network computes with: shapes without values, graphs, distributions."""
+_FIRST = ("torch._meta_registrations", "torch.distributed._meta_registrations")
+"""Nobody asks for these by name: they tell PyTorch how to work without values, which its compiler and exporter do."""
 TRAINER: dict[str, tuple[str, ...]] = {"nnunetv2.training.nnUNetTrainer.nnUNetTrainer": ("nnUNetTrainer",)}
 """nnU-Net's training, for trainers of which only the network is built, and which need nothing of it for that."""
 _ABSENT = ("__file__", "__wrapped__")
@@ -44,14 +58,18 @@ class Later(ModuleType):
     ----------
     name : str
         Of the module.
-    classes : sequence of str
-        Classes that are named without being used: a new class stands for each, of which nothing is an instance.
+    named : sequence of str
+        What is named without being used. A new class stands for each, of which nothing is an instance; for a name with
+        brackets, a function that loads the module when it is called.
     """
 
-    def __init__(self, name: str, classes: Sequence[str]) -> None:
+    def __init__(self, name: str, named: Sequence[str]) -> None:
         super().__init__(name)
         self.__path__: list[str] = []
-        for own in classes:
+        for own in named:
+            if own.endswith("()"):
+                setattr(self, own[:-2], partial(self._call, own[:-2]))
+                continue
             room, _, last = own.rpartition(".")
             made = type(last, (), {"__init__": _not_used})
             setattr(self, room or last, SimpleNamespace(**{last: made}) if room else made)
@@ -61,9 +79,17 @@ class Later(ModuleType):
             raise AttributeError(name)
         return getattr(self.load(), name)
 
+    def _call(self, name: str, *arguments: Any, **options: Any) -> Any:
+        return getattr(self.load(), name)(*arguments, **options)
+
     def load(self) -> ModuleType:
         """Import the module and put it where this one was."""
         own = self.__name__
+        if own.startswith("torch.") and own not in _FIRST:
+            for first in _FIRST:
+                if isinstance(put_off := sys.modules.get(first), Later):
+                    with suppress(ModuleNotFoundError):  # not in every version of PyTorch
+                        put_off.load()
         if sys.modules.get(own) is self:
             del sys.modules[own]
         module = importlib.import_module(own)
@@ -105,20 +131,28 @@ class _Below(MetaPathFinder):
         return PathFinder.find_spec(fullname, getattr(package, "__path__", None), target)
 
 
+def before_torch() -> None:
+    """Put parts of PyTorch off; before it is imported, and where it does nothing but compute."""
+    if "torch" not in sys.modules:
+        sys.meta_path.insert(0, _Below())
+        sys.modules.update({name: Later(name, named) for name, named in PYTORCH.items()})
+
+
 def install(later: Mapping[str, Sequence[str]] | None = None) -> None:
     """Put off imports, and have nnU-Net find its classes by the text of its files; before nnU-Net is imported.
 
     Parameters
     ----------
     later : mapping of str to sequence of str, optional
-        Modules and classes as in :data:`LATER`.
+        Modules, and what is named of them, as in :data:`LATER`.
     """
-    sys.meta_path.insert(0, _Below())
-    for name, classes in (LATER if later is None else later).items():
+    if not any(isinstance(finder, _Below) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Below())
+    for name, named in (LATER if later is None else later).items():
         parent, _, last = name.rpartition(".")
         if name in sys.modules:
             continue
-        sys.modules[name] = Later(name, classes)
+        sys.modules[name] = Later(name, named)
         if parent:
             setattr(importlib.import_module(parent), last, sys.modules[name])
     from nnunetv2.utilities import find_class_by_name

@@ -11,11 +11,14 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 PLAIN = "nnUNetTrainer"
+_DRAWING = ("kaiming_normal_", "kaiming_uniform_", "normal_", "trunc_normal_", "uniform_", "xavier_uniform_")
+"""PyTorch's functions that draw the first weights of a layer."""
 
 
 class NetworkError(Exception):
@@ -106,6 +109,21 @@ def build(trainer: type | None, plans: Any, configuration: Any, dataset: Mapping
         return make(plans, configuration, channels, heads, enable_deep_supervision=False)
     # trainers written for nnU-Net before 2.7
     return make(*described, channels, heads, enable_deep_supervision=False)
+
+
+@contextmanager
+def without_drawing() -> Iterator[None]:
+    """Leave new weights as they lie in memory: :func:`fill` replaces them all, and drawing takes longer than that."""
+    from torch.nn import init
+
+    drawing = {name: getattr(init, name) for name in _DRAWING}
+    for name in drawing:
+        setattr(init, name, lambda tensor, *_, **__: tensor)
+    try:
+        yield
+    finally:
+        for name, function in drawing.items():
+            setattr(init, name, function)
 
 
 def fill(network: Any, weights: Mapping[str, Any]) -> None:

@@ -126,7 +126,9 @@ def test_imports_that_are_put_off_happen_when_something_is_used(
 
     package = tmp_path / "slowly"
     package.mkdir()
-    (package / "__init__.py").write_text("class Kind:\n    pass\ndef work():\n    return 7\nfrom . import below\n")
+    (package / "__init__.py").write_text(
+        "class Kind:\n    pass\ndef work(one=7):\n    return one\nfrom . import below\n"
+    )
     (package / "below.py").write_text("from . import Kind\nVALUE = 8\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
@@ -140,16 +142,17 @@ def test_imports_that_are_put_off_happen_when_something_is_used(
     def started() -> Any:
         for name in ("slowly", "slowly.below"):
             monkeypatch.delitem(sys.modules, name, raising=False)
-        lazily.install({"slowly": ("Kind",)})
+        lazily.install({"slowly": ("Kind", "work()")})
         import slowly
-        from slowly import Kind  # type: ignore[import-not-found]
+        from slowly import Kind, work  # type: ignore[import-not-found]
 
+        assert callable(work)
         assert not isinstance(3, Kind)
         assert not hasattr(slowly, "__file__")
         assert isinstance(sys.modules["slowly"], lazily.Later)
         return slowly
 
-    assert started().work() == 7
+    assert started().work(one=9) == 9
     assert not isinstance(sys.modules["slowly"], lazily.Later)
     started()
     from slowly.below import VALUE, Kind  # type: ignore[import-not-found]
@@ -157,3 +160,31 @@ def test_imports_that_are_put_off_happen_when_something_is_used(
     assert VALUE == 8
     assert sys.modules["slowly"].Kind is Kind
     assert sys.modules["slowly"].below is sys.modules["slowly.below"]
+
+
+def test_a_part_of_pytorch_that_is_used_after_all_finds_what_it_relies_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The rules for work without values are nobody's to ask for; the exporter needs them before it is imported."""
+    from medpodium.baselines.portable import lazily
+
+    package = tmp_path / "torch"
+    package.mkdir()
+    (package / "__init__.py").write_text("SAID = []\nfrom torch import export, _meta_registrations\n")
+    for name in ("export", "_meta_registrations"):
+        (package / f"{name}.py").write_text(
+            f"import torch\ntorch.SAID.append('{name}')\ndef use(): return torch.SAID\n"
+        )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    kept = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "torch"}
+    try:
+        lazily.before_torch()
+        import torch
+
+        assert torch.SAID == []  # type: ignore[attr-defined]
+        assert torch.export.use() == ["_meta_registrations", "export"]  # type: ignore[operator]
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torch"]:
+            del sys.modules[name]
+        sys.modules.update(kept)

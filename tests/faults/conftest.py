@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import os
+import runpy
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -329,3 +333,34 @@ def _report(folder: Path, challenge: str, rows: list[tuple[Any, ...]], formats: 
 def write_report() -> Callable[..., Path]:
     """Return what writes a report without bootstrap: (folder, challenge file, rows, formats) to its folder."""
     return _report
+
+
+@pytest.fixture
+def run_program(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """Return what runs a packaged program in this process, its mounts elsewhere: its exit code and what it said."""
+
+    def run(context: Path, inputs: Path, outputs: Path) -> tuple[int, str]:
+        settings = json.loads((context / "package.json").read_text())
+        settings["inputs"] = [f"{inputs.as_posix()}/{{case}}_0000.nii.gz"]
+        settings["outputs"][0]["pattern"] = f"{outputs.as_posix()}/{{case}}.nii.gz"
+        (context / "package.json").write_text(json.dumps(settings))
+        # in a process of its own it puts imports off, which other tests in this one need
+        lazily = context / "medpodium_parts" / "lazily.py"
+        if lazily.exists():
+            lazily.write_text("LATER = TRAINER = {}\ndef install(_): pass\ndef before_torch(): pass\n")
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        monkeypatch.setattr(sys, "argv", ["predict.py"])
+        for name in [name for name in sys.modules if name.startswith(("bands", "medpodium_parts"))]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setattr(os, "environ", {**os.environ})
+        code = 0
+        try:
+            runpy.run_path(str(context / "predict.py"), run_name="__main__")
+        except SystemExit as end:
+            code = int(end.code or 0)
+        finally:
+            gc.unfreeze()
+            gc.enable()
+        return code, capsys.readouterr().err
+
+    return run

@@ -108,12 +108,9 @@ def test_the_best_configuration_is_taken_with_its_ensemble_and_postprocessing(
 
 
 def test_the_second_stage_of_a_cascade_sees_the_labels_of_the_first(
-    make_model: Any, verb: Any, images: Any, jobs_here: Any, tmp_path: Path, capsys: Any, monkeypatch: Any
+    make_model: Any, verb: Any, images: Any, jobs_here: Any, run_program: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
     """The second stage ignores the image and swaps the labels of the first; in the packaged program, too."""
-    import runpy
-    import sys
-
     made, folder = make_model(), tmp_path / "images"
     images.write(folder / "c_0000.nii.gz", images.bands(3))
     swapped = [[0.0, 0.0, 0.0], [0.0, 0.0, 9.0], [0.0, 9.0, 0.0]]  # class by (image, first label, second label)
@@ -140,19 +137,8 @@ def test_the_second_stage_of_a_cascade_sees_the_labels_of_the_first(
     locked = dict(line.split("==") for line in (context / "requirements.lock").read_text().split())
     assert {"nnunetv2", "numpy", "simpleitk"} <= set(locked)
     assert "torch" not in locked
-    settings = json.loads((context / "package.json").read_text())
-    settings["inputs"] = [f"{folder.as_posix()}/{{case}}_0000.nii.gz"]
-    settings["outputs"][0]["pattern"] = f"{tmp_path.as_posix()}/packaged/{{case}}.nii.gz"
-    (context / "package.json").write_text(json.dumps(settings))
-    # in a process of its own it puts imports off, which other tests in this one need
-    (context / "medpodium_parts" / "lazily.py").write_text("LATER = TRAINER = {}\ndef install(_): pass\n")
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "argv", ["predict.py"])
-    for name in [name for name in sys.modules if name.startswith(("bands", "medpodium_parts"))]:
-        monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(SystemExit) as end:
-        runpy.run_path(str(context / "predict.py"), run_name="__main__")
-    assert end.value.code == 0, capsys.readouterr().err
+    code, said = run_program(context, folder, tmp_path / "packaged")
+    assert code == 0, said
     assert np.array_equal(images.read(tmp_path / "packaged" / "c.nii.gz"), expected)
 
 

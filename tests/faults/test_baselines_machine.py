@@ -84,4 +84,5 @@ def test_the_smaller_of_affinity_and_quota_counts(tmp_path: Path, monkeypatch: p
     environment = {"MKL_NUM_THREADS": "7"}
     limit_threads(environment, 2)
     assert environment["OMP_NUM_THREADS"] == "2"
+    assert environment["OMP_WAIT_POLICY"] == "PASSIVE", "threads that wait would use the quota up"
     assert environment["MKL_NUM_THREADS"] == "7", "what the user has set stays"

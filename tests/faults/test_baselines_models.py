@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -81,29 +79,8 @@ def test_one_unreadable_image_loses_no_finished_prediction(
         assert np.array_equal(images.read(out / f"{name}.nii.gz"), images.labels(number))
 
 
-def run_program(context: Path, inputs: Path, outputs: Path, capsys: Any, monkeypatch: Any) -> tuple[int, str]:
-    """Run the packaged program in this process, with its mounts elsewhere; return its exit code and what it said."""
-    settings = json.loads((context / "package.json").read_text())
-    settings["inputs"] = [f"{inputs.as_posix()}/{{case}}_0000.nii.gz"]
-    settings["outputs"][0]["pattern"] = f"{outputs.as_posix()}/{{case}}.nii.gz"
-    (context / "package.json").write_text(json.dumps(settings))
-    # in a process of its own it puts imports off, which other tests in this one need
-    (context / "medpodium_parts" / "lazily.py").write_text("LATER = TRAINER = {}\ndef install(_): pass\n")
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "argv", ["predict.py"])
-    for name in [name for name in sys.modules if name.startswith(("bands", "medpodium_parts"))]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(os, "environ", {**os.environ})
-    code = 0
-    try:
-        runpy.run_path(str(context / "predict.py"), run_name="__main__")
-    except SystemExit as end:
-        code = int(end.code or 0)
-    return code, capsys.readouterr().err
-
-
 def test_the_packaged_program_carries_the_network_of_a_foreign_trainer_and_skips_a_cut_off_image(
-    make_model: Any, verb: Any, images: Any, tmp_path: Path, capsys: Any, monkeypatch: Any
+    make_model: Any, verb: Any, images: Any, run_program: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
     """The trainer's file and the one beside it that it imports go into the image; root may write anywhere."""
     made, context, inputs, out = make_model(record=True), tmp_path / "context", tmp_path / "in", tmp_path / "out"
@@ -114,18 +91,18 @@ def test_the_packaged_program_carries_the_network_of_a_foreign_trainer_and_skips
     images.write(inputs / "short_0000.nii.gz", images.bands(6))
     images.cut(inputs / "short_0000.nii.gz")
     monkeypatch.setenv("nnUNet_extTrainer", "")
-    code, said = run_program(context, inputs, out, capsys, monkeypatch)
+    code, said = run_program(context, inputs, out)
     assert code == 0, said
     assert np.array_equal(images.read(out / "good.nii.gz"), images.labels(5))
     assert not (out / "short.nii.gz").exists()
     assert "case short is not predicted: short_0000.nii.gz ends inside its compressed data" in said
     (inputs / "good_0000.nii.gz").unlink()
-    code, _ = run_program(context, inputs, out, capsys, monkeypatch)
+    code, _ = run_program(context, inputs, out)
     assert code == 1, "no case was predicted"
 
 
 def test_the_packaged_program_of_a_plain_network_skips_a_cut_off_image_and_predicts_as_nnunet_does(
-    make_model: Any, verb: Any, images: Any, tmp_path: Path, capsys: Any, monkeypatch: Any
+    make_model: Any, verb: Any, images: Any, run_program: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
     """nnU-Net's own predictor, which reads the checkpoint its own way, is the second opinion."""
     import torch
@@ -144,7 +121,7 @@ def test_the_packaged_program_of_a_plain_network_skips_a_cut_off_image_and_predi
     verb("baseline", "package", made.model, "--challenge", made.challenge, "--context", context, "--no-build",
          "--user", "1000:1000")  # fmt: skip
     assert "USER 1000:1000" in (context / "Dockerfile").read_text().splitlines()
-    code, _ = run_program(context, inputs, out, capsys, monkeypatch)
+    code, _ = run_program(context, inputs, out)
     assert code == 0
     assert [path.name for path in out.iterdir()] == ["good.nii.gz"]
     theirs = nnUNetPredictor(tile_step_size=1.0, use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
