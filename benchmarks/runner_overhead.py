@@ -9,8 +9,8 @@ does for a case, all bounds in force: verify the image, copy and hash the inputs
 start under the filter of system calls, watch and measure, collect, check, rewrite and hash the outputs, write the
 ledger, clear away. The first round is not counted. The share is of the bare run's whole wall time, in which the engine
 starts and removes the container. The seconds depend on the size of the files and not on how long the method takes, so
-that the share falls with that (0.2 s are 3 % of 6.7 s). Processor time is that of the processes on this side (with their
-children), without the engine's. Needs a running engine and /bin/busybox (static).
+that the share falls with that (0.2 s are 3 % of 6.7 s). Processor time is that of the processes on this side (with
+their children), without the engine's. Needs a running engine and /bin/busybox (static).
 """
 
 from __future__ import annotations
