@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from medpodium.challenges.schema import formats
 from medpodium.challenges.schema.base import Model, Name
 from medpodium.challenges.schema.metrics.instances import MatchedMetric, ObjectMetric
+from medpodium.challenges.schema.metrics.lesions import LesionFamily
 from medpodium.challenges.schema.metrics.masks import SegmentationMetric
 from medpodium.challenges.schema.metrics.plane import Length
 from medpodium.challenges.schema.metrics.spec import EmptyPolicy, MetricSpec
@@ -355,6 +356,13 @@ class SegmentationTask(TaskModel):
             if wanted not in self.structures and wanted not in roles:
                 cause = f"no structure or role {wanted!r}"
                 yield Broken(LintCode.STRUCTURE_UNKNOWN, ("metrics", key), cause, "correct the name")
+
+        lesions = metric.lesions if isinstance(metric, LesionFamily) else None
+        for region, rule in (lesions.regions if lesions is not None else {}).items():
+            for name in (region, *rule.beside):
+                if name not in self.structures:
+                    cause = f"no structure {name!r} (lesions: regions)"
+                    yield Broken(LintCode.STRUCTURE_UNKNOWN, ("metrics", key), cause, "correct the name")
 
     def _broken_plane(self) -> Rules:
         """Yield what contradicts whether the masks are planes."""

@@ -6,8 +6,31 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from medpodium.challenges.schema.base import Model
+from medpodium.challenges.schema.base import Model, Name
 from medpodium.challenges.schema.metrics.plane import plane_connectivity
+
+
+class RegionRule(Model):
+    """What is different for the lesions of one structure.
+
+    Parameters
+    ----------
+    dilation, min_voxels : int, optional
+        As in :class:`LesionRule`; what that says when left out.
+    beside : list of str
+        Structures beside whose lesions several lesions of this one are one lesion: those that touch the same one, in
+        both masks, structure by structure (BraTS 2024).
+    """
+
+    dilation: int | None = Field(default=None, ge=0, le=20)
+    min_voxels: int | None = Field(default=None, ge=0)
+    beside: list[Name] = Field(default_factory=list)
+
+    def told(self) -> list[str]:
+        """Return the differences in a few words each."""
+        words = [f"{self.dilation} dilations"] if self.dilation is not None else []
+        words += [f"from {self.min_voxels} voxels"] if self.min_voxels is not None else []
+        return words + ([f"joined beside the same lesion of {', then '.join(self.beside)}"] if self.beside else [])
 
 
 class LesionRule(Model):
@@ -40,6 +63,8 @@ class LesionRule(Model):
     found_from : float
         Overlap (Dice for ``overlap: dice``, else intersection over union) from which a matched lesion counts as found;
         below it the lesion is missed, and its prediction is not invented.
+    regions : dict of str to RegionRule
+        What is different for some structures.
     """
 
     connectivity: Literal[4, 6, 8, 18, 26] = 26
@@ -53,6 +78,19 @@ class LesionRule(Model):
     dilation: int = Field(default=0, ge=0, le=20)
     joined: Literal["reference", "both"] = "reference"
     found_from: float = Field(default=0.0, ge=0, le=1)
+    regions: dict[Name, RegionRule] = Field(default_factory=dict)
+
+    def of(self, structure: str) -> LesionRule:
+        """Return the rule for the lesions of a structure, whatever touches them."""
+        own = self.regions.get(structure)
+        if own is None:
+            return self
+        given = {"dilation": own.dilation, "min_voxels": own.min_voxels}
+        return self.model_copy(update={name: value for name, value in given.items() if value is not None})
+
+    def beside(self, structure: str) -> list[str]:
+        """Return the structures whose lesions join those of a structure, in their order."""
+        return self.regions[structure].beside if structure in self.regions else []
 
     def connected(self, planar: bool) -> int:
         """Return which voxels, or pixels of a plane, are neighbours."""
@@ -65,7 +103,8 @@ class LesionRule(Model):
     @property
     def drops_small(self) -> bool:
         """Whether lesions may be too small to count."""
-        return max(self.min_volume_ml, self.min_area_mm2, float(self.min_voxels)) > 0
+        voxels = [self.min_voxels, *(own.min_voxels or 0 for own in self.regions.values())]
+        return max(self.min_volume_ml, self.min_area_mm2, float(max(voxels))) > 0
 
     def told(self, unit: str, planar: bool) -> list[str]:
         """Return the rule in a few words each."""
@@ -78,6 +117,7 @@ class LesionRule(Model):
         sizes += [f"{self.min_voxels} {'pixels' if planar else 'voxels'}"] if self.min_voxels else []
         done = {"remove": "removed", "ignore": "not counted", "ignore-reference": "of the reference not counted"}
         words += [f"components under {' or '.join(sizes)} {done[self.small]}"] if sizes else []
+        words += [f"{name}: {' and '.join(own.told())}" for name, own in self.regions.items() if own.told()]
         return [*words, *([f"found from {self.found_from:g}"] if self.found_from else [])]
 
 

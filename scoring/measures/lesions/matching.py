@@ -204,12 +204,7 @@ def match(reference: Components, prediction: Components, rule: LesionRule, voxel
     voxel_ml : float
         Volume of a voxel in ml.
     """
-    smallest = rule.smallest(voxel_ml) * (1 - _SAME)  # a lesion of exactly the minimal size stays
-    large = reference.sizes >= smallest
-    if rule.small is Small.REMOVE:
-        reference, large = reference.only(large), np.ones(int(large.sum()), np.bool_)
-    if rule.small is not Small.IGNORE_REFERENCE:
-        prediction = prediction.only(prediction.sizes >= smallest)
+    reference, prediction, large = large_ones(reference, prediction, rule, voxel_ml)
     rows, columns, shared = reference.meeting(prediction, rule.dilation)
     both = reference.sizes[rows] + prediction.sizes[columns]
     dice, iou = 2.0 * shared / both, shared / (both - shared)
@@ -220,6 +215,19 @@ def match(reference: Components, prediction: Components, rule: LesionRule, voxel
         pairs = one_to_one(rows, columns, score, rule.matching)
         rows, columns, shared = rows[pairs], columns[pairs], shared[pairs]
     return Matched(reference, prediction, rows, columns, shared, large, rule.overlap is OverlapRule.DICE)
+
+
+def large_ones(
+    reference: Components, prediction: Components, rule: LesionRule, voxel_ml: float
+) -> tuple[Components, Components, Flags]:
+    """Take small lesions away as a rule declares; the last array says which of the reference's are large enough."""
+    smallest = rule.smallest(voxel_ml) * (1 - _SAME)  # a lesion of exactly the minimal size stays
+    large = reference.sizes >= smallest
+    if rule.small is Small.REMOVE:
+        reference, large = reference.only(large), np.ones(int(large.sum()), np.bool_)
+    if rule.small is not Small.IGNORE_REFERENCE:
+        prediction = prediction.only(prediction.sizes >= smallest)
+    return reference, prediction, large
 
 
 def one_to_one(rows: Counts, columns: Counts, score: Numbers, matching: Matching) -> list[int]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
 import numpy.typing as npt
 
-from medpodium.scoring.measures.components.joined import Counts
+from medpodium.scoring.measures.components.joined import Components, Counts
 from medpodium.scoring.measures.lesions.apart import distances_apart
-from medpodium.scoring.measures.lesions.matching import Flags, Joined, LesionRule, Matched, Numbers, match
+from medpodium.scoring.measures.lesions.matching import Flags, Joined, LesionRule, Matched, Numbers, large_ones, match
 from medpodium.scoring.measures.pair import PairMeasures
 from medpodium.scoring.measures.surfaces.distances import SurfaceDistances, size
 from medpodium.scoring.measures.surfaces.points import Kind, Spacing
@@ -296,7 +296,12 @@ class MeasuredLesions:
             self._pairs[kind] = kept
 
 
-def match_lesions(pair: PairMeasures, structure: int, rule: LesionRule) -> MeasuredLesions:
+def match_lesions(
+    pair: PairMeasures,
+    structure: int,
+    rule: LesionRule,
+    beside: Sequence[tuple[PairMeasures, int, LesionRule]] = (),
+) -> MeasuredLesions:
     """Match the lesions of a structure in reference and prediction as a rule declares.
 
     Parameters
@@ -307,9 +312,21 @@ def match_lesions(pair: PairMeasures, structure: int, rule: LesionRule) -> Measu
         Which structure.
     rule : LesionRule
         The declared rule.
+    beside : sequence of (PairMeasures, int, LesionRule)
+        Structures of the same case, one after the other, whose lesions join what touches them in either mask, and
+        their own rules.
     """
     case = pair.reference
-    dilations = rule.dilation, rule.dilation if rule.joined is Joined.BOTH else 0
-    reference, prediction = pair.components(structure, rule.connectivity, dilations)
     voxel_ml = case.voxel_size / 1000.0 if case.planar else case.voxel_size
+
+    def found(masks: PairMeasures, number: int, own: LesionRule) -> tuple[Components, Components]:
+        dilations = own.dilation, own.dilation if own.joined is Joined.BOTH else 0
+        return masks.components(number, own.connectivity, dilations)
+
+    reference, prediction = found(pair, structure, rule)
+    if beside:
+        reference, prediction, _ = large_ones(reference, prediction, rule, voxel_ml)
+    for masks, number, own in beside:
+        others = large_ones(*found(masks, number, own), own, voxel_ml)
+        reference, prediction = reference.beside(others[0]), prediction.beside(others[1])
     return MeasuredLesions(match(reference, prediction, rule, voxel_ml), case.spacing_zyx, case.planar)

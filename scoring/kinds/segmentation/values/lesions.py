@@ -59,7 +59,7 @@ class LesionScores:
     def __init__(self, pairs: Mapping[str, tuple[PairMeasures, int]], planar: bool) -> None:
         self._pairs = pairs
         self._planar = planar
-        self._matched: dict[tuple[str, matching.LesionRule], scores.MeasuredLesions] = {}
+        self._matched: dict[tuple[tuple[str, matching.LesionRule], ...], scores.MeasuredLesions] = {}
 
     def held(self, spec: LesionFamily, structure: str) -> tuple[int, int]:
         """Return how many lesions that count reference and prediction hold."""
@@ -100,10 +100,11 @@ class LesionScores:
         return own.lesions.mean(values, worth, size)
 
     def _lesions(self, spec: LesionFamily, structure: str) -> scores.MeasuredLesions:
-        rule = self._rule(spec.lesions)
-        if (structure, rule) not in self._matched:
-            self._matched[structure, rule] = scores.match_lesions(*self._pairs[structure], rule)
-        return self._matched[structure, rule]
+        rules = [(name, self._rule(spec.lesions.of(name))) for name in (structure, *spec.lesions.beside(structure))]
+        if (key := tuple(rules)) not in self._matched:
+            own, *beside = ((*self._pairs[name], rule) for name, rule in rules)
+            self._matched[key] = scores.match_lesions(*own, beside)
+        return self._matched[key]
 
     def _rule(self, declared: LesionRule) -> matching.LesionRule:
         """Return the rule for voxels; the slice of a plane is 1 mm thick, and 4 (8) pixels are 6 (26) voxels there."""
