@@ -9,9 +9,10 @@ from rich.markup import escape
 from medpodium import console
 from medpodium.challenges import registry
 from medpodium.challenges.schema.definition import Challenge, TaskModel
+from medpodium.challenges.schema.kinds import KINDS
 from medpodium.challenges.schema.metrics.spec import Cell, EmptyPolicy, MetricSpec
 from medpodium.challenges.schema.steps import Recipe
-from medpodium.challenges.schema.task import Grid
+from medpodium.challenges.schema.task import Grid, Words
 
 
 def overview() -> list[dict[str, Any]]:
@@ -83,6 +84,11 @@ def print_challenge(challenge: Challenge) -> None:
     out.print(f"definition {challenge.digest[:16]}…")
     for name, task in challenge.tasks.items():
         out.print(f"\n[bold]Task {escape(name)}[/] ({task.kind}) {escape(task.title or '')}")
+        words = KINDS[task.kind].words
+        if words != Words():
+            out.print(
+                f"{words.cases} are scored, by their {words.truth}; {words.teams} are ranked by their {words.answers}"
+            )
         for item in task.details():
             if isinstance(item, Grid):
                 console.print_table(list(item.columns), [list(row) for row in item.rows])

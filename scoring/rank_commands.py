@@ -215,6 +215,7 @@ def _rank_challenge(
     reference: str, path: Path, chosen: Chosen, drawing: Drawing, told: Told, standing: Standing | None
 ) -> None:
     from medpodium.challenges import registry
+    from medpodium.challenges.schema.kinds import KINDS
     from medpodium.findings import Finding, MedpodiumError
     from medpodium.scoring import definitions, observations, table
     from medpodium.scoring.evidence.joint import with_overall
@@ -253,7 +254,9 @@ def _rank_challenge(
     if not evidence.rankings:
         raise MedpodiumError(*evidence.findings)
     about = {"challenge": challenge.name, "edition": challenge.edition, "definition": challenge.digest}
-    _finish(evidence, about, drawing, told)
+    _finish(
+        evidence, about, drawing, told, {name: KINDS[task.kind].words.team for name, task in challenge.tasks.items()}
+    )
 
 
 def _collect(
@@ -275,7 +278,9 @@ def _collect(
         collect_consensus(evidence)
 
 
-def _finish(evidence: Evidence, challenge: dict[str, str], drawing: Drawing, told: Told) -> None:
+def _finish(
+    evidence: Evidence, challenge: dict[str, str], drawing: Drawing, told: Told, entrants: Mapping[str, str]
+) -> None:
     from medpodium.challenges.campaign.folder import CampaignCode
     from medpodium.scoring.evidence.tables.files import to_csv, write_evidence
 
@@ -292,7 +297,7 @@ def _finish(evidence: Evidence, challenge: dict[str, str], drawing: Drawing, tol
         rows = board.to_dict("records")
         console.print_json({**about, "leaderboard": rows, "files": files, "findings": evidence.findings})
     else:
-        _print(board)
+        _print(board, entrants)
         console.print_findings(one for one in evidence.findings if one.code is not CampaignCode.EXCLUDED)
     console.finish(evidence.findings)
 
@@ -302,7 +307,9 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
-def _print(board: pd.DataFrame) -> None:
+def _print(board: pd.DataFrame, entrants: Mapping[str, str]) -> None:
+    """Print the rankings; who is ranked has the name that the task's kind, or the first task's, has for it."""
+    usual = next(iter(entrants.values()), "submission")
     columns = ["rank", "submission", "value", "letters", "rank_low", "rank_high", "set_low", "set_high", "guarantee"]
     ends = board[["value", "value_low", "value_high"]].astype(float)
     bare = board[ends["value_low"].isna() & ends["value"].notna()]
@@ -311,7 +318,8 @@ def _print(board: pd.DataFrame) -> None:
         own = [name for name in columns if not rows[name].isna().all()]
         values = rows[own].astype(object).values.tolist()
         recipe = rows["recipe"].iloc[0]
-        console.print_table(own, values, title=f"{task} ({recipe}; {rows['better'].iloc[0]} value is better)")
+        shown = [entrants.get(str(task), usual) if name == "submission" else name for name in own]
+        console.print_table(shown, values, title=f"{task} ({recipe}; {rows['better'].iloc[0]} value is better)")
         notes = [str(note) for note in bare.loc[bare["task"] == task, "value_note"].unique() if note]
         if notes:
             console.out.print(f"values without an interval: {'; '.join(notes)}", markup=False)

@@ -23,9 +23,10 @@ REPLIES = {
 }
 
 
-def run(*words: object) -> None:
+def run(*words: object) -> str:
     done = CliRunner().invoke(main, [str(word) for word in words])
     assert done.exit_code in (0, 1), done.output
+    return done.output
 
 
 def campaign(folder: Path, task: str, truth: pd.DataFrame, teams: dict[str, pd.DataFrame]) -> Path:
@@ -58,6 +59,10 @@ def test_what_other_rules_would_have_read_is_told_and_ranks_nobody(tmp_path: Pat
     assert board["value"].to_dict() == {"one": 0.5, "two": 1.0}
     scores = pd.read_csv(tmp_path / "scores.csv").set_index(["metric", "submission"])
     assert scores.loc[("all", "one"), "status"] == "penalised"  # q3 holds no answer, whatever others read
+    told = run("rank", tmp_path / "c.yaml", tmp_path / "scores.csv", "--bootstrap", 0)
+    assert "model" in told
+    assert "submission" not in told
+    assert "questions are scored" in run("show", tmp_path / "c.yaml")
     report = tmp_path / "report"
     given = "--bootstrap", 0, "--formats", "markdown", "--out", report
     run("report", tmp_path / "c.yaml", tmp_path / "scores.csv", *given)

@@ -77,7 +77,7 @@ def folder(tmp_path: Path) -> Path:
 
 OBSERVED = [f"{name}.csv" for name in (
     "views", "confusion", "hardest", "agreement", "places", "reliability", "calibration_levels", "curves", "limits",
-    "scatter", "judges",
+    "scatter", "judges", "extraction", "risk_groups", "time_auc",
 )]  # fmt: skip
 """Tables of what observations show, which values computed elsewhere have none of."""
 
