@@ -33,7 +33,7 @@ def risk_groups(curves: pd.DataFrame, order: Sequence[str], axis: str) -> Figure
     shown = [name for name in order if name in set(curves["submission"])][:SHOWN]
     columns = min(4, max(2, len(shown)))
     figure, panels = grid(len(shown), columns, WIDTH, 2.1, sharex=True, sharey=True)
-    figure.subplots_adjust(hspace=0.42, wspace=0.12, bottom=0.24 if len(shown) <= columns else 0.14)
+    figure.subplots_adjust(hspace=0.42, wspace=0.12, bottom=0.36 if len(shown) <= columns else 0.14)
     for at, (axes, name) in enumerate(zip(panels, shown, strict=True)):
         own = curves[curves["submission"] == name]
         for group, colour in _COLOURS.items():
