@@ -85,7 +85,7 @@ def test_figures_of_what_was_measured_do_not_shift_what_is_compared(
     assert "Host memory over time" in (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     outcome = verification.verify(tmp_path / "report")
     assert outcome.findings == ()
-    assert outcome.counts["pages"] == 2
+    assert outcome.counts["pages"] == 3, "the page, the Markdown and its readme"
 
 
 def test_a_changed_number_is_found_with_place_and_both_values(report: Path, tmp_path: Path) -> None:
