@@ -172,7 +172,7 @@ def subgroup_sections(task: TaskResults, prefix: str = "") -> Section:
         )
     sections = tuple(part for part in parts if part)
     fine = [f"{task.group_title(group)} ({count(levels, 'level')})" for group, levels in task.fine_groups.items()]
-    words = f"Too fine for subgroups of {count(len(task.cases), 'case')}: {listed(fine)}."
+    words = f"Too fine for subgroups of {count(len(task.cases), task.words.case, task.words.cases)}: {listed(fine)}."
     notes = (Paragraph(words, "note"),) if fine else ()
     return Section(f"subgroups-{slug(task.name)}", f"{prefix}Subgroups", notes, sections)
 
