@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +118,52 @@ def jobs_start_at_once(warm: Any) -> Iterator[None]:
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setattr(jobs, "PROGRAM", (*warm.python("nnunet"), *jobs.PROGRAM[1:]))
         yield
+
+
+TRAINER = """
+from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoMirroring import nnUNetTrainerNoMirroring
+
+
+class Short(nnUNetTrainerNoMirroring):
+    def __init__(self, plans, configuration, fold, dataset_json, device):
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.num_epochs = self.num_iterations_per_epoch = self.num_val_iterations_per_epoch = 1
+"""
+"""Somebody's own trainer, as nnU-Net's documentation asks for one."""
+
+
+@pytest.fixture(scope="session")
+def trained_plainly(warm: Any) -> Callable[[dict[str, Any], Path, Path], Path]:
+    """Return what trains and validates a fold with nnU-Net's own command and a trainer of nnU-Net's kind."""
+
+    def train(plan: dict[str, Any], workspace: Path, folder: Path) -> Path:
+        (folder / "short.py").write_text(TRAINER)
+        own = {name: str(workspace / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
+        own |= {
+            "nnUNet_extTrainer": str(folder),
+            "nnUNet_n_proc_DA": "0",
+            "nnUNet_def_n_proc": "1",
+            "nnUNet_compile": "f",
+        }
+        words = (
+            "nnunetv2.run.run_training",
+            plan["dataset"],
+            "3d_fullres",
+            "0",
+            "-tr",
+            "Short",
+            "-device",
+            "cpu",
+            "-p",
+        )
+        command = [*warm.python("nnunet"), "-m", *words, plan["plan"]["plans"]]
+        answer = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **own}, check=False)
+        assert answer.returncode == 0, answer.stdout + answer.stderr
+        (model,) = (workspace / "nnUNet_results" / plan["dataset"]).glob("Short__*")
+        assert json.loads((model / "fold_0" / "validation" / "summary.json").read_text())["metric_per_case"]
+        return model
+
+    return train
 
 
 Run = Callable[..., dict[str, Any]]

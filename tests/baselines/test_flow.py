@@ -33,17 +33,17 @@ QUICK = ("--epochs", 1, "--iterations", 1, "--device", "cpu", "--no-validation")
 
 
 @pytest.fixture(scope="module")
-def trained(tiny: Any, run: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Plan once; train nnU-Net and STU-Net-S on the same preprocessed data."""
-    workspace = tmp_path_factory.mktemp("workspace")
+def trained(tiny: Any, run: Any, trained_plainly: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Plan once; train nnU-Net without this package, adopt it, and train STU-Net-S on the same preprocessed data."""
+    workspace, own = tmp_path_factory.mktemp("workspace"), tmp_path_factory.mktemp("trainers")
     plan = run(
         "baseline", "plan", tiny.challenge, "--images", tiny.images, "--labels", tiny.labels, "--workspace", workspace
     )
-    models = {}
-    for name, trainer in (("nnunet", "nnUNetTrainer"), ("stunet", "STUNetTrainer_small")):
-        result = run("baseline", "train", tiny.challenge, "--workspace", workspace, "--trainer", trainer, *QUICK)
-        models[name] = result
-    return {"workspace": workspace, "plan": plan, "models": models}
+    model = trained_plainly(plan, workspace, own)
+    adopted = run("baseline", "adopt", model, "--challenge", tiny.challenge, "--trainer-file", own / "short.py")
+    stunet = run("baseline", "train", tiny.challenge, "--workspace", workspace, "--trainer", "STUNetTrainer_small",
+                 *QUICK)  # fmt: skip
+    return {"workspace": workspace, "plan": plan, "models": {"nnunet": adopted, "stunet": stunet}}
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +53,10 @@ def predictions(
     """Predictions of both baselines and of two other teams: the reference eroded a little and a lot."""
     root = tmp_path_factory.mktemp("predictions")
     for name, result in trained["models"].items():
-        export = "--fast-export" if name == "nnunet" else "--exact-export"
+        export = "--fast-export" if name == "stunet" else "--exact-export"
         made = run("baseline", "predict", tiny.challenge, "--model", result["model"], "--images", tiny.test_images,
                    "--out", root / name, "--device", "cpu", export)  # fmt: skip
-        assert made["settings"]["fast_export"] == (name == "nnunet")
+        assert made["settings"]["fast_export"] == (name == "stunet")
     for team, times in (("aurora", 1), ("borealis", 3)):
         (root / team).mkdir()
         for path in tiny.references.iterdir():
@@ -82,11 +82,11 @@ def test_the_plan_follows_the_challenge_file(trained: dict[str, Any]) -> None:
 def test_training_reports_what_it_did(trained: dict[str, Any]) -> None:
     import torch
 
-    for name, result in trained["models"].items():
-        (fold,) = result["folds"]
-        assert fold["epochs"] == 1
-        assert fold["seconds_per_epoch"] > 0
-        checkpoint = Path(result["model"]) / "fold_all" / "checkpoint_final.pth"
+    (fold,) = trained["models"]["stunet"]["folds"]
+    assert fold["epochs"] == 1
+    assert fold["seconds_per_epoch"] > 0
+    for name, place in (("nnunet", "fold_0"), ("stunet", "fold_all")):
+        checkpoint = Path(trained["models"][name]["model"]) / place / "checkpoint_final.pth"
         weights = torch.load(checkpoint, map_location="cpu", weights_only=False)["network_weights"]
         assert any("conv_blocks_context" in key for key in weights) == (name == "stunet")
         assert all(bool(torch.isfinite(value).all()) for value in weights.values())
@@ -158,41 +158,45 @@ def voxels(path: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def ran(trained: dict[str, Any], tiny: Any, run: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The program that goes into the image of STU-Net-S, run as it is here with the mounts elsewhere, and watched."""
+    """The program that goes into the image of the adopted model, run here with the mounts elsewhere, and watched."""
     root = tmp_path_factory.mktemp("program")
     spec = importlib.util.spec_from_file_location("base_image", Path(__file__).with_name("base_image.py"))
     assert spec is not None
     assert spec.loader is not None
     maker = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(maker)
-    program = program_here(run, tiny, trained["models"]["stunet"]["model"], root / "context", root / "out")
+    program = program_here(run, tiny, trained["models"]["nnunet"]["model"], root / "context", root / "out")
     return {"out": root / "out", "read": maker.watch(program, root / "read"), "maker": maker}
 
 
-def test_the_packaged_program_predicts_the_same(ran: dict[str, Any], predictions: dict[str, Path], tiny: Any) -> None:
+def test_the_packaged_program_predicts_the_same(
+    ran: dict[str, Any], predictions: dict[str, Path], trained: dict[str, Any], tiny: Any, run: Any, tmp_path: Path
+) -> None:
     for path in tiny.references.iterdir():
-        assert np.array_equal(voxels(ran["out"] / path.name), voxels(predictions["stunet"] / path.name))
+        assert np.array_equal(voxels(ran["out"] / path.name), voxels(predictions["nnunet"] / path.name))
     # what is never called is not even in the image
-    assert not [path for path in ran["read"] if {"_dynamo", "seaborn"} & set(path.parts)]
+    assert not [path for path in ran["read"] if {"_dynamo", "_refs", "seaborn"} & set(path.parts)]
+    # a program that cannot build its network and fill it is refused here; so is STU-Net's tried out
+    run("baseline", "package", trained["models"]["stunet"]["model"], "--challenge", tiny.challenge,
+        "--context", tmp_path / "context", "--no-build")  # fmt: skip
 
 
 @pytest.fixture
 def packaged(
     trained: dict[str, Any], ran: dict[str, Any], tiny: Any, run: Any, docker_engine: Any, require: Any, tmp_path: Path
 ) -> Iterator[dict[str, Any]]:
-    """STU-Net-S as an image and as an archive, on a base image made here; the engine keeps nothing of it."""
+    """The adopted model as an image and as an archive, on a base image made here; the engine keeps nothing of it."""
     require(sys.platform == "linux", "Linux, whose Python goes into the image,")
     require(shutil.which("docker") is not None, "the docker command line")
-    model, base = trained["models"]["stunet"]["model"], "medpodium-test-baseline-base:latest"
+    model, base = trained["models"]["nnunet"]["model"], "medpodium-test-baseline-base:latest"
     try:
         ran["maker"].build(base, ran["read"])
         yield run("baseline", "package", model, "--challenge", tiny.challenge, "--team", "packaged", "--base", base,
                   "--network", "none", "--out", tmp_path / "packaged.tar.gz")  # fmt: skip
     finally:
-        for image in [*docker_engine.images.list("medpodium/packaged"), *docker_engine.images.list("packaged")]:
-            docker_engine.images.remove(image.id, force=True)
-        for image in docker_engine.images.list("medpodium-test-baseline-base"):
-            docker_engine.images.remove(image.id, force=True)
+        for name in ("medpodium/packaged", "packaged", "medpodium-test-baseline-base"):
+            for image in docker_engine.images.list(name):
+                docker_engine.images.remove(image.id, force=True)
 
 
 def dice(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], float]:
@@ -203,11 +207,11 @@ def dice(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], float]:
 
 
 @pytest.mark.docker
-def test_a_packaged_baseline_is_checked_submitted_and_scored_like_a_team(
+def test_a_model_of_plain_nnunet_is_adopted_packaged_checked_submitted_and_scored_like_a_team(
     packaged: dict[str, Any], predictions: dict[str, Path], tiny: Any, run: Any, docker_engine: Any, tmp_path: Path
 ) -> None:
     """At home, then the organizer's way, in the sandbox; the scores are those of the same model's predictions here."""
-    run("score", tiny.challenge, "--references", tiny.references, f"--predictions=packaged={predictions['stunet']}",
+    run("score", tiny.challenge, "--references", tiny.references, f"--predictions=packaged={predictions['nnunet']}",
         "--out", tmp_path / "here.csv")  # fmt: skip
     with (tmp_path / "here.csv").open() as stream:
         expected = dice(csv.DictReader(stream))
@@ -228,7 +232,8 @@ def test_a_packaged_baseline_is_checked_submitted_and_scored_like_a_team(
     runs = run("run", root)["runs"]
     assert sorted((row["case"], row["problem"]) for row in runs) == [("caseTs0", None), ("caseTs1", None)]
     run("score", root)
-    assert dice(pd.read_parquet(root / "scores.parquet").to_dict("records")) == pytest.approx(expected, abs=1e-12)
+    scores = dice(pd.read_parquet(root / "scores.parquet").to_dict("records"))
+    assert scores == pytest.approx(expected, abs=1e-12)
     assert docker_engine.images.list("medpodium/packaged") == [], "a submission's image is removed when it is done"
 
 
