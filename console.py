@@ -7,7 +7,6 @@ import dataclasses
 import difflib
 import errno
 import functools
-import gc
 import importlib
 import json
 import logging
@@ -393,19 +392,3 @@ def _told_at_length() -> Iterator[None]:
         cpu, peak = os.times(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         took = f"{time.perf_counter() - begun:.1f} s, {sum(cpu[:4]):.1f} s of CPU time since the start"
         err.print(f"took {took}, at most {peak:.0f} MiB of memory in this process", highlight=False)
-
-
-@contextlib.contextmanager
-def starting() -> Iterator[None]:
-    """Import what a verb works with, without looking for garbage on the way.
-
-    What is imported stays. The collector of cycles would walk all of it again and again, which is a tenth of the time
-    that it takes to start.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

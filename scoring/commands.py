@@ -97,10 +97,9 @@ def score(challenge: str, request: Request, where: Where, audit: bool, as_json: 
     All references are read first: if one of them is broken, nothing is scored and everything found is listed (exit
     code 1). A case on which the scorer itself fails is scored for nobody; the others are written (exit code 3).
     """
-    with console.starting():
-        from medpodium.challenges.campaign.folder import is_campaign
-        from medpodium.scoring import rescoring
-        from medpodium.scoring.measuring.summary import summary_rows
+    from medpodium.challenges.campaign.folder import is_campaign
+    from medpodium.scoring import rescoring
+    from medpodium.scoring.measuring.summary import summary_rows
 
     folder = Path(challenge)
     again = None
@@ -170,11 +169,10 @@ def _score_campaign(folder: Path, request: Request, where: Where) -> Done:
 
 
 def _score(reference: str, request: Request, where: Where) -> tuple[Challenge, Result, Path]:
-    with console.starting():
-        from medpodium.challenges import registry
-        from medpodium.scoring import groups
-        from medpodium.scoring.exchange.nnunet_results import references_of
-        from medpodium.scoring.kinds.engine import pick_task, score_task
+    from medpodium.challenges import registry
+    from medpodium.scoring import groups
+    from medpodium.scoring.exchange.nnunet_results import references_of
+    from medpodium.scoring.kinds.engine import pick_task, score_task
 
     loaded = registry.load(reference, variant=request.variant)
     task = pick_task(loaded, request.task)

@@ -71,9 +71,8 @@ def measure(
     A structure that only one of both masks holds gets the worst value: 0, or the image's diagonal for a distance.
     --out writes a score table for 'rank' and 'report', which take it together with what --save-challenge writes.
     """
-    with console.starting():
-        from medpodium.scoring import definitions, table
-        from medpodium.scoring.measuring.files import measure_files, measure_folders
+    from medpodium.scoring import definitions, table
+    from medpodium.scoring.measuring.files import measure_files, measure_folders
 
     teams = _teams(reference, prediction, predictions)
     request, named = _request(asked)
