@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from medpodium.challenges.schema import formats
 from medpodium.challenges.schema.base import Model, Name
-from medpodium.challenges.schema.metrics.instances import MatchedMetric, ObjectMetric
+from medpodium.challenges.schema.metrics.instances import MatchedMetric, ObjectMetric, VariantFamily
 from medpodium.challenges.schema.metrics.lesions import LesionFamily
 from medpodium.challenges.schema.metrics.masks import SegmentationMetric
 from medpodium.challenges.schema.metrics.plane import Length
@@ -325,6 +325,9 @@ class SegmentationTask(TaskModel):
                 yield from self._broken_metric(key, metric)
             if isinstance(metric, ObjectMetric):
                 yield from self._broken_objects(key, metric)
+            if isinstance(metric, VariantFamily):
+                labels = [name for name, item in self.structures.items() if item.label is not None]
+                yield from self._unknown(key, [name for name in metric.needed if name not in labels], " of one label")
 
     def _broken_metric(self, key: str, metric: StructureMetric) -> Rules:
         at = ("metrics", key)
@@ -359,10 +362,14 @@ class SegmentationTask(TaskModel):
 
         lesions = metric.lesions if isinstance(metric, LesionFamily) else None
         for region, rule in (lesions.regions if lesions is not None else {}).items():
-            for name in (region, *rule.beside):
-                if name not in self.structures:
-                    cause = f"no structure {name!r} (lesions: regions)"
-                    yield Broken(LintCode.STRUCTURE_UNKNOWN, ("metrics", key), cause, "correct the name")
+            unknown = [name for name in (region, *rule.beside) if name not in self.structures]
+            yield from self._unknown(key, unknown, " (lesions: regions)")
+
+    def _unknown(self, key: str, names: list[str], where: str) -> Rules:
+        for name in names:
+            yield Broken(
+                LintCode.STRUCTURE_UNKNOWN, ("metrics", key), f"no structure {name!r}{where}", "correct the name"
+            )
 
     def _broken_plane(self) -> Rules:
         """Yield what contradicts whether the masks are planes."""

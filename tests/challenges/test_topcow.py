@@ -89,7 +89,7 @@ def test_scores_are_those_of_the_published_rules(scored: tuple[Path, Path, dict[
     assert tried > 40
 
 
-def test_ranks_by_five_metrics(scored: tuple[Path, Path, dict[str, Path]], tmp_path: Path) -> None:
+def test_ranks_by_seven_metrics(scored: tuple[Path, Path, dict[str, Path]], tmp_path: Path) -> None:
     path, _, _ = scored
     out = tmp_path / "board.csv"
     result = CliRunner().invoke(main, ["rank", "topcow", str(path), "--task", "mra", "--out", str(out)])

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from medpodium.challenges.schema.base import Model, Name
 from medpodium.challenges.schema.metrics.pooled import PooledMetric
 from medpodium.challenges.schema.metrics.spec import MetricKind
 
@@ -151,3 +152,92 @@ class PresenceMetric(ObjectMetric):
     def parameters(self) -> list[str]:
         """Return the threshold."""
         return [f"IoU {self.threshold:g}", *super().parameters()]
+
+
+class Edge(Model):
+    """An edge of a graph of structures: it is there where a structure is, and, if that is said, touches another one.
+
+    Parameters
+    ----------
+    structure : str
+        The structure that has to be there.
+    touches : str, optional
+        The structure that one of its 26 (in a plane 8) neighbours has to belong to.
+    """
+
+    structure: Name
+    touches: Name | None = None
+
+    @property
+    def told(self) -> str:
+        """The edge in a few words."""
+        return self.structure if self.touches is None else f"{self.structure} at {self.touches}"
+
+
+class VariantFamily(PooledMetric):
+    """Whether the anatomical variant of a case is told, as recall averaged over the variants that the references have.
+
+    Parameters
+    ----------
+    edges : list of Edge
+        Which of them are there makes the variant.
+    """
+
+    edges: list[Edge] = Field(min_length=1)
+
+    @property
+    def needed(self) -> list[str]:
+        """Every structure that it names."""
+        names = [name for edge in self.edges for name in (edge.structure, edge.touches) if name is not None]
+        return list(dict.fromkeys(names))
+
+    def parameters(self) -> list[str]:
+        """Return the edges."""
+        return ["edges " + ", ".join(edge.told for edge in self.edges), *super().parameters()]
+
+
+class VariantMetric(VariantFamily):
+    """Whether a prediction has the edges of the reference."""
+
+    known: ClassVar[Mapping[str, MetricKind]] = {
+        "variant_accuracy": _share(
+            "Variant-balanced graph accuracy", "mean over the variants R has of the share of cases with the same edges"
+        ),
+    }
+    kind: Literal["variant_accuracy"]
+
+
+class TopologyMetric(VariantFamily):
+    """Whether a prediction has the pieces and the neighbours of the reference.
+
+    Parameters
+    ----------
+    compared : list of str
+        Structures that have to be found, in as many pieces and with the same neighbours.
+    threshold : float
+        Smallest intersection over union by which a structure is found.
+    left_right : list of pair of str
+        Left and right structures; the first pair that the prediction has may not be swapped (the left one lies at the
+        larger x, as in files in the order left, posterior, superior).
+    """
+
+    known: ClassVar[Mapping[str, MetricKind]] = {
+        "topology_match": _share(
+            "Variant-balanced topology match rate",
+            "mean over the variants R has of the share of cases with the same pieces and neighbours",
+        ),
+    }
+    kind: Literal["topology_match"]
+    compared: list[Name] = Field(min_length=1)
+    threshold: Overlap = 0.5
+    left_right: list[tuple[Name, Name]] = Field(default_factory=list)
+
+    @property
+    def needed(self) -> list[str]:
+        """Every structure that it names."""
+        sides = [name for pair in self.left_right for name in pair]
+        return list(dict.fromkeys([*super().needed, *self.compared, *sides]))
+
+    def parameters(self) -> list[str]:
+        """Return the edges, and what else is compared."""
+        return [*super().parameters(), f"compared {', '.join(self.compared)}", f"IoU {self.threshold:g}"]

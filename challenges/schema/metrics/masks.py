@@ -6,7 +6,13 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
-from medpodium.challenges.schema.metrics.instances import InstanceMetric, PrecisionMetric, PresenceMetric
+from medpodium.challenges.schema.metrics.instances import (
+    InstanceMetric,
+    PrecisionMetric,
+    PresenceMetric,
+    TopologyMetric,
+    VariantMetric,
+)
 from medpodium.challenges.schema.metrics.lesions import AnyLesionMetric
 from medpodium.challenges.schema.metrics.resource import AreaMetric, ResourceMetric
 from medpodium.challenges.schema.metrics.structure import BettiMetric, EulerMetric, OverlapMetric, VolumeMetric
@@ -34,6 +40,8 @@ MaskMetric: TypeAlias = (
     | InstanceMetric
     | PrecisionMetric
     | PresenceMetric
+    | VariantMetric
+    | TopologyMetric
 )
 """Every metric that two masks are enough for, or that a run of a container brings."""
 SegmentationMetric: TypeAlias = Annotated[MaskMetric, Field(discriminator="kind")]

@@ -354,6 +354,20 @@ class Comparison:
         reference, prediction = (volume.binary(self._case.task, structure)[start:stop] for volume in volumes)
         return reference, prediction
 
+    @property
+    def names(self) -> list[str]:
+        """Structures of one label, in the order of their numbers in :meth:`numbered`."""
+        return [name for name, item in self._case.task.structures.items() if item.label is not None]
+
+    def numbered(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        """Return the numbers of structures of one label, from 1, in reference and prediction; 0 elsewhere."""
+        first, second = (np.zeros(self._case.reference.geometry.shape_zyx, np.uint8) for _ in range(2))
+        for number, name in enumerate(self.names, start=1):
+            start, stop = (int(z) for z in self._pairs[name][0].z_ranges[self._pairs[name][1]])
+            for volume, own in zip((first, second), self.binaries(name), strict=True):
+                volume[start:stop][own != 0] = number
+        return first, second
+
     def overlap(self, structure: str) -> overlap.Overlap:
         """Return the overlap counts of a structure."""
         pair, index = self._pairs[structure]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medpodium.challenges.schema.definition import SegmentationTask
-from medpodium.challenges.schema.metrics.instances import MatchedMetric, ObjectMetric
+from medpodium.challenges.schema.metrics.instances import MatchedMetric, ObjectMetric, TopologyMetric, VariantFamily
 
 if TYPE_CHECKING:
     from medpodium.scoring.measures.instances import Objects
@@ -33,6 +33,13 @@ class Pair(Protocol):
     def instances(self, structure: str) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
         """Return the labels of a structure's instances."""
 
+    @property
+    def names(self) -> list[str]:
+        """Structures of one label, in the order of their numbers."""
+
+    def numbered(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        """Return the numbers of those structures, from 1, in reference and prediction."""
+
 
 class Truth(Protocol):
     """What is asked of the reference of a case."""
@@ -49,10 +56,10 @@ def place(metric: str, structure: str) -> str:
     return f"{metric}/{structure}"
 
 
-def pooled_cells(task: SegmentationTask) -> Iterator[tuple[str, ObjectMetric, str]]:
-    """Yield every (metric, spec, structure) that is pooled over cases."""
+def pooled_cells(task: SegmentationTask) -> Iterator[tuple[str, ObjectMetric | VariantFamily, str]]:
+    """Yield every (metric, spec, structure) that is pooled over cases; no structure where all are looked at at once."""
     for metric, spec in task.metrics.items():
-        if isinstance(spec, ObjectMetric):
+        if isinstance(spec, (ObjectMetric, VariantFamily)):
             for structure in task.structures_of(spec):
                 yield metric, spec, structure
 
@@ -62,7 +69,10 @@ def seen_objects(measures: Truth, pair: Pair, case: str) -> list[Seen]:
     task, found = measures.task, []
     scored = task.scored_structures(case)
     for metric, spec, structure in pooled_cells(task):
-        if structure in scored:
+        if isinstance(spec, VariantFamily):
+            if scored.issuperset(spec.needed):
+                found.append((place(metric, structure), *_variants(spec, pair), 1.0))
+        elif structure in scored:
             objects = _matched(spec, pair, structure)
             matched = json.dumps([[one.matched, one.iou, one.dice] for one in objects.found])
             found.append((place(metric, structure), str(objects.referenced), matched, float(objects.predicted)))
@@ -77,6 +87,21 @@ def unseen_objects(measures: Truth, case: str) -> list[Seen]:
         (where, truth, "", float("nan"))
         for where, truth, _, _ in seen_objects(measures, measures.against_nothing, case)
     ]
+
+
+def _variants(spec: VariantFamily, pair: Pair) -> tuple[str, str]:
+    """Return the variant of the reference and that of the prediction; for the topology nothing where they differ."""
+    from medpodium.scoring.measures import variants
+
+    number = {name: at for at, name in enumerate(pair.names, start=1)}
+    reference, prediction = pair.numbered()
+    edges = [(number[edge.structure], number.get(edge.touches or "", 0)) for edge in spec.edges]
+    truth = variants.Anatomy(reference).edges(edges)
+    if not isinstance(spec, TopologyMetric):
+        return truth, variants.Anatomy(prediction).edges(edges)
+    compared = [number[name] for name in spec.compared]
+    sides = [(number[left], number[right]) for left, right in spec.left_right]
+    return truth, truth if variants.same_topology(reference, prediction, compared, spec.threshold, sides) else ""
 
 
 def _matched(spec: ObjectMetric, pair: Pair, structure: str) -> Objects:

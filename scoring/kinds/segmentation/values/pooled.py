@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from medpodium.challenges.schema.definition import Challenge, SegmentationTask
-from medpodium.challenges.schema.metrics.instances import ObjectMetric
+from medpodium.challenges.schema.metrics.instances import ObjectMetric, VariantFamily
 from medpodium.findings import Finding
 from medpodium.scoring import table
 from medpodium.scoring.kinds.pooling import SideBySide
@@ -75,6 +75,32 @@ class PooledObjects:
         return np.asarray(np.divide(above, below, out=np.full(below.shape, np.nan), where=below > 0))
 
 
+@dataclass(frozen=True)
+class PooledVariants:
+    """Recall averaged over the variants that references have, of all submissions, for any case weights.
+
+    Parameters
+    ----------
+    right, counted : ndarray of float, shape (n_variants, n_cases, n_submissions)
+        Whether a case of that variant is right, and whether it counts; 0 or 1.
+    delivered : ndarray of bool, shape (n_submissions,)
+        Who has any usable prediction.
+    """
+
+    right: Floats = field(repr=False)
+    counted: Floats = field(repr=False)
+    delivered: npt.NDArray[np.bool_]
+
+    def __call__(self, weights: Floats) -> Floats:
+        """Return the values, shape (n_resamples, n_submissions), for weights of shape (n_resamples, n_cases)."""
+        right, counted = weights @ self.right, weights @ self.counted
+        there = counted > 0
+        recall = np.divide(right, counted, out=np.zeros(right.shape), where=there)
+        number = there.sum(axis=0)
+        mean = np.divide(recall.sum(axis=0), number, out=np.full(number.shape, np.nan), where=number > 0)
+        return np.asarray(np.where(self.delivered, mean, np.nan))
+
+
 def make_pool(challenge: Challenge, name: str, observations: pd.DataFrame) -> Pool | None:
     """Return the pool of a task; ``None`` where it pools nothing or has no observation.
 
@@ -89,10 +115,12 @@ def make_pool(challenge: Challenge, name: str, observations: pd.DataFrame) -> Po
     if own.empty or not wanted:
         return None
     cases, submissions = sorted(own["case"].unique()), sorted(own["submission"].unique())
-    scores, cells = [], []
+    scores: list[PooledObjects | PooledVariants] = []
+    cells: list[Cell] = []
     for metric, spec, structure in wanted:
         rows = own[own["structure"] == place(metric, structure)]
-        scores.append(_arranged(spec, rows, cases, submissions))
+        arranged = _variants if isinstance(spec, VariantFamily) else _arranged
+        scores.append(arranged(spec, rows, cases, submissions))
         cells += [Cell(team, POOLED, structure, metric) for team in submissions]
     by_case = own.drop_duplicates("case").set_index("case").loc[cases]
     return Pool(
@@ -104,13 +132,16 @@ def make_pool(challenge: Challenge, name: str, observations: pd.DataFrame) -> Po
     )
 
 
-def _arranged(spec: ObjectMetric, rows: pd.DataFrame, cases: list[str], submissions: list[str]) -> PooledObjects:
+def _arranged(
+    spec: ObjectMetric | VariantFamily, rows: pd.DataFrame, cases: list[str], submissions: list[str]
+) -> PooledObjects:
     """Lay the observations of a metric of a structure into arrays; a missing prediction missed every object.
 
     With ``missing: skip`` (or ``failed: skip``) such a case is left out.
     """
+    overlaps = spec.overlaps if isinstance(spec, ObjectMetric) else ()
     shape = (len(cases), len(submissions))
-    referenced, predicted, found = np.zeros(shape), np.zeros(shape), np.zeros((len(spec.overlaps), 3, *shape))
+    referenced, predicted, found = np.zeros(shape), np.zeros(shape), np.zeros((len(overlaps), 3, *shape))
     at_case = {case: at for at, case in enumerate(cases)}
     at_team = {team: at for at, team in enumerate(submissions)}
     delivered = np.zeros(len(submissions), np.bool_)
@@ -118,10 +149,30 @@ def _arranged(spec: ObjectMetric, rows: pd.DataFrame, cases: list[str], submissi
     for team, case, truth, answer, count, status in rows[list(columns)].itertuples(index=False, name=None):
         to = at_case[case], at_team[team]
         if status != table.OK:
-            declared = spec.missing if status == table.MISSING or spec.failed is None else spec.failed
-            referenced[to] = 0.0 if declared == "skip" else float(truth)
+            referenced[to] = 0.0 if _declared(spec, status) == "skip" else float(truth)
             continue
         delivered[to[1]] = True
         referenced[to], predicted[to] = float(truth), count
         found[:, :, to[0], to[1]] = json.loads(answer)
     return PooledObjects(spec.kind, referenced, predicted, found, delivered)
+
+
+def _variants(
+    spec: ObjectMetric | VariantFamily, rows: pd.DataFrame, cases: list[str], submissions: list[str]
+) -> PooledVariants:
+    """Lay the variants of all cases into arrays; a missing prediction is wrong, or left out where that is declared."""
+    variants = sorted(rows["truth"].astype(str).unique())
+    right, counted = (np.zeros((len(variants), len(cases), len(submissions))) for _ in range(2))
+    delivered = np.zeros(len(submissions), np.bool_)
+    columns = ["submission", "case", "truth", "answer", "status"]
+    for team, case, truth, answer, status in rows[columns].astype(str).itertuples(index=False, name=None):
+        to, usable = (variants.index(truth), cases.index(case), submissions.index(team)), status == table.OK
+        delivered[to[2]] |= usable
+        counted[to] = float(usable or _declared(spec, status) != "skip")
+        right[to] = float(usable and answer == truth)
+    return PooledVariants(right, counted, delivered)
+
+
+def _declared(spec: ObjectMetric | VariantFamily, status: str) -> object:
+    """Return what is declared for a prediction that is missing or failed."""
+    return spec.missing if status == table.MISSING or spec.failed is None else spec.failed
