@@ -61,9 +61,9 @@ VALUES: dict[str, Any] = {
     "specificity": 0.9,
     "bins": 5,
     "binning": "mass",
-    "edges": [{"structure": "liver", "touches": None}],
+    "edges": [{"structure": "liver", "touches": "liver"}],
     "compared": ["liver"],
-    "left_right": [("liver", "liver")],
+    "left_right": [["liver", "liver"]],
 }
 
 NEEDED: dict[str, dict[str, Any]] = {
@@ -139,8 +139,8 @@ def test_takes_its_own_parameters(tmp_path: Path, kind: str) -> None:
     for name, value in own.items():
         found = getattr(spec, name)
         found = list(found) if isinstance(found, tuple) else found
-        if name == "edges":
-            found = [one.model_dump() for one in found]
+        if name in ("edges", "left_right"):
+            found = [one.model_dump(exclude_unset=True) if hasattr(one, "model_dump") else list(one) for one in found]
         assert (found.model_dump(exclude_unset=True) if hasattr(found, "model_dump") else found) == value, name
 
 
