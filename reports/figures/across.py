@@ -114,7 +114,8 @@ def slopes(ends: pd.DataFrame, look: Look, axis: str, better: str) -> Figure:
     for at, (name, own) in reversed(list(enumerate(ends.iterrows()))):
         named = at < LINES
         axes.plot(
-            [0, 1], own.to_numpy(float), marker=look.marker(str(name)), markersize=4.5,
+            [0, 1], own.to_numpy(float), marker=look.marker(str(name)) if named else "o",
+            markersize=4.5 if named else 2,
             color=look.colour(str(name)) if named else NEUTRAL, linewidth=1.3 if named else 0.6,
             zorder=3 if named else 1,
         )  # fmt: skip
@@ -143,7 +144,8 @@ def _names_beside(axes: Axes, ends: pd.DataFrame, line: float) -> None:
     for name, value, spot in zip(last.index, last, spots, strict=True):
         axes.annotate(
             label(str(name), 22), (1.03, float(value)), (1.12, spot - over), va="center", fontsize=7.5, color=INK,
-            arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.4}, annotation_clip=False,
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.4, "relpos": (0.0, 0.5), "shrinkA": 1},
         )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,13 @@ from medpodium.reports.figures.palette import INK, MUTED, OTHERS, Look
 from medpodium.reports.figures.raw import boxes
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 PER_PAGE = 12
 """Submissions per figure of memory-time curves."""
+_LETTERS = 52
+"""Letters that fit side by side below the panel of accuracy against cost."""
 
 
 def memory_curves(curves: pd.DataFrame, order: Sequence[str], look: Look) -> Figure:
@@ -63,8 +67,6 @@ def accuracy_cost(
     better : {"higher", "lower"}
         Direction of the accuracy axis.
     """
-    from matplotlib.ticker import LogLocator, NullLocator
-
     shown = [
         name
         for name in order
@@ -78,17 +80,13 @@ def accuracy_cost(
     front = pareto(cost, accuracy if better == "higher" else -accuracy)
     axes.plot(cost[front], accuracy[front], color=MUTED, linewidth=1, linestyle="--", zorder=1)
     if cost.min(initial=1) > 0 and cost.max(initial=1) / cost.min(initial=1) > 20:
-        axes.set_xscale("log")
-        # Decades alone can leave an axis with one label or none.
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=10))
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
-        axes.xaxis.set_minor_locator(NullLocator())
+        _decades(axes, float(cost.min()), float(cost.max()))
     sizes = _sizes(points.loc[shown])
     for at, name in enumerate(shown):
         axes.plot(
             cost[at],
             accuracy[at],
-            look.marker(name) if "memory" not in points else "o",
+            "o",  # a disc, not the mark of the submission: a number has no room in a triangle
             markersize=sizes[at],
             color=look.colour(name),
             markeredgecolor="#ffffff",
@@ -116,9 +114,30 @@ def accuracy_cost(
     side.set_xlim(0, 1)
     for at, text in enumerate(labels(shown, 22), 1):
         name = shown[at - 1]
-        side.plot(0.05, at, look.marker(name), color=look.colour(name), markersize=5)
+        side.plot(0.05, at, "o", color=look.colour(name), markersize=5)
         side.text(0.11, at, f"{at}  {text}", va="center", fontsize=min(7.5, row_font(len(shown), 6.0)), color=INK)
     return figure
+
+
+def _decades(axes: Axes, low: float, high: float) -> None:
+    """Give a panel a logarithmic axis with as many labels as fit beside each other."""
+    from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+    axes.set_xscale("log")
+    span = high / low
+    low, high = low / span**0.05, high * span**0.05
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    # Decades alone can leave an axis with one label or none.
+    for steps, every in (((1, 2, 5), 1), ((1, 3), 1), ((1,), 1), ((1,), 2), ((1,), 3)):
+        spots = [step * 10.0**power for power in powers if power % every == 0 for step in steps]
+        spots = [spot for spot in spots if low <= spot <= high]
+        texts = [f"{spot:,.0f}" if spot >= 1 else f"{spot:g}" for spot in spots]
+        if sum(len(text) + 2 for text in texts) <= _LETTERS:
+            break
+    axes.set_xlim(low, high)
+    axes.xaxis.set_major_locator(FixedLocator(spots))
+    axes.xaxis.set_major_formatter(FixedFormatter(texts))
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _sizes(points: pd.DataFrame) -> list[float]:

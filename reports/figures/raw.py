@@ -269,13 +269,15 @@ def ranking_heatmap(counts: pd.DataFrame, order: Sequence[str]) -> Figure:
     return figure
 
 
-def case_difficulty(summary: pd.DataFrame, axis: str) -> Figure:
+def case_difficulty(summary: pd.DataFrame, axis: str, shown: tuple[float, float] | None = None) -> Figure:
     """Draw the middle and spread of all submissions for each case, hardest case first.
 
     Parameters
     ----------
     summary : pandas.DataFrame
         Per case, hardest first: ``case``, ``q25``, ``median``, ``q75``, ``best`` over submissions.
+    shown : (float, float), optional
+        Ends of the axis of values, where some lie beyond what was measured.
     """
     figure, axes = single(WIDTH, 2.9)
     across = np.arange(1, len(summary) + 1)
@@ -300,6 +302,9 @@ def case_difficulty(summary: pd.DataFrame, axis: str) -> Figure:
         axes.set_xticks(across, [label(str(case), 14) for case in summary["case"]], rotation=30, ha="right")
     axes.set_ylabel(axis)
     axes.set_xlim(0.5, len(summary) + 0.5)
+    if shown is not None:
+        margin = 0.05 * (shown[1] - shown[0] or 1.0)
+        axes.set_ylim(shown[0] - margin, shown[1] + margin)
     axes.grid(axis="y")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncol=3)
     return figure

@@ -80,7 +80,7 @@ def _blobs(
     ranks = [f"{float(rank):g}" for rank in summary.loc[list(order), "rank"]]
     axes.set_yticks(
         range(len(order)),
-        [f"{text}  {rank}" for text, rank in zip(names, ranks, strict=True)],
+        [f"{rank}: {text}" for text, rank in zip(names, ranks, strict=True)],
         fontsize=row_font(len(order), height),
     )
     axes.set_ylim(len(order) - 0.4, -0.6)
@@ -154,7 +154,7 @@ def significance_map(matrix: pd.DataFrame, ranks: pd.Series, order: Sequence[str
     places = [f"{ranks[name]:g}" for name in order]
     axes.set_yticks(
         np.arange(count) + 0.5,
-        [f"{text}  {place}" for text, place in zip(labels(order), places, strict=True)],
+        [f"{place}: {text}" for text, place in zip(labels(order), places, strict=True)],
         fontsize=size,
     )
     axes.set_xticks(np.arange(count) + 0.5, labels(order, 18), rotation=90, fontsize=size)

@@ -79,6 +79,16 @@ def told(char: str) -> str:
     return f"[{name}]" if 0 < len(name) <= 24 else f"[U+{ord(char):04X}]"
 
 
+def spelt_out(svg: bytes) -> bytes:
+    """Return a drawing for a writer that sets its text with fonts of this machine, as PDF is made.
+
+    One character without a glyph would have the whole of its text drawn in the font of boxes.
+    """
+    text = svg.decode("utf-8")
+    absent = {char for char in lacking(iter([text])) if not family_of(char)}
+    return text.translate(str.maketrans({char: told(char) for char in absent})).encode("utf-8") if absent else svg
+
+
 def texts(figure: Figure) -> Iterator[str]:
     """Yield every text of a figure, labels of ticks included."""
     from matplotlib.text import Text

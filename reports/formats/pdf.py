@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medpodium.reports.figures.layout import WIDTH
+from medpodium.reports.formats.glyphs import spelt_out
 from medpodium.reports.formats.paged import BREAK_AFTER, LONG_WORD, parts, wide_text
 from medpodium.reports.model.document import Block, Document, Figure, Items, Paragraph, Pictures, Section, Table, closed
 
@@ -94,7 +95,7 @@ def _block(block: Block, folder: Path) -> list[dict[str, Any]]:
     if isinstance(block, Table):
         return _table(block)
     if isinstance(block, Figure):
-        (folder / f"{block.id}.svg").write_bytes(block.files["svg"])
+        (folder / f"{block.id}.svg").write_bytes(spelt_out(block.files["svg"]))
         return [
             {
                 "kind": "figure",
@@ -117,13 +118,13 @@ def _block(block: Block, folder: Path) -> list[dict[str, Any]]:
 
 def _table(table: Table) -> list[dict[str, Any]]:
     pieces = []
-    for part in parts(table):
+    for place, part in enumerate(parts(table)):
         wide = wide_text(part.columns, part.weights)
         pieces.append(
             {
                 "kind": "table",
                 "title": soft(closed(part.title)),
-                "caption": soft(table.caption),
+                "caption": "" if place else soft(table.caption),  # once is enough for all pieces
                 "columns": [
                     {
                         "title": soft(column.title),

@@ -61,8 +61,8 @@ def _add(made: Any, block: Block) -> None:
             text, style = (f"{at}. {item}", "List Paragraph") if block.ordered else (item, "List Bullet")
             made.add_paragraph(clean(text), style=style)
     elif isinstance(block, Table):
-        for part in parts(block):
-            _table(made, part, block.caption)
+        for at, part in enumerate(parts(block)):
+            _table(made, part, "" if at else block.caption)
     elif isinstance(block, Figure):
         _picture(made, block.files["png"], 170, 225, block.alt)
         _caption(made, block.heading, block.caption)

@@ -69,7 +69,8 @@ class Column:
             low, high = value
             if any(math.isnan(end) for end in (low, high)):
                 return "–"
-            ends = [f"{end:.0f}" if float(end).is_integer() else f"{end:.{digits}f}" for end in (low, high)]
+            whole = float(low).is_integer() and float(high).is_integer()
+            ends = [number(float(end), 0 if whole else digits) for end in (low, high)]
             return ends[0] if ends[0] == ends[1] else "–".join(ends)
         if self.kind == "flag":
             return "yes" if value else "no"

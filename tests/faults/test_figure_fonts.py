@@ -81,3 +81,16 @@ def test_letters_of_every_name_are_drawn_by_a_font_that_has_them() -> None:
             path = font_manager.findfont(font_manager.FontProperties(family=family))
             assert FT2Font(path).get_char_index(ord(char)), (char, family, path)
             assert "Last Resort" not in family
+
+
+def test_a_pdf_spells_out_what_would_turn_a_whole_name_into_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer of PDF sets a text in the one font that has all of it: a font of boxes, where only that has a sign."""
+    from medpodium.reports.formats import glyphs
+
+    monkeypatch.setattr(glyphs, "family_of", lambda char: "Some" if char in HAN else "")
+    drawing = f"<svg><text>{EMOJI} \u2026</text><text>{HAN}</text></svg>".encode()
+    assert (
+        glyphs.spelt_out(drawing).decode() == f"<svg><text>Team [grinning face] \u2026</text><text>{HAN}</text></svg>"
+    )
+    plain = b"<svg><text>Team</text></svg>"
+    assert glyphs.spelt_out(plain) is plain

@@ -174,3 +174,11 @@ def test_wide_tables_are_cut_and_nothing_is_lost() -> None:
 )
 def test_shares_are_none_or_all_only_when_exact(value: float, shown: str) -> None:
     assert Column("share", "percent", 0).show(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("pair", "shown"),
+    [((0.0, 0.544), "0.000–0.544"), ((1.0, 3.0), "1–3"), ((2.0, 2.0), "2"), ((0.0, 3263.4), "0.000–3,263")],
+)
+def test_both_ends_of_an_interval_have_the_decimals_of_its_column(pair: tuple[float, float], shown: str) -> None:
+    assert Column("Quartiles", "interval", 3).show(pair) == shown

@@ -130,6 +130,31 @@ def test_places_after_the_last_as_challenger_counts() -> None:
     assert sorted(case_places(values, "higher", "random").iloc[0]) == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize(("low", "high"), [(10.0, 480.0), (2_078.0, 3_709_089.0), (0.02, 9e6), (4_000.0, 90_000.0)])
+def test_costs_of_several_decades_have_labels_that_do_not_touch(low: float, high: float) -> None:
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    from medpodium.reports.figures.palette import STYLE
+
+    names = ["one", "two", "three"]
+    points = pd.DataFrame({"cost": [low, 2 * low, high], "accuracy": [0.9, 0.7, 0.8]}, index=names)
+    with matplotlib.rc_context(STYLE):
+        figure = cost.accuracy_cost(points, names, look(names), ("memory", "Dice"), "higher")
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        shown = [text for text in figure.axes[0].get_xticklabels() if text.get_text()]
+        boxes = [text.get_window_extent(renderer) for text in shown]
+    assert len(shown) >= 2
+    assert all("e" not in text.get_text() for text in shown)
+    assert all(left.x1 + 2 <= right.x0 for left, right in pairwise(boxes))
+
+
+def test_case_difficulty_shows_what_was_measured() -> None:
+    summary = pd.DataFrame({"case": ["a", "b"], "q25": [1.0, 2.0], "median": [2.0, 3.0], "q75": [3e7, 4.0]})
+    axes = raw.case_difficulty(summary.assign(best=1.0), "s", (1.0, 5.0)).axes[0]
+    assert axes.get_ylim() == pytest.approx((0.8, 5.2))
+
+
 def test_pareto_front_and_cliques() -> None:
     assert cost.pareto(np.array([1.0, 2, 3, 4]), np.array([0.5, 0.4, 0.9, 0.9])).tolist() == [0, 2]
     assert beyond.cliques(np.array([1.0, 1.5, 2.4, 4.0]), 1.0) == [(0, 1), (1, 2)]

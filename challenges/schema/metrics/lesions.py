@@ -15,7 +15,7 @@ from medpodium.challenges.schema.rules import LintCode
 
 _EVERYTHING: tuple[Lazy, ...] = ("everything",)
 _NOTHING: tuple[Lazy, ...] = ("next to nothing",)
-_MATCHED = "components matched as `lesions` declares"
+_MATCHED = "components matched as declared"
 _MEAN = f"over lesions found, missed and invented, {_MATCHED}"
 
 Value = Annotated[float, Field(allow_inf_nan=False)] | Literal["skip"]

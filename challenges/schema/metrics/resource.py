@@ -87,7 +87,7 @@ class AreaMetric(MeasuredMetric):
         "gpu_memory_area": _resource(
             "Area under the GPU memory-time curve",
             "MB s",
-            "integral of the GPU memory above `free` over true time stamps",
+            "integral of the GPU memory above what is free over true time stamps",
         ),
         "cpu_area": _resource(
             "Area under the CPU utilisation-time curve", "% s", "integral of CPU utilisation over time"

@@ -287,7 +287,7 @@ def cost_section(task: TaskResults, prefix: str = "") -> Section:
                 Figure(
                     f"cost-{slug(task.name)}-{panel.id}-{paid.id}",
                     f"{name} against {price[0].lower()}{price[1:]}",
-                    "Means over cases. The dashed line joins the submissions that no other one beats in both."
+                    f"Means over cases. {_front(points, panel.better)}"
                     + (f" Area: {task.metric_name(memory.metric)}." if memory is not None and bubbles else ""),
                     f"Scatter plot of {name} against {price} of {count(len(points), 'submission')}.",
                     Plot(
@@ -299,6 +299,15 @@ def cost_section(task: TaskResults, prefix: str = "") -> Section:
                 )
             )  # fmt: skip
     return Section(f"cost-{slug(task.name)}", f"{prefix}Accuracy and cost", tuple(blocks))
+
+
+def _front(points: pd.DataFrame, better: str) -> str:
+    """Return what the dashed line joins; one submission that is best in both has none."""
+    known = points.dropna()
+    best = cost.pareto(known["cost"].to_numpy(float), known["accuracy"].to_numpy(float) * (-1) ** (better == "lower"))
+    if len(best) == 1:
+        return f"{known.index[best[0]]} is best in both."
+    return "The dashed line joins the submissions that no other one beats in both."
 
 
 def memory_section(results: Results) -> Section:

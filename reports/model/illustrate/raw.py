@@ -32,14 +32,14 @@ def _panel_section(task: TaskResults, panel: Panel, *, folded: bool) -> Section:
     key = f"{slug(task.name)}-{panel.id}"
     if few_values(task, panel):  # right or wrong: the mean says all of it
         known = len(task.order) > 1 and len(values) > 1 and task.table("hardest").empty
-        blocks: list[Block] = [_difficulty(panel, values, key)] if known and not folded else []
+        blocks: list[Block] = [_difficulty(task, panel, values, key)] if known and not folded else []
         return Section(f"panel-{key}", panel.title, tuple(blocks), folded=folded)
     blocks = [_dot_box(task, panel, values, key)]
     if len(task.order) > 1 and len(values) > 1:
         places = task.places(panel)
         blocks += [_podium(task, panel, values, key), _heatmap(task, panel, places, key)]
         if panel.structure == CASE_MEAN or not folded:
-            blocks += [_difficulty(panel, values, key), _profiles(task, panel, values, key)]
+            blocks += [_difficulty(task, panel, values, key), _profiles(task, panel, values, key)]
     return Section(f"panel-{key}", panel.title, tuple(blocks), folded=folded)
 
 
@@ -75,6 +75,11 @@ def _penalties(task: TaskResults, panel: Panel, values: pd.DataFrame) -> str:
     number = int((values.notna() & ~task.measured(panel)).to_numpy().sum())
     if not number:
         return ""
+    if number == 1:
+        return (
+            " The tick at the edge, counted on the right, is a penalty or stands in for a missing prediction: box and "
+            "diamond hold it, the axis shows what was measured."
+        )
     return (
         f" Ticks at the edge, counted on the right, are {number:,} penalties and stand-ins for missing predictions: "
         "boxes and diamonds hold them, the axis shows what was measured."
@@ -160,7 +165,7 @@ def _profiles(task: TaskResults, panel: Panel, values: pd.DataFrame, key: str) -
     )
 
 
-def _difficulty(panel: Panel, values: pd.DataFrame, key: str) -> Figure:
+def _difficulty(task: TaskResults, panel: Panel, values: pd.DataFrame, key: str) -> Figure:
     filled = values.dropna(how="all")
     summary = pd.DataFrame(
         {
@@ -172,13 +177,18 @@ def _difficulty(panel: Panel, values: pd.DataFrame, key: str) -> Figure:
         }
     )
     summary = summary.sort_values(["median", "case"], ascending=[panel.better == "higher", True], ignore_index=True)
+    measured = values.where(task.measured(panel)).to_numpy(float)
+    # a penalty of hours or of the image's size would leave nothing else to see
+    shown = (float(np.nanmin(measured)), float(np.nanmax(measured))) if np.isfinite(measured).any() else None
+    drawn = summary[["q25", "median", "q75"]].to_numpy(float)
+    beyond = shown is not None and bool((drawn < shown[0]).any() or (drawn > shown[1]).any())
     return Figure(
         f"difficulty-{key}",
         f"Case difficulty, {panel.title}",
         "Each case's median, middle half and best value over all submissions; cases sorted from the hardest (worst "
-        "median) to the easiest.",
+        "median) to the easiest." + (" The axis shows what was measured, penalties lie beyond it." if beyond else ""),
         f"Curve of {panel.title} over {count(len(summary), 'case')} from hardest to easiest.",
-        Plot(raw.case_difficulty, {"summary": summary, "axis": panel.axis}),
+        Plot(raw.case_difficulty, {"summary": summary, "axis": panel.axis, "shown": shown if beyond else None}),
         summary,
     )
 

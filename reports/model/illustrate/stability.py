@@ -53,7 +53,7 @@ def _bootstrap(task: TaskResults) -> list[Block]:
             "Blob plot of the bootstrap ranks",
             f"Area of each disc: share of {count(resamples, 'resample')} of the cases in which the submission "
             "got that rank; "
-            "cross: median; line: from the 2.5 to the 97.5 % quantile. The rank on all cases stands beside the name.",
+            "cross: median; line: from the 2.5 to the 97.5 % quantile. The rank on all cases stands before the name.",
             f"Bootstrap distribution of the rank of {count(len(order), 'submission')}.",
             Plot(
                 stability.blob,
@@ -142,7 +142,7 @@ def _map(task: TaskResults, panel: Panel, pairs: pd.DataFrame) -> Figure:
         f"Significance map, {panel.title}",
         f"One-sided paired Wilcoxon signed-rank tests of all {len(pairs):,} ordered pairs, "
         f"{adjust.capitalize()} adjusted, level {alpha:g}, on {_pairs_words(pairs, task.units)}: "
-        f"{wins:,} are significant. Ranks of the task stand beside the names.",
+        f"{wins:,} are significant. Ranks of the task stand before the names.",
         f"Matrix of {len(task.order)} by {count(len(task.order), 'submission')}: "
         f"{count(wins, 'significant difference')}.",
         Plot(
