@@ -51,7 +51,7 @@ def heat_map(wide: pd.DataFrame, axis: str, better: str) -> Figure:
     for at, part in enumerate(wide.columns):
         for row, name in enumerate(wide.index):
             tell(axes, str(name), at + 0.5, row + 0.5, part=str(part), cell=True)
-    heads = labels([str(name) for name in wide.columns], 22)
+    heads = labels([str(name) for name in wide.columns], 22 if columns > 6 else 34)
     axes.set_xticks(np.arange(columns) + 0.5, heads, rotation=45, ha="right", fontsize=min(8, 260 / columns))
     axes.set_yticks(np.arange(rows) + 0.5, labels(list(map(str, wide.index))), fontsize=row_font(rows, height))
     axes.invert_yaxis()
@@ -126,7 +126,7 @@ def slopes(ends: pd.DataFrame, look: Look, axis: str, better: str) -> Figure:
     _names_beside(axes, ends.head(LINES), 11 / (72 * 0.77 * height))
     axes.set_xlim(-0.12, 1.12)
     axes.set_xticks([0, 1], labels([str(level) for level in ends.columns], 30))
-    axes.set_ylabel(f"mean {axis}")
+    axes.set_ylabel(f"{axis}, mean")
     axes.grid(axis="y")
     return figure
 

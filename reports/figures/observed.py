@@ -208,7 +208,7 @@ def means(estimates: pd.DataFrame, order: Sequence[str], colours: Any, axis: str
         tell(axes, name, own["mean"].iloc[row], row)
     for row, share in enumerate(own["lacking"].to_numpy(float)):
         if share > 0:
-            text = f"{100 * share:.0f} % unanswered" if share >= 0.005 else "<1 % unanswered"
+            text = f"{100 * share:.0f} % missing" if share >= 0.005 else "<1 % missing"
             axes.text(
                 1.01, row, text, transform=axes.get_yaxis_transform(), va="center", color=MUTED,
                 fontsize=min(7.0, row_font(len(order), height)),

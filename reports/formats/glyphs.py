@@ -85,8 +85,8 @@ def spelt_out(svg: bytes) -> bytes:
     One character without a glyph would have the whole of its text drawn in the font of boxes.
     """
     text = svg.decode("utf-8")
-    absent = {char for char in lacking(iter([text])) if not family_of(char)}
-    return text.translate(str.maketrans({char: told(char) for char in absent})).encode("utf-8") if absent else svg
+    table = str.maketrans({char: told(char) for char in lacking(iter([text])) if not family_of(char)})
+    return text.translate(table).encode("utf-8") if table else svg
 
 
 def texts(figure: Figure) -> Iterator[str]:

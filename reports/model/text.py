@@ -11,7 +11,7 @@ from medpodium.challenges.describe import metric_parameters
 from medpodium.challenges.schema.metrics.spec import EmptyPolicy, Outcome
 from medpodium.findings import MedpodiumError
 from medpodium.reports.model.results import CASE_MEAN, Panel, Results, TaskResults
-from medpodium.reports.model.tables import guarantee, status_title
+from medpodium.reports.model.tables import guarantee
 from medpodium.reports.model.wording import published as publication
 from medpodium.reports.model.wording.grammar import agree, amount, count, listed, percent, spelt
 from medpodium.reports.model.wording.steps import ADJUST
@@ -329,7 +329,9 @@ def skips_and_penalties(task: TaskResults) -> str:
         )
     if not number:
         return f"All {total:,} scores of {task.title} have a value; none is missing, skipped or penalised."
-    parts = [f"{int(other[name].sum()):,} {status_title(str(name))}" for name in other.columns if other[name].sum()]
+    parts = [
+        f"{int(other[name].sum()):,} {str(name).replace(':', ': ')}" for name in other.columns if other[name].sum()
+    ]
     return (
         f"Of {total:,} scores of {task.title}, {number:,} did not come from a computed value: {listed(parts)}. "
         "The table counts them per submission."

@@ -52,7 +52,7 @@ def _map(task: TaskResults, overall: Panel, panels: Sequence[Panel]) -> Figure:
         "Mean over cases, penalties as declared; light is better. Submissions in the order of the ranking.",
         f"Coloured table of {count(len(wide), 'submission')} by {count(len(panels), noun, task.words.structures)}; on "
         f"average {easy} has the best {name}, {hard} the worst.",
-        Plot(across.heat_map, {"wide": wide, "axis": f"mean {overall.axis}", "better": overall.better}),
+        Plot(across.heat_map, {"wide": wide, "axis": f"{overall.axis}, mean", "better": overall.better}),
         wide.rename_axis("submission").reset_index(),
     )
 
@@ -293,7 +293,7 @@ def cost_section(task: TaskResults, prefix: str = "") -> Section:
                     Plot(
                         cost.accuracy_cost,
                         {"points": points, "order": task.order, "look": task.look,
-                         "axes_names": (f"mean {paid.axis}", f"mean {panel.axis}"), "better": panel.better},
+                         "axes_names": (f"{paid.axis}, mean", f"{panel.axis}, mean"), "better": panel.better},
                     ),
                     told.rename_axis("submission").reset_index(),
                 )

@@ -90,7 +90,7 @@ def _means(task: TaskResults) -> Iterator[Block]:
             f"they range from {told['mean'].min():.3f} to {told['mean'].max():.3f}.",
             Plot(
                 observed.means,
-                {"estimates": told, "order": task.order, "colours": task.look, "axis": f"mean {panel.axis}"},
+                {"estimates": told, "order": task.order, "colours": task.look, "axis": f"{panel.axis}, mean"},
             ),
             told.rename_axis("submission").reset_index(),
         )
