@@ -50,10 +50,11 @@ def test_no_element_comes_from_a_team_name(hostile: tuple[Path, Path]) -> None:
             address = attributes.get("href") or attributes.get("src") or attributes.get("xlink:href") or ""
             assert not address.lower().startswith(("javascript:", "http:", "https:", "//")), address[:80]
         scripts = [attributes for tag, attributes in parser.tags if tag == "script"]
-        # the page's own; where it can be explored, three more of the toolkit's, and data that no browser runs
+        # the page's own two; where it can be explored, three more of the toolkit's, and data that no browser runs
         own = [attributes for attributes in scripts if "type" not in attributes]
-        assert len(own) == (4 if page.name == "index.html" else 1)
-        data = [{"type": "application/octet-stream", "id": "explore-data", "data-packed": None}]
+        assert len(own) == (5 if page.name == "index.html" else 2)
+        packed = ("explore-data", "marks-data")
+        data = [{"type": "application/octet-stream", "id": name, "data-packed": None} for name in packed]
         assert [attributes for attributes in scripts if "type" in attributes] == data * (page.name == "index.html")
     text = "".join(parser.text)
     assert teams.HOSTILE["html"] in "".join(_text(hostile[0] / "index.html"))
