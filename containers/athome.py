@@ -18,7 +18,7 @@ from medpodium.challenges.schema.kinds import KINDS
 from medpodium.containers.failures import RunCode
 from medpodium.containers.intake import image, integrity
 from medpodium.containers.run.byhand import stage_first
-from medpodium.containers.run.runner import Options, Report, Runner, machine_findings
+from medpodium.containers.run.runner import Options, Report, Runner
 from medpodium.containers.sandbox import engine
 from medpodium.findings import Finding, Severity, UsageError, has_errors
 from medpodium.scoring.masks.codes import MaskCode
@@ -185,7 +185,7 @@ def check_image(
         protocol, cases_dir, references_dir, reference_patterns(challenge), groups, needed
     )
     options = options or Options()
-    verdict = Verdict(findings=[*findings, *engine.preflight(client), *machine_findings(protocol, options)])
+    verdict = Verdict(findings=[*findings, *engine.preflight(client), *engine.shortages(protocol, options.gpu_ids)])
     if has_errors(clash := integrity.shared_files(challenge, manifest)):
         raise UsageError(*clash)
     broken = has_errors(found := list(integrity.references(challenge, container, manifest)))

@@ -181,7 +181,7 @@ def run(
     from medpodium.challenges.campaign import durable, work
     from medpodium.challenges.campaign import folder as campaigns
     from medpodium.containers.run.fleet import Fleet
-    from medpodium.containers.run.runner import Runner, machine_findings
+    from medpodium.containers.run.runner import Runner
     from medpodium.containers.sandbox import engine
     from medpodium.findings import Severity
 
@@ -192,7 +192,9 @@ def run(
         entries = [one for one in opened.submissions() if not team or one.team in team]
         warnings = engine.preflight(client, gpus=bool(gpu)) if place is None else []
         for entry in entries if place is None else []:
-            warnings += [one for one in machine_findings(opened.protocol(entry.task), options) if one not in warnings]
+            warnings += [
+                one for one in engine.shortages(opened.protocol(entry.task), options.gpu_ids) if one not in warnings
+            ]
         runner = Runner(client, opened, options)
         with console.progress() as bar, runner.session():
             warnings += runner.machine.findings

@@ -2,7 +2,8 @@
 
 Work is keyed by image digest, case hash and protocol hash (:func:`work_key`). A result is written in one transaction,
 and a unique index allows one result per submission and key, so a process killed at any point loses at most the case it
-was running and never counts one twice. What an organizer does is one transaction with the event that says why.
+was running and the one whose outputs it was looking at, which are run again, and never counts one twice. What an
+organizer does is one transaction with the event that says why.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import json
 import shutil
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -127,8 +129,10 @@ class Ledger:
         self.path = path
         self._db: sqlite3.Connection | None = None
         self._lock: sqlite3.Connection | None = None
+        self._one = threading.RLock()
+        """Held while a thread reads or writes: a run's result is noted while the next run begins."""
         with self._errors():
-            self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
+            self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(_SCHEMA)
@@ -159,7 +163,7 @@ class Ledger:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Run statements as one: all of them are on disk afterwards, or none."""
-        with self._errors():
+        with self._one, self._errors():
             self.db.execute("BEGIN IMMEDIATE")
             try:
                 yield self.db
@@ -212,7 +216,7 @@ class Ledger:
 
     def meta(self, key: str, default: str = "") -> str:
         """Return a fact about the campaign."""
-        with self._errors():
+        with self._one, self._errors():
             row = self.db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return str(row[0]) if row else default
 
@@ -229,7 +233,7 @@ class Ledger:
 
     def rows(self, query: str, values: tuple[Any, ...] = ()) -> list[dict[str, Any]]:
         """Return what a query finds, each row by the names of its columns."""
-        with self._errors():
+        with self._one, self._errors():
             cursor = self.db.execute(query, values)
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

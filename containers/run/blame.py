@@ -131,3 +131,10 @@ def _without_sources(cause: str, binds: Sequence[Bind]) -> str:
     for source in sorted(sources, key=len, reverse=True):
         cause = cause.replace(source, "(staged)")
     return _ROOT.sub("", cause)
+
+
+def answered(problem: Finding) -> Finding:
+    """Return what to say of a connection that broke again and again, while the engine answers: it is not lost."""
+    if problem.code is not EngineCode.ENGINE_LOST:
+        return problem
+    return finding(EngineCode.ENGINE_ERROR, problem.where, f"the engine answers, but not about this: {problem.cause}")

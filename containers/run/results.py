@@ -1,21 +1,28 @@
-"""What a run came to: its files are moved to their place and noted, so that exactly what is noted is on disk."""
+"""What a run came to: its files are collected, moved to their place and noted; exactly what is noted is on disk."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+import shutil
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from medpodium.challenges.campaign import durable
+from medpodium.challenges.campaign.cases import Case
 from medpodium.challenges.campaign.folder import Campaign
 from medpodium.challenges.campaign.ledger import DONE, FAILED
 from medpodium.challenges.campaign.work import Submission
+from medpodium.challenges.schema.protocol import ContainerProtocol
 from medpodium.challenges.sources import RUNNING_ROOMS, package_version, source_hash
-from medpodium.containers.run.collect import Collection
+from medpodium.containers.failures import EngineCode, RunCode, infrastructure
+from medpodium.containers.run.checker import Checker
+from medpodium.containers.run.collect import Collection, collect
+from medpodium.containers.run.diagnose import diagnose
 from medpodium.containers.run.execute import Ended
 from medpodium.containers.sandbox.profile import Sandbox
-from medpodium.findings import Finding
+from medpodium.containers.sandbox.stage import Stage
+from medpodium.findings import Finding, Severity
 
 
 @dataclass
@@ -27,6 +34,47 @@ class Outcome:
     box: Sandbox
     problem: Finding | None = None
     notes: list[Finding] = field(default_factory=list)
+
+
+def judge(
+    campaign: Campaign,
+    checker: Checker,
+    protocol: ContainerProtocol,
+    cases: list[Case],
+    staged: Stage,
+    ended: Ended,
+    box: Sandbox,
+    submission: Submission,
+) -> Outcome:
+    """Collect what a run left, unless it failed in a way that makes its files worthless.
+
+    Raises
+    ------
+    InfrastructureError
+        When the host's disk was full.
+    """
+    problem = ended.problem
+    where = submission.team + (f", case {cases[0].id}" if protocol.per == "case" else "")
+    if problem is not None:
+        usage = shutil.disk_usage(staged.root)
+        if usage.free < 1 << 20 and problem.code is not RunCode.OUTPUT_TOO_LARGE:
+            raise infrastructure(EngineCode.HOST_DISK, where, "the host's disk was full when the run failed")
+    kept = problem is None or (
+        protocol.nonzero_exit == "keep" and problem.code in (RunCode.CRASH, RunCode.PIDS, RunCode.OOM)
+    )
+    collection = Collection()
+    if kept:
+        target = staged.root / "collected"
+        known = campaign.challenge.file_stems(submission.task)
+        collection = collect(staged, protocol, cases, target, checker, campaign.cases_dir, known)
+        if problem is not None and not collection.problems:
+            note = replace(problem, severity=Severity.WARNING)
+            problem = None
+            collection.note(note)
+    notes = [*ended.notes, *collection.notes]
+    if problem is not None or collection.problems:
+        notes += diagnose(ended.log, where)
+    return Outcome(ended, collection, box, problem, notes)
 
 
 def record(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,20 @@ from medpodium.challenges.campaign.folder import Campaign
 from medpodium.challenges.campaign.ledger import FAILED, INFRA, disk_failed
 from medpodium.challenges.campaign.work import Submission
 from medpodium.challenges.schema.protocol import ContainerProtocol, parse_count
-from medpodium.containers.failures import EngineCode, Retry, RunCode, finding, infrastructure
+from medpodium.containers.failures import EngineCode, Retry, RunCode, finding
 from medpodium.containers.intake import image
 from medpodium.containers.run import results
+from medpodium.containers.run.aftermath import Aftermath
+from medpodium.containers.run.blame import answered
 from medpodium.containers.run.checker import Checker
-from medpodium.containers.run.collect import Collection, collect
-from medpodium.containers.run.diagnose import diagnose
-from medpodium.containers.run.execute import Ended, execute
+from medpodium.containers.run.execute import execute
 from medpodium.containers.run.results import Outcome
 from medpodium.containers.sandbox import bounds, engine, probe, stage
 from medpodium.containers.sandbox.elsewhere import Platform
 from medpodium.containers.sandbox.gpu import Gpus, find
 from medpodium.containers.sandbox.leash import held
 from medpodium.containers.sandbox.profile import LABEL, Sandbox, covered, sandbox
-from medpodium.findings import Finding, InfrastructureError, Severity
+from medpodium.findings import Finding, InfrastructureError
 
 ENGINE_PATIENCE = 60.0
 """Seconds that a run waits for a lost engine to come back."""
@@ -101,6 +101,7 @@ class Runner:
         self.leash_id = self.run_id
         self.machine = probe.Answer()
         self._removals = engine.Removals()
+        self._aftermath = Aftermath()
 
     @contextmanager
     def session(self) -> Iterator[None]:
@@ -151,28 +152,34 @@ class Runner:
         stuck: list[Finding] = []
         try:
             for submission in ordered:
-                try:
-                    self._run_submission(submission, report)
-                except InfrastructureError as error:
-                    if error.findings[0].code not in _OF_ONE_TEAM:
-                        raise
-                    stuck += error.findings  # an image that the engine cannot handle must not hold up the others
+                for step in (partial(self._run_submission, submission, report), self.settle):
+                    try:
+                        step()
+                    except InfrastructureError as error:
+                        if error.findings[0].code not in _OF_ONE_TEAM:
+                            raise
+                        stuck += error.findings  # an image that the engine cannot handle must not hold up the others
         except BaseException:
             with suppress(Exception):  # what stopped it is what has to be told
                 self.settle()
             raise
-        self.settle()
         if stuck:
             raise InfrastructureError(*stuck)
 
     def settle(self) -> None:
-        """Wait until everything of the runs so far is cleared away.
+        """Wait until what the runs so far left is looked at, noted and cleared away.
 
         Raises
         ------
         InfrastructureError
             When something could not be.
         """
+        try:
+            self._aftermath.wait()
+        finally:
+            self._clear()
+
+    def _clear(self) -> None:
         try:
             self._removals.wait()
         except OSError as error:
@@ -210,13 +217,11 @@ class Runner:
         for name in names:
             if submission.id not in {one.id for one in self.campaign.submissions(team=submission.team)}:
                 return  # it was replaced or taken out meanwhile
-            attempt_problem = self._one_piece(submission, protocol, pinned, name)
-            if report is not None:
-                report(submission, name, attempt_problem)
+            self._one_piece(submission, protocol, pinned, name, report)
         if names and pinned.archive and not pinned.existed and not self.options.keep_images:
+            self.settle()  # an image in use stays
             shared = [one for one in self.campaign.submissions() if one.digest == submission.digest]
             if not any(self.campaign.pending(one) for one in shared):
-                self.settle()  # an image in use stays
                 with suppress(Retry):
                     image.discard(self.client, pinned)
 
@@ -228,9 +233,17 @@ class Runner:
         return protocol.model_copy(update={"limits": protocol.limits.model_copy(update={"cpus": str(have)})})
 
     def _one_piece(
-        self, submission: Submission, protocol: ContainerProtocol, pinned: image.Pinned, name: str
-    ) -> Finding | None:
-        """Run one case (or the whole set) until it has a result that is the submission's own."""
+        self,
+        submission: Submission,
+        protocol: ContainerProtocol,
+        pinned: image.Pinned,
+        name: str,
+        report: Report | None,
+    ) -> None:
+        """Run one case (or the whole set) until its container has ended in a way that is the submission's own.
+
+        Its files are looked at and noted while the next container runs, where that does not take its processors.
+        """
         ledger, key = self.campaign.ledger, self.campaign.keys(submission)[name]
         pieces.tidy(self.campaign, submission, name)
         for tries in range(protocol.retries + 1):
@@ -238,29 +251,58 @@ class Runner:
             work = self.campaign.root / "work" / secrets.token_hex(8)
             try:
                 try:
-                    outcome = self.attempt(submission, protocol, pinned, name, work)
-                    return results.record(self.campaign, self.run_id, submission, name, attempt, outcome, work)
-                finally:
+                    left = self.contain(submission, protocol, pinned, name, work)
+                except BaseException:
                     self._removals.then(stage.remove, work)
+                    raise
             except Retry as problem:
                 ledger.finish(attempt, INFRA, finding=problem.finding)
                 ledger.event("infrastructure", f"{submission.team}/{name}", problem=str(problem.finding))
                 engine.wait_for(self.client, self.options.patience)
+                self._aftermath.join()  # the next try has the machine for itself
                 with suppress(InfrastructureError):  # the sweep does what is left
-                    self.settle()
+                    self._clear()
                 engine.sweep(self.client, self._labels())
                 if tries == protocol.retries:
-                    raise InfrastructureError(_answered(problem.finding)) from None
-            except InfrastructureError as error:
-                with suppress(Exception):  # the disk may be too full even for this line; the restart notes it then
-                    ledger.finish(attempt, INFRA, finding=error.findings[0])
-                raise
-            except OSError as error:
-                lost = disk_failed(self.campaign.root, error)
-                with suppress(Exception):
-                    ledger.finish(attempt, INFRA, finding=lost.findings[0])
-                raise lost from None
+                    raise InfrastructureError(answered(problem.finding)) from None
+            except (InfrastructureError, OSError) as error:
+                raise self._lost(attempt, error) from None
+            else:
+                conclude = partial(self._conclude, submission, name, attempt, left, work, report)
+                self._aftermath.begin(conclude, beside=self._has_room_beside(protocol))
+                return
         raise AssertionError("unreachable")
+
+    def _conclude(
+        self,
+        submission: Submission,
+        name: str,
+        attempt: int,
+        left: Callable[[], Outcome],
+        work: Path,
+        report: Report | None,
+    ) -> None:
+        """Look at what a run left, note what it came to, and clear it away."""
+        try:
+            problem = results.record(self.campaign, self.run_id, submission, name, attempt, left(), work)
+        except (InfrastructureError, OSError) as error:
+            raise self._lost(attempt, error) from None
+        finally:
+            self._removals.then(stage.remove, work)
+        if report is not None:
+            report(submission, name, problem)
+        self._clear()
+
+    def _lost(self, attempt: int, error: InfrastructureError | OSError) -> InfrastructureError:
+        """Note that the machine failed on a run; return what to raise."""
+        lost = disk_failed(self.campaign.root, error) if isinstance(error, OSError) else error
+        with suppress(Exception):  # the disk may be too full even for this line; the restart notes it then
+            self.campaign.ledger.finish(attempt, INFRA, finding=lost.findings[0])
+        return lost
+
+    def _has_room_beside(self, protocol: ContainerProtocol) -> bool:
+        """Return whether this machine has a processor that containers are not given: timings stay what they are."""
+        return (os.cpu_count() or 1) > parse_count(protocol.limits.cpus)
 
     def _cases(self, name: str) -> list[Case]:
         return [self.campaign.manifest[name]] if name else list(self.campaign.manifest.cases)
@@ -268,19 +310,31 @@ class Runner:
     def attempt(
         self, submission: Submission, protocol: ContainerProtocol, pinned: image.Pinned, name: str, work: Path
     ) -> Outcome:
+        """Run one case (or the whole set) once in the folder ``work``, and look at what it left."""
+        return self.contain(submission, protocol, pinned, name, work)()
+
+    def contain(
+        self, submission: Submission, protocol: ContainerProtocol, pinned: image.Pinned, name: str, work: Path
+    ) -> Callable[[], Outcome]:
         """Run one case (or the whole set) once in the folder ``work``, after the warm-up runs it may still need.
 
         The one method that needs an engine; whoever runs submissions otherwise (a test) replaces it.
+
+        Returns
+        -------
+        callable
+            Looks at what the ended container left; may be called in another thread, once.
         """
         image.verify(self.client, pinned, protocol, submission.team)
         cases = self._cases(name)
         secret = self.campaign.secret
         names = stage.pseudonyms(protocol, cases, secret, submission.digest)
         if protocol.warm_up and not self._warm(submission):
+            self._aftermath.join()
             for _ in range(protocol.warm_up):
                 warm = work.with_name(f"{work.name}-warm")
                 try:
-                    self._once(submission, protocol, pinned, cases, names, warm)
+                    self._once(submission, protocol, pinned, cases, names, warm)()
                 finally:
                     self._removals.then(stage.remove, warm)
             self.campaign.ledger.event("warm-up", submission.team, digest=submission.digest, run=self.run_id)
@@ -300,7 +354,7 @@ class Runner:
         cases: list[Case],
         names: dict[str, str],
         work: Path,
-    ) -> Outcome:
+    ) -> Callable[[], Outcome]:
         placeholders = {**(cases[0].values if protocol.per == "case" else {}), "team": submission.team}
         if protocol.per == "case":
             placeholders["case"] = names[cases[0].id]
@@ -312,7 +366,8 @@ class Runner:
         cascades = self.cascades(submission)
         (work.parent).mkdir(parents=True, exist_ok=True)
         bounded = self.machine.bounded
-        self._removals.wait()  # the last run's files may take the room of this one's
+        if not stage.has_room(work.parent, protocol, cases):
+            self.settle()  # the last runs' files may take the room of this one's
         staged = stage.prepare(
             work, protocol, self.campaign.manifest, cases, names, empty.user, cascades, bounded=bounded
         )
@@ -340,44 +395,14 @@ class Runner:
             ready_line=protocol.ready_line,
             removals=self._removals,
         )
-        outcome = self._judge(protocol, cases, staged, ended, box, where, submission.task)
-        # here, not by whoever removes the folder: that may be another machine
-        self._removals.then(bounds.unmount_below, staged.root)
-        return outcome
 
-    def _judge(
-        self,
-        protocol: ContainerProtocol,
-        cases: list[Case],
-        staged: stage.Stage,
-        ended: Ended,
-        box: Sandbox,
-        where: str,
-        task: str,
-    ) -> Outcome:
-        """Collect what the run left, unless it failed in a way that makes its files worthless."""
-        problem = ended.problem
-        if problem is not None:
-            usage = shutil.disk_usage(staged.root)
-            if usage.free < 1 << 20 and problem.code is not RunCode.OUTPUT_TOO_LARGE:
-                text = "the host's disk was full when the run failed"
-                raise infrastructure(EngineCode.HOST_DISK, where, text)
-        kept = problem is None or (
-            protocol.nonzero_exit == "keep" and problem.code in (RunCode.CRASH, RunCode.PIDS, RunCode.OOM)
-        )
-        collection = Collection()
-        if kept:
-            target = staged.root / "collected"
-            known = self.campaign.challenge.file_stems(task)
-            collection = collect(staged, protocol, cases, target, self.checker, self.campaign.cases_dir, known)
-            if problem is not None and not collection.problems:
-                note = replace(problem, severity=Severity.WARNING)
-                problem = None
-                collection.note(note)
-        notes = [*ended.notes, *collection.notes]
-        if problem is not None or collection.problems:
-            notes += diagnose(ended.log, where)
-        return Outcome(ended, collection, box, problem, notes)
+        def look() -> Outcome:
+            found = results.judge(self.campaign, self.checker, protocol, cases, staged, ended, box, submission)
+            # here, not by whoever removes the folder: that may be another machine
+            self._removals.then(bounds.unmount_below, staged.root)
+            return found
+
+        return look
 
     def cascades(self, submission: Submission) -> dict[str, stage.Cascade]:
         """Return what the same team's earlier tasks left, by task."""
@@ -388,24 +413,3 @@ class Runner:
                 files = pieces.state(self.campaign, one).files
                 found[task] = stage.Cascade(self.campaign.predictions_dir(one), patterns, files)
         return found
-
-
-def _answered(problem: Finding) -> Finding:
-    """Return what to say of a connection that broke again and again, while the engine answers: it is not lost."""
-    if problem.code is not EngineCode.ENGINE_LOST:
-        return problem
-    return finding(EngineCode.ENGINE_ERROR, problem.where, f"the engine answers, but not about this: {problem.cause}")
-
-
-def machine_findings(protocol: ContainerProtocol, options: Options) -> list[Finding]:
-    """Return a warning for everything the protocol hands out that this machine has less of."""
-    found = []
-    wanted = int(parse_count(protocol.limits.gpus))
-    if wanted and not find(wanted, options.gpu_ids).handles:
-        text = f"the protocol hands out {wanted} GPU(s), this machine has none: it runs without"
-        found.append(finding(EngineCode.NO_GPU, "this machine", text, Severity.WARNING))
-    have = os.cpu_count() or 1
-    if parse_count(protocol.limits.cpus) > have:
-        text = f"the protocol hands out {protocol.limits.cpus} processor cores, this machine has {have}"
-        found.append(finding(EngineCode.FEWER_CPUS, "this machine", text, Severity.WARNING))
-    return found

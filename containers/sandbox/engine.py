@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
@@ -9,7 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from medpodium.challenges.schema.protocol import ContainerProtocol, parse_count
 from medpodium.containers.failures import EngineCode, Retry, finding, infrastructure
+from medpodium.containers.sandbox.gpu import find
 from medpodium.findings import Finding, Severity
 
 _SAFE_RUNC = (1, 1, 12)  # CVE-2024-21626: working directory that is a leaked descriptor
@@ -125,6 +128,20 @@ def preflight(client: Any, *, gpus: bool = False) -> list[Finding]:
     return found
 
 
+def shortages(protocol: ContainerProtocol, gpu_ids: tuple[str, ...]) -> list[Finding]:
+    """Return a warning for everything the protocol hands out that this machine has less of."""
+    found = []
+    wanted = int(parse_count(protocol.limits.gpus))
+    if wanted and not find(wanted, gpu_ids).handles:
+        text = f"the protocol hands out {wanted} GPU(s), this machine has none: it runs without"
+        found.append(finding(EngineCode.NO_GPU, "this machine", text, Severity.WARNING))
+    have = os.cpu_count() or 1
+    if parse_count(protocol.limits.cpus) > have:
+        text = f"the protocol hands out {protocol.limits.cpus} processor cores, this machine has {have}"
+        found.append(finding(EngineCode.FEWER_CPUS, "this machine", text, Severity.WARNING))
+    return found
+
+
 def _toolkit() -> str:
     import shutil
     import subprocess
@@ -169,6 +186,7 @@ class Removals:
     def __init__(self) -> None:
         self._threads: list[threading.Thread] = []
         self._failed: list[Exception] = []
+        self._busy = threading.Lock()
 
     def begin(self, container: Any) -> None:
         """Remove a container that has ended."""
@@ -176,26 +194,30 @@ class Removals:
 
     def then(self, action: Callable[..., object], *given: Any) -> None:
         """Do something when all that was begun before is done."""
-        before = self._threads[-1] if self._threads else None
+        with self._busy:  # the next container may end while the files of this one are looked at
+            before = self._threads[-1] if self._threads else None
 
-        def act() -> None:
-            if before is not None:
-                before.join()
-            try:
-                action(*given)
-            except Exception as error:
-                self._failed.append(error)
+            def act() -> None:
+                if before is not None:
+                    before.join()
+                try:
+                    action(*given)
+                except Exception as error:
+                    self._failed.append(error)
 
-        self._threads.append(threading.Thread(target=act))
-        self._threads[-1].start()
+            self._threads.append(threading.Thread(target=act))
+            self._threads[-1].start()
 
     def wait(self) -> None:
-        """Wait until all is done; what failed first is raised here."""
-        while self._threads:
-            self._threads.pop().join()
-        if self._failed:
-            first, self._failed = self._failed[0], []
-            raise first
+        """Wait until all is done that was begun before; what failed first is raised here."""
+        with self._busy:
+            begun, self._threads = self._threads, []
+        for thread in begun:
+            thread.join()
+        with self._busy:
+            failed, self._failed = self._failed, []
+        if failed:
+            raise failed[0]
 
 
 def sweep(client: Any, labels: dict[str, str]) -> int:

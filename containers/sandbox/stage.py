@@ -126,7 +126,10 @@ def prepare(
     InfrastructureError
         When the disk is too full for the inputs and the outputs the limits promise.
     """
-    _room(root.parent, protocol, cases)
+    if not has_room(root.parent, protocol, cases):
+        needed = _needed(protocol, cases) / 2**20
+        text = f"a run needs {needed:.0f} MiB for its inputs and the outputs the limits allow"
+        raise disk_full(root.parent, text)
     limits = protocol.limits
     size, entries = parse_bytes(limits.output), int(parse_count(limits.output_files))
     space: Bounded | None = None
@@ -153,11 +156,14 @@ def prepare(
     return Stage(root, Outputs(output, size, entries, space), tuple(binds), names)
 
 
-def _room(folder: Path, protocol: ContainerProtocol, cases: list[Case]) -> None:
-    needed = parse_bytes(protocol.limits.output) + _MARGIN
-    needed += sum(file.bytes for case in cases for file in case.inputs.values())
-    if shutil.disk_usage(folder).free < needed:
-        raise disk_full(folder, f"a run needs {needed / 2**20:.0f} MiB for its inputs and the outputs the limits allow")
+def has_room(folder: Path, protocol: ContainerProtocol, cases: list[Case]) -> bool:
+    """Return whether a disk holds the inputs of a run and the outputs that its limits promise."""
+    return shutil.disk_usage(folder).free >= _needed(protocol, cases)
+
+
+def _needed(protocol: ContainerProtocol, cases: list[Case]) -> float:
+    inputs = sum(file.bytes for case in cases for file in case.inputs.values())
+    return parse_bytes(protocol.limits.output) + _MARGIN + inputs
 
 
 def _inputs(folder: Path, mount: Mount, manifest: Manifest, cases: list[Case], names: dict[str, str]) -> None:

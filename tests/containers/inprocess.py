@@ -14,6 +14,7 @@ import os
 import signal
 import sqlite3
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -79,7 +80,7 @@ class InProcess(Runner):
         self._clear_leftovers()
         yield
 
-    def attempt(self, submission: Any, protocol: Any, pinned: Any, name: str, work: Path) -> Outcome:
+    def contain(self, submission: Any, protocol: Any, pinned: Any, name: str, work: Path) -> Callable[[], Outcome]:
         """Do what the image does, and leave what a container would have left."""
         self.executed.append((submission.team, submission.task, name))
         earlier = self.cascades(submission)
@@ -99,7 +100,7 @@ class InProcess(Runner):
             seen = [digest for given in earlier.values() for _, digest in given.files.get(case.id, [])]
             shift = int(hashlib.sha256(json.dumps([seed % 3, seen]).encode()).hexdigest(), 16) % 3
             files[case.id] = self.tiny.nifti(np.roll(picture(case.id), shift, axis=2))
-        return outcome(work, protocol, files, problem if name else None, problems, 1.0 + seed % 7)
+        return lambda: outcome(work, protocol, files, problem if name else None, problems, 1.0 + seed % 7)
 
 
 def outcome(
@@ -280,6 +281,7 @@ def dying(action: Callable[[], object], line: int) -> bool:
         def enter(frame: Any, event: str, _: object) -> Any:
             return step if any(room in frame.f_code.co_filename for room in ROOMS) else None
 
+        threading.settrace(enter)  # what is done beside the next run, too
         sys.settrace(enter)
         try:
             action()
