@@ -102,7 +102,8 @@ class Folders:
     missing : {"refuse", "drop", "zero"}
         What becomes of a case without one of the channels.
     partial : Path or "infer", optional
-        Table of annotated structures per case, or infer it from what a case holds.
+        Table of annotated structures per case, or infer it from what a case holds. Cases that the challenge lists in
+        ``labelled_structures`` are partly labelled without it.
     """
 
     images: Path
@@ -171,13 +172,13 @@ def plan(
         chosen.task, chosen.baseline.channels, folders.image_patterns, folders.label_pattern
     )
     normalisations = {name: chosen.normalisations.get(name, _default(chosen)) for name in layout.images}
-    partial = None
-    if isinstance(folders.partial, Path):
-        partial = training_data.read_partial(folders.partial, chosen.task)
-    infer = folders.partial == "infer"
-    scheme = make_scheme(chosen.task, regions=regions, ignore=folders.partial is not None)
     cases, findings = training_data.find_cases(chosen.task, layout, folders.images, folders.labels, folders.missing)
-    findings += training_data.check_complete(chosen.task, layout, cases, folders.partial is not None)
+    table = folders.partial if isinstance(folders.partial, Path) else None
+    partial = training_data.partly_labelled(chosen.task, cases, table)
+    infer = folders.partial == "infer"
+    scheme = make_scheme(chosen.task, regions=regions, ignore=folders.partial is not None or bool(partial))
+    whole = [case for case in cases if case.name not in partial]
+    findings += training_data.check_complete(chosen.task, layout, whole, folders.partial is not None)
     findings += training_data.check_folds(len(cases), chosen.baseline.folds)
     findings += training_data.check_geometry(cases, full=full)
     _stop_on_errors(findings)

@@ -208,6 +208,20 @@ def read_partial(path: Path, task: SegmentationTask) -> dict[str, frozenset[str]
     return found
 
 
+def partly_labelled(
+    task: SegmentationTask, cases: Sequence[TrainingCase], table: Path | None
+) -> dict[str, frozenset[str]]:
+    """Return what is annotated in the cases that are not annotated in full.
+
+    Parameters
+    ----------
+    table : Path, optional
+        As :func:`read_partial`; its rows go before what the challenge's ``labelled_structures`` say.
+    """
+    own = {case.name: task.scored_structures(case.name) for case in cases if case.name in task.labelled_structures}
+    return own | (read_partial(table, task) if table is not None else {})
+
+
 @dataclass(frozen=True)
 class Groups:
     """Which cases belong together: a column of a table of cases, or a placeholder in the names of the labels.

@@ -249,6 +249,25 @@ def test_partial_table(tmp_path: Path) -> None:
         training_data.read_partial(table, LABELS)
 
 
+def test_cases_that_the_challenge_calls_partly_labelled_teach_no_background(tmp_path: Path) -> None:
+    """What is not scored in a case, because nobody labelled it there, is no background to a network either."""
+    task = make_task(
+        {"liver": {"label": 5}, "tumour": {"label": 14}, "both": {"union": [5, 14]}},
+        files={"images": {"ct": "{case}_0000.nii.gz"}}, labelled_structures={"c1": ["liver"], "elsewhere": ["liver"]},
+    )  # fmt: skip
+    images, labels = make_folder(tmp_path)
+    layout = training_data.layout_of(task, None, {}, None)
+    cases, _ = training_data.find_cases(task, layout, images, labels)
+    assert training_data.partly_labelled(task, cases, None) == {"c1": {"liver"}}
+    table = tmp_path / "annotated.csv"
+    table.write_text("case,annotated\nc0,tumour\nc1,liver;tumour\n", encoding="utf-8")
+    partial = training_data.partly_labelled(task, cases, table)
+    assert partial == {"c0": {"tumour"}, "c1": {"liver", "tumour"}}
+    folder, _ = convert(tmp_path, LABELS, partial=training_data.partly_labelled(task, cases, None))
+    assert set(np.unique(read(folder / "labelsTr" / "c0.nii.gz"))) == {0, 1, 2}
+    assert set(np.unique(read(folder / "labelsTr" / "c1.nii.gz"))) == {1, 2, 3}  # 3 is nnU-Net's ignore label
+
+
 def test_ignored_regions_of_the_task_become_nnunets_ignore_label() -> None:
     """Nothing is learned there, and the value is the highest one, as nnU-Net wants it."""
     rules = {
