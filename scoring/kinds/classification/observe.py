@@ -20,6 +20,7 @@ from medpodium.challenges.schema.metrics.spec import MetricSpec
 from medpodium.findings import Code, Finding, UsageError
 from medpodium.scoring import observations as contract
 from medpodium.scoring import table
+from medpodium.scoring.kinds.classification.checks import at_least
 from medpodium.scoring.kinds.classification.distributions import (
     OF_DISTRIBUTIONS,
     ClassScore,
@@ -27,7 +28,6 @@ from medpodium.scoring.kinds.classification.distributions import (
     of_classes,
     of_confidence,
 )
-from medpodium.scoring.kinds.classification.measures import at_least
 from medpodium.scoring.kinds.classification.probabilities import Answers
 from medpodium.scoring.measures.pooled import confidence, curves, labels
 from medpodium.scoring.ranking.pools import Curve, Shares

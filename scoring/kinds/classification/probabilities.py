@@ -12,7 +12,7 @@ import numpy as np
 from medpodium.challenges.rows import Sheet, read_sheet
 from medpodium.challenges.schema.definition import ClassificationTask
 from medpodium.findings import Finding, Severity
-from medpodium.scoring.kinds.classification import measures as scorers
+from medpodium.scoring.kinds.classification import checks
 from medpodium.scoring.kinds.tables import AnswerCode, case_twice, find_table
 from medpodium.scoring.rows import number
 
@@ -142,7 +142,7 @@ def _class_number(text: str, task: ClassificationTask, where: str, findings: lis
     if text in task.classes:
         return float(task.classes.index(text))
     cause, fix = f"class {text!r}", f"use one of {', '.join(task.classes)}"
-    findings.append(Finding(scorers.ClassificationCode.CLASS_UNKNOWN, where, cause, fix))
+    findings.append(Finding(checks.ClassificationCode.CLASS_UNKNOWN, where, cause, fix))
     return np.nan
 
 
@@ -182,13 +182,13 @@ def _by_class(
 ) -> Answers:
     cases = list(picked)
     rows = [picked[case] for case in cases]
-    values, found = scorers.check_probabilities(cases, rows, task.classes, task.sum_tolerance)
+    values, found = checks.check_probabilities(cases, rows, task.classes, task.sum_tolerance)
     findings += found
     good = [index for index in range(len(cases)) if not np.isnan(values[index]).any()]
     problems = {}
     for name, problem in task.problems.items():
         side = [task.classes.index(positive) for positive in problem.positive]
-        problems[name] = {cases[index]: scorers.sum_of(values[index, side]) for index in good}
+        problems[name] = {cases[index]: checks.sum_of(values[index, side]) for index in good}
     classes = {cases[index]: int(values[index].argmax()) for index in good}
     certainty = {cases[index]: float(values[index].max()) for index in good}
     given = {cases[index]: [float(value) for value in values[index]] for index in good}
@@ -206,7 +206,7 @@ def _by_problem(
     problems = {}
     for name, problem in task.problems.items():
         source = wanted.index(str(problem.column))
-        values, found = scorers.check_scores(cases, [picked[case][source] for case in cases], str(problem.column))
+        values, found = checks.check_scores(cases, [picked[case][source] for case in cases], str(problem.column))
         findings += found
         problems[name] = {case: float(value) for case, value in zip(cases, values, strict=True) if not np.isnan(value)}
     return Answers(problems, {}, frozenset(named))

@@ -10,7 +10,7 @@ from medpodium.challenges.schema.definition import ClassificationTask
 from medpodium.challenges.schema.metrics.pooled import CaseClassMetric, CaseGradeMetric
 from medpodium.findings import Finding
 from medpodium.scoring import table
-from medpodium.scoring.kinds.classification.measures import at_least
+from medpodium.scoring.kinds.classification.checks import at_least
 from medpodium.scoring.kinds.classification.probabilities import Answers, Said
 from medpodium.scoring.kinds.classification.score import StagingCode
 from medpodium.scoring.kinds.protocol import CaseJob, Row

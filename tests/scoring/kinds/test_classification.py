@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medpodium.scoring.kinds.classification import measures as cls
-from medpodium.scoring.kinds.classification.measures import ClassificationCode
+from medpodium.scoring.kinds.classification import checks as cls
+from medpodium.scoring.kinds.classification.checks import ClassificationCode
 
 # Positives and negatives of the CARE 2025 liver staging test sets: cirrhosis and S1 split, in and out of distribution.
 COUNTS = {("ID", "cirrhosis"): (57, 63), ("ID", "S1"): (41, 79), ("OOD", "cirrhosis"): (23, 47), ("OOD", "S1"): (5, 65)}
