@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import cache_from_source
 from pathlib import Path
 
 from medpodium.findings import InfrastructureError, Severity
@@ -118,6 +119,17 @@ def _compiled() -> Iterator[Look]:
     yield Look("compiled code", found, _state(folder is not None), "speed: every start compiles again", fix)
 
 
+def _bytecode() -> Iterator[Look]:
+    """Python keeps modules compiled beside their source, unless it is told not to or may not write there."""
+    package = Path(__file__).parents[1]
+    kept = Path(cache_from_source(__file__)).is_file()
+    found = "compiled and kept" if kept else "compiled anew at every start"
+    if not kept and sys.dont_write_bytecode:
+        found += " (PYTHONDONTWRITEBYTECODE is set)"
+    fix = f"unset PYTHONDONTWRITEBYTECODE, or once: python -m compileall -q {package}"
+    yield Look("Python modules", found, _state(kept), "speed: a second or more of every start", fix)
+
+
 def _engine() -> Iterator[Look]:
     from medpodium.containers.sandbox import bounds, engine
 
@@ -179,6 +191,7 @@ _LOOKS: tuple[Callable[[], Iterator[Look]], ...] = (
     _memory,
     _disk,
     _compiled,
+    _bytecode,
     _engine,
     _gpu,
     _fonts,

@@ -45,6 +45,18 @@ def test_a_package_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     assert CliRunner().invoke(main, ["doctor"]).exit_code == 1
 
 
+def test_modules_that_are_compiled_at_every_start_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kept = tmp_path / "machine.pyc"
+    monkeypatch.setattr(machine, "cache_from_source", lambda _: str(kept))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    look = _looks()["Python modules"]
+    assert look.state is Severity.WARNING
+    assert "PYTHONDONTWRITEBYTECODE" in look.found
+    assert "compileall" in look.fix
+    kept.touch()
+    assert _looks()["Python modules"].state is Severity.NOTE
+
+
 def test_a_look_that_fails_stops_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def _gone() -> object:
         raise OSError("no such disk")
