@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from medpodium.reports.figures.layout import WIDTH, colour_scale, grid, label, labels, row_font, rows_height, single
@@ -154,6 +155,15 @@ def some_named(submissions: int) -> str:
     return f" In colour: the first {LINES} of the ranking." if submissions > LINES else ""
 
 
+def spread(places: npt.NDArray[np.float64]) -> list[float]:
+    """Return the first, the last and the middlemost of positive places, where that is apart from both on a log axis."""
+    first, last = float(places.min()), float(places.max())
+    middle = float(places[np.abs(np.log(places) - np.log(first * last) / 2).argmin()])
+    third = np.log(last / first) / 3
+    apart = np.log(middle / first) >= third and np.log(last / middle) >= third
+    return sorted({first, last, *([middle] if apart else [])})
+
+
 def against_size(means: pd.DataFrame, order: Sequence[str], look: Look, axis: str) -> Figure:
     """Draw the mean of every submission in classes of size, one panel per structure.
 
@@ -163,7 +173,7 @@ def against_size(means: pd.DataFrame, order: Sequence[str], look: Look, axis: st
         ``structure, ml, cases, submission, mean``, classes from small to large.
     """
     from matplotlib.lines import Line2D
-    from matplotlib.ticker import LogLocator, NullLocator
+    from matplotlib.ticker import FixedLocator, NullLocator
 
     parts = list(dict.fromkeys(means["structure"]))
     figure, panels = grid(len(parts), 3, WIDTH, 2.1)
@@ -178,8 +188,8 @@ def against_size(means: pd.DataFrame, order: Sequence[str], look: Look, axis: st
             )  # fmt: skip
             tell(axes, name, own.index, values, says=[f"{part}, {ml:g} ml: {one:.3g}" for ml, one in own[name].items()])
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=5))
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_major_locator(FixedLocator(spread(own.index.to_numpy(float))))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_title(label(part, 24), fontsize=8)
         axes.grid(axis="y")

@@ -43,3 +43,16 @@ def test_maps_and_slopes_hold_every_submission(teams: int) -> None:
     assert len(lines.get_lines()) == teams
     assert lines.yaxis_inverted()
     assert len(lines.texts) == min(teams, across.LINES)
+
+
+@pytest.mark.parametrize(
+    ("places", "expected"),
+    [
+        ([39.0, 40.0, 43.0], [39.0, 43.0]),  # the middle one is too near
+        ([1.0, 10.0, 11.0, 100.0], [1.0, 10.0, 100.0]),
+        ([1.0, 1.1, 100.0], [1.0, 100.0]),
+        ([7.0], [7.0]),
+    ],
+)
+def test_few_sizes_are_named_and_never_side_by_side(places: list[float], expected: list[float]) -> None:
+    assert across.spread(np.array(places)) == expected
