@@ -79,7 +79,7 @@ def accuracy_cost(
     accuracy = points.loc[shown, "accuracy"].to_numpy(float)
     front = pareto(cost, accuracy if better == "higher" else -accuracy)
     axes.plot(cost[front], accuracy[front], color=MUTED, linewidth=1, linestyle="--", zorder=1)
-    if cost.min(initial=1) > 0 and cost.max(initial=1) / cost.min(initial=1) > 20:
+    if shown and 0 < 20 * cost.min() < cost.max():
         _decades(axes, float(cost.min()), float(cost.max()))
     sizes = _sizes(points.loc[shown])
     for at, name in enumerate(shown):

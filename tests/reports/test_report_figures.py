@@ -149,6 +149,14 @@ def test_costs_of_several_decades_have_labels_that_do_not_touch(low: float, high
     assert all(left.x1 + 2 <= right.x0 for left, right in pairwise(boxes))
 
 
+@pytest.mark.parametrize(("costs", "scale"), [((4131.5, 5125.0, 6372.6), "linear"), ((0.02, 0.03, 0.5), "log")])
+def test_the_range_of_costs_decides_the_axis_and_not_their_size(costs: tuple[float, ...], scale: str) -> None:
+    names = ["one", "two", "three"]
+    points = pd.DataFrame({"cost": costs, "accuracy": [0.9, 0.7, 0.8]}, index=names)
+    figure = cost.accuracy_cost(points, names, look(names), ("memory", "Dice"), "higher")
+    assert figure.axes[0].get_xscale() == scale
+
+
 def test_case_difficulty_shows_what_was_measured() -> None:
     summary = pd.DataFrame({"case": ["a", "b"], "q25": [1.0, 2.0], "median": [2.0, 3.0], "q75": [3e7, 4.0]})
     axes = raw.case_difficulty(summary.assign(best=1.0), "s", (1.0, 5.0)).axes[0]
