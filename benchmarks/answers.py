@@ -79,9 +79,11 @@ def main() -> None:
     parser.add_argument("--bootstrap", type=int, default=1000)
     parser.add_argument("--formats", default="html")
     parser.add_argument("--pooled", action="store_true", help="three metrics over all questions, too")
-    parser.add_argument("--profile", choices=("score", "rank", "report"))
+    parser.add_argument("--profile", choices=("score", "rank", "report", "stored"))
     parser.add_argument("--keep", type=Path, help="folder for everything that is made; it is kept and used again")
-    parser.add_argument("--steps", default="score,rank,report")
+    parser.add_argument(
+        "--steps", default="score,rank,report,stored", help="stored: a report that takes the evidence of rank"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="medpodium-") as name:
         folder = options.keep or Path(name)
@@ -101,6 +103,7 @@ def main() -> None:
             "score": ["score", challenge, "--references", str(folder / "key.tsv"), *given, "--out", str(scores)],
             "rank": ["rank", challenge, str(scores), *draws, *boards],
             "report": ["report", challenge, str(scores), *draws, *formats, "--out", f"{folder}/report"],
+            "stored": ["report", challenge, str(scores), *draws, *formats, "--out", f"{folder}/again", *boards[2:]],
         }
         for step in options.steps.split(","):
             module = ["-m", "medpodium.cli"]

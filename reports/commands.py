@@ -72,6 +72,11 @@ from medpodium.reports.request import Asked, Request
     "--teams", type=click.Path(path_type=Path), help="teams.yaml: affiliation, architecture, cost, ... of each team."
 )
 @click.option("--sizes", is_flag=True, help="Draw scores against the volumes of the --references, in classes of size.")
+@click.option(
+    "--evidence",
+    type=click.Path(path_type=Path),
+    help="What 'rank --evidence' wrote of these scores: not computed again.",
+)
 @click.option("--sign", metavar="KEY", type=click.Path(path_type=Path), help="Sign the manifest: SSH or minisign key.")
 @click.option("--workers", type=click.IntRange(1), help="Processes that draw figures.")
 @click.option("--accept-other-rules", is_flag=True, help="Report scores of other rules than the challenge's; says so.")

@@ -35,6 +35,7 @@ class _Options:
     sign: Path | None = None
     teams: Path | None = None
     sizes: bool = False
+    evidence: Path | None = None
 
 
 @dataclass(frozen=True)

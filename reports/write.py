@@ -215,6 +215,7 @@ def write_report(request: Request, out: Path) -> Written:
         observations=inputs.observations,
         cluster=request.cluster,
         stratify=request.stratify,
+        stored=request.evidence,
     )
     galleries, findings = _galleries(request, inputs, results)
     described, odd = teams.known(inputs.teams, results.submissions, anonymous=request.anonymous)

@@ -219,6 +219,7 @@ def _rank_challenge(
     from medpodium.findings import Finding, MedpodiumError
     from medpodium.scoring import definitions, observations, table
     from medpodium.scoring.evidence.joint import with_overall
+    from medpodium.scoring.evidence.tables import kept
     from medpodium.scoring.evidence.tables.collect import Evidence
     from medpodium.scoring.evidence.tables.plan import macro, plan_task, unsuitable
     from medpodium.scoring.kinds.subset import cut, parse
@@ -236,6 +237,7 @@ def _rank_challenge(
     findings = definitions.check(challenge, frame, known, accept=chosen.accept_other_rules)
     findings[:0] = unfinished
     findings += unsuitable(challenge, frame)
+    read, whole = (challenge, frame), chosen.subset is chosen.macro is chosen.task is drawing.compat is None
     if chosen.subset is not None:
         frame, observed = cut(challenge, frame, observed, parse(chosen.subset))
     challenge, frame = with_overall(challenge, frame)
@@ -250,9 +252,13 @@ def _rank_challenge(
     if chosen.macro is not None:
         plans = [macro(plan, chosen.macro) for plan in plans]
     scheme = drawing.scheme(frame, observed, challenge.groups)
+    before = len(evidence.findings)
     _collect(evidence, frame, plans, drawing, scheme, full=told.evidence is not None)
     if not evidence.rankings:
         raise MedpodiumError(*evidence.findings)
+    if told.evidence is not None and whole and len(evidence.rankings) == len(plans):
+        key = kept.digest(*read, observed, chosen.recipe, tasks, drawing.options(scheme, None))
+        kept.keep(evidence, evidence.findings[before:], told.evidence, key)
     about = {"challenge": challenge.name, "edition": challenge.edition, "definition": challenge.digest}
     _finish(
         evidence, about, drawing, told, {name: KINDS[task.kind].words.team for name, task in challenge.tasks.items()}

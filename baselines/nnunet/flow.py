@@ -177,8 +177,8 @@ def plan(
     partial = training_data.partly_labelled(chosen.task, cases, table)
     infer = folders.partial == "infer"
     scheme = make_scheme(chosen.task, regions=regions, ignore=folders.partial is not None or bool(partial))
-    whole = [case for case in cases if case.name not in partial]
-    findings += training_data.check_complete(chosen.task, layout, whole, folders.partial is not None)
+    complete = [case for case in cases if case.name not in partial]
+    findings += training_data.check_complete(chosen.task, layout, complete, folders.partial is not None)
     findings += training_data.check_folds(len(cases), chosen.baseline.folds)
     findings += training_data.check_geometry(cases, full=full)
     _stop_on_errors(findings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 
@@ -12,11 +13,21 @@ from medpodium.reports.model.results import Drawn, ReportCode, Results, TaskResu
 from medpodium.scoring import definitions, published, table
 from medpodium.scoring.evidence.joint import with_overall, without_overall
 from medpodium.scoring.evidence.tables import blocks as evidence_blocks
-from medpodium.scoring.evidence.tables.collect import Evidence, Options, collect_consensus, collect_task, rank_task
+from medpodium.scoring.evidence.tables import kept
+from medpodium.scoring.evidence.tables.collect import (
+    Evidence,
+    Options,
+    TaskPlan,
+    arrange,
+    collect_consensus,
+    collect_task,
+    rank_task,
+)
 from medpodium.scoring.evidence.tables.columns import TABLES
 from medpodium.scoring.evidence.tables.plan import plan_task, unsuitable
 from medpodium.scoring.evidence.units import Units, choose
 from medpodium.scoring.observations import group_columns
+from medpodium.scoring.ranking.axes import RankingCode
 from medpodium.scoring.ranking.settled import Settled
 
 
@@ -34,6 +45,7 @@ def gather(
     cluster: str | None = None,
     stratify: str | None = None,
     workers: int = 1,
+    stored: Path | None = None,
 ) -> Results:
     """Rank every task that has scores and compute its evidence.
 
@@ -55,6 +67,8 @@ def gather(
         What pooled metrics were computed from (:mod:`medpodium.scoring.observations`).
     cluster, stratify : str, optional
         Groups of cases (:func:`medpodium.scoring.evidence.units.choose`).
+    stored : Path, optional
+        Folder that ``medpodium rank --evidence`` wrote: taken where it is of just this, else computed anew.
 
     Returns
     -------
@@ -67,6 +81,7 @@ def gather(
     """
     # whoever asked for the report has decided whether scores of other rules are taken; here they are only told
     findings = [*definitions.check(challenge, scores, accept=True), *unsuitable(challenge, scores)]
+    read = challenge, scores
     challenge, scores = with_overall(challenge, scores)
     tasks = ranked_tasks(challenge, scores)
     names: Mapping[str, str] = {}
@@ -78,10 +93,17 @@ def gather(
     columns = table.group_columns(scores) + ([] if observations is None else group_columns(observations))
     scheme = choose(columns, challenge.groups, stratify=stratify, cluster=cluster)
     options = Options(n_resamples=bootstrap, seed=seed, workers=workers, scheme=scheme)
-    for task in tasks:
-        collect_task(evidence, scores, plan_task(challenge, task, recipe, observations), options, full=True)
-    collect_consensus(evidence)
-    found = {name.removesuffix(".csv"): evidence.frame(name) for name in TABLES}
+    plans = [plan_task(challenge, task, recipe, observations) for task in tasks]
+    found: dict[str, pd.DataFrame] | None = None
+    if stored is not None:
+        # names of their own are no reason to look: what is stored is of the true ones
+        key = "" if anonymous else kept.digest(*read, observations, recipe, tasks, options)
+        found = _stored(evidence, scores, plans, options, stored, key)
+    if found is None:
+        for plan in plans:
+            collect_task(evidence, scores, plan, options, full=True)
+        collect_consensus(evidence)
+        found = {name.removesuffix(".csv"): evidence.frame(name) for name in TABLES}
     told = tuple(
         _task(challenge, scores, task, found, evidence.settled[task], evidence.units[task], options, recipe is None)
         for task in tasks
@@ -101,6 +123,25 @@ def gather(
         evidence=found,
         names=names,
     )
+
+
+def _stored(
+    evidence: Evidence, scores: pd.DataFrame, plans: Sequence[TaskPlan], options: Options, folder: Path, key: str
+) -> dict[str, pd.DataFrame] | None:
+    """Return the tables of an evidence folder and add what was found; None, and why, where they are of other scores."""
+    held = kept.kept(folder, key)
+    if held is None:
+        cause = "holds no evidence of just these scores, rules, names, settings and version: it is computed anew"
+        fix = "rank the same table with the same options and --evidence, or leave --evidence out"
+        evidence.findings.append(Finding(RankingCode.EVIDENCE_OTHER, str(folder), cause, fix, Severity.WARNING))
+        return None
+    tables, findings = held
+    arranged = Evidence()
+    for plan in plans:
+        arrange(arranged, scores, plan, options)
+    evidence.settled, evidence.units, evidence.rankings = arranged.settled, arranged.units, arranged.rankings
+    evidence.findings += findings
+    return {name.removesuffix(".csv"): frame for name, frame in tables.items()}
 
 
 def ranked_tasks(challenge: Challenge, scores: pd.DataFrame) -> list[str]:

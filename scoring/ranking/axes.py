@@ -56,6 +56,7 @@ class RankingCode(Code):
     CLUSTERED = "ranking-cases-in-clusters"
     CLUSTER_IGNORED = "ranking-cluster-ignored"
     TORN_CLUSTER = "ranking-cluster-in-two-strata"
+    EVIDENCE_OTHER = "ranking-evidence-of-other-scores"
 
 
 def problem(code: RankingCode, where: str, cause: str, fix: str) -> MedpodiumError:

@@ -201,24 +201,7 @@ def _collect_task(
     full: bool,
     advance: Callable[[int], None] | None,
 ) -> None:
-    settled, prepared, ranking = rank_task(scores, plan, options)
-    scheme = options.scheme
-    if plan.joins is not None:
-        evidence.joint.add(plan.task)
-        if scheme.cluster is None and plan.joins in settled.array.groups:
-            scheme = replace(scheme, cluster=plan.joins)
-    units, told = task_units(settled.array, scheme, plan.pool, plan.task)
-    evidence.units[plan.task] = units
-    evidence.findings += told
-    if units.clustered and any(isinstance(step, Test) for step in plan.steps):
-        cause = (
-            f"the recipe's own tests take every case as independent, but {units.n_cases} cases are of {units.words()}"
-        )
-        fix = f"rank by means or ranks of cases; the tests in the evidence count {plural(units.noun)}"
-        evidence.findings.append(Finding(RankingCode.CLUSTER_IGNORED, plan.task, cause, fix, Severity.WARNING))
-    evidence.rankings[plan.task] = ranking
-    evidence.settled[plan.task] = settled
-    evidence.findings += [_as_published(one, plan.task, scores) for one in ranking.findings]
+    settled, prepared, ranking, units = arrange(evidence, scores, plan, options)
     draws: Bootstrap | None = None
     sets: RankSets | None = None
     singles: Run | None = None
@@ -269,6 +252,31 @@ def _collect_task(
         evidence.add("multiverse.csv", worlds.ranks)
         evidence.add("multiverse_winners.csv", worlds.winners)
         evidence.findings += worlds.findings
+
+
+def arrange(
+    evidence: Evidence, scores: pd.DataFrame, plan: TaskPlan, options: Options
+) -> tuple[Settled, Prepared, Ranking, Units]:
+    """Add one task's ranking, its scores as they count, and its independent units: what tables are made from."""
+    settled, prepared, ranking = rank_task(scores, plan, options)
+    scheme = options.scheme
+    if plan.joins is not None:
+        evidence.joint.add(plan.task)
+        if scheme.cluster is None and plan.joins in settled.array.groups:
+            scheme = replace(scheme, cluster=plan.joins)
+    units, told = task_units(settled.array, scheme, plan.pool, plan.task)
+    evidence.units[plan.task] = units
+    evidence.findings += told
+    if units.clustered and any(isinstance(step, Test) for step in plan.steps):
+        cause = (
+            f"the recipe's own tests take every case as independent, but {units.n_cases} cases are of {units.words()}"
+        )
+        fix = f"rank by means or ranks of cases; the tests in the evidence count {plural(units.noun)}"
+        evidence.findings.append(Finding(RankingCode.CLUSTER_IGNORED, plan.task, cause, fix, Severity.WARNING))
+    evidence.rankings[plan.task] = ranking
+    evidence.settled[plan.task] = settled
+    evidence.findings += [_as_published(one, plan.task, scores) for one in ranking.findings]
+    return settled, prepared, ranking, units
 
 
 def collect_consensus(evidence: Evidence) -> None:
