@@ -209,7 +209,7 @@ SCHEMA_BROKEN: list[tuple[str, Callable[[Any], None], str]] = [
     (
         "unknown kind of task",
         _set(*SEG, "kind", value="detection"),
-        "segmentation, classification, answers, values, survival, table",
+        "segmentation, classification, labels, answers, values, survival, table",
     ),
     (
         "compute where nothing can be",

@@ -23,10 +23,12 @@ def _kinds() -> list[dict[str, object]]:
     needed |= {
         "lesion_nsd": {"tolerance_mm": 1.0},
         "lesion_hd_percentile": {"missed": 99, "invented": 99, "worst": 999.0},
+        "variant_accuracy": {"edges": [{"structure": "lesion"}]},
+        "topology_match": {"edges": [{"structure": "lesion"}], "compared": ["lesion"]},
     }
     kinds = [{"kind": name, "worst": 999.0} for name in SegmentationTask.metric_kinds() if name not in needed]
     kinds += [{"kind": name, **own} for name, own in needed.items()]
-    lesion = [one for one in kinds if str(one["kind"]).startswith(("lesion", "panoptic"))]
+    lesion = [one for one in kinds if str(one["kind"]).startswith(("lesion", "panoptic", "segmentation_quality"))]
     rules = [{"overlap": "any", "matching": "greedy"}, {"overlap": "iou", "threshold": 0.3}, {"overlap": "dice"}]
     found = kinds + [{**one, "lesions": rule} for one in lesion for rule in rules]
     return [one for one in found if _task(one).metrics["metric"].info.scope == "structure"]  # not what a run measures

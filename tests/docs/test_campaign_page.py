@@ -86,7 +86,7 @@ def desk(tiny: Any, inprocess: Any, tmp_path_factory: pytest.TempPathFactory) ->
             self._clear_leftovers()
             yield
 
-        def attempt(self, submission: Any, protocol: Any, pinned: Any, name: str, work: Path) -> Any:
+        def contain(self, submission: Any, protocol: Any, pinned: Any, name: str, work: Path) -> Any:
             from medpodium.containers.failures import RunCode, finding
 
             seed = int(self.campaign.manifest[name].id[-1]) - 1
@@ -98,7 +98,7 @@ def desk(tiny: Any, inprocess: Any, tmp_path_factory: pytest.TempPathFactory) ->
             crash = submission.team == "borealis" and submission.task == "organs" and name == "case_2" and not crashed
             crashed.extend([name] * crash)
             problem = finding(RunCode.CRASH, name, "exit code 139") if crash else None
-            return inprocess.outcome(work, protocol, {} if crash else {name: tiny.nifti(mask)}, problem)
+            return lambda: inprocess.outcome(work, protocol, {} if crash else {name: tiny.nifti(mask)}, problem)
 
     def digest(name: str) -> str:
         return inprocess.image(sum(name.encode()))
