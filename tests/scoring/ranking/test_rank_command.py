@@ -122,8 +122,9 @@ def test_one_seed_one_answer_byte_for_byte_whatever_the_workers(folder: Path) ->
     for name, workers in (("one", 1), ("two", 2)):
         common = [folder / "mini.yaml", folder / "scores.csv", "--seed", 4, "--bootstrap", 520, "--workers", workers]
         assert run(*common, "--out", folder / f"{name}.csv", "--evidence", folder / name).exit_code == 0
-    files = sorted(path.name for path in (folder / "one").iterdir())
-    assert files == sorted([*TABLES, "evidence.json"])
+    files = sorted(str(path.relative_to(folder / "one")) for path in (folder / "one").rglob("*") if path.is_file())
+    kept = [f"kept/{name.removesuffix('.csv')}.parquet" for name in TABLES]
+    assert files == sorted([*TABLES, "evidence.json", "kept/kept.json", *kept])
     for name in files:
         assert (folder / "one" / name).read_bytes() == (folder / "two" / name).read_bytes(), name
     run(folder / "mini.yaml", folder / "scores.csv", "--seed", 5, "--bootstrap", 520, "--evidence", folder / "other")
