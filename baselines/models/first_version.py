@@ -12,12 +12,15 @@ import pickle
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medpodium.baselines.checkpoints import read_content, weights_of
 from medpodium.baselines.failures import BaselineCode, refuse
 from medpodium.baselines.fingerprints import write_json
 from medpodium.baselines.pickles import read_plain
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _SCHEMES = {"CT": "CTNormalization", "nonCT": "ZScoreNormalization", "noNorm": "NoNormalization"}
 _PREFERRED = ("model_final_checkpoint.model", "model_best.model", "model_latest.model")
@@ -313,7 +316,9 @@ def _stunet_by_width(weights: Mapping[str, Any], folder: Path) -> str:
     return f"STUNetTrainer_{found}"
 
 
-def renamed(weights: Mapping[str, Any], settings: Mapping[str, Any], classes: int, folder: Path) -> dict[str, Any]:
+def renamed(
+    weights: Mapping[str, Tensor], settings: Mapping[str, Any], classes: int, folder: Path
+) -> dict[str, Tensor]:
     """Return the weights of nnU-Net v1's U-Net as those of v2's ``PlainConvUNet``.
 
     Raises

@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from medpodium.challenges.schema.definition import Challenge
+from medpodium.challenges.schema.metrics.pooled import PooledMetric
+from medpodium.challenges.schema.task import TaskModel
 from medpodium.scoring import table
 from medpodium.scoring.observations import case_groups
 from medpodium.scoring.ranking.assemble import POOLED
 from medpodium.scoring.ranking.pools import Cell, Curve, Pool, Shares
 
 Floats = npt.NDArray[np.float64]
+Task = TypeVar("Task", bound=TaskModel)
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,18 @@ class SideBySide:
     def __call__(self, weights: Floats) -> Floats:
         """Return the values of all scores, shape (n_resamples, n_scores x n_submissions)."""
         return np.concatenate([score(weights) for score in self.scores], axis=1)
+
+
+def pooled_part(
+    challenge: Challenge, name: str, observations: pd.DataFrame, kind: type[Task]
+) -> tuple[Task, pd.DataFrame, dict[str, PooledMetric]] | None:
+    """Return a task, its own observations and its pooled metrics; None where it is of another kind or has none."""
+    task = challenge.tasks[name]
+    own = observations[observations["task"] == name]
+    if own.empty or not isinstance(task, kind):
+        return None
+    metrics = {key: spec for key, spec in task.metrics.items() if isinstance(spec, PooledMetric)}
+    return (task, own, metrics) if metrics else None
 
 
 def pool_of(

@@ -162,6 +162,26 @@ def gathered(folder: Path, pattern: str, item_column: str, cases: Sequence[str],
     return _records(folder, records)
 
 
+def true_records(place: Path, name: str, *columns: str) -> tuple[Path, Sheet, list[Finding]]:
+    """Read the references, whose first column named here tells the cases.
+
+    Returns
+    -------
+    (path, sheet, findings)
+        Where the table is, what it holds, and which of its lines are no record.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be read, a column is missing, or a name holds a control character.
+    """
+    path = find_records(place, name)
+    wrong: list[Finding] = []
+    sheet = read_records(path, wrong)
+    sheet.refuse_control_characters(sheet.need(*columns)[:1])
+    return path, sheet, wrong
+
+
 def given_records(
     place: Path, pattern: str, item_column: str, cases: Sequence[str], findings: list[Finding]
 ) -> tuple[Path, Sheet]:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from medpodium.challenges.schema.definition import Challenge
 
 
+YES_OR_NO = {"1": True, "true": True, "yes": True, "1.0": True, "0": False, "false": False, "no": False, "0.0": False}
+"""What stands for yes and no in a cell, in small letters."""
+
+
 class AnswerCode(Code):
     """What can be wrong with a table of answers."""
 
@@ -195,3 +199,21 @@ def compare_cases(
         text = f"{len(extra)} unknown case(s) (first {extra[0]!r})"
         fix = "correct the names (the whole folder name is the case); these rows are not scored"
         findings.append(Finding(AnswerCode.UNKNOWN_CASE, where, text, fix, Severity.WARNING))
+
+
+def tell_lacking(sheet: Sheet, columns: Collection[str], code: Code, parts: str, findings: list[Finding]) -> None:
+    """Report columns that a team's table does not have; refuse one that has none of them.
+
+    Parameters
+    ----------
+    parts : str
+        What the columns hold, in the plural.
+    """
+    lacking = [column for column in columns if sheet.find(column) is None]
+    if not lacking:
+        return
+    cause = f"no column {', '.join(map(repr, lacking))} (columns: {', '.join(sheet.named)})"
+    finding = Finding(code, Path(sheet.where).name, cause, f"add it; until then these {parts} are missing")
+    if len(lacking) == len(columns):
+        raise UsageError(finding)
+    findings.append(finding)

@@ -13,7 +13,7 @@ from medpodium.challenges.rows import Sheet
 from medpodium.challenges.schema.answers import AnswersTask
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.findings import Code, Finding, UsageError
-from medpodium.scoring.kinds.records import find_records, read_records
+from medpodium.scoring.kinds.records import true_records
 from medpodium.scoring.kinds.tables import case_twice, sheet_groups
 
 if TYPE_CHECKING:
@@ -84,13 +84,10 @@ def read_key(place: Path, task: AnswersTask, challenge: Challenge) -> Key:
         If it cannot be read, a column is missing, a question occurs twice, or an answer is none of the question's
         options (or no number); with everything that is wrong.
     """
-    path = find_records(place, task.files.reference)
-    wrong: list[Finding] = []
-    sheet = read_records(path, wrong)
     names = task.columns
     needed = [names.item] + ([] if task.form == "rubric" else [names.answer])
+    path, sheet, wrong = true_records(place, task.files.reference, *needed)
     item_column, *answer_column = sheet.need(*needed)
-    sheet.refuse_control_characters([item_column])
     options = {letter: sheet.find(letter) for letter in task.options}
     aliases, question = sheet.find(names.aliases), sheet.find(names.question)
     items: dict[str, Item] = {}

@@ -16,7 +16,7 @@ from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.metrics.pooled import AllLabelsMetric, EachLabelMetric, PooledMetric
 from medpodium.findings import Finding
 from medpodium.scoring import table
-from medpodium.scoring.kinds.pooling import pool_of
+from medpodium.scoring.kinds.pooling import pool_of, pooled_part
 from medpodium.scoring.kinds.protocol import Observing
 from medpodium.scoring.measures.pooled import confidence, curves, labels, multilabel
 from medpodium.scoring.measures.pooled.curves import Average
@@ -175,13 +175,10 @@ def prepare(task: LabelsTask, spec: PooledMetric, own: Arranged, chosen: list[in
 
 def make_pool(challenge: Challenge, name: str, observations: pd.DataFrame) -> Pool | None:
     """Return the pool of a task; None where it has no pooled metric or no observation."""
-    task = challenge.tasks[name]
-    own = observations[observations["task"] == name]
-    if own.empty or not isinstance(task, LabelsTask):
+    pooled = pooled_part(challenge, name, observations, LabelsTask)
+    if pooled is None:
         return None
-    metrics = {key: spec for key, spec in task.metrics.items() if isinstance(spec, PooledMetric)}
-    if not metrics:
-        return None
+    task, own, metrics = pooled
     arranged = arrange(task, own)
     asked = [(at, label) for at, label in enumerate(task.labels) if (arranged.truth[:, at] >= 0).any()]
     cells: list[Cell] = []

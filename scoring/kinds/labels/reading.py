@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from medpodium.challenges.rows import Sheet
 from medpodium.challenges.schema.classification import LabelsTask
 from medpodium.challenges.schema.definition import Challenge
-from medpodium.findings import Code, Finding, UsageError
+from medpodium.findings import Code, Finding
 from medpodium.scoring.kinds.protocol import BrokenReferencesError
-from medpodium.scoring.kinds.records import find_records, given_records, read_records
-from medpodium.scoring.kinds.tables import case_twice, compare_cases, sheet_groups
+from medpodium.scoring.kinds.records import given_records, true_records
+from medpodium.scoring.kinds.tables import YES_OR_NO, case_twice, compare_cases, sheet_groups, tell_lacking
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_SIDES = {"1": True, "true": True, "yes": True, "1.0": True, "0": False, "false": False, "no": False, "0.0": False}
 _NEAR = 1e-6
 """Probabilities beyond 0 or 1 by no more than this are rounding and are clipped."""
 
@@ -50,11 +49,8 @@ def read_truth(place: Path, task: LabelsTask, challenge: Challenge) -> Truth:
     UsageError
         If it cannot be read or a column is missing.
     """
-    path = find_records(place, task.files.reference)
-    wrong: list[Finding] = []
-    sheet = read_records(path, wrong)
+    path, sheet, wrong = true_records(place, task.files.reference, task.columns.case)
     (case_column,) = sheet.need(task.columns.case)
-    sheet.refuse_control_characters([case_column])
     if not _listed(sheet, task):
         sheet.need(*task.label_columns.values())
     sides: dict[str, dict[str, bool]] = {}
@@ -63,7 +59,7 @@ def read_truth(place: Path, task: LabelsTask, challenge: Challenge) -> Truth:
             wrong.append(case_twice(path, case))
         own = sides.setdefault(case, {})
         for label, text in texts.items():
-            side = _SIDES.get(text.lower())
+            side = YES_OR_NO.get(text.lower())
             if side is not None:
                 own[label] = side
             elif text:
@@ -93,7 +89,7 @@ def read_given(
     (case_column,) = sheet.need(task.columns.case)
     sheet.refuse_control_characters([case_column])
     if not _listed(sheet, task):
-        _tell_columns(sheet, task, path.name, findings)
+        tell_lacking(sheet, task.label_columns.values(), LabelCode.COLUMN_MISSING, "labels", findings)
     numbers = sheet.numbers([column for column in map(sheet.find, task.label_columns.values()) if column is not None])
     rows: dict[str, dict[str, str]] = {}
     clash: set[str] = set()
@@ -105,7 +101,7 @@ def read_given(
     for case, texts in rows.items():
         own = found.setdefault(case, {})
         for label, text in texts.items() if case not in clash else ():
-            side = _SIDES.get(text.lower())
+            side = YES_OR_NO.get(text.lower())
             try:
                 value = numbers.parse(text) if side is None else float(side)
             except ValueError:
@@ -152,15 +148,3 @@ def _rows(sheet: Sheet, task: LabelsTask, where: str, findings: list[Finding]) -
         cause = f"{len(unknown)} unknown label(s) (first {case}: {name!r})"
         findings.append(Finding(LabelCode.UNKNOWN, where, cause, f"use {', '.join(task.labels)}; it is not read"))
     return rows
-
-
-def _tell_columns(sheet: Sheet, task: LabelsTask, where: str, findings: list[Finding]) -> None:
-    """Report columns that are not there; refuse a table that has none of them."""
-    lacking = [column for column in task.label_columns.values() if sheet.find(column) is None]
-    if not lacking:
-        return
-    cause = f"no column {', '.join(map(repr, lacking))} (columns: {', '.join(sheet.named)})"
-    finding = Finding(LabelCode.COLUMN_MISSING, where, cause, "add it; until then these labels are missing")
-    if len(lacking) == len(task.label_columns):
-        raise UsageError(finding)
-    findings.append(finding)

@@ -15,7 +15,7 @@ from medpodium.challenges.schema.metrics.survival import ConcordanceMetric, Curv
 from medpodium.challenges.schema.values import SurvivalTask
 from medpodium.findings import Finding
 from medpodium.scoring import table
-from medpodium.scoring.kinds.pooling import pool_of
+from medpodium.scoring.kinds.pooling import pool_of, pooled_part
 from medpodium.scoring.kinds.protocol import Observing
 from medpodium.scoring.kinds.views import Risks, Views
 from medpodium.scoring.measures.pooled import survival
@@ -147,13 +147,10 @@ class PooledScore:
 
 def make_pool(challenge: Challenge, name: str, observations: pd.DataFrame) -> Pool | None:
     """Return the pool of a task; None where it has no pooled metric or no observation."""
-    task = challenge.tasks[name]
-    own = observations[observations["task"] == name]
-    if own.empty or not isinstance(task, SurvivalTask):
+    pooled = pooled_part(challenge, name, observations, SurvivalTask)
+    if pooled is None:
         return None
-    metrics = {key: spec for key, spec in task.metrics.items() if isinstance(spec, PooledMetric)}
-    if not metrics:
-        return None
+    task, own, metrics = pooled
     arranged = arrange(task, own)
     scores = [_score(task, spec, arranged) for spec in metrics.values()]
     cells = [Cell(team, POOLED, "", key) for key in metrics for team in arranged.teams]

@@ -13,13 +13,11 @@ from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.values import SurvivalTask
 from medpodium.findings import Code, Finding, Severity
 from medpodium.scoring.kinds.protocol import BrokenReferencesError
-from medpodium.scoring.kinds.records import find_records, given_records, read_records
-from medpodium.scoring.kinds.tables import case_twice, compare_cases, sheet_groups
+from medpodium.scoring.kinds.records import given_records, true_records
+from medpodium.scoring.kinds.tables import YES_OR_NO, case_twice, compare_cases, sheet_groups
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_EVENTS = {"1": True, "true": True, "yes": True, "1.0": True, "0": False, "false": False, "no": False, "0.0": False}
 
 
 class SurvivalCode(Code):
@@ -50,11 +48,9 @@ def read_outcomes(
     UsageError
         If it cannot be read or a column is missing.
     """
-    path = find_records(place, task.files.reference)
-    wrong: list[Finding] = []
-    sheet = read_records(path, wrong)
-    case_column, time_column, event_column = sheet.need(task.columns.case, task.columns.time, task.columns.event)
-    sheet.refuse_control_characters([case_column])
+    asked = task.columns.case, task.columns.time, task.columns.event
+    path, sheet, wrong = true_records(place, task.files.reference, *asked)
+    case_column, time_column, event_column = sheet.need(*asked)
     numbers = sheet.numbers([time_column])
     found: dict[str, Outcome] = {}
     columns = (sheet.column(name) for name in (case_column, time_column, event_column))
@@ -67,7 +63,7 @@ def read_outcomes(
             time = numbers.parse(time_text)
         except ValueError:
             time = math.nan
-        event = _EVENTS.get(event_text.lower())
+        event = YES_OR_NO.get(event_text.lower())
         found[case] = Outcome(time, bool(event))
         if not 0 <= time < math.inf or event is None:
             cause = f"time {time_text!r}, event {event_text!r}"

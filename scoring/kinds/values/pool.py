@@ -18,7 +18,7 @@ from medpodium.challenges.schema.metrics.values import IccMetric, SuccessMetric
 from medpodium.challenges.schema.values import ValuesTask
 from medpodium.findings import Finding
 from medpodium.scoring import table
-from medpodium.scoring.kinds.pooling import pool_of
+from medpodium.scoring.kinds.pooling import pool_of, pooled_part
 from medpodium.scoring.kinds.protocol import Observing
 from medpodium.scoring.kinds.values.measures import is_near
 from medpodium.scoring.measures.pooled import numbers
@@ -105,13 +105,10 @@ class PooledScore:
 
 def make_pool(challenge: Challenge, name: str, observations: pd.DataFrame) -> Pool | None:
     """Return the pool of a task; None where it has no pooled metric or no observation."""
-    task = challenge.tasks[name]
-    own = observations[observations["task"] == name]
-    if own.empty or not isinstance(task, ValuesTask):
+    pooled = pooled_part(challenge, name, observations, ValuesTask)
+    if pooled is None:
         return None
-    metrics = {key: spec for key, spec in task.metrics.items() if isinstance(spec, PooledMetric)}
-    if not metrics:
-        return None
+    task, own, metrics = pooled
     cases, teams = sorted(own["case"].unique()), sorted(own["submission"].unique())
     cells, scores = [], []
     for quantity in task.measured:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from medpodium.challenges.rows import Sheet
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.values import Quantity, ValuesTask
-from medpodium.findings import Code, Finding, Severity, UsageError
+from medpodium.findings import Code, Finding, Severity
 from medpodium.scoring.kinds.protocol import BrokenReferencesError
-from medpodium.scoring.kinds.records import find_records, given_records, read_records
-from medpodium.scoring.kinds.tables import case_twice, compare_cases, sheet_groups
+from medpodium.scoring.kinds.records import given_records, true_records
+from medpodium.scoring.kinds.tables import case_twice, compare_cases, sheet_groups, tell_lacking
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,11 +72,8 @@ def read_truth(place: Path, task: ValuesTask, challenge: Challenge, findings: li
     UsageError
         If it cannot be read or a column is missing.
     """
-    path = find_records(place, task.files.reference)
-    wrong: list[Finding] = []
-    sheet = read_records(path, wrong)
+    path, sheet, wrong = true_records(place, task.files.reference, task.columns.case)
     (case_column,) = sheet.need(task.columns.case)
-    sheet.refuse_control_characters([case_column])
     if not _is_long(sheet, task):
         sheet.need(*task.value_columns.values())
     values: dict[str, dict[str, float]] = {}
@@ -130,7 +127,7 @@ def read_given(
     (case_column,) = sheet.need(task.columns.case)
     sheet.refuse_control_characters([case_column])
     if not _is_long(sheet, task):
-        _tell_columns(sheet, task, path.name, findings)
+        tell_lacking(sheet, task.value_columns.values(), ValueCode.COLUMN_MISSING, "numbers", findings)
     numbers = sheet.numbers(_number_columns(sheet, task))
     measured = task.measured
     found: dict[str, dict[str, float]] = {}
@@ -209,15 +206,3 @@ def _cells(sheet: Sheet, task: ValuesTask) -> Iterator[Cell]:
     for at, case in enumerate(cases):
         for name, column in sides:
             yield Cell(case, name, column[at])
-
-
-def _tell_columns(sheet: Sheet, task: ValuesTask, where: str, findings: list[Finding]) -> None:
-    """Report columns that are not there; refuse a table that has none of them."""
-    lacking = [column for column in task.value_columns.values() if sheet.find(column) is None]
-    if not lacking:
-        return
-    cause = f"no column {', '.join(map(repr, lacking))} (columns: {', '.join(sheet.named)})"
-    finding = Finding(ValueCode.COLUMN_MISSING, where, cause, "add it; until then these numbers are missing")
-    if len(lacking) == len(task.value_columns):
-        raise UsageError(finding)
-    findings.append(finding)
