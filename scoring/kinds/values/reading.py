@@ -28,6 +28,7 @@ class ValueCode(Code):
     REFERENCE = "values-reference-unusable"
     NO_REFERENCE = "values-case-without-reference"
     COLUMN_MISSING = "values-column-missing"
+    """A table of predictions lacks the column of a quantity; every case of it counts as missing there."""
     QUANTITY_UNKNOWN = "values-quantity-unknown"
     MISSING = "values-missing"
     SWAPPED = "values-columns-swapped"
