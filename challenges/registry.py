@@ -33,13 +33,22 @@ class DefinitionCode(Code):
 
     UNKNOWN_CHALLENGE = "challenge-unknown"
     UNKNOWN_EDITION = "edition-unknown"
-    """The challenge file has no such edition; those it has are named."""
+    """The challenge file has no such edition.
+
+    Take one of those that are named, or declare it under editions.
+    """
     UNKNOWN_VARIANT = "variant-unknown"
-    """The challenge file has no such scoring variant; those it has are named."""
+    """The challenge file has no such scoring variant.
+
+    Take one of those that are named, or declare it under variants.
+    """
     UNREADABLE = "definition-unreadable"
     NOT_YAML = "definition-not-yaml"
     INVALID_FIELD = "definition-invalid-field"
-    """A field of the challenge file has a value that it cannot have; the field's own description says which."""
+    """A field of the challenge file has a value that it cannot have.
+
+    Correct the field; the reference of challenge files says what it can be.
+    """
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """What every finding code can say, read from the sources themselves, so that it cannot drift from what is printed.
 
-A code is a member of an enum that subclasses :class:`~medpodium.findings.Code`. Wherever the sources name a code
-together with texts, these are its cause and its fix; a table from codes to texts gives fixes. Values that are only
-known when the finding is made stand as names in angle brackets.
+A code is a member of an enum that subclasses :class:`~medpodium.findings.Code`; a text below it is its meaning, the
+text's second paragraph a fix. Wherever the sources name a code together with texts, these are its cause and its fix; a
+table from codes to texts gives fixes. Values that are only known when the finding is made stand as names in angle
+brackets.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parents[1]
 _OUTSIDE = frozenset({"tests", "docs", "benchmarks", "build", "setup.py"})
 _BASE = "Code"
+_LEVEL = "Severity"
 
 
 @dataclass
@@ -67,6 +69,7 @@ def catalogue(root: Path = _ROOT) -> dict[str, Explanation]:
             # what several rooms call by one name is one code
             members[owner, name] = one = by_code.setdefault(told.code, told)
             one.meaning = one.meaning or told.meaning
+            _add(one.fixes, told.fixes)
     for tree in trees.values():
         _Reader(members).visit(tree)
     return dict(sorted(by_code.items()))
@@ -80,9 +83,10 @@ def _members(tree: ast.Module, room: str) -> Iterator[tuple[str, str, Explanatio
         for at, line in enumerate(node.body):
             if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
                 after = node.body[at + 1] if at + 1 < len(node.body) else None
-                meaning = _plain(after.value) if isinstance(after, ast.Expr) else ""
-                code = ast.literal_eval(line.value)
-                yield node.name, line.targets[0].id, Explanation(code, room, about, " ".join(meaning.split()))
+                meaning, _, fix = (_plain(after.value) if isinstance(after, ast.Expr) else "").partition("\n\n")
+                told = Explanation(ast.literal_eval(line.value), room, about, " ".join(meaning.split()))
+                _add(told.fixes, [fix])
+                yield node.name, line.targets[0].id, told
 
 
 def _plain(node: ast.expr) -> str:
@@ -96,11 +100,14 @@ class _Reader(ast.NodeVisitor):
         self.members = members
         self.known: list[dict[str, list[str]]] = [{}]
         self.codes: list[dict[str, list[Explanation]]] = [{}]
+        self.levels: set[str] = set()
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         """Read a function, whose variables are its own."""
         self.known.append({})
         self.codes.append({})
+        arguments = [*node.args.args, *node.args.kwonlyargs]
+        self.levels = {own.arg for own in arguments if own.annotation and _name(own.annotation) == _LEVEL}
         self.generic_visit(node)
         self.known.pop()
         self.codes.pop()
@@ -117,6 +124,8 @@ class _Reader(ast.NodeVisitor):
                     self._remember(one.id, value)
 
     def _remember(self, name: str, value: ast.expr) -> None:
+        if self._is_severity(value):
+            self.levels.add(name)
         if texts := self._texts(value):
             self.known[-1][name] = texts
         if codes := self._codes(value):
@@ -164,11 +173,18 @@ class _Reader(ast.NodeVisitor):
         for at, value in enumerate(values):
             if not (codes := self._codes(value)):
                 continue
-            after = [self._sentences(own) for own in values[at + 1 :] if not _is_severity(own)]
+            after = [self._sentences(own) for own in values[at + 1 :] if not self._is_severity(own)]
             cause, fix = _cause_and_fix(after)
             for told in codes:
                 _add(told.causes, named.get("cause") or cause)
                 _add(told.fixes, named.get("fix") or fix)
+
+    def _is_severity(self, node: ast.expr) -> bool:
+        if isinstance(node, ast.IfExp):
+            return self._is_severity(node.body)
+        if isinstance(node, ast.Name):
+            return node.id in self.levels
+        return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == _LEVEL
 
     def _sentences(self, node: ast.expr) -> list[str]:
         texts = self._texts(node)
@@ -220,10 +236,6 @@ def _name(node: ast.expr) -> str:
     if isinstance(node, ast.Call) and node.args and isinstance(node.func, ast.Attribute) and node.func.attr == "join":
         return _name(node.args[0])
     return "value"
-
-
-def _is_severity(node: ast.expr) -> bool:
-    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "Severity"
 
 
 def _cause_and_fix(after: Sequence[list[str]]) -> tuple[list[str], list[str]]:

@@ -46,9 +46,15 @@ class ObservationCode(Code):
     STATUS_UNKNOWN = "observations-status-unknown"
     DUPLICATE_ROWS = "observations-duplicate-rows"
     TRUTH_CONFLICT = "observations-truth-conflict"
-    """One case has two truths in the observations: they are of two versions of the reference; score again."""
+    """One case has two truths in the observations: they are of two versions of the reference.
+
+    Score again.
+    """
     GROUP_CONFLICT = "observations-group-conflict"
-    """One case has two levels of one group in the observations: correct the table of cases and score again."""
+    """One case has two levels of one group in the observations.
+
+    Correct the table of cases and score again.
+    """
     GROUP_NAME = "observations-group-name"
 
 

@@ -44,7 +44,10 @@ class ArchiveCode(Code):
     CHANGED = "archive-file-changed"
     MISSING = "archive-file-missing"
     UNKNOWN = "archive-file-unknown"
-    """An archive holds a file that its list does not name: restore from a copy nobody has changed."""
+    """An archive holds a file that its list does not name.
+
+    Restore from a copy nobody has changed.
+    """
     DATA = "campaign-data-not-found"
 
 

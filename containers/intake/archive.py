@@ -37,9 +37,15 @@ class ArchiveCode(Code):
     SPECIAL = "archive-special-file"
     DUPLICATE = "archive-duplicate-name"
     NO_MANIFEST = "archive-no-manifest"
-    """The archive is no image: neither docker save nor the OCI layout wrote it."""
+    """The archive is no image: neither docker save nor the OCI layout wrote it.
+
+    Write it with docker save IMAGE -o FILE, or as an OCI layout, and do not pack it again.
+    """
     MANY_IMAGES = "archive-many-images"
-    """The archive holds more than one image, or none for linux/amd64."""
+    """The archive holds more than one image, or none for linux/amd64.
+
+    Save one image, built for linux/amd64: docker build --platform linux/amd64, then docker save of its tag alone.
+    """
     LAYERS = "image-layers"
     TAMPERED = "archive-layer-hash"
     CONFIG = "archive-config"

@@ -32,7 +32,10 @@ class ReportCode(Code):
     FILE_MISSING = "report-file-missing"
     FILE_CHANGED = "report-file-changed"
     NUMBER_DIFFERS = "report-number-differs"
-    """What a report prints is not what its scores give: write the report again, and ask who changed the file."""
+    """What a report prints is not what its scores give.
+
+    Write the report again, and ask who changed the file.
+    """
     NO_MANIFEST = "report-no-manifest"
     """The folder has no manifest, or one that cannot be read."""
 

@@ -21,7 +21,10 @@ class PlatformCode(Code):
     OUTPUT_AMBIGUOUS = "output-ambiguous"
     PATH_UNSAFE = "path-unsafe"
     ARCHIVE = "archive-unusable"
-    """An archive of predictions cannot be read; zip, tar and tar.gz can, with plain files under plain names."""
+    """An archive of predictions cannot be read.
+
+    Pack plain files under plain names as zip, tar or tar.gz.
+    """
     RESULTS = "results-unusable"
     """A platform's result file has no scores of this program."""
     LAYOUT = "layout-unknown"

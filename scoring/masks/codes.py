@@ -14,12 +14,21 @@ class MaskCode(Code):
     FILE_MISSING = "mask-file-missing"
     FILE_SYMLINK = "mask-file-symlink"
     FILE_FIFO = "mask-file-fifo"
-    """A pipe stands where a file is asked for, and reading it would wait forever: write the mask itself."""
+    """A pipe stands where a file is asked for, and reading it would wait forever.
+
+    Write the mask itself.
+    """
     FILE_SOCKET = "mask-file-socket"
-    """A socket stands where a file is asked for: write the mask itself."""
+    """A socket stands where a file is asked for.
+
+    Write the mask itself.
+    """
     FILE_DEVICE = "mask-file-device"
     FILE_DIRECTORY = "mask-file-directory"
-    """A folder stands where a file is asked for: write the mask itself under this name."""
+    """A folder stands where a file is asked for.
+
+    Write the mask itself under this name.
+    """
     FILE_UNREADABLE = "mask-file-unreadable"
     FILE_EMPTY = "mask-file-empty"
     """The file has no content."""
@@ -44,7 +53,10 @@ class MaskCode(Code):
     SHAPE_TOO_LARGE = "mask-shape-too-large"
     FOUR_DIMENSIONAL = "mask-four-dimensional"
     ONE_HOT_STACK = "mask-one-hot-stack"
-    """The file has a fourth axis of classes: save one label map, or declare overlapping structures."""
+    """The file has a fourth axis of classes.
+
+    Save one label map, or declare overlapping structures.
+    """
     PROBABILITY_MAP = "mask-probability-map"
     SINGLETON_DIMENSION = "mask-singleton-dimension"
     SCALING_INVALID = "mask-scaling-invalid"
@@ -107,13 +119,22 @@ class MaskCode(Code):
     NAME_CONTROL_CHARACTER = "folder-name-control-character"
     NAME_NOT_UNICODE = "folder-name-not-unicode"
     NAME_DUPLICATE_CASE = "folder-name-duplicate-by-case"
-    """Two files could be the same case on a machine that ignores capitals: rename one, or remove it."""
+    """Two files could be the same case on a machine that ignores capitals.
+
+    Rename one, or remove it.
+    """
     NAME_DUPLICATE_UNICODE = "folder-name-duplicate-by-unicode-form"
-    """Two files could be the same case on a machine that composes accents: rename one, or remove it."""
+    """Two files could be the same case on a machine that composes accents.
+
+    Rename one, or remove it.
+    """
     NAME_OTHER_EXTENSION = "folder-name-other-extension"
     NAME_TWO_MEANINGS = "folder-name-two-meanings"
     NAMES_DIFFER = "folder-names-differ"
-    """Many files have names that differ from those asked for in the same way; the rule to rename them is named."""
+    """Many files have names that differ from those asked for in the same way.
+
+    Rename them by the rule that is named.
+    """
     CASE_MISSING = "folder-case-missing"
     FILE_EXTRA = "folder-file-extra"
     FILE_SHARED = "folder-file-shared"

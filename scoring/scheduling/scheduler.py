@@ -43,7 +43,10 @@ class SchedulerCode(Code):
     OPEN = "scheduler-not-encrypted"
     NO_CERTIFICATE = "scheduler-certificate"
     REFUSED = "slurm-refused"
-    """Slurm does not take the jobs, or will never start them as they are."""
+    """Slurm does not take the jobs, or will never start them as they are.
+
+    Ask for a partition, an account and resources that the cluster has; sinfo and sacctmgr show them.
+    """
     JOBS_ENDED = "slurm-jobs-ended"
     """Jobs of Slurm started and ended before their workers reached the scheduler."""
 

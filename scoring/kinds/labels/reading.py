@@ -29,7 +29,10 @@ class LabelCode(Code):
     """A cell holds no probability: a number from 0 to 1, or 1 and 0 for yes and no."""
     UNKNOWN = "labels-unknown"
     COLUMN_MISSING = "labels-column-missing"
-    """A table of predictions lacks the column of a label; every case of it counts as missing there."""
+    """A table of predictions lacks the column of a label; every case of it counts as missing there.
+
+    Add the column.
+    """
 
 
 class Truth(NamedTuple):

@@ -28,7 +28,10 @@ class CaseFilesCode(Code):
 
     NO_CASES = "no-cases"
     PATTERN = "case-file-pattern"
-    """A pattern of file names has no {case}, or more placeholders than the cases can fill."""
+    """A pattern of file names has no {case}, or more placeholders than the cases can fill.
+
+    Write {case} once, and only such further placeholders as the case files fill.
+    """
     NAME_AMBIGUOUS = "case-name-ambiguous"
 
 

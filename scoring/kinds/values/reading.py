@@ -28,7 +28,10 @@ class ValueCode(Code):
     REFERENCE = "values-reference-unusable"
     NO_REFERENCE = "values-case-without-reference"
     COLUMN_MISSING = "values-column-missing"
-    """A table of predictions lacks the column of a quantity; every case of it counts as missing there."""
+    """A table of predictions lacks the column of a quantity; every case of it counts as missing there.
+
+    Add the column.
+    """
     QUANTITY_UNKNOWN = "values-quantity-unknown"
     MISSING = "values-missing"
     SWAPPED = "values-columns-swapped"
