@@ -44,6 +44,8 @@ class RunCode(Code):
     ROOT_PATH = "writes-outside-output"
     LOG_FLOOD = "log-too-large"
     LINE_ENDS = "windows-line-ends"
+    USER_NAME = "user-without-name"
+    """A program asks for the name of the user that it runs as, and the image has none for that number."""
     ELSEWHERE = "platform-differs"
     """Another platform, whose rules were asked for, refuses the image or runs it otherwise."""
 
@@ -114,6 +116,7 @@ FIXES: dict[Code, str] = {
     RunCode.NETWORK: "pack weights and data into the image; there is no network",
     RunCode.ROOT_PATH: "write to the output folder or /tmp only; the rest of the file system is read-only",
     RunCode.LINE_ENDS: "save scripts with Unix line ends (dos2unix, or git config core.autocrlf input) and build again",
+    RunCode.USER_NAME: "name a user in the Dockerfile, whatever number runs it: ENV USER=team LOGNAME=team",
     RunCode.ELSEWHERE: "change the image, or ask who organizes the challenge there; docs/participant.md has the rules",
     RunCode.LOG_FLOOD: "print less; only the newest part of the log is kept",
     EngineCode.NO_ENGINE: "install and start Docker (Debian: apt install docker.io), or set DOCKER_HOST",

@@ -23,6 +23,7 @@ _PATTERNS: tuple[tuple[RunCode, str], ...] = (
     (RunCode.OOM, r"MemoryError|Cannot allocate memory|std::bad_alloc|Unable to allocate"),
     (RunCode.PLATFORM, r"[Ee]xec format error"),
     (RunCode.NO_COMMAND, r"bad interpreter: No such file|cannot execute: required file not found"),
+    (RunCode.USER_NAME, r"getpwuid|uid not found|cannot find name for user ID|unknown (?:uid|ID) \d"),
 )
 _LINE_ENDS = re.compile(
     # what a shell or env says of a name with a carriage return at its end: as it is, quoted, or made visible

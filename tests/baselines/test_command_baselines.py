@@ -24,12 +24,14 @@ THRESHOLD = '''
 """Voxels of 100 and more are 1, of 200 and more 2: with two numbers that training finds."""
 
 import argparse
+import getpass
 import json
 from pathlib import Path
 
 import numpy as np
 import SimpleITK
 
+getpass.getuser()  # as MONAI does when it is imported, whatever number runs it
 parser = argparse.ArgumentParser()
 parser.add_argument("what")
 for name in ("images", "labels", "out", "model"):
@@ -348,7 +350,7 @@ def test_a_command_goes_from_its_file_to_a_scored_container(
     run("baseline", "train", here.challenge, "--dataset", here.data, "--model", model)
     watched = tmp_path / "watched.py"
     watched.write_text(
-        f"import numpy, SimpleITK, argparse\nSimpleITK.ReadImage({str(here.images / 'a_0000.nii.gz')!r})"
+        f"import numpy, SimpleITK, argparse, getpass\nSimpleITK.ReadImage({str(here.images / 'a_0000.nii.gz')!r})"
     )
     base(watched)
     made = run("baseline", "package", model, "--challenge", here.challenge, "--team", "thresholds", "--network", "none")

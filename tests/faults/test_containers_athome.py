@@ -71,8 +71,9 @@ def test_the_printed_command_runs_as_printed(tiny: Any, tmp_path: Path) -> None:
         (b"cd /tmp\r\nls /input\r\n", ["/bin/sh", "-c", "sh /run.sh"], ["windows-line-ends"]),
         (b"#!/usr/bin/python9\nprint()\n", ["/run.sh"], ["/usr/bin/python9"]),
         (b"#!/bin/sh\n/nothing/there\n", ["/run.sh"], ["end of the log", "/nothing/there"]),
+        (b"#!/bin/sh\nwhoami || exit 1\n", ["/run.sh"], ["user-without-name", "ENV USER="]),
     ],
-    ids=["shebang", "sourced", "interpreter", "log"],
+    ids=["shebang", "sourced", "interpreter", "log", "nameless"],
 )
 def test_what_is_wrong_with_a_script_is_told(
     tiny: Any, tmp_path: Path, script: bytes, command: list[str], words: list[str]
