@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from scipy.integrate import cumulative_trapezoid
 
 from medpodium.baselines.nnunet.scheme import make_scheme
 from medpodium.challenges import lint, registry
@@ -23,7 +24,7 @@ EDITIONS = {
         "2023-gli", "2023-ped", "2023-men", "2023-met", "2024-ped", "2024-met", "2024-gli",
         "2025-gli", "2025-men", "2025-ped", "2025-met",
     ],
-    "autopet": ["3", "4-task1"],
+    "autopet": ["3", "4-task1", "4-task1-steps"],
     "isles": ["2024"],
 }  # fmt: skip
 CASES = [f"case_{number}" for number in range(4)]
@@ -113,6 +114,39 @@ def test_campaign_from_scores_to_a_report(tmp_path: Path, reference: str, labels
     assert ranked.sort_values("rank")["submission"].iloc[0] == "aurora"
     _run("report", reference, scores, "--bootstrap", 20, "--formats", "markdown", "--out", tmp_path / "report")
     assert any((tmp_path / "report").rglob("*.md"))
+
+
+def test_areas_over_the_steps_of_autopet_are_those_of_every_study_by_itself(tmp_path: Path) -> None:
+    """By NumPy and SciPy, and their mean; a study without lesions has none."""
+    rows: list[dict[str, Any]] = []
+    expected: dict[str, list[float]] = {"aurora": [], "borealis": []}
+    for number, study in enumerate(("p1", "p2", "p3")):
+        truth = _tumours(number, (1,)) * (study != "p3")
+        curves: dict[str, list[float]] = {"aurora": [], "borealis": []}
+        for step in range(11):
+            case = f"{study}_pred{step}"
+            rows.append({"case": case, "patient": study, "step": step})
+            _write(truth, tmp_path / "references" / f"{case}.nii.gz")
+            for team, pace in (("aurora", 2), ("borealis", 1)):
+                found = np.roll(truth, max(0, 9 - pace * step - number), 2)
+                found[23, 30:, 0] = 1
+                _write(found, tmp_path / team / f"{case}.nii.gz")
+                if truth.any():
+                    curves[team].append(2 * np.sum(truth & found) / (truth.sum() + found.sum()))
+        for team, curve in curves.items():
+            if curve:
+                expected[team].append(cumulative_trapezoid(curve, np.arange(len(curve)))[-1])
+    pd.DataFrame(rows).to_csv(tmp_path / "cases.csv", index=False)
+    teams = [part for team in expected for part in ("--predictions", f"{team}={tmp_path / team}")]
+    scores, board = tmp_path / "scores.csv", tmp_path / "board.csv"
+    _run("score", "autopet/4-task1-steps", "--references", tmp_path / "references", *teams,
+         "--cases", tmp_path / "cases.csv", "--out", scores)  # fmt: skip
+    _run("rank", "autopet/4-task1-steps", scores, "--bootstrap", 0, "--out", board)
+    ranked = pd.read_csv(board).set_index("submission")
+    for team, areas in expected.items():
+        assert len(areas) == 2
+        assert ranked.loc[team, "trapezoid:dice"] == pytest.approx(np.mean(areas), rel=1e-12)
+    assert list(ranked["rank"]) == [1, 2]
 
 
 @pytest.mark.parametrize("reference", ["brats/2024-ped", "autopet/3", "isles/2024"])
