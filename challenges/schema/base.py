@@ -22,7 +22,7 @@ class Model(BaseModel):
     from a field's name to the sentence about that field.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, defer_build=True)
 
     unconfirmed: str | dict[str, str] | None = None
 
