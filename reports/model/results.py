@@ -34,16 +34,13 @@ class ReportCode(Code):
     NUMBER_DIFFERS = "report-number-differs"
     """What a report prints is not what its scores give.
 
-    Write the report again, and ask who changed the file.
-    """
+    Write the report again, and ask who changed the file."""
     NO_MANIFEST = "report-no-manifest"
     """The folder has no manifest, or one that cannot be read."""
 
 
 CASE_MEAN = MEAN
 """Structure that stands for the mean over the structures of a case, as in the evidence tables."""
-
-
 ABSENT = "absent from the table"
 """Stands beside the statuses of scores: there is no row."""
 

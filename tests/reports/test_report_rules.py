@@ -57,8 +57,8 @@ def test_what_other_rules_would_have_read_is_told_and_ranks_nobody(tmp_path: Pat
     assert rows.loc[("two", "as-medq-bench"), "right"] == 1.0
     board = pd.read_csv(evidence / "leaderboard.csv").set_index("submission")
     assert board["value"].to_dict() == {"one": 0.5, "two": 1.0}
-    scores = pd.read_csv(tmp_path / "scores.csv").set_index(["metric", "submission"])
-    assert scores.loc[("all", "one"), "status"] == "penalised"  # q3 holds no answer, whatever others read
+    scores = pd.read_csv(tmp_path / "scores.csv").set_index(["metric", "submission"])["status"]
+    assert set(scores.loc[[("all", "one")]]) == {"penalised"}  # q3 holds no answer, whatever others read
     told = run("rank", tmp_path / "c.yaml", tmp_path / "scores.csv", "--bootstrap", 0)
     assert "model" in told
     assert "submission" not in told
