@@ -87,16 +87,29 @@ class SurfaceDistances:
         """Distances from the prediction's surface to the reference's."""
         return self._directed(self.prediction, self.reference)
 
-    @cached_property
+    @property
     def by_transform(self) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
         """Sorted ``(distances, weights)`` of both directions exactly as surface-distance computes them.
 
         Slow (distance transforms of the joint bounding box); asked for only where rounding decides.
         """
+        return self.transformed_from_reference, self.transformed_from_prediction
+
+    @cached_property
+    def transformed_from_reference(self) -> tuple[Floats, Floats]:
+        """The first half of :attr:`by_transform`."""
+        return self._transformed(self.reference, self.prediction)
+
+    @cached_property
+    def transformed_from_prediction(self) -> tuple[Floats, Floats]:
+        """The other half of :attr:`by_transform`."""
+        return self._transformed(self.prediction, self.reference)
+
+    def _transformed(self, own: Surface | VolumePlanes, other: Surface | VolumePlanes) -> tuple[Floats, Floats]:
         from medpodium.scoring.measures.surfaces.transform import transformed_distances
 
-        reference, prediction = (kept(surface) for surface in (self.reference, self.prediction))
-        return transformed_distances(reference, prediction, self.spacing_zyx, self.kind, self.axis_order, self.planar)
+        both = kept(own), kept(other)
+        return transformed_distances(*both, self.spacing_zyx, self.kind, self.axis_order, self.planar)
 
     def _directed(self, own: Surface | VolumePlanes, other: Surface | VolumePlanes) -> Distances:
         """Sum up the distances of a surface: point by point where most have a neighbour nearby, else in sweeps."""

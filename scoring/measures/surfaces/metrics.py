@@ -91,10 +91,10 @@ def percentile_weighted(pair: SurfaceDistances, percent: float) -> float:
         return float("nan")
     quantile = percent / 100.0
     result = 0.0
-    for direction, side in enumerate((pair.from_reference, pair.from_prediction)):
+    for side, of_reference in ((pair.from_reference, True), (pair.from_prediction, False)):
         found = side.reached(quantile)
         if found is None:
-            values, weights = pair.by_transform[direction]
+            values, weights = pair.transformed_from_reference if of_reference else pair.transformed_from_prediction
             place = int(np.searchsorted(np.cumsum(weights) / np.sum(weights), quantile))
             found = float(values[min(place, values.size - 1)])
         result = max(result, found)
