@@ -7,7 +7,7 @@ import pytest
 import surface_distance
 
 from medpodium.scoring.measures.pair import measure_pair
-from medpodium.scoring.measures.surfaces import metrics, transform
+from medpodium.scoring.measures.surfaces import dense, metrics, outline, transform
 
 ONE = [frozenset({1})]
 SPACING = (1.5, 0.8, 0.8)
@@ -33,3 +33,70 @@ def test_where_rounding_decides_only_the_direction_in_doubt_is_transformed(monke
     found = surface_distance.compute_surface_distances(reference == 1, prediction == 1, SPACING)
     assert metrics.percentile_weighted(pair, share) == surface_distance.compute_robust_hausdorff(found, share)
     assert asked == [len(pair.prediction.points)]
+
+
+def noisy(shape: tuple[int, int, int] = (40, 72, 80)) -> tuple[np.ndarray, np.ndarray]:
+    """Return a ball in the corner and a coin's throw in every voxel."""
+    z, y, x = np.ogrid[tuple(slice(0, n) for n in shape)]
+    ball = (((z - 12) * 2) ** 2 + (y - 20) ** 2 + (x - 20) ** 2 < 15**2).astype(np.uint8)
+    return ball, np.random.default_rng(1).integers(0, 2, shape).astype(np.uint8)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Take noise for what is everywhere, however small, and count the points that are swept."""
+    monkeypatch.setattr(outline, "_FEW", 1 << 13)
+    counted: list[int] = []
+    whole = dense.sweep
+
+    def sweep(targets: np.ndarray, corner: np.ndarray, asking: np.ndarray, *rest: object) -> int:
+        counted.append(int(np.count_nonzero(asking)))
+        return int(whole(targets, corner, asking, *rest))
+
+    monkeypatch.setattr(dense, "sweep", sweep)
+    return counted
+
+
+@pytest.mark.parametrize("spacing", [SPACING, (4.0, 0.7, 0.7), (1.0, 1.0, 1.0)])
+def test_noise_is_swept_only_where_a_percentile_can_be(asked: list[int], spacing: tuple[float, float, float]) -> None:
+    ball, noise = noisy()
+    pair = measure_pair(ball, noise, spacing, ONE, axis_order="zyx").surfels(0)
+    found = surface_distance.compute_surface_distances(ball == 1, noise == 1, spacing)
+    assert metrics.percentile_weighted(pair, 95.0) == surface_distance.compute_robust_hausdorff(found, 95.0)
+    for tolerance in (0.9, 2.0, 11.0):
+        expected = surface_distance.compute_surface_dice_at_tolerance(found, tolerance)
+        assert metrics.nsd(pair, tolerance) == pytest.approx(expected, rel=1e-12)
+    assert 0 < sum(asked) < 0.5 * len(found["distances_pred_to_gt"])
+    assert metrics.hausdorff(pair) == max(found[key].max() for key in ("distances_gt_to_pred", "distances_pred_to_gt"))
+    assert metrics.assd(pair) == pytest.approx(
+        sum(found[d] @ found[w] for d, w in _DIRECTIONS) / sum(found[w].sum() for _, w in _DIRECTIONS), rel=1e-12
+    )
+    assert sum(asked) > len(found["distances_pred_to_gt"])
+
+
+_DIRECTIONS = (("distances_gt_to_pred", "surfel_areas_gt"), ("distances_pred_to_gt", "surfel_areas_pred"))
+
+
+def test_what_is_everywhere_is_found_around_each_point(asked: list[int]) -> None:
+    """No box is swept for the few points of a reference: noise is a step away from each of them."""
+    ball, noise = noisy()
+    for kind in ("surfels", "borders"):
+        pair = getattr(measure_pair(ball, noise, SPACING, ONE), kind)(0)
+        near = pair.from_reference
+        assert not asked
+        (distances, weights), _ = pair.by_transform
+        values, place = np.unique(distances, return_inverse=True)
+        np.testing.assert_array_equal(near.values, values)
+        np.testing.assert_allclose(near.weights, np.bincount(place, weights), rtol=1e-12)
+
+
+def test_where_half_of_the_volume_is_noise_the_other_half_is_swept(asked: list[int]) -> None:
+    """A surface that is everywhere need not be where the points are: the search gives up, and nothing is lost."""
+    ball, noise = noisy()
+    noise[:, :, :50] = 0
+    noise[:, :, 50:] = np.random.default_rng(2).integers(0, 2, noise[:, :, 50:].shape)
+    pair = measure_pair(ball, noise, SPACING, ONE, axis_order="zyx").surfels(0)
+    found = surface_distance.compute_surface_distances(ball == 1, noise == 1, SPACING)
+    assert metrics.percentile_weighted(pair, 95.0) == surface_distance.compute_robust_hausdorff(found, 95.0)
+    assert pair.from_reference.largest == found["distances_gt_to_pred"].max()
+    assert asked
