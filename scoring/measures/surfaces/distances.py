@@ -153,11 +153,16 @@ class SurfaceDistances:
     def _blocked(self, own: Planes, other: Planes) -> Scattered | Blocked:
         """Sum up the distances of a surface of many points, as far as somebody asks for them."""
         from medpodium.scoring.measures.surfaces import blocks
+        from medpodium.scoring.measures.surfaces.planes import VolumePlanes
 
         budget.step(2 * math.prod(other.box.shape))
         weights = self._weights.copy()
         weights[0] = 0.0  # of border voxels, whose code is 1 here
-        found = blocks.blocks_of(own, weights, self.spacing_zyx)
+        if isinstance(own, VolumePlanes):
+            found = own.known.get(self.spacing_zyx) or blocks.blocks_of(own, weights, self.spacing_zyx)
+            own.known[self.spacing_zyx] = found
+        else:
+            found = blocks.blocks_of(own, weights, self.spacing_zyx)
         if found.weights.size < blocks.FEW:
             return self._swept(own, other)
         return blocks.Blocked(own, other, found, weights, self._rows_within, lambda part: self._swept(part, other))

@@ -333,7 +333,7 @@ def structure_box(volume, start, stop, member, z_start, z_stop):  # type: ignore
     return box
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class VolumePlanes:
     """The surface of one structure of a label volume, worked out whenever it is looked at.
 
@@ -361,6 +361,8 @@ class VolumePlanes:
     kind: Kind
     planar: bool
     edge: bool = True
+    known: dict[object, Any] = field(init=False, repr=False, default_factory=dict)
+    """What was worked out about all of it, for whoever asks the same again."""
 
     @property
     def box(self) -> Box:

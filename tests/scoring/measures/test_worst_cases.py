@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import surface_distance
 
+from medpodium.scoring.measures.lesions import apart
+from medpodium.scoring.measures.lesions.matching import LesionRule
+from medpodium.scoring.measures.lesions.scores import match_lesions
 from medpodium.scoring.measures.pair import measure_pair
 from medpodium.scoring.measures.surfaces import dense, metrics, outline, transform
 
@@ -100,3 +103,33 @@ def test_where_half_of_the_volume_is_noise_the_other_half_is_swept(asked: list[i
     assert metrics.percentile_weighted(pair, 95.0) == surface_distance.compute_robust_hausdorff(found, 95.0)
     assert pair.from_reference.largest == found["distances_gt_to_pred"].max()
     assert asked
+
+
+def test_the_surface_of_a_match_of_many_lesions_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise is one component that every lesion meets: painting and tracing it for each took most of the time."""
+    shape = (64, 72, 80)
+    noise = np.random.default_rng(3).integers(0, 2, shape).astype(np.uint8)
+    lesions = np.zeros(shape, np.uint8)
+    corners = [(2, 3, 4), (30, 40, 50), (50, 9, 60)]
+    for z, y, x in corners:
+        lesions[z : z + 4, y : y + 5, x : x + 6] = 1
+    sizes = []
+    whole = apart.find_surfaces
+
+    def counted(volume: np.ndarray, *rest: object, **named: object) -> object:
+        sizes.append(volume.size)
+        return whole(volume, *rest, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(apart, "find_surfaces", counted)
+    rule = LesionRule(connectivity=26)
+    found = match_lesions(measure_pair(lesions, noise, SPACING, ONE), 0, rule)
+    for kind in ("surfel-area", "border-voxel"):
+        sizes.clear()
+        values = found.on_surfaces(kind, lambda pair: metrics.percentile_weighted(pair, 95.0))  # type: ignore[arg-type]
+        assert sorted(sizes) == [120, 120, 120, noise.size]
+        for (z, y, x), value in zip(corners, values, strict=True):
+            alone = np.zeros(shape, np.uint8)
+            alone[z : z + 4, y : y + 5, x : x + 6] = 1
+            own = measure_pair(alone, noise, SPACING, ONE)
+            pair = own.surfels(0) if kind == "surfel-area" else own.borders(0)
+            assert value == metrics.percentile_weighted(pair, 95.0)
