@@ -63,15 +63,20 @@ def _add_run(cells, short, farthest, dz, dy, codes, start, stop, column, weights
 @part
 def _extent(codes):  # type: ignore[no-untyped-def]
     """Return how many points of a row ask, the first one and where the last one ends."""
-    number = 0
+    largest = codes[0]  # a maximum stays a byte, so one instruction compares 32 or more of them
     for x in range(codes.size):
-        number += codes[x] != 0
+        largest = max(largest, codes[x])
+    if largest == 0:
+        return 0, 0, 0
     first = 0
-    stop = codes.size if number > 0 else 0
-    while first < stop and codes[first] == 0:
+    stop = codes.size
+    while codes[first] == 0:
         first += 1
-    while first < stop and codes[stop - 1] == 0:
+    while codes[stop - 1] == 0:
         stop -= 1
+    number = 0
+    for x in range(first, stop):
+        number += codes[x] != 0
     return number, first, stop
 
 
