@@ -264,8 +264,8 @@ def measure(shape: Shape, metrics: str, pattern: str, structures: int = 1) -> di
             for own in names
         }
 
-    small = reference((16, 32, 32))
-    for warm in ("stray", "noise", pattern):  # compiles
+    small = reference((64, 128, 128))  # noise of that size takes the same ways as that of a larger one
+    for warm in ("stray", "noise", pattern):  # compiles, or loads what was compiled
         score(labelled(small, structures), labelled(PATTERNS[warm](small), structures, warm))
     truth = reference(shape)
     said = labelled(PATTERNS[pattern](truth), structures, pattern)

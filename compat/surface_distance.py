@@ -24,9 +24,9 @@ import numpy.typing as npt
 
 from medpodium.scoring.measures.pair import ReferenceCase
 from medpodium.scoring.measures.surfaces import areas, metrics
+from medpodium.scoring.measures.surfaces.blocks import Distances
 from medpodium.scoring.measures.surfaces.distances import SurfaceDistances as Engine
 from medpodium.scoring.measures.surfaces.distances import kept
-from medpodium.scoring.measures.surfaces.histograms import Distances
 from medpodium.scoring.measures.surfaces.points import Codes
 
 __all__ = [

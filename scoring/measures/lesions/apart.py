@@ -3,19 +3,26 @@
 There may be hundreds of pairs of a few voxels each, so a call per pair would cost more than its voxels do. Pairs are
 laid side by side in one small volume, with a number of their own and background between them, and all of their surfaces
 are found at once. Nothing of a pair depends on where it lies, so the distances are those of the pair alone.
+
+What is large may be the match of many: a prediction of noise is one component that every lesion meets. Its surface is
+found once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medpodium.scoring.measures.components.joined import Counts
+from medpodium.scoring.measures.components.joined import Components, Counts
 from medpodium.scoring.measures.lesions.matching import Matched
-from medpodium.scoring.measures.surfaces.distances import SurfaceDistances, distances
+from medpodium.scoring.measures.surfaces.distances import SurfaceDistances, distances, kept
 from medpodium.scoring.measures.surfaces.outline import find_surfaces
-from medpodium.scoring.measures.surfaces.points import Kind, Spacing
+from medpodium.scoring.measures.surfaces.points import Kind, Spacing, Surface
+
+if TYPE_CHECKING:
+    from medpodium.scoring.measures.surfaces.planes import VolumePlanes
 
 _NUMBERS = 255
 """Pairs in one volume: as many as a byte can tell apart."""
@@ -56,9 +63,13 @@ def distances_apart(
     low = np.minimum(own[:, :3], np.minimum.reduceat(other[:, :3], first)).astype(np.int64)
     sides = np.maximum(own[:, 3:], np.maximum.reduceat(other[:, 3:], first)) - low
     first = np.append(first, partners.size)
+    large = _Large(matched, spacing_zyx, kind, planar)
     table = np.arange(_NUMBERS + 1, dtype=np.int32)[None]
     for start, stop in _volumes(sides):
         number = stop - start
+        if number == 1 and sides[start].prod() > _VOXELS:
+            yield large.pair(lesions[start : start + 1], partners[first[start] : first[start + 1]])
+            continue
         (nz, _, nx), ny = sides[start:stop].max(axis=0), sides[start:stop, 1]
         places = np.cumsum(ny + 1) - (ny + 1)
         shifts = -low[start:stop]
@@ -72,6 +83,36 @@ def distances_apart(
         surfaces = [find_surfaces(one, table, _NUMBERS, spacing_zyx, kind=kind, planar=planar) for one in both]
         for one in range(number):
             yield distances(surfaces[0], surfaces[1], one)
+
+
+class _Large:
+    """Distances of pairs that have volumes of their own; keeps the surface of the last match."""
+
+    def __init__(self, matched: Matched, spacing_zyx: Spacing, kind: Kind, planar: bool) -> None:
+        self._matched, self._spacing, self._kind, self._planar = matched, spacing_zyx, kind, planar
+        self._partners: Counts = np.zeros(0, np.int64)
+        self._known: tuple[Surface | VolumePlanes, Counts] | None = None
+
+    def pair(self, lesion: Counts, partners: Counts) -> SurfaceDistances:
+        """Return the distances between a lesion and what it is matched to."""
+        if self._known is None or not np.array_equal(partners, self._partners):
+            self._known = self._surface(self._matched.prediction, partners)
+            self._partners = partners
+        theirs, corner = self._known
+        own, low = self._surface(self._matched.reference, lesion)
+        own = kept(own)
+        moved = Surface((own.points + (low - corner)).astype(np.int32), own.codes)
+        return SurfaceDistances(moved, theirs, self._spacing, self._kind, planar=self._planar)
+
+    def _surface(self, components: Components, wanted: Counts) -> tuple[Surface | VolumePlanes, Counts]:
+        """Return the surface of some components and where the first corner of their box lies."""
+        boxes = components.boxes[wanted].astype(np.int64)
+        low, high = boxes[:, :3].min(axis=0), boxes[:, 3:].max(axis=0)
+        volume = np.zeros(high - low, np.uint8)
+        marks = np.ones(wanted.size, np.int64)
+        components.paint(wanted, marks, np.tile(-low, (wanted.size, 1)), volume)
+        table = np.array([[0, 1]], np.int32)
+        return find_surfaces(volume, table, 1, self._spacing, kind=self._kind, planar=self._planar).of(0), low
 
 
 def _volumes(sides: Counts) -> Iterator[tuple[int, int]]:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medpodium.scoring.measures.compiled import kernel, part
+from medpodium.scoring.measures.surfaces.envelopes import along_y, along_z, envelope, halves_of, squares_of, used_lines
 from medpodium.scoring.measures.surfaces.planes import Box, Planes
 from medpodium.scoring.measures.surfaces.points import Floats, Ints, Spacing
 
@@ -31,110 +32,6 @@ _ALONE = 3
 """Up to so many points of a row look through all parabolas instead of their envelope."""
 _SHORT = 4
 """Offsets along the row below which weights lie next to each other, as nearly all are asked for by turns."""
-
-
-@part
-def _envelope(heights, places, n, halves, tops, starts):  # type: ignore[no-untyped-def]
-    """Find the lower envelope of parabolas ``heights[j] + (step * (i - places[j])) ** 2``.
-
-    ``halves[d]`` is ``1 / (2 d step²)``. The envelope is ``tops[k]`` (numbers of parabolas) from ``starts[k]`` on; the
-    index of the last one is returned.
-    """
-    k = 0
-    tops[0] = 0
-    starts[0] = -np.inf
-    for j in range(1, n):
-        h = heights[j]
-        at = places[j]
-        while True:
-            i = tops[k]
-            apart = at - places[i]
-            bound = (h - heights[i]) * halves[apart] + 0.5 * (at + places[i])
-            if bound > starts[k]:
-                break
-            k -= 1  # the first starts at minus infinity and stays
-        k += 1
-        tops[k] = j
-        starts[k] = bound
-    return k
-
-
-@part
-def _squares(n, spacing):  # type: ignore[no-untyped-def]
-    squares = np.empty(n)
-    for d in range(n):
-        squares[d] = (d * spacing) * (d * spacing)
-    return squares
-
-
-@part
-def _halves(n, spacing):  # type: ignore[no-untyped-def]
-    halves = np.zeros(n)
-    for d in range(1, n):
-        halves[d] = 1.0 / (2.0 * d * spacing * spacing)
-    return halves
-
-
-@part
-def _used_lines(targets):  # type: ignore[no-untyped-def]
-    """List lines of targets that have any: their ``z``, by x and then z; every such x, and where its lines begin."""
-    tz, tx, _ = targets.shape
-    used = np.zeros((tx, tz), np.bool_)
-    for z in range(tz):
-        for x in range(tx):
-            used[x, z] = targets[z, x].any()
-    lines = np.empty(used.sum(), np.int64)
-    columns = np.empty(tx, np.int64)
-    begins = np.empty(tx + 1, np.int64)
-    n_lines = 0
-    n_columns = 0
-    for x in range(tx):
-        begins[n_columns] = n_lines
-        for z in range(tz):
-            if used[x, z]:
-                lines[n_lines] = z
-                n_lines += 1
-        if n_lines > begins[n_columns]:
-            columns[n_columns] = x
-            n_columns += 1
-    begins[n_columns] = n_lines
-    return lines, columns[:n_columns].copy(), begins
-
-
-@part
-def _along_y(line, y, n, before, behind, away):  # type: ignore[no-untyped-def]
-    """Write how far the nearest target of a line is from ``y`` to ``y + n``; return the nearest on both sides.
-
-    ``before`` is the last target that was passed, ``behind`` the next one; either may be far beyond the line.
-    """
-    width = line.size
-    for i in range(n):
-        while behind < y + i:
-            before = behind
-            behind += 1
-            while behind < width and line[behind] == 0:
-                behind += 1
-            if behind >= width:
-                behind = np.int64(1) << 40
-        away[i] = min(y + i - before, behind - y - i)
-    return before, behind
-
-
-@part
-def _along_z(away, places, n, slices, squares, halves, n_beside, heights, tops, starts, offsets, at):  # type: ignore[no-untyped-def]
-    """Write ``|dz| << 16 | |dy|`` of the nearest target of one column, for some rows at all slices."""
-    for i in range(n_beside):
-        for j in range(n):
-            heights[j] = squares[away[j, i]]
-        last = _envelope(heights, places, n, halves, tops, starts)
-        starts[last + 1] = np.inf
-        k = 0
-        for s in range(slices.size):
-            z = slices[s]
-            while starts[k + 1] <= z:
-                k += 1
-            j = tops[k]
-            offsets[s, i, at] = np.uint32(abs(places[j] - z) << 16 | away[j, i])
 
 
 @part
@@ -161,6 +58,26 @@ def _add_run(cells, short, farthest, dz, dy, codes, start, stop, column, weights
         to = own[start - column : stop - column]
         for i in range(n):
             to[i] += weights[part[i]]
+
+
+@part
+def _extent(codes):  # type: ignore[no-untyped-def]
+    """Return how many points of a row ask, the first one and where the last one ends."""
+    largest = codes[0]  # a maximum stays a byte, so one instruction compares 32 or more of them
+    for x in range(codes.size):
+        largest = max(largest, codes[x])
+    if largest == 0:
+        return 0, 0, 0
+    first = 0
+    stop = codes.size
+    while codes[first] == 0:
+        first += 1
+    while codes[stop - 1] == 0:
+        stop -= 1
+    number = 0
+    for x in range(first, stop):
+        number += codes[x] != 0
+    return number, first, stop
 
 
 @kernel
@@ -201,13 +118,13 @@ def sweep(targets, corner, asking, slices, first, weights, spacing, x_fastest, c
     """
     tz, tx, ty = targets.shape
     nz, ny, nx = asking.shape
-    lines, columns, begins = _used_lines(targets)
+    lines, columns, begins = used_lines(targets)
     n_columns = columns.size
-    z_halves = _halves(max(corner[0] + tz, slices[nz - 1] + 1) - min(corner[0], slices[0]) + 1, spacing[0])
-    z_squares = _squares(z_halves.size, spacing[0])
-    y_squares = _squares(max(corner[1] + ty, first[1] + ny) - min(corner[1], first[1]) + 1, spacing[1])
-    x_halves = _halves(max(corner[2] + tx, first[2] + nx) - min(corner[2], first[2]) + 1, spacing[2])
-    x_squares = _squares(x_halves.size, spacing[2])
+    z_halves = halves_of(max(corner[0] + tz, slices[nz - 1] + 1) - min(corner[0], slices[0]) + 1, spacing[0])
+    z_squares = squares_of(z_halves.size, spacing[0])
+    y_squares = squares_of(max(corner[1] + ty, first[1] + ny) - min(corner[1], first[1]) + 1, spacing[1])
+    x_halves = halves_of(max(corner[2] + tx, first[2] + nx) - min(corner[2], first[2]) + 1, spacing[2])
+    x_squares = squares_of(x_halves.size, spacing[2])
     before = np.full(lines.size, -(np.int64(1) << 40))
     behind = np.empty(lines.size, np.int64)
     line_z = lines + corner[0]
@@ -222,22 +139,26 @@ def sweep(targets, corner, asking, slices, first, weights, spacing, x_fastest, c
     most = max(tz, n_columns) + 1
     heights, tops, starts = np.empty(most), np.empty(most, np.int64), np.empty(most + 1)
     away = np.empty((tz, _BESIDE), np.int64)
-    offsets = np.empty((nz, _BESIDE, n_columns), np.uint32)
+    offsets = np.empty((_BESIDE, n_columns, nz), np.uint32)
     numbers = np.empty((nz, _BESIDE), np.int64)
+    firsts, stops = np.empty_like(numbers), np.empty_like(numbers)
+    some = np.empty(nz, np.int64)
+    some_z = np.empty(nz, np.int64)
     summing = cells.size > 0
     written = 0
     for y_first in range(0, ny, _BESIDE):
         n_beside = min(_BESIDE, ny - y_first)
-        anything = False
+        n_some = 0  # slices in which anybody asks
         for s in range(nz):
+            anything = False
             for i in range(n_beside):
-                number = 0
-                codes = asking[s, y_first + i]
-                for x in range(nx):
-                    number += codes[x] != 0
-                numbers[s, i] = number
+                number, begin, end = _extent(asking[s, y_first + i])
+                numbers[n_some, i], firsts[n_some, i], stops[n_some, i] = number, begin, end
                 anything |= number > 0
-        if not anything:
+            if anything:
+                some[n_some], some_z[n_some] = s, slices[s]
+                n_some += 1
+        if n_some == 0:
             continue
         for at in range(n_columns):
             begin = begins[at]
@@ -245,28 +166,28 @@ def sweep(targets, corner, asking, slices, first, weights, spacing, x_fastest, c
             for j in range(n):
                 line = targets[lines[begin + j], columns[at]]
                 y = first[1] + y_first - corner[1]
-                found = _along_y(line, y, n_beside, before[begin + j], behind[begin + j], away[j])
+                found = along_y(line, y, n_beside, before[begin + j], behind[begin + j], away[j])
                 before[begin + j], behind[begin + j] = found
-            _along_z(
-                away, line_z[begin : begin + n], n, slices, y_squares, z_halves, n_beside, heights, tops, starts,
-                offsets, at,
+            along_z(
+                away, line_z[begin : begin + n], n, some_z[:n_some], y_squares, z_halves, n_beside, heights, tops,
+                starts, offsets, at,
             )  # fmt: skip
-        for s in range(nz):
-            for i in range(n_beside):
+        for i in range(n_beside):
+            for s in range(n_some):
                 if numbers[s, i] == 0:
                     continue
-                codes = asking[s, y_first + i]
-                near = offsets[s, i]
+                codes = asking[some[s], y_first + i]
+                near = offsets[i, :, s]
                 for at in range(n_columns):
                     heights[at] = z_squares[near[at] >> 16] + y_squares[near[at] & 0xFFFF]
                 last = -1
                 if summing or numbers[s, i] > _ALONE:
-                    last = _envelope(heights, column_x, n_columns, x_halves, tops, starts)
+                    last = envelope(heights, column_x, n_columns, x_halves, tops, starts)
                     starts[last + 1] = np.inf
                 if summing:
-                    start = np.int64(0)
+                    start = firsts[s, i]
                     for k in range(last + 1):
-                        stop = np.int64(np.ceil(min(max(starts[k + 1], 0.0), nx)))
+                        stop = np.int64(np.ceil(min(max(starts[k + 1], 0.0), stops[s, i])))
                         if start >= stop:
                             continue
                         at = tops[k]
@@ -275,7 +196,7 @@ def sweep(targets, corner, asking, slices, first, weights, spacing, x_fastest, c
                         start = stop
                     continue
                 k = 0
-                for x in range(nx):
+                for x in range(firsts[s, i], stops[s, i]):
                     if codes[x] == 0:
                         continue
                     if last >= 0:
@@ -315,8 +236,8 @@ def gathered(cells, short, farthest, spacing, x_fastest):  # type: ignore[no-unt
         Distances in mm, and the weights of points at each.
     """
     nz, ny, nx = cells.shape
-    of_z, of_y = _squares(nz, spacing[0]), _squares(ny, spacing[1])
-    of_x = _squares(max(nx, _SHORT), spacing[2])
+    of_z, of_y = squares_of(nz, spacing[0]), squares_of(ny, spacing[1])
+    of_x = squares_of(max(nx, _SHORT), spacing[2])
     m = 0
     for z in range(nz):
         for y in range(ny):
@@ -371,14 +292,14 @@ def swept(
     values, weights : ndarray, shape (m,)
         Distances in mm, in any order and perhaps repeated, with the weights of points; empty where there is no target.
     """
-    targets = _filled(other, within)
+    targets = filled(other, within)
     nothing = np.zeros(0)
     if not targets.any():
         return nothing, nothing
     targets = np.ascontiguousarray(targets.transpose(0, 2, 1))
     box = own.box
-    slices = _inside(own.slices, box)
-    asking = _filled(own, box)[slices - box.low[0]] if len(slices) < box.shape[0] else _filled(own, box)
+    slices = inside(own.slices, box)
+    asking = filled(own, box)[slices - box.low[0]] if len(slices) < box.shape[0] else filled(own, box)
     points = int(np.count_nonzero(asking))
     cells = tuple(
         max(to - low, high - begin)
@@ -403,14 +324,14 @@ def swept(
     return found
 
 
-def _filled(surface: Planes, box: Box) -> npt.NDArray[np.uint8]:
+def filled(surface: Planes, box: Box) -> npt.NDArray[np.uint8]:
     """Return the codes of a surface in a box, shape (z, y, x)."""
     codes = np.zeros(box.shape, np.uint8)
-    for z, plane in zip(_inside(surface.slices, box), surface.codes(box), strict=True):
+    for z, plane in zip(inside(surface.slices, box), surface.codes(box), strict=True):
         codes[z - box.low[0]] = plane
     return codes
 
 
-def _inside(slices: Ints, box: Box) -> Ints:
+def inside(slices: Ints, box: Box) -> Ints:
     """Return those of some slices that a box has."""
     return slices[(slices >= box.low[0]) & (slices < box.high[0])]

@@ -16,11 +16,12 @@ import numpy.typing as npt
 
 from medpodium.scoring.measures import budget
 from medpodium.scoring.measures.surfaces import areas, nearest
-from medpodium.scoring.measures.surfaces.histograms import Directed, Distances, Scattered, joined
+from medpodium.scoring.measures.surfaces.histograms import Directed, Scattered, joined
 from medpodium.scoring.measures.surfaces.outline import Surfaces
-from medpodium.scoring.measures.surfaces.points import Floats, Kind, Spacing, Surface
+from medpodium.scoring.measures.surfaces.points import Floats, Ints, Kind, Spacing, Surface
 
 if TYPE_CHECKING:
+    from medpodium.scoring.measures.surfaces.blocks import Blocked, Distances
     from medpodium.scoring.measures.surfaces.planes import Box, Planes, VolumePlanes
 
 AxisOrder = Literal["xyz", "zyx"]
@@ -87,26 +88,41 @@ class SurfaceDistances:
         """Distances from the prediction's surface to the reference's."""
         return self._directed(self.prediction, self.reference)
 
-    @cached_property
+    @property
     def by_transform(self) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
         """Sorted ``(distances, weights)`` of both directions exactly as surface-distance computes them.
 
         Slow (distance transforms of the joint bounding box); asked for only where rounding decides.
         """
+        return self.transformed_from_reference, self.transformed_from_prediction
+
+    @cached_property
+    def transformed_from_reference(self) -> tuple[Floats, Floats]:
+        """The first half of :attr:`by_transform`."""
+        return self._transformed(self.reference, self.prediction)
+
+    @cached_property
+    def transformed_from_prediction(self) -> tuple[Floats, Floats]:
+        """The other half of :attr:`by_transform`."""
+        return self._transformed(self.prediction, self.reference)
+
+    def _transformed(self, own: Surface | VolumePlanes, other: Surface | VolumePlanes) -> tuple[Floats, Floats]:
         from medpodium.scoring.measures.surfaces.transform import transformed_distances
 
-        reference, prediction = (kept(surface) for surface in (self.reference, self.prediction))
-        return transformed_distances(reference, prediction, self.spacing_zyx, self.kind, self.axis_order, self.planar)
+        both = kept(own), kept(other)
+        return transformed_distances(*both, self.spacing_zyx, self.kind, self.axis_order, self.planar)
 
     def _directed(self, own: Surface | VolumePlanes, other: Surface | VolumePlanes) -> Distances:
         """Sum up the distances of a surface: point by point where most have a neighbour nearby, else in sweeps."""
         budget.step()
+        if isinstance(own, Surface) and not isinstance(other, Surface):
+            return self._beside(own, other)
         if not (isinstance(own, Surface) and isinstance(other, Surface)):
-            return self._swept(_planes(own), _planes(other))
+            return self._blocked(_planes(own), _planes(other))
         if len(own.points) > max(_MANY, 4 * len(other.points)):
             points = _planes(own)
             if self._sweeps(len(own.points), points, _planes(other)):
-                return self._swept(points, _planes(other))
+                return self._blocked(points, _planes(other))
         if len(other.points) <= _FEW and len(own.points) > 4 * _FEW:
             return self._searched(own, other)
         reach = _reach(self.spacing_zyx, self.axis_order, self.planar)
@@ -119,6 +135,54 @@ class SurfaceDistances:
         if far.size == 0:
             return near
         return joined(near, self._far(Surface(own.points[far], own.codes[far]), other))
+
+    def _beside(self, own: Surface, other: VolumePlanes) -> Distances:
+        """Sum up the distances to a surface that is nearly everywhere: it is looked for around each point."""
+        steps = _steps(self.spacing_zyx, self.axis_order, self.planar)
+        found = other.nearest(own.points, steps.offsets)
+        near = found >= 0
+        place, weights = steps.ranks[found[near]], self._weights[own.codes[near]]
+        counts = np.bincount(place, minlength=steps.values.size)
+        used = np.flatnonzero(counts)
+        sums = np.bincount(place, weights, steps.values.size).astype(np.float64)
+        known = Directed(steps.values[used], sums[used], counts[used])
+        if near.all():
+            return known
+        return joined(known, self._swept(_planes(Surface(own.points[~near], own.codes[~near])), other))
+
+    def _blocked(self, own: Planes, other: Planes) -> Scattered | Blocked:
+        """Sum up the distances of a surface of many points, as far as somebody asks for them."""
+        from medpodium.scoring.measures.surfaces import blocks
+        from medpodium.scoring.measures.surfaces.planes import VolumePlanes
+
+        budget.step(2 * math.prod(other.box.shape))
+        weights = self._weights.copy()
+        weights[0] = 0.0  # of border voxels, whose code is 1 here
+        if isinstance(own, VolumePlanes):
+            found = own.known.get(self.spacing_zyx) or blocks.blocks_of(own, weights, self.spacing_zyx)
+            own.known[self.spacing_zyx] = found
+        else:
+            found = blocks.blocks_of(own, weights, self.spacing_zyx)
+        if found.weights.size < blocks.FEW:
+            return self._swept(own, other)
+        return blocks.Blocked(own, other, found, weights, self._rows_within, lambda part: self._swept(part, other))
+
+    def _rows_within(self, limit_mm: float) -> tuple[Ints, Ints]:
+        """Return the rows (dz, dy) that have offsets no longer than a limit, and how far along x these go."""
+        reach = [int(limit_mm / step) + 1 for step in self.spacing_zyx]
+        if self.planar:
+            reach[0] = 0
+        offsets = np.moveaxis(np.mgrid[: reach[0] + 1, : reach[1] + 1, : reach[2] + 1], 0, -1)
+        inside = in_millimetres(offsets, self.spacing_zyx, self.axis_order) <= limit_mm
+        farthest = inside.sum(axis=2) - 1
+        rows = [
+            (dz * to_z, dy * to_y, farthest[dz, dy])
+            for dz, dy in np.argwhere(farthest >= 0).tolist()
+            for to_z in ((1, -1) if dz else (1,))
+            for to_y in ((1, -1) if dy else (1,))
+        ]
+        found = np.array(rows, np.int64).reshape(-1, 3)
+        return found[:, :2].copy(), found[:, 2].copy()
 
     def _far(self, own: Surface, other: Surface) -> Scattered:
         """Sum up the distances of points that have nothing nearby."""
@@ -250,3 +314,26 @@ def _reach(spacing_zyx: Spacing, axis_order: AxisOrder, planar: bool = False, ma
     steps = np.column_stack([dz[order], dy[order]]).astype(np.int32)
     x_squares = np.asarray((x * sx) ** 2, np.float64)
     return _Reach(steps, squares[order], x_squares, ranks, values, float(limit))
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """Offsets in ascending order of their length, all that are no longer than the last."""
+
+    offsets: npt.NDArray[np.int64]
+    ranks: npt.NDArray[np.int64]
+    values: Floats
+
+
+@lru_cache(maxsize=64)
+def _steps(spacing_zyx: Spacing, axis_order: AxisOrder, planar: bool) -> _Steps:
+    reach = 3
+    slices = 0 if planar else reach
+    grids = np.mgrid[-slices : slices + 1, -reach : reach + 1, -reach : reach + 1]
+    offsets = np.column_stack([grid.ravel() for grid in grids]).astype(np.int64)
+    lengths = in_millimetres(np.abs(offsets), spacing_zyx, axis_order)
+    offsets = offsets[lengths < (reach + 1) * min(spacing_zyx[planar:]) * (1 - 1e-9)]
+    lengths = in_millimetres(np.abs(offsets), spacing_zyx, axis_order)
+    order = np.argsort(lengths, kind="stable")
+    values, ranks = np.unique(lengths[order], return_inverse=True)
+    return _Steps(offsets[order], ranks.astype(np.int64), values)

@@ -1,9 +1,10 @@
 """Distances from one surface to another, summed up: what every metric of distances asks.
 
-Two forms that answer the same questions. :class:`Directed` is a histogram of distinct distances in order, which the
-near search gives for nothing. :class:`Scattered` is what a sweep over a box leaves: a weight per offset, in any order.
-Noise has millions of offsets; nobody needs them in order, as a share within a tolerance, a mean or a maximum is a sum,
-and a percentile needs the order of a few of them only.
+Forms that answer the same questions. :class:`Directed` is a histogram of distinct distances in order, which the near
+search gives for nothing. :class:`Scattered` is what a sweep over a box leaves: a weight per offset, in any order. Noise
+has millions of offsets; nobody needs them in order, as a share within a tolerance, a mean or a maximum is a sum, and a
+percentile needs the order of a few of them only. A third one works out no more than is asked for
+(:class:`~medpodium.scoring.measures.surfaces.blocks.Blocked`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeAlias
 
 import numpy as np
 
@@ -184,44 +184,52 @@ class Scattered:
 
     def reached(self, quantile: float) -> float | None:
         """Return the first distance at which the share of weight reaches a quantile; see :class:`Directed`."""
-        scale = (_BUCKETS - 1) / self.largest if self.largest > 0 else 0.0
-        sums = _bucket_weights(self.distances, self.parts, scale, _BUCKETS)
-        ends = np.cumsum(sums) / self.total
-        slack = 2 * STEP_ROUNDING
-        # the step at the quantile, and the ones that are so near that rounding could decide, lie in these buckets
-        first = int(np.searchsorted(ends, quantile - slack))
-        last = min(int(np.searchsorted(ends, quantile + slack)), _BUCKETS - 1)
-        first = min(first, last)
-        values, weights = _of_buckets(self.distances, self.parts, scale, _BUCKETS, first, last)
-        if not values.size:
-            return self.largest
-        order = np.argsort(values, kind="stable")
-        values = values[order]
-        steps = np.cumsum(weights[order]) + (sums[:first].sum() if first else 0.0)
-        ends_of = np.append(values[1:] != values[:-1], True)
-        values, shares = values[ends_of], steps[ends_of] / self.total
-        inner = shares[:-1] if values[-1] >= self.largest else shares
-        if np.any(np.abs(inner - quantile) < STEP_ROUNDING):
-            return None
-        place = int(np.searchsorted(shares, quantile))
-        return float(values[place]) if place < values.size else self.largest
+        return first_reached(self.distances, self.parts, quantile, 0.0, self.total)
 
 
-Distances: TypeAlias = Directed | Scattered
-"""Distances in one direction."""
+def first_reached(distances: Floats, parts: Floats, quantile: float, below: float, total: float) -> float | None:
+    """Return the first of some distances at which the share of weight reaches a quantile; see :class:`Directed`.
+
+    Parameters
+    ----------
+    distances, parts : ndarray of float64, shape (n,)
+        Distances in mm, n > 0, in any order and perhaps repeated, with the weight at each.
+    quantile : float
+    below, total : float
+        Weight of the points that are nearer than these, and of all points.
+    """
+    largest = float(distances.max())
+    scale = (_BUCKETS - 1) / largest if largest > 0 else 0.0
+    sums = _bucket_weights(distances, parts, scale, _BUCKETS)
+    ends = (below + np.cumsum(sums)) / total
+    slack = 2 * STEP_ROUNDING
+    # the step at the quantile, and the ones that are so near that rounding could decide, lie in these buckets
+    first = int(np.searchsorted(ends, quantile - slack))
+    last = min(int(np.searchsorted(ends, quantile + slack)), _BUCKETS - 1)
+    first = min(first, last)
+    values, weights = _of_buckets(distances, parts, scale, _BUCKETS, first, last)
+    if not values.size:
+        return largest
+    order = np.argsort(values, kind="stable")
+    values = values[order]
+    steps = np.cumsum(weights[order]) + (below + sums[:first].sum())
+    ends_of = np.append(values[1:] != values[:-1], True)
+    values, shares = values[ends_of], steps[ends_of] / total
+    inner = shares[:-1] if values[-1] >= largest else shares
+    if np.any(np.abs(inner - quantile) < STEP_ROUNDING):
+        return None
+    place = int(np.searchsorted(shares, quantile))
+    return float(values[place]) if place < values.size else largest
 
 
-def joined(near: Distances, far: Scattered) -> Distances:
+def joined(near: Directed, far: Scattered) -> Directed | Scattered:
     """Return the distances of two sets of points together; either may be empty."""
-    if isinstance(near, Directed):
-        if not near.values.size:
-            return far
-        if not far.distances.size:
-            return near
-        known, own, numbers = near.values, near.weights, near.counts
-        return Scattered(
-            np.concatenate([known, far.distances]),
-            np.concatenate([own, far.parts]),
-            lambda: np.concatenate([numbers, far.count()]),
-        )
-    raise TypeError("points that are found nearby have an order")
+    if not near.values.size:
+        return far
+    if not far.distances.size:
+        return near
+    return Scattered(
+        np.concatenate([near.values, far.distances]),
+        np.concatenate([near.weights, far.parts]),
+        lambda: np.concatenate([near.counts, far.count()]),
+    )

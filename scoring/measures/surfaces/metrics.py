@@ -13,12 +13,16 @@ worth is the business of ``policy``.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from medpodium.scoring.measures.surfaces.distances import AxisOrder, SurfaceDistances, in_millimetres
-from medpodium.scoring.measures.surfaces.histograms import Directed, Distances
+from medpodium.scoring.measures.surfaces.histograms import Directed
 from medpodium.scoring.measures.surfaces.points import Spacing
+
+if TYPE_CHECKING:
+    from medpodium.scoring.measures.surfaces.blocks import Distances
 
 _ROUNDING = 1e-12
 """Relative size below which two distances may be one distance computed in two ways."""
@@ -91,10 +95,10 @@ def percentile_weighted(pair: SurfaceDistances, percent: float) -> float:
         return float("nan")
     quantile = percent / 100.0
     result = 0.0
-    for direction, side in enumerate((pair.from_reference, pair.from_prediction)):
+    for side, of_reference in ((pair.from_reference, True), (pair.from_prediction, False)):
         found = side.reached(quantile)
         if found is None:
-            values, weights = pair.by_transform[direction]
+            values, weights = pair.transformed_from_reference if of_reference else pair.transformed_from_prediction
             place = int(np.searchsorted(np.cumsum(weights) / np.sum(weights), quantile))
             found = float(values[min(place, values.size - 1)])
         result = max(result, found)
@@ -159,11 +163,11 @@ def _percentile(side: Distances, percent: float) -> float:
 
 def rounding_decides(pair: SurfaceDistances, tolerance_mm: float) -> bool:
     """Whether some point's decision hangs on which of several equal distances the reference happened to compute."""
+    if not _straddled(tolerance_mm, pair.spacing_zyx, pair.axis_order, pair.planar):
+        return False
     margin = _ROUNDING * tolerance_mm
     sides = (pair.from_reference, pair.from_prediction)
-    if any(side.between(tolerance_mm - margin, tolerance_mm + margin) for side in sides):
-        return _straddled(tolerance_mm, pair.spacing_zyx, pair.axis_order, pair.planar)
-    return False
+    return any(side.between(tolerance_mm - margin, tolerance_mm + margin) for side in sides)
 
 
 @lru_cache(maxsize=256)

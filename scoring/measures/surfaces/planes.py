@@ -19,6 +19,8 @@ from medpodium.scoring.measures.compiled import kernel, part
 from medpodium.scoring.measures.surfaces.points import Codes, Ints, Kind, Points, Surface, Volume
 
 Bytes = npt.NDArray[np.uint8]
+_PATIENCE = 32
+"""Places that are looked at per point until a surface that is said to be everywhere is not."""
 
 
 class Box(NamedTuple):
@@ -117,7 +119,7 @@ class PointPlanes:
         if not ascends:
             order = np.argsort(points[:, 0], kind="stable")
             points, codes = points[order], codes[order]
-        self._points, self._codes = points, codes
+        self.points, self._codes = points, codes
         low, high = found.tolist()
         self.box = Box((low[0], low[1], low[2]), (high[0] + 1, high[1] + 1, high[2] + 1))
         along = points[:, 0]
@@ -132,15 +134,16 @@ class PointPlanes:
         for at, z in enumerate(self.slices.tolist()):
             if box.low[0] <= z < box.high[0]:
                 own = slice(self._starts[at], self._starts[at + 1])
-                put(self._points[own], self._codes[own], box.low[1], box.low[2], plane)
+                put(self.points[own], self._codes[own], box.low[1], box.low[2], plane)
                 yield plane
 
 
 @part
-def _members(volume, member, z, z_start, z_stop, edge, y, x, out):  # type: ignore[no-untyped-def]
+def _members(volume, member, only, z, z_start, z_stop, edge, y, x, out):  # type: ignore[no-untyped-def]
     """Write where a structure is in a slice, from voxel ``y, x`` on.
 
     Beyond the volume and the structure's slices it is nowhere, or, without ``edge``, where the outermost voxels are.
+    ``only`` is its label, where it has one: comparing takes a fraction of looking up.
     """
     nz, ny, nx = volume.shape
     if not edge:
@@ -159,12 +162,17 @@ def _members(volume, member, z, z_start, z_stop, edge, y, x, out):  # type: igno
         if 0 <= y + at < ny and n > 0:
             row = volume[z, y + at, x + first : x + first + n]
             to = out[at, first : first + n]
+            if only.size > 0:
+                label = only[0]
+                for i in range(n):
+                    to[i] = row[i] == label
+                continue
             for i in range(n):
                 to[i] = member[row[i]]
 
 
 @kernel
-def surfel_codes(volume, member, z, z_start, z_stop, planar, edge, y, x, held, members, out):  # type: ignore[no-untyped-def]
+def surfel_codes(volume, member, only, z, z_start, z_stop, planar, edge, y, x, held, members, out):  # type: ignore[no-untyped-def]
     """Find the neighbour codes of a structure in one slice of corners, as ``tracing.surface_elements`` does.
 
     Parameters
@@ -172,6 +180,8 @@ def surfel_codes(volume, member, z, z_start, z_stop, planar, edge, y, x, held, m
     volume : ndarray of uint8 or uint16, shape (nz, ny, nx), read-only
     member : ndarray of uint8, shape (n_labels,)
         1 for the labels of the structure.
+    only : ndarray of the volume's type, shape (1,) or (0,)
+        Its label, where there is one.
     z, z_start, z_stop : int
         Slice of corners; the slices that the structure is limited to.
     planar : bool
@@ -187,7 +197,7 @@ def surfel_codes(volume, member, z, z_start, z_stop, planar, edge, y, x, held, m
     above = z if planar else z - 1
     for own in (above, z):
         if held[own % 3] != own:
-            _members(volume, member, own, z_start, z_stop, edge, y - 1, x - 1, members[own % 3])
+            _members(volume, member, only, own, z_start, z_stop, edge, y - 1, x - 1, members[own % 3])
             held[own % 3] = own
     width = out.shape[1]
     for at in range(out.shape[0]):
@@ -201,7 +211,7 @@ def surfel_codes(volume, member, z, z_start, z_stop, planar, edge, y, x, held, m
 
 
 @kernel
-def border_codes(volume, member, z, z_start, z_stop, planar, edge, y, x, held, members, out):  # type: ignore[no-untyped-def]
+def border_codes(volume, member, only, z, z_start, z_stop, planar, edge, y, x, held, members, out):  # type: ignore[no-untyped-def]
     """Find the border voxels of a structure in one slice, as ``tracing.border_voxels`` does: 1 there, 0 elsewhere.
 
     Parameters are those of :func:`surfel_codes`.
@@ -209,7 +219,7 @@ def border_codes(volume, member, z, z_start, z_stop, planar, edge, y, x, held, m
     above, below = (z, z) if planar else (z - 1, z + 1)
     for own in (above, z, below):
         if held[own % 3] != own:
-            _members(volume, member, own, z_start, z_stop, edge, y - 1, x - 1, members[own % 3])
+            _members(volume, member, only, own, z_start, z_stop, edge, y - 1, x - 1, members[own % 3])
             held[own % 3] = own
     width = out.shape[1]
     for at in range(out.shape[0]):
@@ -219,6 +229,76 @@ def border_codes(volume, member, z, z_start, z_stop, planar, edge, y, x, held, m
         for i in range(width):
             inside = m[i] & m[i + 2] & a[i + 1] & b[i + 1] & c[i + 1] & d[i + 1]
             to[i] = m[i + 1] & (1 - inside)
+
+
+@part
+def _is_inside(volume, member, z, y, x, z_start, z_stop, edge):  # type: ignore[no-untyped-def]
+    """Tell whether a voxel is in a structure; see :func:`_members` for those beyond the volume."""
+    nz, ny, nx = volume.shape
+    if not edge:
+        z, y, x = min(max(z, max(z_start, 0)), min(z_stop, nz) - 1), min(max(y, 0), ny - 1), min(max(x, 0), nx - 1)
+    elif z < max(z_start, 0) or z >= min(z_stop, nz) or y < 0 or y >= ny or x < 0 or x >= nx:
+        return False
+    return member[volume[z, y, x]] != 0
+
+
+@part
+def _is_point(volume, member, z, y, x, z_start, z_stop, planar, edge, surfels):  # type: ignore[no-untyped-def]
+    """Tell whether a structure's surface has a point there, as :func:`surfel_codes` or :func:`border_codes` does."""
+    if surfels:
+        first = _is_inside(volume, member, z, y, x, z_start, z_stop, edge)
+        for k in range(4 if planar else 8):
+            own = _is_inside(volume, member, z - (k >> 2), y - (k >> 1 & 1), x - (k & 1), z_start, z_stop, edge)
+            if own != first:
+                return True
+        return False
+    if not _is_inside(volume, member, z, y, x, z_start, z_stop, edge):
+        return False
+    for step in (-1, 1):
+        if not _is_inside(volume, member, z, y, x + step, z_start, z_stop, edge):
+            return True
+        if not _is_inside(volume, member, z, y + step, x, z_start, z_stop, edge):
+            return True
+        if not planar and not _is_inside(volume, member, z + step, y, x, z_start, z_stop, edge):
+            return True
+    return False
+
+
+@kernel
+def look_around(points, steps, low, high, volume, member, z_start, z_stop, planar, edge, surfels):  # type: ignore[no-untyped-def]
+    """Look for the first of some steps from each point that leads to a structure's surface.
+
+    Parameters
+    ----------
+    points : ndarray of int16 or int32, shape (n, 3)
+    steps : ndarray of int64, shape (k, 3)
+        Offsets, the nearest first.
+    low, high : ndarray of int64, shape (3,)
+        The box that holds the surface.
+    volume, member, z_start, z_stop, planar, edge
+        As for :func:`surfel_codes`.
+    surfels : bool
+        Whether the surface is made of surface elements, else of border voxels.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        Numbers of steps; -1 for none, and for all points from where the search turned out to be long.
+    """
+    found = np.full(points.shape[0], -1)
+    looked = 0
+    for i in range(points.shape[0]):
+        if looked > _PATIENCE * (i + _PATIENCE):
+            break
+        for k in range(steps.shape[0]):
+            looked += 1
+            z, y, x = points[i, 0] + steps[k, 0], points[i, 1] + steps[k, 1], points[i, 2] + steps[k, 2]
+            if not (low[0] <= z < high[0] and low[1] <= y < high[1] and low[2] <= x < high[2]):
+                continue
+            if _is_point(volume, member, z, y, x, z_start, z_stop, planar, edge, surfels):
+                found[i] = k
+                break
+    return found
 
 
 @kernel
@@ -253,7 +333,7 @@ def structure_box(volume, start, stop, member, z_start, z_stop):  # type: ignore
     return box
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class VolumePlanes:
     """The surface of one structure of a label volume, worked out whenever it is looked at.
 
@@ -281,6 +361,8 @@ class VolumePlanes:
     kind: Kind
     planar: bool
     edge: bool = True
+    known: dict[object, Any] = field(init=False, repr=False, default_factory=dict)
+    """What was worked out about all of it, for whoever asks the same again."""
 
     @property
     def box(self) -> Box:
@@ -301,9 +383,18 @@ class VolumePlanes:
         held, members = np.full(3, -9, np.int64), np.zeros((3, ny + 2, nx + 2), np.uint8)
         find = surfel_codes if self.kind == "surfel-area" else border_codes
         own, how = self.box, (*self.z_range, self.planar, self.edge)
+        labels = np.flatnonzero(self.member)
+        only = labels[: labels.size == 1].astype(self.volume.dtype)
         for z in range(max(box.low[0], own.low[0]), min(box.high[0], own.high[0])):
-            find(self.volume, self.member, z, *how, box.low[1], box.low[2], held, members, plane)
+            find(self.volume, self.member, only, z, *how, box.low[1], box.low[2], held, members, plane)
             yield plane
+
+    def nearest(self, points: Points, steps: Ints) -> Ints:
+        """Return the first of some steps that leads from each point to one of this surface; see :func:`look_around`."""
+        low, high = (np.array(corner) for corner in self.box)
+        how = (*self.z_range, self.planar, self.edge, self.kind == "surfel-area")
+        found: Ints = look_around(points, steps, low, high, self.volume, self.member, *how)
+        return found
 
     @property
     def most(self) -> int:

@@ -3,33 +3,43 @@
 Where two offsets are the same distance but for rounding, which one is reported depends on how scipy's distance
 transform walks the volume; where a cumulative area equals a quantile but for rounding, the outcome depends on the
 order of summation. In these rare cases the fast engine comes here, so that its decisions are those of the reference.
+
+Scipy's own distance transform turns all offsets of a box into numbers (40 bytes per voxel); here those of the points
+are, in its order of operations. Sorting is by distance, then weight; as weights are few, sorted lists are merged.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
+from medpodium.scoring.measures import budget
+from medpodium.scoring.measures.compiled import kernel
 from medpodium.scoring.measures.surfaces import areas
-from medpodium.scoring.measures.surfaces.points import Codes, Kind, Points, Spacing
+from medpodium.scoring.measures.surfaces.points import Codes, Floats, Kind, Points, Spacing
 
-Floats = npt.NDArray[np.float64]
+_PER_VOXEL = 13
+"""Bytes of scipy's feature transform: three numbers of 32 bits, and the mask."""
+_PER_POINT = 64
+"""Bytes of coordinates, offsets, distances and weights."""
 
 
 def transformed_distances(
-    reference: tuple[Points, Codes],
-    prediction: tuple[Points, Codes],
+    own: tuple[Points, Codes],
+    other: tuple[Points, Codes],
     spacing_zyx: Spacing,
     kind: Kind,
     axis_order: str,
     planar: bool = False,
-) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
-    """Return sorted ``(distances, weights)`` from the reference and from the prediction.
+) -> tuple[Floats, Floats]:
+    """Return sorted ``(distances, weights)`` from one surface to another.
 
     Parameters
     ----------
-    reference, prediction
-        Points and codes of two surfaces, neither empty.
+    own, other
+        Points and codes of the surface that asks and of the other one, neither empty.
     spacing_zyx
         Voxel size in mm.
     kind : {"surfel-area", "border-voxel"}
@@ -41,7 +51,7 @@ def transformed_distances(
 
     Returns
     -------
-    tuple of two (distances, weights)
+    distances, weights : ndarray of float64, shape (n,)
         Distances in mm, ascending, equal distances by ascending weight.
     """
     from scipy import ndimage
@@ -50,27 +60,75 @@ def transformed_distances(
     axes = [2, 1, 0] if axis_order == "xyz" else [0, 1, 2]
     if planar:
         axes.remove(0)
-    both = [points[:, axes].astype(np.int64) for points, _ in (reference, prediction)]
-    origin = np.minimum(both[0].min(axis=0), both[1].min(axis=0))
-    shape = np.maximum(both[0].max(axis=0), both[1].max(axis=0)) - origin + 1
+    places = [np.ascontiguousarray(points[:, axes].T) for points, _ in (own, other)]
+    low, high = (np.array([pick(place, axis=1) for place in places]) for pick in (np.min, np.max))
+    origin = low.min(axis=0)[:, None]
+    shape = tuple((high.max(axis=0) - origin[:, 0] + 1).tolist())
+    budget.step(_PER_VOXEL * math.prod(shape) + _PER_POINT * places[0].shape[1])
     spacing = [spacing_zyx[axis] for axis in axes]
     table = areas.weights_of(kind, spacing_zyx, planar)
-    codes = [reference[1], prediction[1]]
     if kind == "surfel-area" and not planar:
         table = lookup_tables.create_table_neighbour_code_to_surface_area(spacing)
-        codes = [_in_axis_order(own, axes) for own in codes]
-    places = [tuple((points - origin).T) for points in both]
-    maps = []
-    for place in places:
-        away = np.ones(shape, bool)
-        away[place] = False
-        maps.append(ndimage.distance_transform_edt(away, sampling=spacing))
-    found = []
-    for own, other in ((0, 1), (1, 0)):
-        distances, weights = maps[other][places[own]], table[codes[own]]
-        order = np.lexsort((weights, distances))
-        found.append((distances[order], weights[order]))
-    return found[0], found[1]
+        table = table[_in_axis_order(np.arange(256, dtype=np.uint8), axes)]
+    away = np.ones(shape, bool)
+    away[tuple(places[1] - origin)] = False
+    nearest = ndimage.distance_transform_edt(away, sampling=spacing, return_distances=False, return_indices=True)
+    del away
+    asking = tuple(places[0] - origin)
+    squares = np.zeros(asking[0].size)
+    for along, at, step in zip(nearest, asking, spacing, strict=True):
+        offset = (along[asking] - at).astype(np.float64) * step
+        squares += offset * offset
+    del nearest
+    return _sorted(np.sqrt(squares), own[1], table)
+
+
+def _sorted(distances: Floats, codes: Codes, table: Floats) -> tuple[Floats, Floats]:
+    """Sort distances, equal ones by the weight of their code."""
+    weights, rank_of = np.unique(table, return_inverse=True)
+    if not codes.any():  # border voxels
+        return np.sort(distances), np.full(distances.size, table[0])
+    ranks = rank_of.astype(np.uint8)[codes]
+    lists = [np.sort(distances[ranks == rank]) for rank in range(weights.size)]
+    used = [rank for rank, own in enumerate(lists) if own.size]
+    starts = np.cumsum([0, *(lists[rank].size for rank in used)])
+    found: tuple[Floats, Floats] = _merged(np.concatenate(lists), starts, weights[used])
+    return found
+
+
+@kernel
+def _merged(values, starts, weights):  # type: ignore[no-untyped-def]
+    """Merge sorted lists; of equal values those of an earlier list come first.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (n,)
+        The lists, one after the other.
+    starts : ndarray of int64, shape (k + 1,)
+        Where each begins; none is empty.
+    weights : ndarray of float64, shape (k,)
+        Weight of the values of each.
+
+    Returns
+    -------
+    values, weights : ndarray of float64, shape (n,)
+    """
+    n_lists = weights.size
+    heads = starts[:-1].copy()
+    nexts = np.empty(n_lists)
+    for k in range(n_lists):
+        nexts[k] = values[heads[k]]
+    merged, own = np.empty(values.size), np.empty(values.size)
+    for i in range(values.size):
+        best = 0
+        for k in range(1, n_lists):
+            if nexts[k] < nexts[best]:
+                best = k
+        merged[i] = nexts[best]
+        own[i] = weights[best]
+        heads[best] += 1
+        nexts[best] = values[heads[best]] if heads[best] < starts[best + 1] else np.inf
+    return merged, own
 
 
 def _in_axis_order(codes: npt.NDArray[np.uint8], axes: list[int]) -> npt.NDArray[np.uint8]:

@@ -1,0 +1,135 @@
+"""Masks that cost most: the same values as the slow way gives, by ways that do not go through every pair."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import surface_distance
+
+from medpodium.scoring.measures.lesions import apart
+from medpodium.scoring.measures.lesions.matching import LesionRule
+from medpodium.scoring.measures.lesions.scores import match_lesions
+from medpodium.scoring.measures.pair import measure_pair
+from medpodium.scoring.measures.surfaces import dense, metrics, outline, transform
+
+ONE = [frozenset({1})]
+SPACING = (1.5, 0.8, 0.8)
+
+
+def test_where_rounding_decides_only_the_direction_in_doubt_is_transformed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One direction of a lesion against noise takes seconds and a gigabyte; nobody asks for the other one."""
+    reference, prediction = (np.zeros((12, 20, 20), np.uint8) for _ in range(2))
+    reference[4:8, 5:15, 5:15] = 1
+    prediction[4:8, 5:15, 5:15] = 1
+    prediction[9, 2:8, 2:8] = 1
+    asked = []
+    whole = transform.transformed_distances
+
+    def counted(own: tuple[np.ndarray, np.ndarray], *rest: object) -> tuple[np.ndarray, np.ndarray]:
+        asked.append(len(own[0]))
+        return whole(own, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(transform, "transformed_distances", counted)
+    pair = measure_pair(reference, prediction, SPACING, ONE, axis_order="zyx").surfels(0)
+    side = pair.from_prediction
+    share = 100 * float(side.weights[0]) / side.total  # exactly where the first step of the shares is
+    found = surface_distance.compute_surface_distances(reference == 1, prediction == 1, SPACING)
+    assert metrics.percentile_weighted(pair, share) == surface_distance.compute_robust_hausdorff(found, share)
+    assert asked == [len(pair.prediction.points)]
+
+
+def noisy(shape: tuple[int, int, int] = (40, 72, 80)) -> tuple[np.ndarray, np.ndarray]:
+    """Return a ball in the corner and a coin's throw in every voxel."""
+    z, y, x = np.ogrid[tuple(slice(0, n) for n in shape)]
+    ball = (((z - 12) * 2) ** 2 + (y - 20) ** 2 + (x - 20) ** 2 < 15**2).astype(np.uint8)
+    return ball, np.random.default_rng(1).integers(0, 2, shape).astype(np.uint8)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Take noise for what is everywhere, however small, and count the points that are swept."""
+    monkeypatch.setattr(outline, "_FEW", 1 << 13)
+    counted: list[int] = []
+    whole = dense.sweep
+
+    def sweep(targets: np.ndarray, corner: np.ndarray, asking: np.ndarray, *rest: object) -> int:
+        counted.append(int(np.count_nonzero(asking)))
+        return int(whole(targets, corner, asking, *rest))
+
+    monkeypatch.setattr(dense, "sweep", sweep)
+    return counted
+
+
+@pytest.mark.parametrize("spacing", [SPACING, (4.0, 0.7, 0.7), (1.0, 1.0, 1.0)])
+def test_noise_is_swept_only_where_a_percentile_can_be(asked: list[int], spacing: tuple[float, float, float]) -> None:
+    ball, noise = noisy()
+    pair = measure_pair(ball, noise, spacing, ONE, axis_order="zyx").surfels(0)
+    found = surface_distance.compute_surface_distances(ball == 1, noise == 1, spacing)
+    assert metrics.percentile_weighted(pair, 95.0) == surface_distance.compute_robust_hausdorff(found, 95.0)
+    for tolerance in (0.9, 2.0, 11.0):
+        expected = surface_distance.compute_surface_dice_at_tolerance(found, tolerance)
+        assert metrics.nsd(pair, tolerance) == pytest.approx(expected, rel=1e-12)
+    assert 0 < sum(asked) < 0.5 * len(found["distances_pred_to_gt"])
+    assert metrics.hausdorff(pair) == max(found[key].max() for key in ("distances_gt_to_pred", "distances_pred_to_gt"))
+    assert metrics.assd(pair) == pytest.approx(
+        sum(found[d] @ found[w] for d, w in _DIRECTIONS) / sum(found[w].sum() for _, w in _DIRECTIONS), rel=1e-12
+    )
+    assert sum(asked) > len(found["distances_pred_to_gt"])
+
+
+_DIRECTIONS = (("distances_gt_to_pred", "surfel_areas_gt"), ("distances_pred_to_gt", "surfel_areas_pred"))
+
+
+def test_what_is_everywhere_is_found_around_each_point(asked: list[int]) -> None:
+    """No box is swept for the few points of a reference: noise is a step away from each of them."""
+    ball, noise = noisy()
+    for kind in ("surfels", "borders"):
+        pair = getattr(measure_pair(ball, noise, SPACING, ONE), kind)(0)
+        near = pair.from_reference
+        assert not asked
+        (distances, weights), _ = pair.by_transform
+        values, place = np.unique(distances, return_inverse=True)
+        np.testing.assert_array_equal(near.values, values)
+        np.testing.assert_allclose(near.weights, np.bincount(place, weights), rtol=1e-12)
+
+
+def test_where_half_of_the_volume_is_noise_the_other_half_is_swept(asked: list[int]) -> None:
+    """A surface that is everywhere need not be where the points are: the search gives up, and nothing is lost."""
+    ball, noise = noisy()
+    noise[:, :, :50] = 0
+    noise[:, :, 50:] = np.random.default_rng(2).integers(0, 2, noise[:, :, 50:].shape)
+    pair = measure_pair(ball, noise, SPACING, ONE, axis_order="zyx").surfels(0)
+    found = surface_distance.compute_surface_distances(ball == 1, noise == 1, SPACING)
+    assert metrics.percentile_weighted(pair, 95.0) == surface_distance.compute_robust_hausdorff(found, 95.0)
+    assert pair.from_reference.largest == found["distances_gt_to_pred"].max()
+    assert asked
+
+
+def test_the_surface_of_a_match_of_many_lesions_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise is one component that every lesion meets: painting and tracing it for each took most of the time."""
+    shape = (64, 72, 80)
+    noise = np.random.default_rng(3).integers(0, 2, shape).astype(np.uint8)
+    lesions = np.zeros(shape, np.uint8)
+    corners = [(2, 3, 4), (30, 40, 50), (50, 9, 60)]
+    for z, y, x in corners:
+        lesions[z : z + 4, y : y + 5, x : x + 6] = 1
+    sizes = []
+    whole = apart.find_surfaces
+
+    def counted(volume: np.ndarray, *rest: object, **named: object) -> object:
+        sizes.append(volume.size)
+        return whole(volume, *rest, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(apart, "find_surfaces", counted)
+    rule = LesionRule(connectivity=26)
+    found = match_lesions(measure_pair(lesions, noise, SPACING, ONE), 0, rule)
+    for kind in ("surfel-area", "border-voxel"):
+        sizes.clear()
+        values = found.on_surfaces(kind, lambda pair: metrics.percentile_weighted(pair, 95.0))  # type: ignore[arg-type]
+        assert sorted(sizes) == [120, 120, 120, noise.size]
+        for (z, y, x), value in zip(corners, values, strict=True):
+            alone = np.zeros(shape, np.uint8)
+            alone[z : z + 4, y : y + 5, x : x + 6] = 1
+            own = measure_pair(alone, noise, SPACING, ONE)
+            pair = own.surfels(0) if kind == "surfel-area" else own.borders(0)
+            assert value == metrics.percentile_weighted(pair, 95.0)
