@@ -46,13 +46,13 @@ def estimates(rows: pd.DataFrame, name: str = "mean") -> list[Cell]:
     return [(float(a), float(b), float(c)) for a, b, c in rows[[name, f"{name}_low", f"{name}_high"]].to_numpy(float)]
 
 
-def interval_words(rows: pd.DataFrame) -> str:
+def interval_words(rows: pd.DataFrame, shown: str = "95 % intervals in brackets") -> str:
     """Return how the intervals of some rows were made, and why some numbers have none."""
     told = rows[rows["mean"].notna()]
     methods = [str(name) for name in told["method"].dropna().unique() if name]
     said = []
     if methods:
-        said.append(f"95 % intervals in brackets ({'; '.join(_HOW[name] for name in _HOW if name in methods)}).")
+        said.append(f"{shown} ({'; '.join(_HOW[name] for name in _HOW if name in methods)}).")
     bare = told[told["mean_low"].isna()]
     for note, number in bare["note"].fillna("").replace("", "not computed").value_counts(sort=False).items():
         said.append(f"{'No' if number == len(told) else f'{number} without'} interval: {note}.")
@@ -127,7 +127,7 @@ def _per_structure(task: TaskResults, metric: str, panels: list[Panel], title: s
     whole = np.where(np.isfinite(wide).all(axis=1), wide.mean(axis=1), math.nan)
     columns = [
         Column("Submission", "team"),
-        Column(f"Mean of {task.words.structures}", "estimate", digits, spec.better, "of their means"),
+        Column(f"Mean of the {task.words.structures}' means", "estimate", digits, spec.better, "of their means"),
     ]
     series: list[Sequence[Cell]] = [list(task.order), estimates(macro.assign(mean=whole))]
     for panel, part in zip(panels, parts, strict=True):
