@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from medpodium.challenges.describe import metric_parameters
-from medpodium.challenges.schema.answers import AnswersTask
 from medpodium.challenges.schema.metrics.spec import EmptyPolicy, Outcome
 from medpodium.findings import MedpodiumError
 from medpodium.reports.model.results import CASE_MEAN, Panel, Results, TaskResults
@@ -83,8 +82,7 @@ def methods_paragraphs(results: Results, task: TaskResults) -> list[str]:
     data += f"{spelt(len(task.order), 'submission')} {agree(len(task.order), 'was', 'were')} scored"
     data += f" on {spelt(len(task.cases), 'test case')}" if task.cases else " as values over whole sets of cases"
     if task.task.answers:
-        options = isinstance(task.task, AnswersTask)
-        data += f"{' with the options' if options else ', each of one of the classes'} {listed(task.task.answers)}"
+        data += f"{task.task.answers_words} {listed(task.task.answers)}"
     elif structures:
         words = task.words
         data += f" for {spelt(len(structures), words.structure, words.structures)} ({listed(structures, 20)})"
