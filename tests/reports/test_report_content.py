@@ -224,3 +224,12 @@ def test_slopes_say_how_many_cases_count(tiny: Path) -> None:
     results = gather.gather(registry.load(path), scores, bootstrap=20)
     captions = {one.id: one.caption for one in sections.assemble(results, every=False).figures()}
     assert "Mean over the 4 and 4 cases" in captions["slope-organs-domain-dice"]
+
+
+def test_every_piece_of_a_published_board_says_rank_and_name() -> None:
+    columns = (Column("Published rank", "integer"), Column("Submission", "team"))
+    columns += tuple(Column(f"Metric {at}", "number") for at in range(12))
+    board = Table("board", "Board", columns, ((1, "first", *[0.5] * 12),))
+    pieces = parts(board)
+    assert len(pieces) > 1
+    assert all([column.title for column in piece.columns[:2]] == ["Published rank", "Submission"] for piece in pieces)
