@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from medpodium.challenges.schema.metrics.spec import MetricSpec
 from medpodium.reports.model.document import Cell, Column, Table, digits_for
 from medpodium.reports.model.results import Panel, TaskResults, slug
 from medpodium.reports.model.tables import as_written
@@ -62,6 +64,16 @@ def interval_words(rows: pd.DataFrame, shown: str = "95 % intervals in brackets"
     return " ".join(said)
 
 
+def boldened(spec: MetricSpec) -> Literal["higher", "lower"] | None:
+    """Return which end of a column is printed bold; none where values lie on both sides of the best one."""
+    return None if spec.info.signed else spec.better
+
+
+def better_words(spec: MetricSpec) -> str:
+    """Return which values of a metric are better, with the verb: ``lower is``."""
+    return "nearer to zero is" if spec.info.signed else f"{spec.better} is"
+
+
 def spread_table(task: TaskResults, panel: Panel, name: str, title: str) -> Table:
     """Return mean, SD, median and quartiles of one score per submission, on how many cases."""
     spec = task.metric(panel.metric)
@@ -71,7 +83,7 @@ def spread_table(task: TaskResults, panel: Panel, name: str, title: str) -> Tabl
     rows = rows.assign(mean=told["mean"], median=told["median"], n=told["n"])
     columns = (
         Column("Submission", "team"),
-        Column("Mean", "estimate", digits, spec.better, "mean over cases with its 95 % interval"),
+        Column("Mean", "estimate", digits, boldened(spec), "mean over cases with its 95 % interval"),
         Column("Cases", "integer"),
         Column("SD", "number", digits),
         Column("Median", "estimate", digits, note="median over cases with its 95 % interval"),
@@ -89,7 +101,7 @@ def spread_table(task: TaskResults, panel: Panel, name: str, title: str) -> Tabl
     data = data.rename_axis("submission").reset_index()
     data.insert(0, "metric", panel.metric)
     data.insert(0, "structure", panel.structure)
-    arrow = "higher is better" if spec.better == "higher" else "lower is better"
+    arrow = f"{better_words(spec)} better"
     caption = f"Over cases; {arrow}; the best of a column is bold. {interval_words(rows)}".strip()
     return Table(name, title, columns, tuple(zip(*series, strict=True)), caption, data)
 
@@ -127,20 +139,20 @@ def _per_structure(task: TaskResults, metric: str, panels: list[Panel], title: s
     whole = np.where(np.isfinite(wide).all(axis=1), wide.mean(axis=1), math.nan)
     columns = [
         Column("Submission", "team"),
-        Column(f"Mean of the {task.words.structures}' means", "estimate", digits, spec.better, "of their means"),
+        Column(f"Mean of the {task.words.structures}' means", "estimate", digits, boldened(spec), "of their means"),
     ]
     series: list[Sequence[Cell]] = [list(task.order), estimates(macro.assign(mean=whole))]
     for panel, part in zip(panels, parts, strict=True):
         head = task.structure_title(panel.structure) if panel.structure else task.metric_name(metric)
         note = f"mean over up to {part['cases'].max()} cases"
-        columns.append(Column(head, "estimate", digits, spec.better, note))
+        columns.append(Column(head, "estimate", digits, boldened(spec), note))
         series.append(estimates(part))
     if bool((long.groupby("structure")["cases"].nunique() > 1).any()):
         # one number per column holds only where all submissions stand on the same cases
         sizes = long.groupby("submission")["cases"].agg(["min", "max"]).reindex(task.order).astype(float)
         columns.append(Column("Cases", "interval", 0, note="cases that count for the submission, fewest to most"))
         series.append(list(zip(sizes["min"], sizes["max"], strict=True)))
-    arrow = "higher is better" if spec.better == "higher" else "lower is better"
+    arrow = f"{better_words(spec)} better"
     caption = f"Mean over cases; {arrow}; the best of each column is bold. {interval_words(long)}".strip()
     name = f"scores-{slug(task.name)}-{slug(metric)}"
     return Table(name, title, tuple(columns), tuple(zip(*series, strict=True)), caption, long)
@@ -167,7 +179,7 @@ def pooled(task: TaskResults) -> Table | None:
                 rows = rows.assign(mean=values.astype(float))
                 told.append(rows)
                 digits = as_written(values) if task.sources else digits_for(values)
-                columns.append(Column(head, "estimate", digits, spec.better))
+                columns.append(Column(head, "estimate", digits, boldened(spec)))
                 series.append(estimates(rows))
     if len(columns) == 1:
         return None
@@ -196,7 +208,8 @@ def per_group(task: TaskResults, group: str, metric: str) -> Table | None:
     digits = digits_for(cells["mean"])
     columns = [Column("Submission", "team")]
     columns += [
-        Column(f"{level} ({size[level]})", "estimate", digits, spec.better, f"{size[level]} cases") for level in levels
+        Column(f"{level} ({size[level]})", "estimate", digits, boldened(spec), f"{size[level]} cases")
+        for level in levels
     ]
     series: list[Sequence[Cell]] = [list(task.order)]
     for level in levels:

@@ -39,12 +39,12 @@ def metric_sentence(task: TaskResults, name: str) -> str:
     """
     spec = task.metric(name)
     unit = f", in {spec.unit_name}" if spec.unit_name else ""
-    better = "higher" if spec.better == "higher" else "lower"
+    better = "values nearer to zero" if spec.info.signed else f"{spec.better} values"
     if task.wholly_published:
-        return f"{task.metric_name(name)}{unit}; {better} values are better."
+        return f"{task.metric_name(name)}{unit}; {better} are better."
     parameters = metric_parameters(spec)
     details = f" ({parameters})" if parameters else ""
-    return f"{task.metric_name(name)}: {spec.info.formula}{details}{unit}; {better} values are better."
+    return f"{task.metric_name(name)}: {spec.info.formula}{details}{unit}; {better} are better."
 
 
 def policy_sentences(task: TaskResults) -> list[str]:

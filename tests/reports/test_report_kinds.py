@@ -75,3 +75,11 @@ def test_captions_say_what_is_drawn_and_methods_what_was_asked(answered: Documen
     text = _texts(answered)
     assert "with the options A, B and C" in text
     assert "one of the classes" not in text
+
+
+def test_nothing_is_best_at_either_end_of_values_around_the_best_one(answered: Document) -> None:
+    """The calibration shift is best at zero: who is least sure of all is not the best."""
+    (board,) = [table for table in answered.tables() if table.id.startswith("pooled-")]
+    at = [column.title for column in board.columns].index("Calibration shift")
+    assert not any(column == at for _, column in board.best())
+    assert "Calibration shift: mean confidence - accuracy; values nearer to zero are better." in _texts(answered)
