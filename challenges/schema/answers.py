@@ -215,6 +215,11 @@ class AnswersTask(TaskModel):
         return list(self.options)
 
     @property
+    def answers_words(self) -> str:
+        """What stands before the list of options in a sentence on the questions."""
+        return " with the options"
+
+    @property
     def structure_titles(self) -> dict[str, str]:
         """Printed names of the criteria, or of the orders of the options."""
         if self.form == "rubric":

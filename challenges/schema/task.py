@@ -162,6 +162,11 @@ class TaskModel(Model):
         return []
 
     @property
+    def answers_words(self) -> str:
+        """What stands before the list of :attr:`answers` in a sentence on the cases."""
+        return ", each of one of the classes"
+
+    @property
     def recipe_structures(self) -> frozenset[str] | None:
         """Labels of the dimension ``structure`` of the scores; ``None`` where the file does not say."""
         return frozenset(name for metric in self.metrics.values() for name in self.structures_of(metric))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -75,21 +75,22 @@ def profiles(values: pd.DataFrame, order: Sequence[str], look: Look, axis: str, 
     known = behind.to_numpy(float)
     far = float(np.nanquantile(known, 0.95)) if np.isfinite(known).any() else 1.0
     across = np.linspace(0, far or 1.0, 200)
+    lines: list[Any] = []
     for at, name in reversed(list(enumerate(order))):
         own = np.sort(behind[name].dropna().to_numpy(float))
         share = 100 * np.searchsorted(own, across + 1e-12, side="right") / max(len(own), 1)
         named = at < LINES
-        axes.plot(
+        drawn = axes.plot(
             across, share, drawstyle="steps-post", color=look.colour(name) if named else NEUTRAL,
             linewidth=1.4 if named else 0.7, label=label(name) if named else None, zorder=3 if named else 1,
         )  # fmt: skip
+        lines += drawn if named else []
     axes.set_xlabel(f"{axis}: behind the best of the case by at most")
     axes.set_ylabel("cases (%)")
     axes.set_ylim(0, 101)
     axes.set_xlim(0, far or 1.0)
     axes.grid()
-    handles, names = axes.get_legend_handles_labels()
-    axes.legend(handles[::-1], names[::-1], loc="center left", bbox_to_anchor=(1.01, 0.5))
+    axes.legend(handles=lines[::-1], loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure
 
 

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from medpodium.reports.figures.layout import WIDTH, grid, label, labels, new_figure, row_font, rows_height, single
+from medpodium.reports.figures.layout import (
+    TALLEST,
+    WIDTH,
+    grid,
+    label,
+    labels,
+    new_figure,
+    row_font,
+    rows_height,
+    single,
+)
 from medpodium.reports.figures.marks import tell
 from medpodium.reports.figures.palette import INK, MUTED, OTHERS, Look
 from medpodium.reports.figures.raw import boxes
@@ -22,6 +32,12 @@ PER_PAGE = 12
 """Submissions per figure of memory-time curves."""
 _LETTERS = 52
 """Letters that fit side by side below the panel of accuracy against cost."""
+_DISC = 13.0
+"""Width of a disc in points in which two digits can be read; beside a smaller one its number stands."""
+_LISTED = 32
+"""Submissions that one column of the list beside the panel names."""
+_APART = (11.5, 10.0)
+"""Points between the middles of two numbers, across and up, from which on they do not touch."""
 
 
 def memory_curves(curves: pd.DataFrame, order: Sequence[str], look: Look) -> Figure:
@@ -56,7 +72,7 @@ def memory_curves(curves: pd.DataFrame, order: Sequence[str], look: Look) -> Fig
 def accuracy_cost(
     points: pd.DataFrame, order: Sequence[str], look: Look, axes_names: tuple[str, str], better: str
 ) -> Figure:
-    """Draw mean accuracy against mean cost, each point numbered by the list beside it.
+    """Draw mean accuracy against mean cost, each point numbered by the list beside it, where the numbers have room.
 
     Parameters
     ----------
@@ -72,8 +88,11 @@ def accuracy_cost(
         for name in order
         if name in points.index and np.isfinite(points.loc[name, ["cost", "accuracy"]].to_numpy(float)).all()
     ]
-    figure = new_figure(WIDTH, max(3.6, 0.8 + 0.155 * len(shown)))
-    axes, side = figure.subplots(1, 2, width_ratios=(1, 0.44))
+    columns = 1 + (len(shown) > _LISTED)
+    rows = max(-(-len(shown) // columns), 14)
+    height = min(TALLEST, max(3.6, 0.8 + 0.155 * rows))
+    figure = new_figure(WIDTH, height)
+    axes, side = figure.subplots(1, 2, width_ratios=(1, 0.44 if columns == 1 else 0.62))
     figure.subplots_adjust(wspace=0.04)
     cost = points.loc[shown, "cost"].to_numpy(float)
     accuracy = points.loc[shown, "accuracy"].to_numpy(float)
@@ -93,30 +112,44 @@ def accuracy_cost(
             zorder=2,
         )
         tell(axes, name, cost[at], accuracy[at])
-        axes.text(
-            cost[at],
-            accuracy[at],
-            str(at + 1),
-            ha="center",
-            va="center",
-            fontsize=6,
-            color=_readable(look.colour(name)),
-            zorder=3,
-            fontweight="bold",
-        )
     axes.set_xlabel(axes_names[0])
     axes.set_ylabel(axes_names[1])
     axes.grid()
     if better == "lower":
         axes.invert_yaxis()
+    _numbers(axes, cost, accuracy, sizes, [look.colour(name) for name in shown])
     side.set_axis_off()
-    side.set_ylim(max(len(shown), 14) + 0.5, 0.5)
-    side.set_xlim(0, 1)
-    for at, text in enumerate(labels(shown, 22), 1):
-        name = shown[at - 1]
-        side.plot(0.05, at, "o", color=look.colour(name), markersize=5)
-        side.text(0.11, at, f"{at}  {text}", va="center", fontsize=min(7.5, row_font(len(shown), 6.0)), color=INK)
+    side.set_ylim(rows + 0.5, 0.5)
+    side.set_xlim(0, columns)
+    for at, text in enumerate(labels(shown, 22 if columns == 1 else 14)):
+        left, row = at // rows, at % rows + 1
+        side.plot(left + 0.05, row, "o", color=look.colour(shown[at]), markersize=5)
+        side.text(
+            left + 0.08 + 0.03 * columns, row, f"{at + 1}  {text}", va="center",
+            fontsize=min(7.5, row_font(rows, height)), color=INK,
+        )  # fmt: skip
     return figure
+
+
+def _numbers(
+    axes: Axes, cost: np.ndarray, accuracy: np.ndarray, sizes: Sequence[float], colours: Sequence[str]
+) -> None:
+    """Write the numbers of the discs, the first of the ranking first: in the disc, or beside it where it is small."""
+    axes.autoscale_view()  # until then nothing knows where it will stand
+    placed: list[np.ndarray] = []
+    points: np.ndarray = axes.transData.transform(np.column_stack([cost, accuracy])) * 72 / axes.figure.dpi
+    for at, point in enumerate(points):
+        inside = sizes[at] >= _DISC
+        away = 0.0 if inside else sizes[at] / 2 + 2.5
+        spot = point + away
+        others = np.delete(points, at, axis=0) if away else np.empty((0, 2))
+        if any((np.abs(spot - other) < _APART).all() for other in [*placed, *others]):
+            continue  # numbers on each other, or on discs, cannot be read: pages name the disc under the pointer
+        placed.append(spot)
+        axes.annotate(
+            str(at + 1), (cost[at], accuracy[at]), (away, away), textcoords="offset points", ha="center", va="center",
+            fontsize=7.5, color=_readable(colours[at]) if inside else INK, zorder=3, fontweight="bold",
+        )  # fmt: skip
 
 
 def _decades(axes: Axes, low: float, high: float) -> None:
@@ -143,11 +176,11 @@ def _decades(axes: Axes, low: float, high: float) -> None:
 def _sizes(points: pd.DataFrame) -> list[float]:
     """Return the width of every mark in points; areas follow the memory, where it is told."""
     if "memory" not in points:
-        return [10.0] * len(points)
+        return [_DISC if len(points) <= _LISTED else 7.0] * len(points)
     memory = points["memory"].to_numpy(float)
     largest = np.nanmax(memory, initial=0.0) or 1.0
-    widths = 22 * np.sqrt(np.nan_to_num(memory, nan=0.0) / largest)
-    return [float(width) for width in np.clip(widths, 8.0, 22.0)]
+    widths = 24 * np.sqrt(np.nan_to_num(memory, nan=0.0) / largest)
+    return [float(width) for width in np.clip(widths, 5.0, 24.0)]
 
 
 def _readable(colour: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -81,6 +81,7 @@ def both_curves(roc: pd.DataFrame, pr: pd.DataFrame, order: Sequence[str], look:
     left, right = figure.subplots(1, 2)
     figure.subplots_adjust(wspace=0.25, bottom=0.3)
     named = [name for name in order if name in set(roc["submission"])]
+    lines: list[Any] = []
     for axes, rows in ((left, roc), (right, pr)):
         for at, name in reversed(list(enumerate(named))):
             own = rows[rows["submission"] == name]
@@ -88,10 +89,11 @@ def both_curves(roc: pd.DataFrame, pr: pd.DataFrame, order: Sequence[str], look:
             colour = look.colour(name) if told else NEUTRAL
             if len(named) <= BANDS and own["low"].notna().any():
                 axes.fill_between(own["x"], own["low"], own["high"], color=colour, alpha=0.16, linewidth=0)
-            axes.plot(
+            drawn = axes.plot(
                 own["x"], own["y"], color=colour, linewidth=1.4 if told else 0.5, alpha=1 if told else 0.6,
                 drawstyle="default" if axes is left else "steps-pre", label=label(name, 22) if told else None,
             )  # fmt: skip
+            lines += drawn if told and axes is left else []
         axes.set_xlim(-0.01, 1.01)
         axes.set_ylim(-0.01, 1.01)
         axes.grid()
@@ -101,8 +103,7 @@ def both_curves(roc: pd.DataFrame, pr: pd.DataFrame, order: Sequence[str], look:
     left.set_ylabel("sensitivity")
     right.set_xlabel("recall (sensitivity)")
     right.set_ylabel("precision")
-    handles, texts = left.get_legend_handles_labels()
-    figure.legend(handles[::-1], texts[::-1], loc="lower center", bbox_to_anchor=(0.5, 0.0), ncol=4, fontsize=7)
+    figure.legend(handles=lines[::-1], loc="lower center", bbox_to_anchor=(0.5, 0.0), ncol=4, fontsize=7)
     return figure
 
 
@@ -125,6 +126,7 @@ def along(levels: pd.DataFrame, scale: Sequence[str], order: Sequence[str], look
     left, right = figure.subplots(1, 2)
     figure.subplots_adjust(wspace=0.27, bottom=0.32)
     step = 0.36 / max(1, len(named))
+    lines: list[Any] = []
     for axes, column in ((left, "right"), (right, "shift")):
         for at, one in enumerate(named):
             own = levels[levels["submission"] == one].set_index("level").reindex(list(scale))
@@ -132,18 +134,18 @@ def along(levels: pd.DataFrame, scale: Sequence[str], order: Sequence[str], look
             axes.vlines(
                 across, own[f"{column}_low"], own[f"{column}_high"], color=look.colour(one), linewidth=1, alpha=0.7
             )
-            axes.plot(
+            drawn = axes.plot(
                 across, own[column], color=look.colour(one), marker=look.marker(one), markersize=3.6, linewidth=1.1,
                 label=label(one, 22),
             )  # fmt: skip
+            lines += drawn if axes is left else []
         axes.set_xticks(range(len(scale)), labels(list(scale), 14))
         axes.set_xlabel(name)
         axes.grid(axis="y")
     left.set_ylabel("accuracy")
     right.set_ylabel("confidence minus accuracy")
     right.axhline(0, color=INK, linewidth=0.8)
-    handles, texts = left.get_legend_handles_labels()
-    figure.legend(handles, texts, loc="lower center", bbox_to_anchor=(0.5, 0.0), ncol=4, fontsize=7)
+    figure.legend(handles=lines, loc="lower center", bbox_to_anchor=(0.5, 0.0), ncol=4, fontsize=7)
     return figure
 
 

@@ -80,6 +80,7 @@ def subgroups(cells: pd.DataFrame, order: Sequence[str], axis: str, better: str)
     figure, axes = single(WIDTH, height)
     rows = {name: at for at, name in enumerate(order)}
     step = 0.66 / len(levels)
+    shown: list[Any] = []
     for index, level in enumerate(levels):
         mine = cells[(cells["level"] == level) & cells["submission"].isin(rows)]
         spots = mine["submission"].map(rows).to_numpy(float) + (index - (len(levels) - 1) / 2) * step
@@ -88,7 +89,7 @@ def subgroups(cells: pd.DataFrame, order: Sequence[str], axis: str, better: str)
         size = int(mine["cases"].max()) if len(mine) else 0
         for spot, own in zip(spots, records(mine), strict=True):
             tell(axes, own.submission, own.mean, spot, says=[_said(own)])
-        axes.plot(
+        shown += axes.plot(
             mine["mean"], spots, linestyle="", marker=MARKERS[index % len(MARKERS)], color=colour,
             markersize=max(2.2, min(4.2, 100 * step / len(order) * 4)), label=f"{label(str(level), 22)} (n = {size})",
         )  # fmt: skip
@@ -97,7 +98,7 @@ def subgroups(cells: pd.DataFrame, order: Sequence[str], axis: str, better: str)
     name_rows(axes, order, row_font(len(order), height))
     axes.set_xlabel(axis)
     axes.grid(axis="x")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncol=3, handletextpad=0.3)
+    axes.legend(handles=shown, loc="lower left", bbox_to_anchor=(0, 1.0), ncol=3, handletextpad=0.3)
     return figure
 
 

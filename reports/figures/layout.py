@@ -16,6 +16,8 @@ WIDTH = 7.0
 TALLEST = 8.6
 """Largest height in inches that still fits a page with its caption."""
 LABEL_LENGTH = 26
+STAYS = "stays."
+"""Begins the id of marks that do not step back where a reader chooses cases: they are of all of them."""
 
 
 def rows_height(rows: int, margin: float = 0.9, each: float = 0.24) -> float:

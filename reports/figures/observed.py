@@ -21,7 +21,7 @@ from medpodium.reports.figures.layout import (
     single,
 )
 from medpodium.reports.figures.marks import tell
-from medpodium.reports.figures.palette import BETTER, INK, MUTED, NEUTRAL, OTHERS, PAPER, SEQUENTIAL, WORSE
+from medpodium.reports.figures.palette import BETTER, INK, MUTED, NEUTRAL, OTHERS, PAPER, RULE, SEQUENTIAL, WORSE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,13 +58,15 @@ def confusions(counts: pd.DataFrame, order: Sequence[str]) -> Figure:
         number = table.fillna(0).to_numpy(float)
         with np.errstate(invalid="ignore", divide="ignore"):
             share = number / number.sum(axis=1, keepdims=True)
-        axes.pcolormesh(share, cmap=f"{SEQUENTIAL}_r", vmin=0, vmax=1, linewidth=0)
+        # What never happened has no colour: else the empty cells would be the brightest of all.
+        axes.pcolormesh(np.where(number > 0, share, np.nan), cmap=f"{SEQUENTIAL}_r", vmin=0, vmax=1, linewidth=0)
         if number.size <= NUMBERS and len(answers) <= 8:
             for row, column in np.argwhere(number > 0):
                 colour = _LIGHT if share[row, column] > 0.55 else _DARK
                 text = f"{number[row, column]:.0f}"
                 axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=size, color=colour)
         _cells(axes, labels(truths, 12), labels(answers, 12), size)
+        axes.spines[:].set(visible=True, color=RULE)
         axes.set_title(label(name, 22), fontsize=7.5)
         if at % columns == 0:
             axes.set_ylabel("true", fontsize=7.5)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from medpodium.reports.figures.layout import (
+    STAYS,
     WIDTH,
     colour_scale,
     label,
@@ -105,8 +106,9 @@ def dot_box(
     boxes(axes, [values[name].to_numpy(float) for name in order], range(len(order)), 0.52)
     means = values[list(order)].mean().to_numpy(float)
     axes.plot(
-        means, range(len(order)), "D", markersize=3.6, color=PAPER, markeredgecolor=INK, markeredgewidth=0.9, zorder=5
-    )
+        means, range(len(order)), "D", markersize=3.6, color=PAPER, markeredgecolor=INK, markeredgewidth=0.9, zorder=5,
+        gid=f"{STAYS}means",
+    )  # fmt: skip
     name_rows(axes, order, row_font(len(order), height))
     axes.set_xlabel(axis)
     pad = 0.02 * (high - low)
@@ -322,9 +324,10 @@ def failures(counts: pd.DataFrame, order: Sequence[str]) -> Figure:
     figure, axes = single(WIDTH, height)
     left = np.zeros(len(order))
     shades = [OTHERS[at] for at in (5, 1, 3, 4, 9, 7, 6, 8)]
+    bars: list[Any] = []
     for index, reason in enumerate(counts.columns):
         width = counts.loc[list(order), reason].to_numpy(float)
-        axes.barh(
+        drawn = axes.barh(
             np.arange(len(order)),
             width,
             left=left,
@@ -333,6 +336,7 @@ def failures(counts: pd.DataFrame, order: Sequence[str]) -> Figure:
             label=label(str(reason)),
             linewidth=0,
         )
+        bars.append(drawn)
         left += width
     for row, total in enumerate(left):
         axes.annotate(f"{total:.0f}", (total, row), (4, 0), textcoords="offset points", va="center", fontsize=7.5)
@@ -340,7 +344,7 @@ def failures(counts: pd.DataFrame, order: Sequence[str]) -> Figure:
     axes.set_xlabel("scores")
     axes.set_xlim(0, max(1.0, float(left.max(initial=0))) * 1.08)
     _whole_ticks(axes)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=4)
+    axes.legend(handles=bars, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=4)
     return figure
 
 

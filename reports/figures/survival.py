@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -70,20 +70,21 @@ def areas(areas: pd.DataFrame, order: Sequence[str], look: Look, axis: str) -> F
     figure, axes = single(WIDTH, 3.6)
     figure.subplots_adjust(bottom=0.32)
     named = [name for name in order if name in set(areas["submission"])]
+    lines: list[Any] = []
     for at, name in reversed(list(enumerate(named))):
         own = areas[areas["submission"] == name]
         told = at < LINES
         colour = look.colour(name) if told else NEUTRAL
         if len(named) <= BANDS and own["low"].notna().any():
             axes.fill_between(own["time"], own["low"], own["high"], color=colour, alpha=0.16, linewidth=0)
-        axes.plot(
+        drawn = axes.plot(
             own["time"], own["auc"], color=colour, marker=look.marker(name) if told else None, markersize=3.4,
             linewidth=1.3 if told else 0.5, label=label(name, 22) if told else None,
         )  # fmt: skip
+        lines += drawn if told else []
     axes.axhline(0.5, color=MUTED, linestyle=":", linewidth=0.9)
     axes.set_xlabel(axis)
     axes.set_ylabel("AUC")
     axes.grid()
-    handles, texts = axes.get_legend_handles_labels()
-    figure.legend(handles[::-1], texts[::-1], loc="lower center", bbox_to_anchor=(0.5, 0.0), ncol=4, fontsize=7)
+    figure.legend(handles=lines[::-1], loc="lower center", bbox_to_anchor=(0.5, 0.0), ncol=4, fontsize=7)
     return figure

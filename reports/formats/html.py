@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 _VARIABLES = {
     INK: "var(--ink)", PAPER: "var(--sheet)", RULE: "var(--rule)", MUTED: "var(--muted)",
-    MUTED_SCHEME[0]: "var(--indigo)", MUTED_SCHEME[5]: "var(--wine)",
-    OTHERS[0]: "var(--indigo-other)", OTHERS[5]: "var(--wine-other)",
+    MUTED_SCHEME[0]: "var(--indigo)", MUTED_SCHEME[2]: "var(--green)", MUTED_SCHEME[5]: "var(--wine)",
+    OTHERS[0]: "var(--indigo-other)", OTHERS[2]: "var(--green-other)", OTHERS[5]: "var(--wine-other)",
 }  # fmt: skip
-"""Colours that follow the theme: the neutral ones, and the two that are too dark for a dark page."""
+"""Colours that follow the theme: the neutral ones, and the three that are too dark for a dark page."""
 _WIDTH = re.compile(r'<svg([^>]*?) width="([\d.]+)pt"')
 _SIZE = re.compile(r'(<svg[^>]*?) width="[\d.]+pt"|(<svg[^>]*?) height="[\d.]+pt"')
 _TEAM_LENGTH = 34

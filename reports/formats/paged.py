@@ -13,7 +13,7 @@ _ESTIMATE = 2
 """Columns whose room a number with its interval takes."""
 BREAK_AFTER, LONG_WORD = "_-/.:,;", 15
 """Where words of at least so many characters may be broken: addresses, names of fields and files."""
-_HEADS = ("rank", "submission")
+_HEADS = ("rank", "published rank", "submission")
 
 
 @dataclass(frozen=True)

@@ -62,10 +62,10 @@ def _add(made: Any, block: Block) -> None:
             made.add_paragraph(clean(text), style=style)
     elif isinstance(block, Table):
         for at, part in enumerate(parts(block)):
-            _table(made, part, "" if at else block.caption)
+            _table(made, part, "" if at else block.caption, block.number, again=at > 0)
     elif isinstance(block, Figure):
-        _picture(made, block.files["png"], 170, 225, block.alt)
-        _caption(made, block.heading, block.caption)
+        _picture(made, block.files["png"], 170, 225, block.alt).keep_with_next = True
+        _caption(made, block.heading, block.caption, "Figure", block.number)
     elif isinstance(block, Pictures):
         made.add_paragraph().add_run(clean(block.title)).bold = True
         for picture in block.pictures:
@@ -73,7 +73,8 @@ def _add(made: Any, block: Block) -> None:
             made.add_paragraph(clean(picture.caption))
 
 
-def _picture(made: Any, png: bytes, width_mm: float, height_mm: float, alt: str) -> None:
+def _picture(made: Any, png: bytes, width_mm: float, height_mm: float, alt: str) -> Any:
+    """Add a picture; returns the format of its paragraph."""
     from docx.shared import Mm
 
     shape = made.add_picture(io.BytesIO(png))
@@ -81,21 +82,53 @@ def _picture(made: Any, png: bytes, width_mm: float, height_mm: float, alt: str)
     scale = min(1.0, Mm(width_mm) / shape.width, Mm(height_mm) / shape.height)
     shape.width, shape.height = int(shape.width * scale), int(shape.height * scale)
     shape._inline.docPr.set("descr", clean(alt))
+    return made.paragraphs[-1].paragraph_format
 
 
-def _caption(made: Any, title: str, caption: str) -> Any:
+def _caption(made: Any, title: str, caption: str, what: str, number: str, again: bool = False) -> Any:
+    """Add a caption whose number is a field, as Word's own captions have: it lists them and refers to them."""
     paragraph = made.add_paragraph(style="Caption")
+    paragraph.paragraph_format.keep_together = True
+    name = f"{what} {number}"
+    if number and title.startswith(name):
+        series = number.rstrip("0123456789")  # the supplement counts on its own: S1, S2, ...
+        paragraph.add_run(f"{what} {series}").bold = True
+        counter = f"{what}_{series}" if series else what
+        how = "\\c" if again else "\\* ARABIC"  # a further piece of a table has the number of the first one
+        _field(paragraph, f"SEQ {counter} {how}", number[len(series) :])
+        title = title[len(name) :]
     paragraph.add_run(clean(f"{closed(title)} ")).bold = True
     paragraph.add_run(clean(caption))
     return paragraph
 
 
-def _table(made: Any, part: Part, caption: str) -> None:
+def _field(paragraph: Any, instruction: str, shown: str) -> None:
+    """Add a field and what it shows until Word computes it."""
+    from docx.oxml import OxmlElement
+    from docx.oxml.ns import qn
+
+    def add(tag: str, text: str = "", **attributes: str) -> None:
+        run = paragraph.add_run()
+        run.bold = True
+        element = OxmlElement(tag)
+        element.text = text or None
+        for key, value in attributes.items():
+            element.set(qn(f"w:{key}"), value)
+        run._r.append(element)
+
+    add("w:fldChar", fldCharType="begin")
+    add("w:instrText", f" {instruction} ")
+    add("w:fldChar", fldCharType="separate")
+    add("w:t", shown)
+    add("w:fldChar", fldCharType="end")
+
+
+def _table(made: Any, part: Part, caption: str, number: str, again: bool) -> None:
     from docx.enum.text import WD_ALIGN_PARAGRAPH
     from docx.oxml import OxmlElement
     from docx.shared import Pt
 
-    _caption(made, part.title, caption).paragraph_format.keep_with_next = True
+    _caption(made, part.title, caption, "Table", number, again).paragraph_format.keep_with_next = True
     table = made.add_table(rows=len(part.rows) + 1, cols=len(part.columns), style="Light List Accent 1")
     table.autofit = False
     table.rows[0]._tr.get_or_add_trPr().append(OxmlElement("w:tblHeader"))  # heads stand on every page

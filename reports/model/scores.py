@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from medpodium.challenges.schema.metrics.spec import MetricSpec
 from medpodium.reports.model.document import Cell, Column, Table, digits_for
 from medpodium.reports.model.results import Panel, TaskResults, slug
 from medpodium.reports.model.tables import as_written
@@ -46,13 +48,13 @@ def estimates(rows: pd.DataFrame, name: str = "mean") -> list[Cell]:
     return [(float(a), float(b), float(c)) for a, b, c in rows[[name, f"{name}_low", f"{name}_high"]].to_numpy(float)]
 
 
-def interval_words(rows: pd.DataFrame) -> str:
+def interval_words(rows: pd.DataFrame, shown: str = "95 % intervals in brackets") -> str:
     """Return how the intervals of some rows were made, and why some numbers have none."""
     told = rows[rows["mean"].notna()]
     methods = [str(name) for name in told["method"].dropna().unique() if name]
     said = []
     if methods:
-        said.append(f"95 % intervals in brackets ({'; '.join(_HOW[name] for name in _HOW if name in methods)}).")
+        said.append(f"{shown} ({'; '.join(_HOW[name] for name in _HOW if name in methods)}).")
     bare = told[told["mean_low"].isna()]
     for note, number in bare["note"].fillna("").replace("", "not computed").value_counts(sort=False).items():
         said.append(f"{'No' if number == len(told) else f'{number} without'} interval: {note}.")
@@ -60,6 +62,16 @@ def interval_words(rows: pd.DataFrame) -> str:
     if few:
         said.append(f"{few} of {len(told)} are of skewed scores of few cases: those hold the true mean less often.")
     return " ".join(said)
+
+
+def boldened(spec: MetricSpec) -> Literal["higher", "lower"] | None:
+    """Return which end of a column is printed bold; none where values lie on both sides of the best one."""
+    return None if spec.info.signed else spec.better
+
+
+def better_words(spec: MetricSpec) -> str:
+    """Return which values of a metric are better, with the verb: ``lower is``."""
+    return "nearer to zero is" if spec.info.signed else f"{spec.better} is"
 
 
 def spread_table(task: TaskResults, panel: Panel, name: str, title: str) -> Table:
@@ -71,7 +83,7 @@ def spread_table(task: TaskResults, panel: Panel, name: str, title: str) -> Tabl
     rows = rows.assign(mean=told["mean"], median=told["median"], n=told["n"])
     columns = (
         Column("Submission", "team"),
-        Column("Mean", "estimate", digits, spec.better, "mean over cases with its 95 % interval"),
+        Column("Mean", "estimate", digits, boldened(spec), "mean over cases with its 95 % interval"),
         Column("Cases", "integer"),
         Column("SD", "number", digits),
         Column("Median", "estimate", digits, note="median over cases with its 95 % interval"),
@@ -89,7 +101,7 @@ def spread_table(task: TaskResults, panel: Panel, name: str, title: str) -> Tabl
     data = data.rename_axis("submission").reset_index()
     data.insert(0, "metric", panel.metric)
     data.insert(0, "structure", panel.structure)
-    arrow = "higher is better" if spec.better == "higher" else "lower is better"
+    arrow = f"{better_words(spec)} better"
     caption = f"Over cases; {arrow}; the best of a column is bold. {interval_words(rows)}".strip()
     return Table(name, title, columns, tuple(zip(*series, strict=True)), caption, data)
 
@@ -127,20 +139,20 @@ def _per_structure(task: TaskResults, metric: str, panels: list[Panel], title: s
     whole = np.where(np.isfinite(wide).all(axis=1), wide.mean(axis=1), math.nan)
     columns = [
         Column("Submission", "team"),
-        Column(f"Mean of {task.words.structures}", "estimate", digits, spec.better, "of their means"),
+        Column(f"Mean of the {task.words.structures}' means", "estimate", digits, boldened(spec), "of their means"),
     ]
     series: list[Sequence[Cell]] = [list(task.order), estimates(macro.assign(mean=whole))]
     for panel, part in zip(panels, parts, strict=True):
         head = task.structure_title(panel.structure) if panel.structure else task.metric_name(metric)
         note = f"mean over up to {part['cases'].max()} cases"
-        columns.append(Column(head, "estimate", digits, spec.better, note))
+        columns.append(Column(head, "estimate", digits, boldened(spec), note))
         series.append(estimates(part))
     if bool((long.groupby("structure")["cases"].nunique() > 1).any()):
         # one number per column holds only where all submissions stand on the same cases
         sizes = long.groupby("submission")["cases"].agg(["min", "max"]).reindex(task.order).astype(float)
         columns.append(Column("Cases", "interval", 0, note="cases that count for the submission, fewest to most"))
         series.append(list(zip(sizes["min"], sizes["max"], strict=True)))
-    arrow = "higher is better" if spec.better == "higher" else "lower is better"
+    arrow = f"{better_words(spec)} better"
     caption = f"Mean over cases; {arrow}; the best of each column is bold. {interval_words(long)}".strip()
     name = f"scores-{slug(task.name)}-{slug(metric)}"
     return Table(name, title, tuple(columns), tuple(zip(*series, strict=True)), caption, long)
@@ -167,7 +179,7 @@ def pooled(task: TaskResults) -> Table | None:
                 rows = rows.assign(mean=values.astype(float))
                 told.append(rows)
                 digits = as_written(values) if task.sources else digits_for(values)
-                columns.append(Column(head, "estimate", digits, spec.better))
+                columns.append(Column(head, "estimate", digits, boldened(spec)))
                 series.append(estimates(rows))
     if len(columns) == 1:
         return None
@@ -196,7 +208,8 @@ def per_group(task: TaskResults, group: str, metric: str) -> Table | None:
     digits = digits_for(cells["mean"])
     columns = [Column("Submission", "team")]
     columns += [
-        Column(f"{level} ({size[level]})", "estimate", digits, spec.better, f"{size[level]} cases") for level in levels
+        Column(f"{level} ({size[level]})", "estimate", digits, boldened(spec), f"{size[level]} cases")
+        for level in levels
     ]
     series: list[Sequence[Cell]] = [list(task.order)]
     for level in levels:

@@ -151,7 +151,7 @@ def status_title(status: str) -> str:
         score_table.UNLABELLED: "not labelled in the reference",
     }
     if status.startswith(score_table.FAILED_PREFIX):
-        return f"failed: {status.removeprefix(score_table.FAILED_PREFIX)}"
+        return f"failed: {status.removeprefix(score_table.FAILED_PREFIX).replace('-', ' ')}"
     return known.get(status, status)
 
 

@@ -11,13 +11,14 @@ from medpodium.challenges.describe import metric_parameters
 from medpodium.challenges.schema.metrics.spec import EmptyPolicy, Outcome
 from medpodium.findings import MedpodiumError
 from medpodium.reports.model.results import CASE_MEAN, Panel, Results, TaskResults
-from medpodium.reports.model.tables import guarantee
+from medpodium.reports.model.tables import guarantee, status_title
 from medpodium.reports.model.wording import published as publication
 from medpodium.reports.model.wording.grammar import agree, amount, count, listed, percent, spelt
 from medpodium.reports.model.wording.steps import ADJUST
 from medpodium.scoring.evidence.sets.ranks import UNSEEN
 from medpodium.scoring.evidence.units import plural
 from medpodium.scoring.ranking.recipe import rank_array
+from medpodium.scoring.table import FAILED_PREFIX
 
 
 def outcome(value: Outcome | Literal["compute"], unit: str = "") -> str:
@@ -38,12 +39,12 @@ def metric_sentence(task: TaskResults, name: str) -> str:
     """
     spec = task.metric(name)
     unit = f", in {spec.unit_name}" if spec.unit_name else ""
-    better = "higher" if spec.better == "higher" else "lower"
+    better = "values nearer to zero" if spec.info.signed else f"{spec.better} values"
     if task.wholly_published:
-        return f"{task.metric_name(name)}{unit}; {better} values are better."
+        return f"{task.metric_name(name)}{unit}; {better} are better."
     parameters = metric_parameters(spec)
     details = f" ({parameters})" if parameters else ""
-    return f"{task.metric_name(name)}: {spec.info.formula}{details}{unit}; {better} values are better."
+    return f"{task.metric_name(name)}: {spec.info.formula}{details}{unit}; {better} are better."
 
 
 def policy_sentences(task: TaskResults) -> list[str]:
@@ -81,7 +82,7 @@ def methods_paragraphs(results: Results, task: TaskResults) -> list[str]:
     data += f"{spelt(len(task.order), 'submission')} {agree(len(task.order), 'was', 'were')} scored"
     data += f" on {spelt(len(task.cases), 'test case')}" if task.cases else " as values over whole sets of cases"
     if task.task.answers:
-        data += f", each of one of the classes {listed(task.task.answers)}"
+        data += f"{task.task.answers_words} {listed(task.task.answers)}"
     elif structures:
         words = task.words
         data += f" for {spelt(len(structures), words.structure, words.structures)} ({listed(structures, 20)})"
@@ -329,9 +330,8 @@ def skips_and_penalties(task: TaskResults) -> str:
         )
     if not number:
         return f"All {total:,} scores of {task.title} have a value; none is missing, skipped or penalised."
-    parts = [
-        f"{int(other[name].sum()):,} {str(name).replace(':', ': ')}" for name in other.columns if other[name].sum()
-    ]
+    words = {name: status_title(name) if name.startswith(FAILED_PREFIX) else name for name in map(str, other.columns)}
+    parts = [f"{int(other[name].sum()):,} {said}" for name, said in words.items() if other[name].sum()]
     return (
         f"Of {total:,} scores of {task.title}, {number:,} did not come from a computed value: {listed(parts)}. "
         "The table counts them per submission."

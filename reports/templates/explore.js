@@ -40,8 +40,8 @@
       return subset() === "" ? () => true : (item) => groups()[at].of[item] === place;
     };
     const who = (name) => task().order.indexOf(name);
-    // Two colours are too dark for a dark page, where the theme has lighter ones.
-    const themed = { "#332288": "--indigo", "#882255": "--wine" };
+    // Three colours are too dark for a dark page, where the theme has lighter ones.
+    const themed = { "#332288": "--indigo", "#117733": "--green", "#882255": "--wine" };
     const colour = (name) => {
       const own = looks.get(name)?.colour ?? "#6a7682";
       return themed[own] ? getComputedStyle(document.documentElement).getPropertyValue(themed[own]).trim() : own;
@@ -99,6 +99,7 @@
     const framed = (title, alt, options, pick) => {
       const wide = width();
       const drawn = window.Plot.plot({ width: wide, style, ...options(wide) });
+      if (Number(drawn.getAttribute("width")) > wide) { drawn.classList.add("scrolled"); }
       drawn.setAttribute("aria-hidden", "true");
       drawn.removeAttribute("aria-label");
       if (pick) {
@@ -112,6 +113,18 @@
     const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
     const short = (text, length) => text.length <= length ? text : `${text.slice(0, length - 1)}…`;
     const margin = (wide) => Math.min(wide * 0.34, 190);
+    // Names are measured, and lose their middle: what tells one from the other often stands at the end.
+    const pen = document.createElement("canvas").getContext("2d");
+    const long = (text) => pen.measureText(text).width;
+    const fitted = (text, room) => {
+      pen.font = `12px ${getComputedStyle(home).fontFamily}`;
+      let kept = text.length;
+      const cut = () => kept === text.length ? text : `${text.slice(0, Math.ceil(kept / 2))}…${text.slice(text.length - Math.floor(kept / 2))}`;
+      while (kept > 2 && long(cut()) > room) { kept -= 1; }
+      return cut();
+    };
+    const GAP = 8;
+    const named = (wide) => (name) => fitted(name, margin(wide) - GAP);
     const faded = (name) => !state.team || name === state.team || name === state.versus ? 1 : 0.25;
     const rows = () => task().order.map((name, at) => ({ name, at, row: (panel().subsets[subset()] ?? [])[at] })).filter((one) => one.row && one.row[1] !== null);
     const where = () => subset() === "" ? "" : ` (${state.group}: ${state.level})`;
@@ -124,7 +137,7 @@
       const alt = `Mean ${own.title}${where()} of ${shown.length} with 95 % intervals; best is ${first.name} with ${first.row[4]}.`;
       return [framed(`${own.title}${where()}: mean and 95 % interval`, alt, (wide) => ({
         marginLeft: margin(wide), marginBottom: 44, height: 70 + 22 * shown.length,
-        x: { label: own.axis, grid: true, nice: true }, y: { label: null, domain: shown.map((one) => one.name), tickFormat: (name) => short(name, Math.floor(margin(wide) / 7.6)), tickSize: 0 },
+        x: { label: own.axis, labelOffset: 38, grid: true, nice: true }, y: { label: null, domain: shown.map((one) => one.name), tickFormat: named(wide), tickSize: 0 },
         marks: [
           window.Plot.ruleY(shown.filter((one) => one.row[2] !== null), { y: "name", x1: (one) => one.row[2], x2: (one) => one.row[3], stroke: (one) => colour(one.name), strokeWidth: 2, strokeOpacity: (one) => faded(one.name) }),
           window.Plot.dot(shown, {
@@ -142,16 +155,24 @@
       if (!cells.length) { return []; }
       const alt = `Mean ${panel().metric}${where()} of every ${task().words.structure} as a heat map; the table of scores has the numbers.`;
       const higher = panel().better === "higher";
-      return [framed(`${panel().metric}${where()} by ${task().words.structure}`, alt, (wide) => ({
-        marginLeft: margin(wide), marginBottom: 86, height: 110 + 20 * task().order.length,
-        x: { label: null, domain: parts.map((one) => one.structure), tickRotate: -40, tickFormat: (text) => short(text, 16), tickSize: 0 },
-        y: { label: null, domain: task().order, tickFormat: (name) => short(name, Math.floor(margin(wide) / 7.6)), tickSize: 0 },
+      return [framed(`${panel().metric}${where()} by ${task().words.structure}`, alt, (given) => {
+        // A column is as wide as a line of its name is high, upright where aslant they would lie on each other.
+        const wide = Math.max(given, margin(given) + 30 + 17 * parts.length);
+        const upright = (wide - margin(given) - 20) / parts.length < 24;
+        const names = new Map(parts.map((one) => [one.structure, fitted(one.structure, 110)]));
+        const longest = Math.max(...[...names.values()].map(long));
+        const below = 26 + (upright ? longest : 14 + 0.64 * longest);
+        return {
+        width: wide, marginLeft: margin(given), marginBottom: below, height: 30 + below + 20 * task().order.length,
+        x: { label: null, domain: parts.map((one) => one.structure), tickRotate: upright ? -90 : -40, tickFormat: (text) => names.get(text), tickSize: 0 },
+        y: { label: null, domain: task().order, tickFormat: named(given), tickSize: 0 },
         color: { scheme: "cividis", reverse: !higher },
         marks: [window.Plot.cell(cells, {
           x: (one) => one.own.structure, y: "name", fill: (one) => one.row[1], inset: 0.5, fillOpacity: (one) => faded(one.name),
           title: (one) => `${one.name}, ${one.own.structure}\n${described(one.row)}`, tip: tipped,
         })],
-      }), (one) => choose({ team: one.name, structure: one.own.structure }))];
+        };
+      }, (one) => choose({ team: one.name, structure: one.own.structure }))];
     };
     const single = () => {
       if (!state.team || state.versus) { return []; }
@@ -159,7 +180,7 @@
       if (!own.length) { return []; }
       const alt = `${own.length} ${task().words.cases} of ${state.team}${where()}, worst first: from ${print(own[0].value, panel().digits)} to ${print(own.at(-1).value, panel().digits)}.`;
       return [framed(`${state.team}: every ${task().words.case}, worst first${where()}`, alt, () => ({
-        height: 300, marginLeft: 56, marginBottom: 44, x: { label: `${task().words.cases}, worst first`, tickFormat: "d" }, y: { label: panel().axis, grid: true, nice: true },
+        height: 300, marginLeft: 56, marginBottom: 44, x: { label: `${task().words.cases}, worst first`, labelOffset: 38, tickFormat: "d" }, y: { label: panel().axis, grid: true, nice: true },
         marks: [window.Plot.dot(own, {
           x: "at", y: "value", r: own.length > 200 ? 2 : 3.5, fill: (one) => one.fined ? "none" : colour(state.team), stroke: colour(state.team), symbol: (one) => one.fined ? "times" : "circle",
           title: (one) => `${one.name}\n${print(one.value, panel().digits)}${one.fined ? " (penalty)" : ""}`, tip: tipped,
@@ -178,7 +199,7 @@
         const ends = [Math.min(...own.map((each) => Math.min(each.value, each.other))), Math.max(...own.map((each) => Math.max(each.value, each.other)))];
         return {
           width: Math.min(wide, 460), height: Math.min(wide, 460), marginLeft: 56, marginBottom: 44,
-          x: { label: `${short(two, 30)} →`, domain: ends, nice: true, grid: true }, y: { label: `↑ ${short(one, 30)}`, domain: ends, nice: true, grid: true },
+          x: { label: `${short(two, 30)} →`, labelOffset: 38, domain: ends, nice: true, grid: true }, y: { label: `↑ ${short(one, 30)}`, domain: ends, nice: true, grid: true },
           marks: [
             window.Plot.line([[ends[0], ends[0]], [ends[1], ends[1]]], { stroke: "var(--muted)", strokeDasharray: "4 3" }),
             window.Plot.dot(own, {

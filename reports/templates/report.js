@@ -33,7 +33,7 @@
   });
 
   // A saved figure carries its own colours: variables of the page mean nothing outside it.
-  const light = { "--ink": "#1d2733", "--sheet": "#ffffff", "--rule": "#d9dee3", "--muted": "#6a7682", "--indigo": "#332288", "--wine": "#882255", "--indigo-other": "#332289", "--wine-other": "#882256" };
+  const light = { "--ink": "#1d2733", "--sheet": "#ffffff", "--rule": "#d9dee3", "--muted": "#6a7682", "--indigo": "#332288", "--green": "#117733", "--wine": "#882255", "--indigo-other": "#332289", "--green-other": "#117734", "--wine-other": "#882256" };
   for (const save of document.querySelectorAll("button.save")) {
     save.addEventListener("click", () => {
       const drawing = document.getElementById(save.dataset.figure).querySelector("svg").cloneNode(true);

@@ -26,13 +26,18 @@ def browser(chromium: str) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
-def test_axe_finds_nothing(browser: Any, hostile: tuple[Path, Path], scheme: str, width: int) -> None:
+def test_axe_finds_nothing(browser: Any, hostile: tuple[Path, Path], quiz_page: Path, scheme: str, width: int) -> None:
     axe = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
     found: list[str] = []
-    for page in (hostile[0] / "index.html", hostile[1] / "index.html", hostile[1] / "team-007.html"):
+    explorable = {
+        hostile[0] / "index.html": "#explore?team=plain&versus=sixth&structure=Liver",
+        hostile[1] / "index.html": "#explore?team=plain&versus=sixth&structure=Liver",
+        quiz_page: "#explore?team=case-net&versus=other",
+    }
+    for page in (*explorable, hostile[1] / "team-007.html"):
         opened = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
         opened.set_default_timeout(120_000)
-        explored = "#explore?team=plain&versus=sixth&structure=Liver" if page.name == "index.html" else ""
+        explored = explorable.get(page, "")
         opened.goto(page.as_uri() + explored)
         if explored:
             opened.locator("#explore[data-ready]").wait_for(state="attached")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -21,6 +23,7 @@ from medpodium.reports.request import Request
 
 pytest.importorskip("playwright")
 
+teams = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("teams.py"))))
 EVIL = "<img src=x onerror=alert(1)>"
 
 
@@ -398,8 +401,58 @@ def test_figures_that_cannot_follow_a_choice_say_so_and_cases_outside_step_back(
     for name in ("leaderboard-organs", "map-organs-dice"):
         assert "Does not follow the choice (Domain: unseen)" in page.locator(f"#{name} .held").inner_text()
     assert page.locator("figure[id^=subgroup] .held").count() == 0, "these show the groups themselves"
+    drawing = "#dots-organs-mean-dice .drawing > svg"
+    seen = "(found) => [...new Set(found.map((one) => getComputedStyle(one).opacity))]"
+    assert page.locator(f"{drawing} [id*='stays.'] use").evaluate_all(seen) == ["1"], "means are of all cases"
+    assert page.locator(f"{drawing} [id*='matplotlib.axis'] use").evaluate_all(seen) == ["1"], "axes keep their ticks"
+    assert "0.12" in page.locator(f"{drawing} use").evaluate_all(seen)
     page.select_option("#explore-team", "plain")
     own = unseen[unseen["submission"] == "plain"]["case"].nunique()
     assert page.locator("#dots-organs-mean-dice .over circle").count() == own
     page.get_by_role("button", name="Reset").click()
     assert page.locator("main .held, main .over, main .sifted").count() == 0
+
+
+@pytest.mark.parametrize("structures", [3, 9, 104])
+def test_names_of_explored_charts_neither_touch_nor_leave_them_on_a_phone(
+    browser: Any, tmp_path: Path, structures: int
+) -> None:
+    titles = [f"Structure with a name {at}" for at in range(structures)]
+    labels = "\n".join(f"      s{at}: {{label: {at + 1}, title: {title}}}" for at, title in enumerate(titles))
+    rules = teams.CHALLENGE
+    begin, end = rules.index("      liver:"), rules.index("    metrics:")
+    challenge = tmp_path / "many.yaml"
+    challenge.write_text(f"{rules[:begin]}{labels}\n{rules[end:]}", encoding="utf-8")
+    base = teams.make_scores(["MMMM_WWWW_MMMM_WWWW_ONE", "MMMM_WWWW_MMMM_WWWW_TWO"], cases=4)
+    dice = base[base["structure"] == "liver"]
+    scores = pd.concat([dice.assign(structure=f"s{at}") for at in range(structures)] + [base[base["structure"] == ""]])
+    scores.to_csv(tmp_path / "scores.csv", index=False)
+    write.write_report(Request(str(challenge), tmp_path / "scores.csv", bootstrap=20, workers=1), tmp_path / "out")
+    one = Opened(browser, (390, 800))
+    page = one.show((tmp_path / "out" / "index.html").as_uri())
+    wrong = page.evaluate(r"""() => [...document.querySelectorAll("#explore .drawing svg")].flatMap((svg) => {
+      const whole = svg.getBoundingClientRect();
+      const texts = [...svg.querySelectorAll("[aria-label$='tick label'] text")].map((text) => ({
+        text: text.textContent, box: text.getBoundingClientRect(), turn: text.getAttribute("transform") ?? "",
+        x: new DOMPoint(0, 0).matrixTransform(text.getScreenCTM()).x,
+      }));
+      const meet = (one, other) => Math.min(one.right, other.right) - Math.max(one.left, other.left) > 1
+        && Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top) > 1;
+      const beyond = ({ box }) =>
+        box.left < whole.left - 1 || box.right > whole.right + 1 || box.bottom > whole.bottom + 1;
+      const straight = texts.filter((one) => !/rotate\(-40/.test(one.turn));
+      const aslant = texts.filter((one) => /rotate\(-40/.test(one.turn));
+      return [
+        ...texts.filter(beyond).map((one) => `out: ${one.text}`),
+        ...straight.filter((one, at) => straight.slice(0, at).some((other) => meet(one.box, other.box)))
+          .map((one) => `touches: ${one.text}`),
+        ...aslant.filter((one, at) => at && one.x - aslant[at - 1].x < 12 / Math.sin(0.7))
+          .map((one) => `near: ${one.text}`),
+      ];
+    })""")
+    assert wrong == []
+    labels = page.locator("#explore .drawing svg").first.locator("[aria-label='y-axis tick label'] text")
+    names = labels.all_text_contents()
+    assert len(set(names)) == 2, "what differs at the end of names is not cut off"
+    one.check()
+    one.context.close()

@@ -126,6 +126,57 @@ def test_on_a_phone_rows_of_words_are_cards_and_names_stay_in_sight(page: Any) -
     assert box["x"] <= name.bounding_box()["x"] <= before
 
 
+def test_on_a_phone_a_dot_stands_beside_its_name_and_figures_keep_their_letters(page: Any) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+    apart = page.evaluate("""() => [...document.querySelectorAll("tbody .team")].filter((cell) => {
+      const dot = cell.querySelector(".swatch");
+      const range = document.createRange();
+      const text = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT).nextNode();
+      range.setStart(text, 0); range.setEnd(text, 1);
+      const [one, two] = [dot.getBoundingClientRect(), range.getBoundingClientRect()];
+      return one.bottom <= two.top || two.bottom <= one.top;
+    }).map((cell) => cell.textContent)""")
+    assert apart == []
+    least = page.evaluate("""() => {
+      const texts = [...document.querySelectorAll("main figure[id] .drawing > svg text")];
+      return Math.min(...texts.map((text) => {
+        const matrix = text.getScreenCTM();
+        return parseFloat(getComputedStyle(text).fontSize) * Math.hypot(matrix.a, matrix.b);
+      }));
+    }""")
+    assert least >= 7.5, "letters of seven submissions' figures, in pixels"
+
+
+def test_on_paper_words_stay_whole_and_tables_keep_their_captions_and_heads(page: Any, tmp_path: Path) -> None:
+    pypdf = pytest.importorskip("pypdf")
+    page.evaluate("""() => {
+      const table = document.querySelector("#leaderboard-organs tbody");
+      for (let at = 0; at < 60; at += 1) { table.append(table.rows[at % 7].cloneNode(true)); }
+      // so many lines before a caption that its table does not begin on the same page
+      const before = document.createElement("div");
+      before.style.height = "250mm";
+      document.querySelector("#leaderboard-organs").after(before);
+    }""")
+    page.pdf(path=str(tmp_path / "page.pdf"), prefer_css_page_size=True)
+    sheets = [sheet.extract_text() for sheet in pypdf.PdfReader(tmp_path / "page.pdf").pages]
+    assert "Submission" in sheets[1], "the head stands on every page of a long table"
+    assert "Letters" in sheets[1]
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 700, "height": 900})
+    split = page.evaluate("""() => [...document.querySelectorAll(".tablebox:not(.many) thead th")].filter((head) => {
+      const text = document.createTreeWalker(head, NodeFilter.SHOW_TEXT).nextNode();
+      return [...text.data.matchAll(/[^\\s-]+/g)].some((word) => {
+        const range = document.createRange();
+        range.setStart(text, word.index); range.setEnd(text, word.index + word[0].length);
+        return range.getClientRects().length > 1;
+      });
+    }).map((head) => head.textContent)""")
+    assert split == []
+    kept = page.evaluate("[...document.querySelectorAll('.tablehead')].map((one) => getComputedStyle(one).breakAfter)")
+    assert set(kept) == {"avoid"}
+
+
 def test_headings_are_in_order_and_figures_have_words(page: Any) -> None:
     levels = page.evaluate("[...document.querySelectorAll('h1,h2,h3,h4')].map((one) => Number(one.tagName[1]))")
     assert levels[0] == 1

@@ -17,6 +17,7 @@ from medpodium.reports.formats.paged import parts
 from medpodium.reports.model import bias, gather, sections, text
 from medpodium.reports.model.document import Column, Document, Table
 from medpodium.reports.model.results import Results
+from medpodium.reports.model.tables import status_title
 from medpodium.reports.request import Asked, Request
 from medpodium.scoring.table import normalise
 
@@ -182,3 +183,53 @@ def test_shares_are_none_or_all_only_when_exact(value: float, shown: str) -> Non
 )
 def test_both_ends_of_an_interval_have_the_decimals_of_its_column(pair: tuple[float, float], shown: str) -> None:
     assert Column("Quartiles", "interval", 3).show(pair) == shown
+
+
+def test_numbers_of_captions_are_fields_in_word_and_pictures_stay_with_them(hostile: tuple[Path, Path]) -> None:
+    import docx
+    from docx.oxml.ns import qn
+
+    for name, series in (("report", ""), ("supplement", "_S")):
+        made = docx.Document(str(hostile[0] / f"{name}.docx"))
+        shown = {}
+        for paragraph in made.paragraphs:
+            codes = "".join(one.text for one in paragraph._p.iter(qn("w:instrText")))
+            if paragraph.style.name == "Caption" and codes:
+                assert paragraph.paragraph_format.keep_together
+                shown.setdefault(codes.split()[1], []).append((codes.split()[2], paragraph.text.split(".")[0]))
+        assert set(shown) == {f"Figure{series}", f"Table{series}"}
+        for what, told in shown.items():
+            new = [text.split(" (")[0] for how, text in told if how != "\\\\c"]
+            kind, mark = what.split("_")[0], series.strip("_")
+            assert new == [f"{kind} {mark}{at}" for at in range(1, len(new) + 1)]
+        pictures = [one for one in made.paragraphs if list(one._p.iter(qn("w:drawing")))]
+        assert pictures
+        assert all(one.paragraph_format.keep_with_next for one in pictures)
+
+
+def test_one_is_singular_and_reasons_are_words(clear: Results) -> None:
+    said = _words(sections.assemble(clear, every=False))
+    assert "Only the metric Dice similarity coefficient was kept." in said
+    assert status_title("failed:not-extracted") == "failed: not extracted"
+
+
+def test_slopes_say_how_many_cases_count(tiny: Path) -> None:
+    """Six of fourteen cases hold none of the structures: they are nobody's mean."""
+    scores = normalise(teams.make_scores(["good", "poor"], step=0.2), "test")
+    empty = scores["case"].isin([f"c{at:02d}" for at in range(6)]) & (scores["metric"] == "dice")
+    scores.loc[empty, ["value", "status"]] = [float("nan"), "empty-reference"]
+    rules = teams.CHALLENGE.replace("both: best, reference: worst", "both: skip, reference: skip")
+    path = tiny.with_name("skipping.yaml")
+    path.write_text(rules, encoding="utf-8")
+    results = gather.gather(registry.load(path), scores, bootstrap=20)
+    captions = {one.id: one.caption for one in sections.assemble(results, every=False).figures()}
+    assert "Mean over the 4 and 4 cases" in captions["slope-organs-domain-dice"]
+
+
+def test_every_piece_of_a_published_board_says_rank_and_name() -> None:
+    columns = (Column("Published rank", "integer"), Column("Submission", "team"))
+    columns += tuple(Column(f"Metric {at}", "number") for at in range(12))
+    board = Table("board", "Board", columns, ((1, "first", *[0.5] * 12),))
+    pieces = parts(board)
+    assert len(pieces) > 1
+    assert all([column.title for column in piece.columns[:2]] == ["Published rank", "Submission"] for piece in pieces)

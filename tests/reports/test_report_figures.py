@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from medpodium.reports.figures import beyond, cost, layout, raw, stability
-from medpodium.reports.figures.palette import look
+from medpodium.reports.figures import across, beyond, cost, curves, groups, layout, observed, raw, stability, survival
+from medpodium.reports.figures.palette import MUTED_SCHEME, OTHERS, STYLE, look
 from medpodium.reports.formats.draw import draw, inline_svg
 from medpodium.reports.model import gallery
 from medpodium.reports.model.document import Plot
@@ -62,8 +63,6 @@ def test_row_labels_do_not_overlap_and_figures_fit_a_page(teams: int) -> None:
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    from medpodium.reports.figures.palette import STYLE
-
     for name, plot in _plots(teams).items():
         with matplotlib.rc_context(STYLE):
             figure = plot.function(**plot.arguments)
@@ -82,6 +81,78 @@ def test_forty_submissions_have_forty_looks() -> None:
     names = [f"t{at}" for at in range(40)]
     made = look(names)
     assert len({(made.colour(name), made.marker(name)) for name in names}) == 40
+
+
+@pytest.mark.parametrize("teams", [3, 60, 120])
+def test_every_submission_has_a_colour_of_its_own(teams: int) -> None:
+    """A page finds submissions by their colours, and nothing else may have one of them."""
+    colours = list(look([f"t{at}" for at in range(teams)]).colours.values())
+    assert len(set(colours)) == teams
+    assert not set(colours) & set(OTHERS)
+    assert colours[:3] == list(MUTED_SCHEME[:3])
+
+
+def _legends(figure: Any) -> list[str]:
+    found = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]
+    return [text.get_text() for legend in found for text in legend.get_texts()]
+
+
+def test_a_name_that_begins_with_an_underscore_stands_in_every_legend() -> None:
+    """Touchstone's _MedFormer; matplotlib leaves such labels out where it collects them itself."""
+    names = ["_first", "second"]
+    looks = look(names)
+    cases = pd.DataFrame({"_first": [0.9, 0.8], "second": [0.7, 0.9]})
+    ends = np.array([0.0, 1.0])
+    line = pd.concat(
+        [pd.DataFrame({"submission": name, "x": ends, "y": ends, "low": ends, "high": ends}) for name in names]
+    )
+    area = line.rename(columns={"x": "time", "y": "auc"})
+    level = pd.DataFrame(
+        {"submission": np.repeat(names, 2), "level": ["low", "high"] * 2}
+        | {name: 0.5 for part in ("right", "shift") for name in (part, f"{part}_low", f"{part}_high")}
+    )
+    cells = pd.DataFrame(
+        {"level": ["_a", "_a", "b", "b"], "submission": names * 2, "cases": 5, "mean": 0.5, "lower": 0.4, "upper": 0.6}
+    )
+    counts = pd.DataFrame({"_lost": [1, 2]}, index=names)
+    assert _legends(across.profiles(cases, names, looks, "Dice", "higher")) == names
+    assert _legends(curves.both_curves(line, line, names, looks, 0.5)) == names
+    assert _legends(curves.along(level, ["low", "high"], names, looks, "level")) == names
+    assert _legends(survival.areas(area, names, looks, "months")) == names
+    assert _legends(groups.subgroups(cells, names, "Dice", "higher")) == ["_a (n = 5)", "b (n = 5)"]
+    assert _legends(raw.failures(counts, names)) == ["_lost"]
+
+
+def test_answers_that_nobody_gave_have_no_colour() -> None:
+    counts = pd.DataFrame(
+        {"submission": "a", "truth": ["A", "A", "B", "B"], "answer": ["A", "B"] * 2, "n": [3, 0, 0, 4]}
+    )
+    (mesh,) = observed.confusions(counts, ["a"]).axes[0].collections
+    assert np.ma.getmaskarray(np.ma.masked_invalid(mesh.get_array())).ravel().tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize(("teams", "memory"), [(3, True), (3, False), (20, True), (60, True), (60, False)])
+def test_numbers_of_discs_can_be_read_and_do_not_touch(teams: int, memory: bool) -> None:
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    names = [f"team {at}" for at in range(teams)]
+    random = np.random.default_rng(2)
+    points = pd.DataFrame({"cost": random.uniform(1, 90, teams), "accuracy": random.random(teams)}, index=names)
+    if memory:
+        points["memory"] = random.uniform(10, 9000, teams)
+    with matplotlib.rc_context(STYLE):
+        figure = cost.accuracy_cost(points, names, look(names), ("Time (s)", "Dice"), "higher")
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        size = figure.get_tightbbox(renderer)
+        numbers = [text for text in figure.axes[0].texts if text.get_text().isdigit()]
+        boxes = [text.get_window_extent(renderer) for text in numbers]
+        listed = list(figure.axes[1].texts)
+    assert len(numbers) >= min(teams, 20) * 0.7
+    assert min(text.get_fontsize() for text in (*numbers, *listed)) >= 7
+    assert not any(one.overlaps(other) for at, one in enumerate(boxes) for other in boxes[:at])
+    assert len(listed) == teams
+    assert size.height < layout.TALLEST + 0.3
 
 
 def _simulated(colour: str, matrix: np.ndarray) -> np.ndarray:
@@ -134,8 +205,6 @@ def test_places_after_the_last_as_challenger_counts() -> None:
 def test_costs_of_several_decades_have_labels_that_do_not_touch(low: float, high: float) -> None:
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    from medpodium.reports.figures.palette import STYLE
 
     names = ["one", "two", "three"]
     points = pd.DataFrame({"cost": [low, 2 * low, high], "accuracy": [0.9, 0.7, 0.8]}, index=names)

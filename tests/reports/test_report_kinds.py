@@ -3,59 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-import numpy as np
-import pandas as pd
-import pytest
-
-from medpodium.challenges import registry
 from medpodium.challenges.schema.task import Words
-from medpodium.reports.model import gather, sections
 from medpodium.reports.model.document import Document, Items, Paragraph
 from medpodium.reports.model.wording.spoken import Voice
-from medpodium.scoring.kinds.engine import score_task
-
-RULES = """
-schema: 1
-name: quiz
-title: Quiz
-groups: {level: {title: Level, levels: [easy, hard]}}
-tasks:
-  quiz:
-    kind: answers
-    form: choice
-    options: [A, B, C]
-    confidence: given
-    groups: [level]
-    metrics:
-      accuracy: {kind: correct, missing: worst}
-      shift: {kind: calibration_shift, ranked: false}
-recipes: {micro: {steps: [{mean: case}, {rank: {ties: min}}]}}
-ranking: {quiz: micro}
-editions: {"1": {}}
-"""
-
-
-@pytest.fixture(scope="module")
-def answered(tmp_path_factory: pytest.TempPathFactory) -> Document:
-    folder = tmp_path_factory.mktemp("quiz")
-    (folder / "rules.yaml").write_text(RULES, encoding="utf-8")
-    random = np.random.default_rng(4)
-    names = [f"q{at:02d}" for at in range(40)]
-    key = random.choice(list("ABC"), 40)
-    level = np.where(np.arange(40) < 20, "easy", "hard")
-    pd.DataFrame({"case": names, "answer": key, "level": level}).to_csv(folder / "key.csv", index=False)
-    given: dict[str, Path] = {}
-    for model, skill in (("case-net", 0.8), ("other", 0.5)):
-        said = np.where(random.random(40) < skill, key, random.choice(list("ABC"), 40))
-        frame = pd.DataFrame({"case": names, "prediction": said, "confidence": random.random(40).round(2)})
-        given[model] = folder / f"{model}.csv"
-        frame.iloc[1:].to_csv(given[model], index=False)
-    challenge = registry.load(str(folder / "rules.yaml"))
-    scored = score_task(challenge, "quiz", folder / "key.csv", given)
-    results = gather.gather(challenge, scored.scores, bootstrap=20, observations=scored.observations)
-    return sections.assemble(results, every=False)
 
 
 def _texts(document: Document) -> str:
@@ -115,3 +66,20 @@ def test_words_change_their_articles_and_names_do_not_change() -> None:
     said = voice.text("A case without a prediction; Cases of Best case and case-net, 2 cases.")
     assert said == "A question without an answer; Questions of Best case and case-net, 2 questions."
     assert Voice(Words(), []).text("a case") == "a case"
+
+
+def test_captions_say_what_is_drawn_and_methods_what_was_asked(answered: Document) -> None:
+    captions = {figure.id: figure.caption for figure in answered.figures()}
+    assert "Lines: 95 % intervals" in captions["means-quiz-accuracy"]
+    assert not any("in brackets" in caption for caption in captions.values()), "a drawing has no brackets"
+    text = _texts(answered)
+    assert "with the options A, B and C" in text
+    assert "one of the classes" not in text
+
+
+def test_nothing_is_best_at_either_end_of_values_around_the_best_one(answered: Document) -> None:
+    """The calibration shift is best at zero: who is least sure of all is not the best."""
+    (board,) = [table for table in answered.tables() if table.id.startswith("pooled-")]
+    at = [column.title for column in board.columns].index("Calibration shift")
+    assert not any(column == at for _, column in board.best())
+    assert "Calibration shift: mean confidence - accuracy; values nearer to zero are better." in _texts(answered)

@@ -213,11 +213,12 @@ def _subgroups(task: TaskResults, group: str, panel: Panel) -> Figure:
 
 def _slopes(task: TaskResults, group: str, panel: Panel) -> list[Block]:
     """Return the means of both levels of a group, joined per submission; nothing where there are more or fewer."""
-    sizes = _sizes(task, group)
-    large = [str(level) for level, size in sizes.items() if size >= task.smallest_group(group)]
+    cells = scores.group_cells(task, group, panel.metric)
+    # Cases that hold nothing to score are in no mean.
+    counted = cells.groupby("level", sort=False)["cases"].max()
+    large = [str(level) for level, size in counted.items() if size >= task.smallest_group(group)]
     if len(large) != 2 or len(task.order) < 2:
         return []
-    cells = scores.group_cells(task, group, panel.metric)
     ends = cells.pivot(index="submission", columns="level", values="mean").reindex(index=task.order, columns=large)
     change = (ends[large[1]] - ends[large[0]]).dropna() * (1 if panel.better == "higher" else -1)
     lost = int((change < 0).sum())
@@ -226,7 +227,7 @@ def _slopes(task: TaskResults, group: str, panel: Panel) -> list[Block]:
         Figure(
             f"slope-{slug(task.name)}-{slug(group)}-{slug(panel.metric)}",
             f"{name} in {large[0]} and {large[1]}",
-            f"Mean over the {sizes[large[0]]:,} and {sizes[large[1]]:,} cases, joined per submission; better is up"
+            f"Mean over the {counted[large[0]]:,} and {counted[large[1]]:,} cases, joined per submission; better is up"
             + (f"; in colour: the first {across.LINES} of the ranking." if len(task.order) > across.LINES else "."),
             f"Lines of {count(len(ends), 'submission')} by {title}: {count(lost, 'submission')} "
             f"{agree(lost, 'is', 'are')} worse in {large[1]} than in {large[0]}.",

@@ -85,7 +85,7 @@ def _means(task: TaskResults) -> Iterator[Block]:
                 if (told["lacking"] > 0).any()
                 else ""
             )
-            + scores.interval_words(rows.assign(mean=told["mean"])),
+            + scores.interval_words(rows.assign(mean=told["mean"]), "Lines: 95 % intervals"),
             f"{name} of {count(len(told), words.team, words.teams)}: {best} has {top:.3f}; "
             f"they range from {told['mean'].min():.3f} to {told['mean'].max():.3f}.",
             Plot(

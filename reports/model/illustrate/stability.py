@@ -142,7 +142,7 @@ def _map(task: TaskResults, panel: Panel, pairs: pd.DataFrame) -> Figure:
         f"Significance map, {panel.title}",
         f"One-sided paired Wilcoxon signed-rank tests of all {len(pairs):,} ordered pairs, "
         f"{adjust.capitalize()} adjusted, level {alpha:g}, on {_pairs_words(pairs, task.units)}: "
-        f"{wins:,} are significant. Ranks of the task stand before the names.",
+        f"{wins:,} {agree(wins, 'is', 'are')} significant. Ranks of the task stand before the names.",
         f"Matrix of {len(task.order)} by {count(len(task.order), 'submission')}: "
         f"{count(wins, 'significant difference')}.",
         Plot(

@@ -25,7 +25,7 @@ from medpodium.challenges.schema.steps import (
     Trapezoid,
 )
 from medpodium.reports.model.results import TaskResults
-from medpodium.reports.model.wording.grammar import amount, listed
+from medpodium.reports.model.wording.grammar import agree, amount, listed
 from medpodium.scoring.ranking.reduce import step_name
 
 _TIES = {
@@ -65,8 +65,11 @@ def label_name(task: TaskResults, label: str) -> str:
 def step_words(step: Step, name: Names) -> str:
     """Return one recipe step in words."""
     if isinstance(step, Select):
-        kept = [f"the {_many(dim)} {listed([name(item) for item in kept], 6)}" for dim, kept in step.keep.items()]
-        return f"only {listed(kept)} were kept"
+        kept = [
+            f"the {_many(dim) if len(items) > 1 else _one(dim)} {listed([name(item) for item in items], 6)}"
+            for dim, items in step.keep.items()
+        ]
+        return f"only {listed(kept)} {agree(sum(map(len, step.keep.values())), 'was', 'were')} kept"
     if isinstance(step, Common):
         return f"only the {listed([_many(dim) for dim in step.over])} for which every submission had a value were kept"
     if isinstance(step, Threshold):
@@ -143,8 +146,12 @@ def _reduction(step: Reduce | Quantile | Spread, over: str, name: Names) -> str:
     return text
 
 
+def _one(dim: str) -> str:
+    return dim if dim in ("case", "structure", "metric") else f"{dim.replace('_', ' ')} value"
+
+
 def _many(dim: str) -> str:
-    return {"case": "cases", "structure": "structures", "metric": "metrics"}.get(dim, dim.replace("_", " ") + " values")
+    return f"{_one(dim)}s"
 
 
 def recipe_items(recipe: Recipe, task: TaskResults) -> list[str]:
