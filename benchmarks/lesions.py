@@ -2,6 +2,7 @@
 
     python benchmarks/lesions.py                    # 300 x 512 x 512 voxels, 200 lesions
     python benchmarks/lesions.py --challenge brats/2024-ped --rounds 5
+    python benchmarks/lesions.py --components 1000000   # a prediction of so many voxels apart, against a good one
 
 Both sets of metrics are those of the challenge file: what is lesion-wise, with its declared rule, and the same
 metrics of whole structures. The exit code is 1 if the lesion-wise ones take more than three times as long.
@@ -10,6 +11,8 @@ metrics of whole structures. The exit code is 1 if the lesion-wise ones take mor
 from __future__ import annotations
 
 import argparse
+import math
+import resource
 import statistics
 import sys
 import time
@@ -55,11 +58,15 @@ def main() -> int:
     parser.add_argument("--lesions", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--most", type=float, default=3.0, help="times the plain scores")
+    parser.add_argument("--components", type=int, help="instead: what a prediction of so many components costs")
     options = parser.parse_args()
 
     given = registry.load(options.challenge).tasks["segmentation"]
     if not isinstance(given, SegmentationTask):
         parser.error("no task of masks")
+    if options.components:
+        _many(given, options.components)
+        return 0
     plain = {name: metric for name, metric in given.metrics.items() if not metric.kind.startswith("lesion_")}
     lesion = {name: metric for name, metric in given.metrics.items() if name not in plain}
     tasks = {
@@ -80,6 +87,20 @@ def main() -> int:
     factor = medians["lesion-wise"] / medians["plain"]
     print(f"lesion-wise  {factor:7.2f} times the plain scores")
     return int(factor > options.most)
+
+
+def _many(task: SegmentationTask, components: int) -> None:
+    """Print CPU time and memory of a prediction of single voxels, four apart, and of a good one of that size."""
+    side = 4 * math.ceil(components ** (1 / 3) - 1e-9)
+    truth, good = tumours((side,) * 3, 60)
+    specks = np.zeros_like(good)
+    specks[::4, ::4, ::4] = max(structure.label for structure in task.structures.values() if structure.label)
+    _score(task, *tumours((48, 64, 64), 2))
+    for title, said in (("good", good), (f"{np.count_nonzero(specks):,} components", specks)):
+        start = time.process_time()
+        _score(task, truth, said)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+        print(f"{title:22} {time.process_time() - start:7.3f} CPU s, {peak} MiB until then")
 
 
 def _score(task: SegmentationTask, truth: Mask, said: Mask) -> list[float]:
