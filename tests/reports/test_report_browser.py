@@ -109,6 +109,10 @@ def test_dark_mode_by_button_and_by_system(page: Any, browser: Any, hostile: tup
 def test_the_page_never_scrolls_sideways(page: Any, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
     page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+    # a list is as wide as the longest name that it offers
+    page.evaluate(
+        "document.querySelectorAll('select').forEach((list) => list.add(new Option('a long name '.repeat(9))))"
+    )
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
