@@ -142,6 +142,13 @@ def test_on_a_phone_a_dot_stands_beside_its_name_and_figures_keep_their_letters(
       return one.bottom <= two.top || two.bottom <= one.top;
     }).map((cell) => cell.textContent)""")
     assert apart == []
+    page.evaluate("document.querySelector('tbody .team').dir = 'rtl'")
+    sides = page.evaluate("""() => {
+      const [one, other] = [...document.querySelectorAll("tbody .team .swatch")].map((dot) => getComputedStyle(dot));
+      return [one.marginLeft, one.marginRight, other.marginLeft, other.marginRight];
+    }""")
+    assert sides == [sides[3], "0px", "0px", sides[0]], "the room between dot and name is on the name's side"
+    assert float(sides[0].removesuffix("px")) > 0
     least = page.evaluate("""() => {
       const texts = [...document.querySelectorAll("main figure[id] .drawing > svg text")];
       return Math.min(...texts.map((text) => {
@@ -167,6 +174,8 @@ def test_on_paper_words_stay_whole_and_tables_keep_their_captions_and_heads(page
     assert "Submission" in sheets[1], "the head stands on every page of a long table"
     assert "Letters" in sheets[1]
     page.emulate_media(media="print")
+    for part in (".team .swatch", ".bar", ".bar i"):  # browsers leave backgrounds out unless asked not to
+        assert page.evaluate(f"getComputedStyle(document.querySelector('{part}')).printColorAdjust") == "exact", part
     page.set_viewport_size({"width": 700, "height": 900})
     split = page.evaluate("""() => [...document.querySelectorAll(".tablebox:not(.many) thead th")].filter((head) => {
       const text = document.createTreeWalker(head, NodeFilter.SHOW_TEXT).nextNode();
