@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +22,9 @@ if TYPE_CHECKING:
     from medpodium.challenges.schema.definition import Challenge
     from medpodium.scoring.kinds.engine import Result
     from medpodium.scoring.rescoring import Done
+
+_SUMMARY = ("medpodium.scoring.measuring.summary", "scipy.special")
+"""What is needed only once all cases are scored."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +106,12 @@ def score(challenge: str, request: Request, where: Where, audit: bool, as_json: 
     """
     from medpodium.challenges.campaign.folder import is_campaign
     from medpodium.scoring import rescoring
-    from medpodium.scoring.measuring.summary import summary_rows
 
     folder = Path(challenge)
     again = None
     if is_campaign(folder):
-        done = _score_campaign(folder, request, where)
+        with _importing_meanwhile(*_SUMMARY):
+            done = _score_campaign(folder, request, where)
         loaded, result, out, again = done.challenge, done.result, done.out, (done.again, done.kept)
     else:
         loaded, result, out = _score(challenge, request, where)
@@ -116,6 +123,8 @@ def score(challenge: str, request: Request, where: Where, audit: bool, as_json: 
 
         rows = audit_segmentation(loaded, result.scores, _given(request.references, "references"), request.teams)
     if as_json:
+        from medpodium.scoring.measuring.summary import summary_rows
+
         console.print_json(
             {
                 "out": out,
@@ -133,6 +142,23 @@ def score(challenge: str, request: Request, where: Where, audit: bool, as_json: 
     if result.unscored:
         raise SystemExit(ExitCode.INFRASTRUCTURE)
     console.finish(result.all_findings())
+
+
+@contextmanager
+def _importing_meanwhile(*modules: str) -> Iterator[None]:
+    """Import modules on a thread of its own within the block: compiled code leaves the interpreter to it."""
+
+    def fetch() -> None:
+        with suppress(ImportError):  # told to whoever needs it
+            for module in modules:
+                import_module(module)
+
+    thread = Thread(target=fetch, name="imports")
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def _added(result: Result, out: Path) -> tuple[pd.DataFrame, pd.DataFrame | None]:
@@ -183,7 +209,7 @@ def _score(reference: str, request: Request, where: Where) -> tuple[Challenge, R
         references = references_of(references)
     cases = None if request.cases is None else groups.read_cases(request.cases)
     resources = None if request.resources is None else groups.read_resources(request.resources)
-    with console.progress() as bar, choose(where) as place:
+    with console.progress() as bar, choose(where) as place, _importing_meanwhile(*_SUMMARY):
         line = bar.add_task("scoring cases", total=None)
         result = score_task(
             loaded,

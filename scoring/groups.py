@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from medpodium.challenges.naming.names import RESERVED, reserved_columns
 from medpodium.challenges.rows import read_sheet
 from medpodium.challenges.schema.definition import Challenge, Group
 from medpodium.findings import Code, Finding, Severity, UsageError
 from medpodium.scoring import table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class GroupCode(Code):
@@ -64,6 +66,8 @@ def read_cases(path: Path) -> pd.DataFrame:
     UsageError
         If it cannot be read, has no column ``case``, or names a case twice.
     """
+    import pandas as pd
+
     sheet = read_sheet(path)
     (case_column,) = sheet.need("case")
     sheet.refuse_control_characters([case_column])

@@ -64,6 +64,19 @@ def test_start_is_quick_and_loads_nothing_heavy(statement: str) -> None:
     assert cpu < 0.5
 
 
+def test_cases_are_scored_before_tables_are_loaded() -> None:
+    """What only the summary needs is imported while compiled code works (a second of two processors)."""
+    code = """
+import sys
+import medpodium.scoring.rescoring, medpodium.scoring.groups, medpodium.scoring.kinds.engine
+import medpodium.scoring.exchange.nnunet_results, medpodium.scoring.kinds.segmentation.case
+print('LOADED', *sys.modules)"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stdout.partition("LOADED")[2].split()
+    assert "numpy" in loaded
+    assert not set(loaded) & {"pandas", "scipy.special", "medpodium.scoring.evidence.bootstrap"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

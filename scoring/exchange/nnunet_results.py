@@ -10,15 +10,16 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path, PurePath
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from medpodium.challenges.naming.names import is_hidden
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.findings import Code, Finding, Severity, UsageError
 from medpodium.scoring import table
 from medpodium.scoring.kinds.segmentation.tasks import tasks_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 METRICS = {"Dice": "dice", "IoU": "iou"}
 """nnU-Net's metric to ours."""
@@ -91,6 +92,8 @@ def read_summary(
         findings.append(
             Finding(ResultCode.UNKNOWN_LABEL, path.name, f"label {key} is no structure", fix, Severity.WARNING)
         )
+    import pandas as pd
+
     frame = pd.DataFrame(found, columns=["submission", "case", "structure", "metric", "value", "status"])
     frame = frame.assign(
         challenge=challenge.name if challenge else "nnunet", edition=challenge.edition if challenge else "", task=name

@@ -6,9 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from medpodium.challenges.naming.names import clashes
 from medpodium.challenges.schema.definition import Challenge
@@ -34,6 +32,9 @@ from medpodium.scoring.kinds.protocol import (
 from medpodium.scoring.kinds.references import checked, unreadable, with_case_columns
 from medpodium.scoring.policy import absent_score
 from medpodium.scoring.scheduling.scheduler import LocalScheduler, Needs, Scheduler, ThreadScheduler
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Findings = dict[str, list[Finding]]
 
@@ -372,6 +373,8 @@ def _with_resources(
                     continue
                 reason = status.removeprefix(table.FAILED_PREFIX) if status.startswith(table.FAILED_PREFIX) else None
                 rows.append((submission, case, "", name, *absent_score(spec, None, False, math.nan, reason)))
+    import pandas as pd
+
     return pd.concat([scores, pd.DataFrame(rows, columns=scores.columns)], ignore_index=True)
 
 

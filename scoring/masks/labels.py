@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from medpodium.scoring.masks.codes import MaskCode, MaskError, refusal
 from medpodium.scoring.masks.header import VolumeHeader
+from medpodium.scoring.measures import kernels
 
 INTEGRAL_TOLERANCE = 1e-4
 """A stored float within this distance of a whole number is that label (1.0000001 is 1; 0.9 is an error)."""
@@ -22,11 +23,7 @@ LabelArray = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 def mark_labels(plane: LabelArray, seen: npt.NDArray[np.bool_]) -> None:
     """Set ``seen[label]``, shape (65536,), for every label but 0 of a slice, shape (y, x)."""
-    rows = np.flatnonzero(plane.any(axis=1))  # most rows of most slices are background
-    if rows.size:
-        within = plane[rows[0] : rows[-1] + 1]
-        columns = np.flatnonzero(within.any(axis=0))
-        seen[np.flatnonzero(np.bincount(within[:, columns[0] : columns[-1] + 1].ravel()))] = True
+    kernels.mark_values(np.ascontiguousarray(plane).reshape(-1), seen)
 
 
 def labels_in(array: LabelArray) -> list[int]:

@@ -25,6 +25,8 @@ from typing import Any
 
 import numba
 from numba import njit
+from numba.core.caching import FunctionCache
+from numba.core.runtime.nrt import rtsys
 
 from medpodium.challenges.sources import hash_of, package_version
 
@@ -54,8 +56,27 @@ def kernel(function: Callable[..., Any]) -> Any:
                 compiled = None
         # Numba falls back to the source's own folder, without a word, where it may not write to the one it is given.
         if compiled is not None and Path(compiled.stats.cache_path).is_relative_to(folder):
+            compiled._cache.__class__ = _AtOnce
             return compiled
     return njit(**_KERNEL)(function)
+
+
+class _AtOnce(FunctionCache):
+    """What was compiled and kept, loaded without the compiler.
+
+    Before numba looks into its cache it fills the tables of all that it could compile, which takes longer than all
+    kernels of a case take to load; machine code needs the runtime only. The tables are filled where something is not
+    there yet.
+    """
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return what is kept for a signature; ``None`` where it has to be compiled."""
+        rtsys.initialize(target_context)
+        with self._guard_against_spurious_io_errors():
+            found = self._load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+            if found is not None:
+                return found
+        return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
 
 
 part: Any = njit(**_PART)

@@ -159,6 +159,28 @@ def clear_rows(volume, nx, start, stop):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def mark_values(values, seen):  # type: ignore[no-untyped-def]
+    """Set ``seen[value]`` for every value that is there; 0 may be left out.
+
+    Parameters
+    ----------
+    values : ndarray of uint8 or uint16, shape (n,), read-only
+    seen : ndarray of bool, shape (65536,)
+        Changed in place.
+    """
+    per_word = 8 // values.itemsize
+    words = values[: values.size // per_word * per_word].view(np.uint64)
+    last = np.uint64(0)
+    for w in range(words.size):
+        if words[w] != last:  # most are background, or the same as the one before
+            last = words[w]
+            for i in range(w * per_word, (w + 1) * per_word):
+                seen[values[i]] = True
+    for i in range(words.size * per_word, values.size):
+        seen[values[i]] = True
+
+
+@kernel
 def joint_counts(reference, prediction, reference_rows, prediction_rows, index_of, n_indices):  # type: ignore[no-untyped-def]
     """Count every combination of reference label and predicted label, and find the reference's slices.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -66,6 +67,18 @@ def test_threads_work_at_once_after_the_first_job() -> None:
     assert order[0] == 0
     assert done[0] == pool.Done(0, threading.get_ident())
     assert len({item.result for item in done}) == 3
+
+
+def test_threads_take_short_turns_and_leave_the_interpreter_as_it_was() -> None:
+    before = sys.getswitchinterval()
+    outer = pool.run_threads(lambda _: sys.getswitchinterval(), range(4), 2)
+    assert next(outer).result == pytest.approx(0.0002)
+    inner = pool.run_threads(lambda _: sys.getswitchinterval(), range(4), 2)
+    next(inner)
+    outer.close()  # who began first need not end last
+    assert sys.getswitchinterval() == pytest.approx(0.0002)
+    inner.close()
+    assert sys.getswitchinterval() == before
 
 
 def test_threads_that_nobody_waits_for_any_more_end() -> None:
