@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from medpodium.scoring.kinds.engine import Result
     from medpodium.scoring.rescoring import Done
 
-_SUMMARY = ("medpodium.scoring.measuring.summary", "scipy.special")
+_SUMMARY = "medpodium.scoring.measuring.summary"
 """What is needed only once all cases are scored."""
 
 
@@ -110,7 +110,7 @@ def score(challenge: str, request: Request, where: Where, audit: bool, as_json: 
     folder = Path(challenge)
     again = None
     if is_campaign(folder):
-        with _importing_meanwhile(*_SUMMARY):
+        with _importing_meanwhile(_SUMMARY):
             done = _score_campaign(folder, request, where)
         loaded, result, out, again = done.challenge, done.result, done.out, (done.again, done.kept)
     else:
@@ -145,13 +145,15 @@ def score(challenge: str, request: Request, where: Where, audit: bool, as_json: 
 
 
 @contextmanager
-def _importing_meanwhile(*modules: str) -> Iterator[None]:
-    """Import modules on a thread of its own within the block: compiled code leaves the interpreter to it."""
+def _importing_meanwhile(module: str) -> Iterator[None]:
+    """Import a module on a thread of its own within the block: compiled code leaves the interpreter to it.
+
+    Only for modules of ours: they import each other in no circle, so that threads which import cannot wait in one.
+    """
 
     def fetch() -> None:
         with suppress(ImportError):  # told to whoever needs it
-            for module in modules:
-                import_module(module)
+            import_module(module)
 
     thread = Thread(target=fetch, name="imports")
     thread.start()
@@ -209,7 +211,7 @@ def _score(reference: str, request: Request, where: Where) -> tuple[Challenge, R
         references = references_of(references)
     cases = None if request.cases is None else groups.read_cases(request.cases)
     resources = None if request.resources is None else groups.read_resources(request.resources)
-    with console.progress() as bar, choose(where) as place, _importing_meanwhile(*_SUMMARY):
+    with console.progress() as bar, choose(where) as place, _importing_meanwhile(_SUMMARY):
         line = bar.add_task("scoring cases", total=None)
         result = score_task(
             loaded,
