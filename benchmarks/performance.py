@@ -59,7 +59,9 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="*", default=["64x128x128", "128x256x256", "256x384x384"])
     parser.add_argument("--peer-sizes", type=int, default=2, help="surface-distance runs on so many of the sizes")
     parser.add_argument("--set", type=int, default=50, help="cases of the whole verb; 0 leaves it out")
-    parser.add_argument("--set-sizes", nargs="+", default=["256x256x120", "512x512x120", "512x512x240"], help="voxels of such a case")
+    parser.add_argument(
+        "--set-sizes", nargs="+", default=["256x256x120", "512x512x120", "512x512x240"], help="voxels of such a case"
+    )
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, default=HERE.parent / "docs" / "performance.md")
     options = parser.parse_args()
