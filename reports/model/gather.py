@@ -9,7 +9,8 @@ import pandas as pd
 
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.findings import Finding, Severity, UsageError
-from medpodium.reports.model.results import Drawn, ReportCode, Results, TaskResults
+from medpodium.reports.codes import ReportCode
+from medpodium.reports.model.results import Drawn, Results, TaskResults
 from medpodium.scoring import definitions, published, table
 from medpodium.scoring.evidence.joint import with_overall, without_overall
 from medpodium.scoring.evidence.tables import blocks as evidence_blocks

@@ -16,28 +16,12 @@ from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.kinds import KINDS
 from medpodium.challenges.schema.metrics.spec import MetricSpec
 from medpodium.challenges.schema.task import Words
-from medpodium.findings import Code, Finding
+from medpodium.findings import Finding
 from medpodium.reports.figures.palette import Look, look
 from medpodium.scoring import published, table
 from medpodium.scoring.evidence.units import Units, units_of
 from medpodium.scoring.ranking.blocks import MEAN, Block
 from medpodium.scoring.ranking.settled import Settled, settle_task
-
-
-class ReportCode(Code):
-    """What can be wrong when a report is made or verified."""
-
-    NO_TASK = "report-no-task"
-    UNKNOWN_FORMAT = "report-unknown-format"
-    FILE_MISSING = "report-file-missing"
-    FILE_CHANGED = "report-file-changed"
-    NUMBER_DIFFERS = "report-number-differs"
-    """What a report prints is not what its scores give.
-
-    Write the report again, and ask who changed the file."""
-    NO_MANIFEST = "report-no-manifest"
-    """The folder has no manifest, or one that cannot be read."""
-
 
 CASE_MEAN = MEAN
 """Structure that stands for the mean over the structures of a case, as in the evidence tables."""

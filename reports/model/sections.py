@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -18,11 +18,13 @@ from medpodium.reports.model.document import (
     Block,
     Column,
     Document,
+    Figure,
     Items,
     Paragraph,
     Place,
     Section,
     Table,
+    figures_of,
     walked,
 )
 from medpodium.reports.model.gallery import Gallery
@@ -50,6 +52,7 @@ def assemble(
     every: bool = True,
     described: Mapping[str, Team] | None = None,
     volumes: Mapping[str, pd.DataFrame] | None = None,
+    ready: Callable[[Iterable[Figure]], None] = lambda _: None,
 ) -> Document:
     """Return the report of a set of results.
 
@@ -63,12 +66,16 @@ def assemble(
         What is said of the submissions.
     volumes : mapping of str to pandas.DataFrame, optional
         Volumes of the references by task: ``case, structure, ml``.
+    ready : callable
+        Told of figures as soon as they are known.
     """
     challenge = results.challenge
     several = len(results.tasks) > 1
     sections = [_ranking(results)]
     for task in results.tasks:
-        sections += [part for part in _task_sections(task, several, every) if part]
+        for part in filter(None, _task_sections(task, several, every)):
+            sections.append(part)
+            ready(figures_of([part]))
         if (sizes := (volumes or {}).get(task.name)) is not None:
             sections.append(voice(task).section(size_section(task, sizes)))
     sections.append(illustrate_groups.across_tasks(results, results.consensus))
@@ -190,23 +197,20 @@ def _ranking(results: Results) -> Section:
     return Section("ranking", "Ranking", tuple(blocks))
 
 
-def _task_sections(task: TaskResults, several: bool, every: bool) -> list[Section]:
+def _task_sections(task: TaskResults, several: bool, every: bool) -> Iterator[Section]:
     prefix = f"{task.title}: " if several else ""
     told = tuple(table for name in task.task.metrics for table in scores.per_metric(task, name))
     whole = scores.pooled(task)
     told += (whole,) if whole is not None else ()
-    made = [
-        Section(f"scores-{slug(task.name)}", f"{prefix}Scores", told),
-        stability_section(task, prefix, every=every),
-        observed_section(task, prefix),
-        raw_data(task, prefix, every=every),
-        illustrate_groups.structures(task, prefix),
-        illustrate_groups.subgroup_sections(task, prefix),
-        illustrate_groups.cost_section(task, prefix),
-        illustrate_groups.transfer_section(task, prefix),
-    ]
     say = voice(task)
-    return [say.section(part) for part in made]
+    yield say.section(Section(f"scores-{slug(task.name)}", f"{prefix}Scores", told))
+    yield say.section(stability_section(task, prefix, every=every))
+    yield say.section(observed_section(task, prefix))
+    yield say.section(raw_data(task, prefix, every=every))
+    yield say.section(illustrate_groups.structures(task, prefix))
+    yield say.section(illustrate_groups.subgroup_sections(task, prefix))
+    yield say.section(illustrate_groups.cost_section(task, prefix))
+    yield say.section(illustrate_groups.transfer_section(task, prefix))
 
 
 def _methods(results: Results) -> Section:
