@@ -6,6 +6,7 @@ import io
 import re
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -80,20 +81,24 @@ def draw(plot: Plot, endings: Sequence[str]) -> dict[str, bytes]:
             return made | _written(figure, [one for one in endings if one != "svg"])
 
 
+@cache
+def _renderer(dpi: float) -> Any:
+    """Return what measures texts: one for all figures, for it remembers names and numbers that come again."""
+    from matplotlib.backends.backend_agg import RendererAgg
+
+    return RendererAgg(1, 1, dpi)
+
+
 def _written(figure: Figure, endings: Sequence[str]) -> dict[str, bytes]:
     """Return a figure in some formats."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     made: dict[str, bytes] = {}
     if endings:
-        canvas: Any = FigureCanvasAgg(figure)
-        renderer = canvas.get_renderer()
         engine = figure.get_layout_engine()
         if engine is not None:
             engine.execute(figure)
             figure.set_layout_engine("none")
         # savefig(bbox_inches="tight") would draw everything twice, and that for every format.
-        box = figure.get_tightbbox(renderer).padded(_MARGIN)
+        box = figure.get_tightbbox(_renderer(figure.dpi)).padded(_MARGIN)
         for ending in endings:
             buffer = io.BytesIO()
             extra: Any = {"facecolor": "white"} if ending == "png" else {}

@@ -175,6 +175,7 @@ def serve() -> None:
 
         draw.prepare()
         gc.freeze()  # what was imported stays
+        gc.set_threshold(50_000, *gc.get_threshold()[1:])
         _send(answers, b"ready")
         while message := _receive(sys.stdin.buffer):
             try:
