@@ -170,10 +170,7 @@ class TaskResults:
 
     @cached_property
     def _levels(self) -> dict[str, int]:
-        return {
-            name: int(self.scores.loc[self.scores[name] != "", name].nunique())
-            for name in table.group_columns(self.scores)
-        }
+        return {name: len(levels) for name, levels in self._occurring.items()}
 
     def _too_fine(self, levels: int) -> bool:
         return bool(self.cases) and 2 * levels > len(self.cases)
@@ -182,8 +179,15 @@ class TaskResults:
         """Return the levels of a group that occur, as the challenge lists them, others after these by name."""
         declared = self.challenge.groups.get(group)
         listed = list(declared.levels or ()) if declared is not None else []
-        found = {str(level) for level in self.scores[group].unique() if level != ""}
+        found = self._occurring[group]
         return [level for level in listed if level in found] + sorted(found - set(listed), key=natural_order)
+
+    @cached_property
+    def _occurring(self) -> dict[str, set[str]]:
+        return {
+            group: {str(level) for level in self.scores[group].unique() if level != ""}
+            for group in table.group_columns(self.scores)
+        }
 
     def group_title(self, group: str) -> str:
         """Return a group column's printed name."""
