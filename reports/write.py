@@ -84,8 +84,16 @@ def _write(request: Request, out: Path, pool: FigurePool) -> Written:
     from medpodium.reports import teams
     from medpodium.reports.manifest import package_version, write_manifest
     from medpodium.reports.model import gather, sections
+    from medpodium.reports.model.document import figures_of
     from medpodium.reports.signing import clear, sign
     from medpodium.scoring import definitions
+
+    early: dict[str, sections.Early] = {}
+    every = request.figures == "all"
+
+    def ranked(task: TaskResults) -> None:
+        early[task.name] = sections.early_sections(task, every)
+        pool.begin(figures_of(list(early[task.name].sections.values())))
 
     inputs = asked.read_inputs(request)
     definitions.check(inputs.challenge, inputs.scores, inputs.known, accept=request.accept_other_rules)
@@ -102,6 +110,7 @@ def _write(request: Request, out: Path, pool: FigurePool) -> Written:
         cluster=request.cluster,
         stratify=request.stratify,
         stored=request.evidence,
+        ranked=ranked,
     )
     galleries, findings = _galleries(request, inputs, results)
     described, odd = teams.known(inputs.teams, results.submissions, anonymous=request.anonymous)
@@ -111,10 +120,11 @@ def _write(request: Request, out: Path, pool: FigurePool) -> Written:
         results,
         request.title,
         galleries,
-        every=request.figures == "all",
+        every=every,
         described=described,
         volumes=volumes,
         ready=pool.begin,
+        early=early,
     )
     if inputs.unfinished:
         first = _first(inputs.unfinished, anonymous=request.anonymous)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import pandas as pd
 
@@ -31,7 +32,7 @@ from medpodium.reports.model.gallery import Gallery
 from medpodium.reports.model.illustrate import groups as illustrate_groups
 from medpodium.reports.model.illustrate.observed import observed_section
 from medpodium.reports.model.illustrate.participants import participants
-from medpodium.reports.model.illustrate.raw import failures, raw_data
+from medpodium.reports.model.illustrate.raw import failures, looks_at_evidence, raw_data
 from medpodium.reports.model.illustrate.sizes import size_section
 from medpodium.reports.model.illustrate.stability import stability_section
 from medpodium.reports.model.interactive.explore import Explored
@@ -53,6 +54,7 @@ def assemble(
     described: Mapping[str, Team] | None = None,
     volumes: Mapping[str, pd.DataFrame] | None = None,
     ready: Callable[[Iterable[Figure]], None] = lambda _: None,
+    early: Mapping[str, Early] = MappingProxyType({}),
 ) -> Document:
     """Return the report of a set of results.
 
@@ -68,12 +70,14 @@ def assemble(
         Volumes of the references by task: ``case, structure, ml``.
     ready : callable
         Told of figures as soon as they are known.
+    early : mapping of str to Early
+        What has been made of tasks already.
     """
     challenge = results.challenge
     several = len(results.tasks) > 1
     sections = [_ranking(results)]
     for task in results.tasks:
-        for part in filter(None, _task_sections(task, several, every)):
+        for part in filter(None, _task_sections(task, several, every, early.get(task.name))):
             sections.append(part)
             ready(figures_of([part]))
         if (sizes := (volumes or {}).get(task.name)) is not None:
@@ -197,19 +201,42 @@ def _ranking(results: Results) -> Section:
     return Section("ranking", "Ranking", tuple(blocks))
 
 
-def _task_sections(task: TaskResults, several: bool, every: bool) -> Iterator[Section]:
+@dataclass(frozen=True)
+class Early:
+    """The sections of a task that need no evidence, made in this order of its submissions."""
+
+    order: list[str]
+    sections: Mapping[str, Section]
+
+
+def early_sections(task: TaskResults, every: bool) -> Early:
+    """Return what is told of a task as soon as it is ranked."""
+    say = voice(task)
+    made = {} if looks_at_evidence(task) else {"raw": say.section(raw_data(task, every=every))}
+    made["structures"] = say.section(illustrate_groups.structures(task))
+    made["cost"] = say.section(illustrate_groups.cost_section(task))
+    return Early(task.order, made)
+
+
+def _task_sections(task: TaskResults, several: bool, every: bool, early: Early | None) -> Iterator[Section]:
     prefix = f"{task.title}: " if several else ""
     told = tuple(table for name in task.task.metrics for table in scores.per_metric(task, name))
     whole = scores.pooled(task)
     told += (whole,) if whole is not None else ()
     say = voice(task)
+    known = early.sections if early is not None and early.order == task.order else {}
+
+    def titled(name: str, make: Callable[[], Section]) -> Section:
+        found = known[name] if name in known else say.section(make())
+        return replace(found, title=f"{say.text(prefix)}{found.title}")
+
     yield say.section(Section(f"scores-{slug(task.name)}", f"{prefix}Scores", told))
     yield say.section(stability_section(task, prefix, every=every))
     yield say.section(observed_section(task, prefix))
-    yield say.section(raw_data(task, prefix, every=every))
-    yield say.section(illustrate_groups.structures(task, prefix))
+    yield titled("raw", lambda: raw_data(task, every=every))
+    yield titled("structures", lambda: illustrate_groups.structures(task))
     yield say.section(illustrate_groups.subgroup_sections(task, prefix))
-    yield say.section(illustrate_groups.cost_section(task, prefix))
+    yield titled("cost", lambda: illustrate_groups.cost_section(task))
     yield say.section(illustrate_groups.transfer_section(task, prefix))
 
 

@@ -320,7 +320,7 @@ def _row_ranks(values: Floats) -> tuple[Floats, Floats]:
 def _critical_range(level: float, k: int) -> float:
     """Return the value that the range of k standard normal variables exceeds with a chance of ``1 - level``.
 
-    By halving until two numbers are neighbours; what scipy's ``studentized_range`` says, half a second of imports later.
+    By halving until two numbers are neighbours: scipy's ``studentized_range`` takes half a second to import.
     """
     low, high = 0.0, 64.0
     while low < (middle := (low + high) / 2) < high:
