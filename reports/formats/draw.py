@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ _NEEDED = (
     *(f"medpodium.reports.figures.{name}" for name in ("across", "beyond", "cost", "groups", "raw", "stability")),
 )
 """What most figures need."""
+_SETTING = ("GDEF", "GPOS", "GSUB", "MATH", "kern")
+"""Tables of a font that say how its glyphs are put beside each other."""
 _METADATA: dict[str, dict[str, Any]] = {
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
@@ -89,6 +92,23 @@ def _renderer(dpi: float) -> Any:
     return RendererAgg(1, 1, dpi)
 
 
+@contextmanager
+def _small_fonts() -> Iterator[None]:
+    """Embed fonts without the tables by which text is set: a PDF holds set text, and to cut them takes longest."""
+    from fontTools import subset
+
+    options: Any = subset.Options
+    known = getattr(options, "_drop_tables_default", None)
+    if known is None:  # another version: larger files, and more patience
+        yield
+        return
+    options._drop_tables_default = [*known, *_SETTING]
+    try:
+        yield
+    finally:
+        options._drop_tables_default = known
+
+
 def _written(figure: Figure, endings: Sequence[str]) -> dict[str, bytes]:
     """Return a figure in some formats."""
     made: dict[str, bytes] = {}
@@ -103,7 +123,8 @@ def _written(figure: Figure, endings: Sequence[str]) -> dict[str, bytes]:
             buffer = io.BytesIO()
             extra: Any = {"facecolor": "white"} if ending == "png" else {}
             dots = _DOTS if ending == "png" else _RASTER_DOTS
-            figure.savefig(buffer, format=ending, dpi=dots, bbox_inches=box, metadata=_METADATA[ending], **extra)
+            with _small_fonts() if ending == "pdf" else nullcontext():
+                figure.savefig(buffer, format=ending, dpi=dots, bbox_inches=box, metadata=_METADATA[ending], **extra)
             made[ending] = buffer.getvalue()
         if "svg" in endings:
             made["marks"] = placed(figure, box)
