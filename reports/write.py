@@ -27,6 +27,8 @@ if TYPE_CHECKING:  # what takes a second to import is imported while other proce
 
 _ENDINGS = {"html": "svg", "pdf": "svg", "latex": "pdf", "markdown": "svg", "docx": "png"}
 
+_OBJECTS = 5_000
+"""New objects after which unreachable ones are looked for: more take memory, fewer time."""
 _SMALL = 10_000
 """Bytes of a small score table."""
 
@@ -71,12 +73,14 @@ def _workers(request: Request) -> int | None:
 @contextmanager
 def _seldom_collected() -> Iterator[None]:
     """Look for unreachable objects seldom: a report makes many and drops few, and a search takes longer each time."""
-    before = gc.get_threshold()
-    gc.set_threshold(max(before[0], 50_000) if before[0] else 0, *before[1:])
+    before, frozen = gc.get_threshold(), gc.get_freeze_count()
+    gc.set_threshold(max(before[0], _OBJECTS) if before[0] else 0, *before[1:])
     try:
         yield
     finally:
         gc.set_threshold(*before)
+        if not frozen:
+            gc.unfreeze()
 
 
 def _write(request: Request, out: Path, pool: FigurePool) -> Written:
@@ -88,6 +92,8 @@ def _write(request: Request, out: Path, pool: FigurePool) -> Written:
     from medpodium.reports.signing import clear, sign
     from medpodium.scoring import definitions
 
+    if not gc.get_freeze_count():
+        gc.freeze()  # what has been imported by now stays, and need not be looked at again and again
     early: dict[str, sections.Early] = {}
     every = request.figures == "all"
 
