@@ -331,7 +331,18 @@ class TaskResults:
         found = self.evidence.get(name, pd.DataFrame())
         if panel is None or found.empty:
             return found
-        return found[(found["metric"] == panel.metric) & (found["structure"] == panel.structure)]
+        return self.rows_about(name, panel.metric, panel.structure)
+
+    def rows_about(self, name: str, metric: str, structure: str) -> pd.DataFrame:
+        """Return the rows of an evidence table about one score; the table has to have some."""
+        found = self.evidence[name]
+        if name not in self._rows_of:
+            self._rows_of[name] = found.groupby(["metric", "structure"], sort=False).indices
+        return found.iloc[self._rows_of[name].get((metric, structure), np.empty(0, dtype=np.intp))]
+
+    @cached_property
+    def _rows_of(self) -> dict[str, Any]:
+        return {}
 
     def places(self, panel: Panel, ties: str = "min") -> pd.DataFrame:
         """Return the place of each submission within each case, cases x submissions.
