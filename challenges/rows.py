@@ -16,7 +16,6 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,6 @@ MAX_BYTES = 200_000_000
 _SEPARATORS = ",;\t|"
 _KEPT = 100_000
 """So many different cells are remembered."""
-_CHUNK = 4096
-"""So many rows are read at once."""
 _LARGE = 1_000_000
 """Characters of a large table."""
 _LOOK = 50
@@ -300,8 +297,8 @@ def parse_sheet(text: str, where: str, *, rows: int = 1) -> Sheet:
     if declared:  # the first line by which Excel is told the separator
         text = rest
     separator = declared[1] if declared else separator_of(text)
-    if (plain := _plain(text, separator, where)) is not None and len(plain.cells) >= rows:
-        return plain
+    if (found := _large(text, separator, where)) is not None:
+        return found
     lines = _lines(text, separator, where)
     if len(lines) < 1 + rows:
         raise _error(RowsCode.NO_ROWS, where, f"{len(lines)} lines", "give a header and at least one row")
@@ -322,43 +319,17 @@ def parse_sheet(text: str, where: str, *, rows: int = 1) -> Sheet:
     return Sheet(where, columns, cells, [number for number, _ in lines[1:]], separator)
 
 
-def _plain(text: str, separator: str, where: str) -> Sheet | None:
-    """Return a table whose rows are all as long as its header, none of them blank; None for any other."""
-    reader = _reader(text, separator)
-    try:
-        header = [trimmed(name) for name in next(reader, [])]
-        if not header or not all(header) or len(set(header)) < len(header):
-            return None
-        large = len(text) > _LARGE and '"' not in text and "\r" not in text
-        columns = (_unquoted(text, separator, len(header)) if large else None) or _columns(reader, len(header))
-    except csv.Error:  # what is wrong is said where rows are read one by one
-        return None
-    if columns is None:
-        return None
-    return Sheet(where, header, _ByColumn(columns), list(range(2, len(columns[0]) + 2)), separator)
-
-
-def _columns(reader: Iterator[list[str]], width: int) -> list[list[str]] | None:
-    """Return the columns of rows that are all of one length; None where one is not, or is blank."""
-    known = _Cells()
-    columns: list[list[str]] = [[] for _ in range(width)]
-    while chunk := list(islice(reader, _CHUNK)):
-        if {len(row) for row in chunk} != {width}:
-            return None
-        cells = [list(map(known.__getitem__, column)) for column in zip(*chunk, strict=True)]
-        if "" in cells[0] and not all(map(any, zip(*cells, strict=True))):
-            return None
-        for column, more in zip(columns, cells, strict=True):
-            column += more
-    return columns
-
-
-def _unquoted(text: str, separator: str, width: int) -> list[list[str]] | None:
-    """Return the columns of a large table without quotes; None where they have to be read one by one."""
+def _large(text: str, separator: str, where: str) -> Sheet | None:
+    """Return a large table without quotes, read by columns; None where its rows have to be read one by one."""
     import numpy as np
     from pyarrow import ArrowInvalid, csv, py_buffer, string
 
-    names = [str(at) for at in range(width)]
+    if len(text) < _LARGE or '"' in text or "\r" in text:
+        return None
+    header = [trimmed(name) for name in text.partition("\n")[0].split(separator)]
+    if not all(header) or len(set(header)) < len(header):
+        return None
+    names = [str(at) for at in range(len(header))]
     try:
         table = csv.read_csv(
             py_buffer(text.encode()),
@@ -366,17 +337,17 @@ def _unquoted(text: str, separator: str, width: int) -> list[list[str]] | None:
             csv.ParseOptions(delimiter=separator, quote_char=False, double_quote=False, ignore_empty_lines=False),
             csv.ConvertOptions(column_types=dict.fromkeys(names, string()), strings_can_be_null=False),
         )
-    except (ArrowInvalid, UnicodeEncodeError):
+    except (ArrowInvalid, UnicodeEncodeError):  # longer or shorter rows
         return None
     columns = []
     blank = np.ones(len(table), dtype=bool)
     for column in table.columns:
         coded = column.combine_chunks().dictionary_encode()
-        cells = np.array([_cell(cell) for cell in coded.dictionary.to_pylist()], dtype=object)
-        own = cells[coded.indices.to_numpy()]
+        own = np.array([_cell(cell) for cell in coded.dictionary.to_pylist()], dtype=object)[coded.indices.to_numpy()]
         blank &= own == ""
         columns.append(own.tolist())
-    return None if blank.any() else columns
+    lines = list(range(2, len(table) + 2))
+    return None if blank.any() or not lines else Sheet(where, header, _ByColumn(columns), lines, separator)
 
 
 def _lines(text: str, separator: str, where: str) -> list[tuple[int, list[str]]]:

@@ -87,9 +87,10 @@ def draw(plot: Plot, endings: Sequence[str]) -> dict[str, bytes]:
 @cache
 def _renderer(dpi: float) -> Any:
     """Return what measures texts: one for all figures, for it remembers names and numbers that come again."""
-    from matplotlib.backends.backend_agg import RendererAgg
+    from matplotlib.backends import backend_agg
 
-    return RendererAgg(1, 1, dpi)
+    make: Any = backend_agg.RendererAgg
+    return make(1, 1, dpi)
 
 
 @contextmanager

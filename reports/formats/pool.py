@@ -148,7 +148,9 @@ def _processors() -> int:
 
 
 def _with_files(section: Section, drawn: dict[str, Figure]) -> Section:
-    blocks = tuple(drawn.get(block.id, block) if hasattr(block, "plot") else block for block in section.blocks)
+    from medpodium.reports.model.document import Figure  # with pandas: not before other processes have begun
+
+    blocks = tuple(drawn.get(block.id, block) if isinstance(block, Figure) else block for block in section.blocks)
     return replace(section, blocks=blocks, sections=tuple(_with_files(part, drawn) for part in section.sections))
 
 

@@ -338,7 +338,8 @@ class TaskResults:
         found = self.evidence[name]
         if name not in self._rows_of:
             self._rows_of[name] = found.groupby(["metric", "structure"], sort=False).indices
-        return found.iloc[self._rows_of[name].get((metric, structure), np.empty(0, dtype=np.intp))]
+        own: pd.DataFrame = found.iloc[self._rows_of[name].get((metric, structure), np.empty(0, dtype=np.intp))]
+        return own
 
     @cached_property
     def _rows_of(self) -> dict[str, Any]:

@@ -153,7 +153,7 @@ class _Task:
     def level_of(self) -> dict[str, dict[str, str]]:
         """Level of every case, by group."""
         told = self.task.case_groups[self.groups].fillna("").astype(str)
-        return {group: told[group].to_dict() for group in self.groups}
+        return {group: dict(zip(told.index, told[group], strict=True)) for group in self.groups}
 
     @cached_property
     def column(self) -> list[int]:
