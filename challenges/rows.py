@@ -321,11 +321,11 @@ def parse_sheet(text: str, where: str, *, rows: int = 1) -> Sheet:
 
 def _large(text: str, separator: str, where: str) -> Sheet | None:
     """Return a large table without quotes, read by columns; None where its rows have to be read one by one."""
+    if len(text) < _LARGE or '"' in text or "\r" in text:
+        return None
     import numpy as np
     from pyarrow import ArrowInvalid, csv, py_buffer, string
 
-    if len(text) < _LARGE or '"' in text or "\r" in text:
-        return None
     header = [trimmed(name) for name in text.partition("\n")[0].split(separator)]
     if not all(header) or len(set(header)) < len(header):
         return None
