@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from medpodium.challenges.naming.names import control_character, folded, trimmed
 from medpodium.findings import Code, Finding, UsageError
@@ -25,6 +26,8 @@ MAX_BYTES = 200_000_000
 _SEPARATORS = ",;\t|"
 _KEPT = 100_000
 """So many different cells are remembered."""
+_LARGE = 1_000_000
+"""Characters of a large table."""
 _LOOK = 50
 """So many lines decide the separator."""
 _FORMULA = re.compile(r'=\(?"([^"]*)"\)?')
@@ -45,6 +48,27 @@ class RowsCode(Code):
     CONTROL_CHARACTER = "table-text-control-character"
 
 
+class _ByColumn(Sequence[list[str]]):
+    """Rows of a table that is kept by columns: those are asked for, and a million rows need no list each."""
+
+    def __init__(self, columns: list[list[str]]) -> None:
+        self.columns = columns
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def __getitem__(self, at: Any) -> Any:
+        return list(self)[at] if isinstance(at, slice) else [column[at] for column in self.columns]
+
+    def __iter__(self) -> Iterator[list[str]]:
+        return map(list, zip(*self.columns, strict=True))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as a list has none
+
+
 @dataclass(frozen=True)
 class Sheet:
     """A table of text.
@@ -55,7 +79,7 @@ class Sheet:
         File it comes from, for messages.
     columns : list of str
         Names as written, without blanks around them; one may have none (the row names that programs write first).
-    cells : list of list of str
+    cells : sequence of list of str
         Per row, without blanks around them; as many as there are columns.
     lines : list of int
         Number of the row each comes from, the header being 1; blank lines count.
@@ -65,7 +89,7 @@ class Sheet:
 
     where: str
     columns: list[str]
-    cells: list[list[str]]
+    cells: Sequence[list[str]]
     lines: list[int]
     separator: str
 
@@ -107,6 +131,8 @@ class Sheet:
     def column(self, name: str) -> list[str]:
         """Return the cells of a column."""
         at = self.columns.index(name)
+        if isinstance(self.cells, _ByColumn):
+            return list(self.cells.columns[at])
         return [row[at] for row in self.cells]
 
     def refuse_control_characters(self, columns: Iterable[str]) -> None:
@@ -271,6 +297,8 @@ def parse_sheet(text: str, where: str, *, rows: int = 1) -> Sheet:
     if declared:  # the first line by which Excel is told the separator
         text = rest
     separator = declared[1] if declared else separator_of(text)
+    if (found := _large(text, separator, where)) is not None:
+        return found
     lines = _lines(text, separator, where)
     if len(lines) < 1 + rows:
         raise _error(RowsCode.NO_ROWS, where, f"{len(lines)} lines", "give a header and at least one row")
@@ -289,6 +317,37 @@ def parse_sheet(text: str, where: str, *, rows: int = 1) -> Sheet:
         whole = len(kept) == len(header) == len(row)
         cells.append(row if whole else [row[at] if at < len(row) else "" for at in kept])
     return Sheet(where, columns, cells, [number for number, _ in lines[1:]], separator)
+
+
+def _large(text: str, separator: str, where: str) -> Sheet | None:
+    """Return a large table without quotes, read by columns; None where its rows have to be read one by one."""
+    if len(text) < _LARGE or '"' in text or "\r" in text:
+        return None
+    import numpy as np
+    from pyarrow import ArrowInvalid, csv, py_buffer, string
+
+    header = [trimmed(name) for name in text.partition("\n")[0].split(separator)]
+    if not all(header) or len(set(header)) < len(header):
+        return None
+    names = [str(at) for at in range(len(header))]
+    try:
+        table = csv.read_csv(
+            py_buffer(text.encode()),
+            csv.ReadOptions(use_threads=False, column_names=names, skip_rows=1),
+            csv.ParseOptions(delimiter=separator, quote_char=False, double_quote=False, ignore_empty_lines=False),
+            csv.ConvertOptions(column_types=dict.fromkeys(names, string()), strings_can_be_null=False),
+        )
+    except (ArrowInvalid, UnicodeEncodeError):  # longer or shorter rows
+        return None
+    columns = []
+    blank = np.ones(len(table), dtype=bool)
+    for column in table.columns:
+        coded = column.combine_chunks().dictionary_encode()
+        own = np.array([_cell(cell) for cell in coded.dictionary.to_pylist()], dtype=object)[coded.indices.to_numpy()]
+        blank &= own == ""
+        columns.append(own.tolist())
+    lines = list(range(2, len(table) + 2))
+    return None if blank.any() or not lines else Sheet(where, header, _ByColumn(columns), lines, separator)
 
 
 def _lines(text: str, separator: str, where: str) -> list[tuple[int, list[str]]]:

@@ -78,7 +78,7 @@ from medpodium.reports.request import Asked, Request
     help="What 'rank --evidence' wrote of these scores: not computed again.",
 )
 @click.option("--sign", metavar="KEY", type=click.Path(path_type=Path), help="Sign the manifest: SSH or minisign key.")
-@click.option("--workers", type=click.IntRange(1), help="Processes that draw figures.")
+@click.option("--workers", type=click.IntRange(1), help="Processes that make the report, this one included.")
 @click.option("--accept-other-rules", is_flag=True, help="Report scores of other rules than the challenge's; says so.")
 @click.option("--with-pending", is_flag=True, help="Report teams of a campaign whose runs are not complete, too.")
 @console.json_option

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medpodium.findings import Finding, UsageError
+from medpodium.reports.codes import ReportCode
 from medpodium.reports.formats.names import FORMATS
 
 
@@ -84,8 +85,6 @@ class Request(_Options):
         UsageError
             If a format is unknown or a prediction folder is not given as ``TEAM=DIR``.
         """
-        from medpodium.reports.model.results import ReportCode
-
         wanted = [part.strip().lower() for part in asked.formats.split(",") if part.strip()]
         wanted = list(FORMATS) if wanted == ["all"] else wanted
         unknown = [name for name in wanted if name not in FORMATS]

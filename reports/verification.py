@@ -18,11 +18,11 @@ from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.sources import source_hash
 from medpodium.findings import Finding, Severity, UsageError
 from medpodium.reports import manifest, signing, teams
+from medpodium.reports.codes import ReportCode
 from medpodium.reports.formats import markdown, reread, reread_print
 from medpodium.reports.formats.spreadsheet import raw_text, to_csv
 from medpodium.reports.model import gather, sections
 from medpodium.reports.model.document import Document
-from medpodium.reports.model.results import ReportCode
 from medpodium.scoring.evidence.units import NONE
 from medpodium.scoring.observations import observations_path, read_observations
 from medpodium.scoring.table import normalise, read_scores

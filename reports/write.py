@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from medpodium.challenges import registry
-from medpodium.challenges.campaign.folder import CampaignCode
-from medpodium.challenges.schema.definition import Challenge
 from medpodium.findings import Finding, UsageError
-from medpodium.reports import teams
-from medpodium.reports.formats.spreadsheet import to_csv
-from medpodium.reports.manifest import package_version, sha256, write_manifest
-from medpodium.reports.model.document import Document
-from medpodium.reports.model.results import ReportCode, Results
+from medpodium.reports.codes import ReportCode
+from medpodium.reports.formats.pool import FigurePool
 from medpodium.reports.request import Request
-from medpodium.reports.signing import clear, sign
-from medpodium.reports.teams import Team
-from medpodium.scoring import definitions
-from medpodium.scoring.observations import observations_path
 
-if TYPE_CHECKING:
-    from medpodium.challenges.campaign.folder import Campaign
+if TYPE_CHECKING:  # what takes a second to import is imported while other processes get ready to draw
+    import pandas as pd
+
+    from medpodium.reports.inputs import Inputs
+    from medpodium.reports.model.document import Document
     from medpodium.reports.model.gallery import Gallery, Sources
     from medpodium.reports.model.interactive.viewer import Viewed
-    from medpodium.reports.model.results import TaskResults
+    from medpodium.reports.model.results import Results, TaskResults
 
 _ENDINGS = {"html": "svg", "pdf": "svg", "latex": "pdf", "markdown": "svg", "docx": "png"}
+
+_OBJECTS = 5_000
+"""New objects after which unreachable ones are looked for: more take memory, fewer time."""
+_SMALL = 10_000
+"""Bytes of a small score table."""
 
 
 @dataclass(frozen=True)
@@ -42,144 +40,6 @@ class Written:
     files: tuple[str, ...]
     shown: tuple[Path, ...]
     findings: tuple[Finding, ...]
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a request points to, read."""
-
-    challenge: Challenge
-    scores: pd.DataFrame
-    known: definitions.Known
-    provenance: Mapping[str, Any]
-    observations: pd.DataFrame | None = None
-    resources: pd.DataFrame | None = None
-    curves: pd.DataFrame | None = None
-    references: Path | None = None
-    predictions: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
-    images: Path | None = None
-    unfinished: tuple[Finding, ...] = ()
-    teams: Mapping[str, Team] = field(default_factory=dict)
-
-
-def read_inputs(request: Request) -> Inputs:
-    """Read the challenge and the scores a request names; a campaign brings its own.
-
-    Raises
-    ------
-    UsageError
-        If either is missing or unreadable.
-    """
-    from medpodium.challenges.campaign import folder as campaign
-    from medpodium.challenges.campaign.standing import standing
-    from medpodium.scoring.observations import read_beside
-    from medpodium.scoring.table import read_scores
-
-    folder = Path(request.source)
-    if campaign.is_campaign(folder):
-        with campaign.opened(folder) as opened:
-            path = request.scores or opened.scores_path
-            _must_exist(path, "score it first: medpodium score CAMPAIGN")
-            tasks = list(opened.challenge.ranking)
-            known = standing(opened)
-            scores, beside = read_scores(path), read_beside(path)
-            scores = known.counting(scores, pending=request.with_pending)
-            beside = known.counting(beside, pending=request.with_pending) if beside is not None else None
-            return Inputs(
-                opened.challenge,
-                scores,
-                definitions.read_beside(path),
-                _provenance(path, request, {one.team: one.digest for one in opened.submissions()}),
-                beside,
-                opened.resources(),
-                read_curves(opened),
-                request.references or opened.references_dir,
-                {task: request.predictions or opened.predictions_dirs(task) for task in tasks},
-                request.images or opened.cases_dir,
-                tuple(known.findings(folder.name, ranked=request.with_pending)),
-                _described(request.teams or folder / teams.NAME, needed=request.teams is not None),
-            )
-    challenge = registry.load(request.source)
-    if request.scores is None:
-        fix = "give the score table after the challenge: medpodium report CHALLENGE scores.csv --out DIR"
-        raise UsageError(Finding(ReportCode.FILE_MISSING, request.source, "no score table given", fix))
-    _must_exist(request.scores, "check the path of the score table")
-    return Inputs(
-        challenge,
-        read_scores(request.scores),
-        definitions.read_beside(request.scores),
-        _provenance(request.scores, request, {}),
-        read_beside(request.scores),
-        references=request.references,
-        predictions=dict.fromkeys(challenge.ranking, request.predictions),
-        images=request.images,
-        teams={} if request.teams is None else teams.read_teams(request.teams),
-    )
-
-
-def _described(path: Path, *, needed: bool) -> dict[str, Team]:
-    """Return what a campaign's organizer wrote of the teams; a campaign need not have it."""
-    return teams.read_teams(path) if needed or path.is_file() else {}
-
-
-def _first(unfinished: Sequence[Finding], *, anonymous: bool) -> str:
-    """Return what a reader has to know before anything else; without a team's name where none may be told."""
-    out = [one for one in unfinished if one.code is CampaignCode.EXCLUDED]
-    if not anonymous:
-        return " ".join(f"{one.cause[:1].upper()}{one.cause[1:].rstrip('.')}." for one in unfinished)
-    words = ["Not complete: runs are pending, or scores are older than what they were made of."]
-    counted = (
-        f"{len(out)} submission{'s' * (len(out) > 1)} withdrew or {'were' if len(out) > 1 else 'was'} disqualified."
-    )
-    return " ".join([*(words if len(out) < len(unfinished) else []), *([counted] if out else [])])
-
-
-def _provenance(path: Path, request: Request, digests: Mapping[str, str]) -> dict[str, Any]:
-    found: dict[str, Any] = {"scores": {"name": path.name, "sha256": sha256(path.read_bytes())}}
-    beside = observations_path(path)
-    if beside.is_file():
-        # named, never copied: it holds the hidden truth
-        found["observations"] = {"name": beside.name, "sha256": sha256(beside.read_bytes())}
-    if digests and not request.anonymous:
-        found["submissions"] = dict(sorted(digests.items()))
-    elif digests:
-        found["submissions"] = sorted(digests.values())
-    return found
-
-
-def read_curves(campaign: Campaign) -> pd.DataFrame | None:
-    """Return memory over time of every run: ``submission, case, seconds, megabytes, what``.
-
-    Graphics memory where it was measured, host memory otherwise; ``None`` without any curve.
-    """
-    parts = []
-    for submission in campaign.submissions():
-        for path in sorted(campaign.runs_dir(submission).rglob("curve.parquet")):
-            curve = pd.read_parquet(path)
-            gpu = "gpu_memory" in curve and curve["gpu_memory"].notna().any()
-            memory = curve["gpu_memory" if gpu else "memory"] / 1e6
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "submission": submission.team,
-                        "case": path.parent.name,
-                        "seconds": curve["time"],
-                        "megabytes": memory,
-                        "what": "GPU memory" if gpu else "Host memory",
-                    }
-                )
-            )
-    if not parts:
-        return None
-    curves = pd.concat(parts, ignore_index=True).dropna(subset=["megabytes"])
-    # One kind of memory per figure: graphics memory when any run used it.
-    kind = "GPU memory" if (curves["what"] == "GPU memory").any() else "Host memory"
-    return curves[curves["what"] == kind]
-
-
-def _must_exist(path: Path, fix: str) -> None:
-    if not path.is_file():
-        raise UsageError(Finding(ReportCode.FILE_MISSING, str(path), "no such file", fix))
 
 
 def write_report(request: Request, out: Path) -> Written:
@@ -197,11 +57,51 @@ def write_report(request: Request, out: Path) -> Written:
     >>> Path("report/report.md").read_text(encoding="utf-8").splitlines()[0]
     '# Mine'
     """
-    from medpodium.reports.formats.draw import draw_all
-    from medpodium.reports.formats.site import write_site
-    from medpodium.reports.model import gather, sections
+    endings = sorted({_ENDINGS[name] for name in request.formats})
+    with _seldom_collected(), FigurePool(endings, _workers(request)) as pool:
+        return _write(request, out, pool)
 
-    inputs = read_inputs(request)
+
+def _workers(request: Request) -> int | None:
+    """Return how many processes draw: of a small table, all is drawn before another one were ready."""
+    path = request.scores
+    if request.workers is None and path is not None and path.is_file() and path.stat().st_size < _SMALL:
+        return 1
+    return request.workers
+
+
+@contextmanager
+def _seldom_collected() -> Iterator[None]:
+    """Look for unreachable objects seldom: a report makes many and drops few, and a search takes longer each time."""
+    before, frozen = gc.get_threshold(), gc.get_freeze_count()
+    gc.set_threshold(max(before[0], _OBJECTS) if before[0] else 0, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        if not frozen:
+            gc.unfreeze()
+
+
+def _write(request: Request, out: Path, pool: FigurePool) -> Written:
+    from medpodium.reports import inputs as asked
+    from medpodium.reports import teams
+    from medpodium.reports.manifest import package_version, write_manifest
+    from medpodium.reports.model import gather, sections
+    from medpodium.reports.model.document import figures_of
+    from medpodium.reports.signing import clear, sign
+    from medpodium.scoring import definitions
+
+    if not gc.get_freeze_count():
+        gc.freeze()  # what has been imported by now stays, and need not be looked at again and again
+    early: dict[str, sections.Early] = {}
+    every = request.figures == "all"
+
+    def ranked(task: TaskResults) -> None:
+        early[task.name] = sections.early_sections(task, every)
+        pool.begin(figures_of(list(early[task.name].sections.values())))
+
+    inputs = asked.read_inputs(request)
     definitions.check(inputs.challenge, inputs.scores, inputs.known, accept=request.accept_other_rules)
     results = gather.gather(
         inputs.challenge,
@@ -216,21 +116,28 @@ def write_report(request: Request, out: Path) -> Written:
         cluster=request.cluster,
         stratify=request.stratify,
         stored=request.evidence,
+        ranked=ranked,
     )
     galleries, findings = _galleries(request, inputs, results)
     described, odd = teams.known(inputs.teams, results.submissions, anonymous=request.anonymous)
     volumes, unread = _volumes(request, inputs, results)
     findings += (*odd, *unread)
     document = sections.assemble(
-        results, request.title, galleries, every=request.figures == "all", described=described, volumes=volumes
+        results,
+        request.title,
+        galleries,
+        every=every,
+        described=described,
+        volumes=volumes,
+        ready=pool.begin,
+        early=early,
     )
     if inputs.unfinished:
         first = _first(inputs.unfinished, anonymous=request.anonymous)
         document = replace(document, subtitle=f"{first} {document.subtitle}")
-    endings = sorted({_ENDINGS[name] for name in request.formats})
-    document = draw_all(document, endings, request.workers)
     out.mkdir(parents=True, exist_ok=True)
     files, data = write_data(document, results, out)
+    document = pool.finish(document)
     if described:
         (out / teams.TOLD).write_text(teams.to_json(described), encoding="utf-8", newline="\n")
         files.append(teams.TOLD)
@@ -255,11 +162,27 @@ def write_report(request: Request, out: Path) -> Written:
     ]
     shown += [out / "latex" / "main.tex"] if "latex" in request.formats else []
     if request.site is not None:
+        from medpodium.reports.formats.site import write_site
+
         viewed = _viewed(request, inputs, results)
         pages = write_site(results, galleries, request.site, package_version(), request.title, viewed.cases)
         shown.append(pages[0])
         findings += tuple(viewed.findings)
     return Written((*files, "manifest.json", *signed), tuple(shown), (*inputs.unfinished, *results.findings, *findings))
+
+
+def _first(unfinished: Sequence[Finding], *, anonymous: bool) -> str:
+    """Return what a reader has to know before anything else; without a team's name where none may be told."""
+    from medpodium.challenges.campaign.folder import CampaignCode
+
+    out = [one for one in unfinished if one.code is CampaignCode.EXCLUDED]
+    if not anonymous:
+        return " ".join(f"{one.cause[:1].upper()}{one.cause[1:].rstrip('.')}." for one in unfinished)
+    words = ["Not complete: runs are pending, or scores are older than what they were made of."]
+    counted = (
+        f"{len(out)} submission{'s' * (len(out) > 1)} withdrew or {'were' if len(out) > 1 else 'was'} disqualified."
+    )
+    return " ".join([*(words if len(out) < len(unfinished) else []), *([counted] if out else [])])
 
 
 def _galleries(request: Request, inputs: Inputs, results: Results) -> tuple[dict[str, Gallery], tuple[Finding, ...]]:
@@ -341,6 +264,8 @@ def _viewed(request: Request, inputs: Inputs, results: Results) -> Viewed:
 
 def write_data(document: Document, results: Results, out: Path) -> tuple[list[str], dict[str, bytes]]:
     """Write the definition, the scores, and the table behind every table and figure; return files and such tables."""
+    from medpodium.reports.formats.spreadsheet import to_csv
+
     folder = out / "data"
     folder.mkdir(exist_ok=True)
     written = ["definition.json", "data/scores.csv.gz"]
@@ -358,6 +283,7 @@ def write_data(document: Document, results: Results, out: Path) -> tuple[list[st
 
 def _html(document: Document, out: Path) -> list[str]:
     from medpodium.reports.formats.html import to_html
+    from medpodium.reports.manifest import package_version
 
     (out / "index.html").write_text(to_html(document, package_version()), encoding="utf-8", newline="\n")
     return ["index.html"]
@@ -365,6 +291,7 @@ def _html(document: Document, out: Path) -> list[str]:
 
 def _pdf(document: Document, out: Path) -> list[str]:
     from medpodium.reports.formats.pdf import to_pdf
+    from medpodium.reports.manifest import package_version
 
     return _halves(document, out, "pdf", lambda half: to_pdf(half, package_version()))
 

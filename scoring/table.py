@@ -18,6 +18,8 @@ from medpodium.challenges.rows import Numbers, read_sheet
 from medpodium.findings import Code, Finding, UsageError
 
 if TYPE_CHECKING:  # workers that score masks need the statuses but no tables: 60 MB and a second each
+    import numpy as np
+    import numpy.typing as npt
     import pandas as pd
 
 KEY_COLUMNS = ("challenge", "edition", "task", "submission", "case", "structure", "metric")
@@ -140,9 +142,24 @@ def _from_text(path: Path) -> pd.DataFrame:
         own = " and ".join(repr(name) for name in sheet.columns if fixed.get(alike(name)) == twice)
         cause, fix = f"the columns {own} have the same name but for capitals", "remove or rename one of them"
         raise UsageError(Finding(TableCode.COLUMN_TWICE, str(path), cause, fix))
-    scores = pd.DataFrame(sheet.cells, columns=columns, dtype=object)[[name for name in columns if name]]
-    values: list[str] = list(scores["value"]) if "value" in columns else []
-    return normalise(scores, str(path), Numbers.of(values))
+    cells = {name: sheet.column(own) for name, own in zip(columns, sheet.columns, strict=True) if name}
+    typed = {name: _objects(own) if name == "value" else _text(own) for name, own in cells.items()}
+    scores = pd.DataFrame(typed, columns=pd.Index(list(typed), dtype="str"))
+    return normalise(scores, str(path), Numbers.of(cells.get("value", [])))
+
+
+def _objects(cells: list[str]) -> npt.NDArray[np.object_]:
+    import numpy as np
+
+    return np.array(cells, dtype=object)
+
+
+def _text(cells: list[str]) -> pd.Series:
+    """Return cells as a column of text: names come again and again, and each is looked at once."""
+    import pandas as pd
+
+    codes, names = pd.factorize(_objects(cells))
+    return pd.Series(pd.array(list(names), dtype="str").take(codes))
 
 
 def normalise(scores: pd.DataFrame, where: str, numbers: Numbers = _PLAIN) -> pd.DataFrame:
@@ -201,7 +218,8 @@ def _numbers(column: pd.Series, where: str, numbers: Numbers) -> pd.Series:
         return column
     text = column.astype(object)
     blank = text.isna()
-    # float() rounds correctly; the vectorised parser need not.
+    if (plain := _plain_numbers(text.tolist(), numbers)) is not None:
+        return pd.Series(plain, index=column.index, dtype="float64")
     values: list[float] = []
     for row, (value, empty) in enumerate(zip(text, blank, strict=True)):
         try:
@@ -212,6 +230,20 @@ def _numbers(column: pd.Series, where: str, numbers: Numbers) -> pd.Series:
             fix = "write a decimal number, or leave the field empty for a missing score"
             raise UsageError(Finding(TableCode.VALUE_NOT_NUMERIC, where, cause, fix)) from None
     return pd.Series(values, index=column.index, dtype="float64")
+
+
+def _plain_numbers(cells: list[str], numbers: Numbers) -> list[float] | None:
+    """Return the numbers of cells that are all text and no two of which can be meant; None where the reason is asked.
+
+    float() rounds correctly; a vectorised parser need not.
+    """
+    try:
+        whole = "".join(cells)
+        if not whole.isascii() or "," in whole or "_" in whole:
+            return None
+        return [math.nan if not cell else float(cell) if cell[-1].isdigit() else numbers.parse(cell) for cell in cells]
+    except (TypeError, ValueError):
+        return None
 
 
 def check_scores(scores: pd.DataFrame, where: str) -> list[Finding]:

@@ -3,35 +3,48 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import warnings
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
-from multiprocessing import get_context
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from medpodium.reports.figures.marks import placed
 from medpodium.reports.figures.palette import STYLE
 from medpodium.reports.formats import glyphs
-from medpodium.reports.model.document import Document, Plot, Section
-from medpodium.reports.model.document import Figure as Drawn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_PARALLEL_FROM = 12
-"""Below this many figures, starting worker processes costs more than it saves."""
+    from medpodium.reports.model.document import Plot
+
 _MARGIN = 0.06
 """White margin around a figure, in inches."""
 _DOTS, _RASTER_DOTS = 200, 130
 """Dots per inch of PNG, and of the raster layers inside SVG and PDF (clouds of thousands of dots)."""
+_NEEDED = (
+    "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_svg",
+    "matplotlib.figure",
+    "medpodium.reports.model.document",
+    *(f"medpodium.reports.figures.{name}" for name in ("across", "beyond", "cost", "groups", "raw", "stability")),
+)
+"""What most figures need."""
+_SETTING = ("GDEF", "GPOS", "GSUB", "MATH", "kern")
+"""Tables of a font that say how its glyphs are put beside each other."""
 _METADATA: dict[str, dict[str, Any]] = {
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     "png": {"Software": None},
 }
+
+
+def prepare() -> None:
+    """Import what drawing needs, before there is anything to draw."""
+    for module in _NEEDED:
+        import_module(module)
 
 
 def draw(plot: Plot, endings: Sequence[str]) -> dict[str, bytes]:
@@ -71,61 +84,52 @@ def draw(plot: Plot, endings: Sequence[str]) -> dict[str, bytes]:
             return made | _written(figure, [one for one in endings if one != "svg"])
 
 
+@cache
+def _renderer(dpi: float) -> Any:
+    """Return what measures texts: one for all figures, for it remembers names and numbers that come again."""
+    from matplotlib.backends import backend_agg
+
+    make: Any = backend_agg.RendererAgg
+    return make(1, 1, dpi)
+
+
+@contextmanager
+def _small_fonts() -> Iterator[None]:
+    """Embed fonts without the tables by which text is set: a PDF holds set text, and to cut them takes longest."""
+    from fontTools import subset
+
+    options: Any = subset.Options
+    known = getattr(options, "_drop_tables_default", None)
+    if known is None:  # another version: larger files, and more patience
+        yield
+        return
+    options._drop_tables_default = [*known, *_SETTING]
+    try:
+        yield
+    finally:
+        options._drop_tables_default = known
+
+
 def _written(figure: Figure, endings: Sequence[str]) -> dict[str, bytes]:
     """Return a figure in some formats."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     made: dict[str, bytes] = {}
     if endings:
-        canvas: Any = FigureCanvasAgg(figure)
-        renderer = canvas.get_renderer()
         engine = figure.get_layout_engine()
         if engine is not None:
             engine.execute(figure)
             figure.set_layout_engine("none")
         # savefig(bbox_inches="tight") would draw everything twice, and that for every format.
-        box = figure.get_tightbbox(renderer).padded(_MARGIN)
+        box = figure.get_tightbbox(_renderer(figure.dpi)).padded(_MARGIN)
         for ending in endings:
             buffer = io.BytesIO()
             extra: Any = {"facecolor": "white"} if ending == "png" else {}
             dots = _DOTS if ending == "png" else _RASTER_DOTS
-            figure.savefig(buffer, format=ending, dpi=dots, bbox_inches=box, metadata=_METADATA[ending], **extra)
+            with _small_fonts() if ending == "pdf" else nullcontext():
+                figure.savefig(buffer, format=ending, dpi=dots, bbox_inches=box, metadata=_METADATA[ending], **extra)
             made[ending] = buffer.getvalue()
         if "svg" in endings:
             made["marks"] = placed(figure, box)
     return made
-
-
-def _draw_job(job: tuple[Plot, tuple[str, ...]]) -> dict[str, bytes]:
-    return draw(*job)
-
-
-def draw_all(document: Document, endings: Sequence[str], workers: int | None = None) -> Document:
-    """Return the document with every figure drawn, in several processes when there are many.
-
-    Parameters
-    ----------
-    workers : int, optional
-        Number of processes; as many as there are processors, at most eight, when left out.
-    """
-    figures = document.figures()
-    jobs = [(figure.plot, tuple(endings)) for figure in figures]
-    count = min(workers or min(os.cpu_count() or 1, 8), max(1, len(jobs) // 4))
-    if count > 1 and len(jobs) >= _PARALLEL_FROM:
-        with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
-            drawn = list(pool.map(_draw_job, jobs, chunksize=2))
-    else:
-        drawn = [_draw_job(job) for job in jobs]
-    by_id = {figure.id: replace(figure, files=files) for figure, files in zip(figures, drawn, strict=True)}
-    main, rest = (
-        tuple(_with_files(section, by_id) for section in part) for part in (document.sections, document.supplement)
-    )
-    return replace(document, sections=main, supplement=rest)
-
-
-def _with_files(section: Section, drawn: dict[str, Drawn]) -> Section:
-    blocks = tuple(drawn[block.id] if isinstance(block, Drawn) else block for block in section.blocks)
-    return replace(section, blocks=blocks, sections=tuple(_with_files(part, drawn) for part in section.sections))
 
 
 _HEAD = re.compile(r"\A.*?(?=<svg)", re.DOTALL)

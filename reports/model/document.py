@@ -393,11 +393,16 @@ class Document:
 
     def figures(self) -> list[Figure]:
         """Return every figure in reading order."""
-        return [block for block in self.blocks() if isinstance(block, Figure)]
+        return figures_of(self.whole)
 
     def tables(self) -> list[Table]:
         """Return every table in reading order."""
         return [block for block in self.blocks() if isinstance(block, Table)]
+
+
+def figures_of(sections: Sequence[Section]) -> list[Figure]:
+    """Return every figure of some sections in reading order."""
+    return [block for _, section in walked(sections) for block in section.blocks if isinstance(block, Figure)]
 
 
 def walked(sections: Sequence[Section], depth: int = 1) -> Iterator[tuple[int, Section]]:

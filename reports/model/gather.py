@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from medpodium.challenges.schema.definition import Challenge
 from medpodium.findings import Finding, Severity, UsageError
-from medpodium.reports.model.results import Drawn, ReportCode, Results, TaskResults
+from medpodium.reports.codes import ReportCode
+from medpodium.reports.model.results import Drawn, Results, TaskResults
 from medpodium.scoring import definitions, published, table
 from medpodium.scoring.evidence.joint import with_overall, without_overall
 from medpodium.scoring.evidence.tables import blocks as evidence_blocks
@@ -46,6 +48,7 @@ def gather(
     stratify: str | None = None,
     workers: int = 1,
     stored: Path | None = None,
+    ranked: Callable[[TaskResults], None] = lambda _: None,
 ) -> Results:
     """Rank every task that has scores and compute its evidence.
 
@@ -69,6 +72,8 @@ def gather(
         Groups of cases (:func:`medpodium.scoring.evidence.units.choose`).
     stored : Path, optional
         Folder that ``medpodium rank --evidence`` wrote: taken where it is of just this, else computed anew.
+    ranked : callable
+        Told of a task as soon as it is ranked, when there is no evidence yet.
 
     Returns
     -------
@@ -101,7 +106,8 @@ def gather(
         found = _stored(evidence, scores, plans, options, stored, key)
     if found is None:
         for plan in plans:
-            collect_task(evidence, scores, plan, options, full=True)
+            begun = partial(_begun, challenge, scores, plan.task, evidence, options, recipe is None, ranked)
+            collect_task(evidence, scores, plan, options, full=True, ranked=begun)
         collect_consensus(evidence)
         found = {name.removesuffix(".csv"): evidence.frame(name) for name in TABLES}
     told = tuple(
@@ -194,6 +200,25 @@ def _task(
     drawn = Drawn(resampled, options.seed, evidence_blocks.ALPHA)
     recipe = str(board["recipe"].iloc[0])
     return TaskResults(task, challenge, scores[scores["task"] == task], board, recipe, own, drawn, settled, units)
+
+
+def _begun(
+    challenge: Challenge,
+    scores: pd.DataFrame,
+    task: str,
+    evidence: Evidence,
+    options: Options,
+    official: bool,
+    ranked: Callable[[TaskResults], None],
+) -> None:
+    """Tell of a task that is ranked, without its evidence."""
+    own, ranking = scores[scores["task"] == task], evidence.rankings[task]
+    board = ranking.table()
+    if official:
+        board = published.ordered(board, own)
+    drawn = Drawn(0, options.seed, evidence_blocks.ALPHA)
+    settled, units = evidence.settled[task], evidence.units[task]
+    ranked(TaskResults(task, challenge, own, board, ranking.recipe, {}, drawn, settled, units))
 
 
 def _anonymous(

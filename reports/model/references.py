@@ -10,8 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from medpodium.challenges.schema.definition import Challenge
+if TYPE_CHECKING:
+    from medpodium.challenges.schema.definition import Challenge
 
 
 @dataclass(frozen=True)

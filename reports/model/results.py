@@ -16,28 +16,12 @@ from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.kinds import KINDS
 from medpodium.challenges.schema.metrics.spec import MetricSpec
 from medpodium.challenges.schema.task import Words
-from medpodium.findings import Code, Finding
+from medpodium.findings import Finding
 from medpodium.reports.figures.palette import Look, look
 from medpodium.scoring import published, table
 from medpodium.scoring.evidence.units import Units, units_of
 from medpodium.scoring.ranking.blocks import MEAN, Block
 from medpodium.scoring.ranking.settled import Settled, settle_task
-
-
-class ReportCode(Code):
-    """What can be wrong when a report is made or verified."""
-
-    NO_TASK = "report-no-task"
-    UNKNOWN_FORMAT = "report-unknown-format"
-    FILE_MISSING = "report-file-missing"
-    FILE_CHANGED = "report-file-changed"
-    NUMBER_DIFFERS = "report-number-differs"
-    """What a report prints is not what its scores give.
-
-    Write the report again, and ask who changed the file."""
-    NO_MANIFEST = "report-no-manifest"
-    """The folder has no manifest, or one that cannot be read."""
-
 
 CASE_MEAN = MEAN
 """Structure that stands for the mean over the structures of a case, as in the evidence tables."""
@@ -186,10 +170,7 @@ class TaskResults:
 
     @cached_property
     def _levels(self) -> dict[str, int]:
-        return {
-            name: int(self.scores.loc[self.scores[name] != "", name].nunique())
-            for name in table.group_columns(self.scores)
-        }
+        return {name: len(levels) for name, levels in self._occurring.items()}
 
     def _too_fine(self, levels: int) -> bool:
         return bool(self.cases) and 2 * levels > len(self.cases)
@@ -198,8 +179,15 @@ class TaskResults:
         """Return the levels of a group that occur, as the challenge lists them, others after these by name."""
         declared = self.challenge.groups.get(group)
         listed = list(declared.levels or ()) if declared is not None else []
-        found = {str(level) for level in self.scores[group].unique() if level != ""}
+        found = self._occurring[group]
         return [level for level in listed if level in found] + sorted(found - set(listed), key=natural_order)
+
+    @cached_property
+    def _occurring(self) -> dict[str, set[str]]:
+        return {
+            group: {str(level) for level in self.scores[group].unique() if level != ""}
+            for group in table.group_columns(self.scores)
+        }
 
     def group_title(self, group: str) -> str:
         """Return a group column's printed name."""
@@ -343,7 +331,19 @@ class TaskResults:
         found = self.evidence.get(name, pd.DataFrame())
         if panel is None or found.empty:
             return found
-        return found[(found["metric"] == panel.metric) & (found["structure"] == panel.structure)]
+        return self.rows_about(name, panel.metric, panel.structure)
+
+    def rows_about(self, name: str, metric: str, structure: str) -> pd.DataFrame:
+        """Return the rows of an evidence table about one score; the table has to have some."""
+        found = self.evidence[name]
+        if name not in self._rows_of:
+            self._rows_of[name] = found.groupby(["metric", "structure"], sort=False).indices
+        own: pd.DataFrame = found.iloc[self._rows_of[name].get((metric, structure), np.empty(0, dtype=np.intp))]
+        return own
+
+    @cached_property
+    def _rows_of(self) -> dict[str, Any]:
+        return {}
 
     def places(self, panel: Panel, ties: str = "min") -> pd.DataFrame:
         """Return the place of each submission within each case, cases x submissions.

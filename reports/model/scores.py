@@ -39,7 +39,7 @@ def intervals(task: TaskResults, metric: str, structure: str) -> pd.DataFrame:
     names = [*INTERVAL, "n", "n_units", "sd", "median", "median_low", "median_high", "q25", "q75", "method", "note"]
     if rows.empty:
         return pd.DataFrame(index=task.order, columns=names, dtype=float)
-    own = rows[(rows["metric"] == metric) & (rows["structure"] == structure)]
+    own = task.rows_about("score_intervals", metric, structure)
     return own.set_index("submission").reindex(index=task.order, columns=names)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import pandas as pd
 
@@ -18,18 +19,20 @@ from medpodium.reports.model.document import (
     Block,
     Column,
     Document,
+    Figure,
     Items,
     Paragraph,
     Place,
     Section,
     Table,
+    figures_of,
     walked,
 )
 from medpodium.reports.model.gallery import Gallery
 from medpodium.reports.model.illustrate import groups as illustrate_groups
 from medpodium.reports.model.illustrate.observed import observed_section
 from medpodium.reports.model.illustrate.participants import participants
-from medpodium.reports.model.illustrate.raw import failures, raw_data
+from medpodium.reports.model.illustrate.raw import failures, looks_at_evidence, raw_data
 from medpodium.reports.model.illustrate.sizes import size_section
 from medpodium.reports.model.illustrate.stability import stability_section
 from medpodium.reports.model.interactive.explore import Explored
@@ -50,6 +53,8 @@ def assemble(
     every: bool = True,
     described: Mapping[str, Team] | None = None,
     volumes: Mapping[str, pd.DataFrame] | None = None,
+    ready: Callable[[Iterable[Figure]], None] = lambda _: None,
+    early: Mapping[str, Early] = MappingProxyType({}),
 ) -> Document:
     """Return the report of a set of results.
 
@@ -63,12 +68,18 @@ def assemble(
         What is said of the submissions.
     volumes : mapping of str to pandas.DataFrame, optional
         Volumes of the references by task: ``case, structure, ml``.
+    ready : callable
+        Told of figures as soon as they are known.
+    early : mapping of str to Early
+        What has been made of tasks already.
     """
     challenge = results.challenge
     several = len(results.tasks) > 1
     sections = [_ranking(results)]
     for task in results.tasks:
-        sections += [part for part in _task_sections(task, several, every) if part]
+        for part in filter(None, _task_sections(task, several, every, early.get(task.name))):
+            sections.append(part)
+            ready(figures_of([part]))
         if (sizes := (volumes or {}).get(task.name)) is not None:
             sections.append(voice(task).section(size_section(task, sizes)))
     sections.append(illustrate_groups.across_tasks(results, results.consensus))
@@ -190,23 +201,43 @@ def _ranking(results: Results) -> Section:
     return Section("ranking", "Ranking", tuple(blocks))
 
 
-def _task_sections(task: TaskResults, several: bool, every: bool) -> list[Section]:
+@dataclass(frozen=True)
+class Early:
+    """The sections of a task that need no evidence, made in this order of its submissions."""
+
+    order: list[str]
+    sections: Mapping[str, Section]
+
+
+def early_sections(task: TaskResults, every: bool) -> Early:
+    """Return what is told of a task as soon as it is ranked."""
+    say = voice(task)
+    made = {} if looks_at_evidence(task) else {"raw": say.section(raw_data(task, every=every))}
+    made["structures"] = say.section(illustrate_groups.structures(task))
+    made["cost"] = say.section(illustrate_groups.cost_section(task))
+    return Early(task.order, made)
+
+
+def _task_sections(task: TaskResults, several: bool, every: bool, early: Early | None) -> Iterator[Section]:
     prefix = f"{task.title}: " if several else ""
     told = tuple(table for name in task.task.metrics for table in scores.per_metric(task, name))
     whole = scores.pooled(task)
     told += (whole,) if whole is not None else ()
-    made = [
-        Section(f"scores-{slug(task.name)}", f"{prefix}Scores", told),
-        stability_section(task, prefix, every=every),
-        observed_section(task, prefix),
-        raw_data(task, prefix, every=every),
-        illustrate_groups.structures(task, prefix),
-        illustrate_groups.subgroup_sections(task, prefix),
-        illustrate_groups.cost_section(task, prefix),
-        illustrate_groups.transfer_section(task, prefix),
-    ]
     say = voice(task)
-    return [say.section(part) for part in made]
+    known = early.sections if early is not None and early.order == task.order else {}
+
+    def titled(name: str, make: Callable[[], Section]) -> Section:
+        found = known[name] if name in known else say.section(make())
+        return replace(found, title=f"{say.text(prefix)}{found.title}")
+
+    yield say.section(Section(f"scores-{slug(task.name)}", f"{prefix}Scores", told))
+    yield say.section(stability_section(task, prefix, every=every))
+    yield say.section(observed_section(task, prefix))
+    yield titled("raw", lambda: raw_data(task, every=every))
+    yield titled("structures", lambda: illustrate_groups.structures(task))
+    yield say.section(illustrate_groups.subgroup_sections(task, prefix))
+    yield titled("cost", lambda: illustrate_groups.cost_section(task))
+    yield say.section(illustrate_groups.transfer_section(task, prefix))
 
 
 def _methods(results: Results) -> Section:

@@ -78,8 +78,13 @@ class Block:
 
         A case that everybody failed stays where its scores have no number: no mean over it is known.
         """
+        return self._owed
+
+    @cached_property
+    def _owed(self) -> Block:
         some = ~np.isnan(self.values)
-        return self.of_cases(np.asarray((some if self.lacking is None else some | self.lacking).any(axis=1)))
+        kept = np.asarray((some if self.lacking is None else some | self.lacking).any(axis=1))
+        return self if kept.all() else self.of_cases(kept)
 
     @property
     def incomplete(self) -> Bools:

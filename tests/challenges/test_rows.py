@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,31 @@ def test_damaged_or_growing_table_is_refused(
     with pytest.raises(UsageError, match="table") as caught:
         rows.read_sheet(tmp_path / "table.csv.gz")
     assert cause in caught.value.findings[0].cause
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text,
+        lambda text: text + "\n",
+        lambda text: text + ",,,\n",
+        lambda text: text[:-1],
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: text + '"t 1",x,"0,5",\n',
+        lambda text: text.replace("t3", "e\u0301\u200b").replace("c7 ", "=x\0"),
+        lambda text: text.replace(",", ";"),
+    ],
+)
+def test_tables_that_are_read_by_columns_say_what_those_read_by_rows_say(
+    change: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large tables without quotes go through another parser, and are kept by columns: nothing shows it."""
+    rows_of = [f"t{at % 7},c{at // 7} ,{'' if at % 5 == 0 else repr(at / 97)},ok\n" for at in range(40_000)]
+    for text in (change("submission,case,value,status\n" + "".join(rows_of[:number])) for number in (0, 9, 40_000)):
+        found = rows.parse_sheet(text, "here", rows=0)
+        monkeypatch.setattr(rows, "_large", lambda *_: None)
+        expected = rows.parse_sheet(text, "here", rows=0)
+        monkeypatch.undo()
+        assert found == expected
+        assert [found.column(name) for name in found.columns] == [expected.column(name) for name in expected.columns]
+        assert found.rows == expected.rows

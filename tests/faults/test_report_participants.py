@@ -167,8 +167,8 @@ def test_a_wrong_file_of_teams_is_told_in_a_line(
     path = tmp_path / "teams.yaml"
     path.write_text(text, encoding="utf-8")
     if find_spec("medpodium.reports.formats"):  # figures are not what is asked here
-        undrawn: Callable[..., Any] = lambda document, *_: document  # noqa: E731
-        monkeypatch.setattr("medpodium.reports.formats.draw.draw_all", undrawn)
+        undrawn: Callable[..., Any] = lambda _, document: document  # noqa: E731
+        monkeypatch.setattr("medpodium.reports.formats.pool.FigurePool.finish", undrawn)
         monkeypatch.setattr("medpodium.reports.write._WRITERS", {"html": lambda *_: [], "markdown": lambda *_: []})
     found, said = _report(folder, f"bad-{code}", "--teams", str(path), *options)
     assert (found, part in said) == (code, True), said

@@ -12,8 +12,8 @@ import pytest
 
 from medpodium.challenges import registry
 from medpodium.reports import write
-from medpodium.reports.formats.draw import draw_all
 from medpodium.reports.formats.html import to_html
+from medpodium.reports.formats.pool import draw_all
 from medpodium.reports.model import gather, sections
 from medpodium.reports.model.document import Document
 from medpodium.reports.request import Request

@@ -17,8 +17,8 @@ from click.testing import CliRunner
 
 from medpodium.challenges.sources import source_hash
 from medpodium.findings import UsageError
-from medpodium.reports import commands, verification, write
-from medpodium.reports.model.results import ReportCode
+from medpodium.reports import commands, inputs, verification, write
+from medpodium.reports.codes import ReportCode
 from medpodium.reports.request import Request
 
 teams = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("teams.py"))))
@@ -75,11 +75,11 @@ def test_figures_of_what_was_measured_do_not_shift_what_is_compared(
 ) -> None:
     """A campaign's memory over time stands among the figures; nobody can recompute it, and the others are found."""
     scores = report.parent / "scores.csv"
-    known = write.read_inputs(Request(str(tiny), scores))
+    known = inputs.read_inputs(Request(str(tiny), scores))
     curves = pd.DataFrame(
         {"submission": "a", "case": "c1", "seconds": [0.0, 1.0], "megabytes": 5.0, "what": "Host memory"}
     )
-    monkeypatch.setattr(write, "read_inputs", lambda _: replace(known, curves=curves))
+    monkeypatch.setattr(inputs, "read_inputs", lambda _: replace(known, curves=curves))
     asked = Request(str(tiny), scores, ("html", "markdown"), bootstrap=40, seed=5, workers=1)
     write.write_report(asked, tmp_path / "report")
     assert "Host memory over time" in (tmp_path / "report" / "report.md").read_text(encoding="utf-8")

@@ -22,7 +22,7 @@ _MEMORY = ("peak_gpu_memory", "peak_memory", "gpu_memory_area")
 _COST_KINDS = ("running_time", "gpu_memory_area", "peak_gpu_memory", "peak_memory", "cpu_time")
 
 
-def structures(task: TaskResults, prefix: str = "") -> Section:
+def structures(task: TaskResults) -> Section:
     """Return how the ranking differs between the structures of a task."""
     blocks: list[Block] = []
     for overall in task.overall:
@@ -33,9 +33,7 @@ def structures(task: TaskResults, prefix: str = "") -> Section:
         key = f"structures-{slug(task.name)}-{overall.metric}"
         blocks.append(_map(task, overall, mine))
         blocks += _across(task.order, task, ranks, task.ranks, key, overall, task.words.structures)
-    return Section(
-        f"structures-{slug(task.name)}", f"{prefix}Differences between {task.words.structures}", tuple(blocks)
-    )
+    return Section(f"structures-{slug(task.name)}", f"Differences between {task.words.structures}", tuple(blocks))
 
 
 def _map(task: TaskResults, overall: Panel, panels: Sequence[Panel]) -> Figure:
@@ -267,7 +265,7 @@ def _gaps(task: TaskResults, group: str, panel: Panel) -> list[Block]:
     return blocks
 
 
-def cost_section(task: TaskResults, prefix: str = "") -> Section:
+def cost_section(task: TaskResults) -> Section:
     """Return accuracy against cost, where the scores have metrics of cost."""
     blocks: list[Block] = []
     kinds = {panel.metric: task.metric(panel.metric).kind for panel in task.overall}
@@ -299,7 +297,7 @@ def cost_section(task: TaskResults, prefix: str = "") -> Section:
                     told.rename_axis("submission").reset_index(),
                 )
             )  # fmt: skip
-    return Section(f"cost-{slug(task.name)}", f"{prefix}Accuracy and cost", tuple(blocks))
+    return Section(f"cost-{slug(task.name)}", "Accuracy and cost", tuple(blocks))
 
 
 def _front(points: pd.DataFrame, better: str) -> str:

@@ -13,7 +13,7 @@ from medpodium.reports.model.wording.grammar import count, listed
 from medpodium.scoring.table import EMPTY_REFERENCE, OK
 
 
-def raw_data(task: TaskResults, prefix: str = "", *, every: bool = True) -> Section:
+def raw_data(task: TaskResults, *, every: bool = True) -> Section:
     """Return the figures of the values per case: the mean over structures first, then each structure folded.
 
     Parameters
@@ -24,7 +24,12 @@ def raw_data(task: TaskResults, prefix: str = "", *, every: bool = True) -> Sect
     overall = [_panel_section(task, panel, folded=False) for panel in task.overall]
     rest = [panel for panel in task.panels if panel not in task.overall]
     single = [_panel_section(task, panel, folded=True) for panel in rest] if every else []
-    return Section(f"raw-{slug(task.name)}", f"{prefix}Scores case by case", (), (*overall, *single))
+    return Section(f"raw-{slug(task.name)}", "Scores case by case", (), (*overall, *single))
+
+
+def looks_at_evidence(task: TaskResults) -> bool:
+    """Return whether the figures of the values per case depend on what the evidence tells, too."""
+    return any(few_values(task, panel) for panel in (*task.overall, *task.panels))
 
 
 def _panel_section(task: TaskResults, panel: Panel, *, folded: bool) -> Section:

@@ -140,13 +140,20 @@ class _Task:
                 yield told
             return
         block = task.block(panel)
-        of = task.case_groups[group].reindex(block.cases).fillna("").astype(str).to_numpy(dtype=object)
+        known = self.level_of[group]
+        of = np.array([known.get(case, "") for case in block.cases], dtype=object)
         for level in levels:
             inside = block.of_cases(of == level)
             sd, median = _spread(inside.values)
             none = np.full(len(sd), np.nan)
             told = np.column_stack([inside.counts(), inside.means(), none, none, sd, median])
             yield told[self.column]
+
+    @cached_property
+    def level_of(self) -> dict[str, dict[str, str]]:
+        """Level of every case, by group."""
+        told = self.task.case_groups[self.groups].fillna("").astype(str)
+        return {group: dict(zip(told.index, told[group], strict=True)) for group in self.groups}
 
     @cached_property
     def column(self) -> list[int]:

@@ -10,10 +10,13 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from medpodium.challenges.schema.task import Words
 from medpodium.reports.model.document import Block, Column, Figure, Items, Paragraph, Section, Table
-from medpodium.reports.model.results import TaskResults
+
+if TYPE_CHECKING:
+    from medpodium.reports.model.results import TaskResults
 
 _NEUTRAL = Words()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from medpodium.scoring.evidence.units import Units
 from medpodium.scoring.kinds.views import Pairs, Views
@@ -39,7 +39,7 @@ def limits(view: Pairs, views: Views, units: Units) -> pd.DataFrame:
             continue
         bias, sd = float(difference[known].mean()), float(difference[known].std(ddof=1))
         own = len(np.unique(unit[known]))
-        wide = float(stats.t.ppf(0.975, max(1, own - 1))) * sd
+        wide = float(special.stdtrit(max(1, own - 1), 0.975)) * sd
         of_bias = wide / np.sqrt(own)
         of_limit = wide * np.sqrt(1 / own + 1.96**2 / (2 * max(1, own - 1)))
         lower, upper = bias - 1.96 * sd, bias + 1.96 * sd

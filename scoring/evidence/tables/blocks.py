@@ -100,18 +100,27 @@ def _methods(block: Block, names: tuple[str, ...], joined: Positions | None) -> 
     array = block.array(names)
     variants: list[tuple[str, Method, Adjustment]] = [(name, name, "none") for name in METHODS]
     variants.append(("test-then-rank-holm", "test-then-rank", "holm"))
-    frames = []
+    labels, values, ranks = [], [], []
     for label, method, adjustment in variants:
-        rows = {"method": label, "submission": names, "n_cases": block.counts()}
         if method == "test-then-rank" and joined is not None:
             tests = PairedTests(block.values, higher_better=block.better == "higher", units=joined)
             share = tests.wins(np.ones((1, tests.number)), ALPHA, adjustment)
-            rows |= {"value": share[0], "rank": rank_columns(-share.T, "min")[:, 0]}
+            own = share[0], rank_columns(-share.T, "min")[:, 0]
         else:
             run = Prepared(array, method_steps(method, adjust=adjustment)).run()
-            rows |= {"value": run.values[0], "rank": run.ranks[0]}
-        frames.append(pd.DataFrame(rows))
-    return pd.concat(frames, ignore_index=True)
+            own = run.values[0], run.ranks[0]
+        labels += [label] * len(names)
+        values.append(own[0])
+        ranks.append(own[1])
+    return pd.DataFrame(
+        {
+            "method": labels,
+            "submission": names * len(variants),
+            "n_cases": np.tile(block.counts(), len(variants)),
+            "value": np.concatenate(values),
+            "rank": np.concatenate(ranks),
+        }
+    )
 
 
 def _significance(block: Block, names: tuple[str, ...], joined: Positions | None) -> pd.DataFrame:

@@ -187,10 +187,17 @@ def collect_task(
     *,
     full: bool,
     advance: Callable[[int], None] | None = None,
+    ranked: Callable[[], None] = lambda: None,
 ) -> None:
-    """Add one task's ranking, and with ``full`` all of its evidence."""
+    """Add one task's ranking, and with ``full`` all of its evidence.
+
+    Parameters
+    ----------
+    ranked : callable
+        Called when the ranking is there, but no more.
+    """
     with one_blas_thread():
-        _collect_task(evidence, scores, plan, options, full, advance)
+        _collect_task(evidence, scores, plan, options, full, advance, ranked)
 
 
 def _collect_task(
@@ -200,8 +207,10 @@ def _collect_task(
     options: Options,
     full: bool,
     advance: Callable[[int], None] | None,
+    ranked: Callable[[], None],
 ) -> None:
     settled, prepared, ranking, units = arrange(evidence, scores, plan, options)
+    ranked()
     draws: Bootstrap | None = None
     sets: RankSets | None = None
     singles: Run | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -184,3 +186,26 @@ def test_nemenyi_is_scipys_studentised_range(k: int) -> None:
     for one, two in ((0, 1), (0, k - 1), (1, k - 1)):
         gap = abs(found.mean_ranks[one] - found.mean_ranks[two]) / scale * np.sqrt(2)
         assert found.nemenyi[one, two] == pytest.approx(stats.studentized_range.sf(gap, k, np.inf), abs=1e-9)
+
+
+@pytest.mark.parametrize("digits", [1, 8])
+@pytest.mark.parametrize("shape", [(4, 3), (60, 5), (900, 19)])
+def test_friedman_and_its_critical_difference_are_scipys(shape: tuple[int, int], digits: int) -> None:
+    values = np.round(np.random.default_rng(5).normal(size=shape), digits)
+    found = friedman(values, higher_better=True)
+    expected = stats.friedmanchisquare(*values.T)
+    assert (found.statistic, found.p_value) == pytest.approx((expected.statistic, expected.pvalue), rel=1e-12)
+    assert found.mean_ranks == pytest.approx(stats.rankdata(-values, axis=1).mean(axis=0), rel=1e-15)
+    (n, k), alpha = shape, 0.05
+    critical = stats.studentized_range.ppf(1 - alpha, k, np.inf) / np.sqrt(2) * np.sqrt(k * (k + 1) / (6 * n))
+    assert found.critical_difference == pytest.approx(critical, rel=1e-14)
+
+
+def test_evidence_needs_no_half_second_of_imports() -> None:
+    code = (
+        "import sys, numpy as np; from medpodium.scoring.evidence.tables import collect; "
+        "from medpodium.scoring.ranking.significance import friedman; "
+        "friedman(np.random.default_rng(5).normal(size=(9, 4)), higher_better=True); "
+        "assert 'scipy.stats' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
