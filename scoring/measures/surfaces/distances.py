@@ -165,7 +165,9 @@ class SurfaceDistances:
             found = blocks.blocks_of(own, weights, self.spacing_zyx)
         if found.weights.size < blocks.FEW:
             return self._swept(own, other)
-        return blocks.Blocked(own, other, found, weights, self._rows_within, lambda part: self._swept(part, other))
+        return blocks.Blocked(
+            own, other, found, weights, self.axis_order, self._rows_within, lambda: self._swept(own, other)
+        )
 
     def _rows_within(self, limit_mm: float) -> tuple[Ints, Ints]:
         """Return the rows (dz, dy) that have offsets no longer than a limit, and how far along x these go."""

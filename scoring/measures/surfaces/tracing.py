@@ -168,7 +168,8 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar, like, most, 
     most : int
         So many points are enough: the search ends after the slice that has more.
     few : int
-        After so many points it ends, too, where every other voxel that was looked at has one.
+        After so many points it ends, too, where every other voxel that was looked at has one, and after a fraction of
+        these where nearly all have.
 
     Returns
     -------
@@ -198,7 +199,7 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar, like, most, 
     looked = 0
     whole = True
     for z in range(1 if planar else nz + 1):
-        if n > most or (n > few and 2 * n > looked):
+        if n > most or (n > few and 2 * n > looked) or (n > few // 16 and 10 * n > 9 * looked):
             whole = False
             break
         cut = False
@@ -294,7 +295,7 @@ def border_voxels(volume, rows, layers, z_start, z_stop, planar, like, most, few
     looked = 0
     whole = True
     for z in range(nz):
-        if n > most or (n > few and 2 * n > looked):
+        if n > most or (n > few and 2 * n > looked) or (n > few // 16 and 10 * n > 9 * looked):
             whole = False
             break
         cut = False
