@@ -9,7 +9,7 @@ not bounded.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -23,7 +23,7 @@ from medpodium.scoring.measures.surfaces.bounds import SIDE, SLACK
 from medpodium.scoring.measures.surfaces.envelopes import lattice_nearest
 from medpodium.scoring.measures.surfaces.histograms import Directed, Scattered, first_reached
 from medpodium.scoring.measures.surfaces.nearest import tile_shifts, tiled
-from medpodium.scoring.measures.surfaces.planes import Box, Bytes, Planes, PointPlanes
+from medpodium.scoring.measures.surfaces.planes import Box, Planes, PointPlanes
 from medpodium.scoring.measures.surfaces.points import Floats, Ints, Spacing
 
 FEW = 512
@@ -94,10 +94,11 @@ class Blocks:
         """Half the diagonal of a block in mm."""
         return 0.5 * math.hypot(*(side * step for side, step in zip(self.sides, self.spacing_zyx, strict=True)))
 
-    def layer(self, number: int) -> Box:
-        """Return the box of a layer of blocks, as far as the surface goes."""
-        low = self.box.low[0] + number * self.sides[0]
-        return Box((low, *self.box.low[1:]), (min(low + self.sides[0], self.box.high[0]), *self.box.high[1:]))
+    def part(self, first: Sequence[int], last: Sequence[int]) -> Box:
+        """Return the box from one block to another, that one included, as far as the surface goes."""
+        along = zip(self.box.low, self.sides, self.box.high, first, last, strict=True)
+        low, high = zip(*((a + b * side, min(a + (c + 1) * side, end)) for a, side, end, b, c in along), strict=True)
+        return Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
 
     @cached_property
     def total(self) -> float:
@@ -123,6 +124,19 @@ def blocks_of(own: Planes, weights: Floats, spacing_zyx: Spacing) -> Blocks:
     for z, plane in zip(dense.inside(own.slices, box).tolist(), own.codes(box), strict=True):
         add_weights(plane, weights, sides[1], sides[2], sums[(z - box.low[0]) // sides[0]])
     return Blocks(box, (sides[0], sides[1], sides[2]), sums, spacing_zyx)
+
+
+@dataclass(frozen=True, eq=False)
+class _Cells:
+    """Some blocks, shape (n, 3), and their codes (``bounds.gather``)."""
+
+    blocks: Ints
+    cells: npt.NDArray[np.uint64] = field(repr=False)
+
+    def between(self, chosen: npt.NDArray[np.bool_]) -> _Cells:
+        """Return those of them that are chosen among all blocks."""
+        own = chosen[tuple(self.blocks.T)]
+        return _Cells(self.blocks[own], self.cells[own])
 
 
 class Blocked:
@@ -165,7 +179,11 @@ class Blocked:
     @cached_property
     def _corners(self) -> bounds.Corners:
         box, blocks = self._other.box, self._blocks
-        targets = np.ascontiguousarray(dense.filled(self._other, box).transpose(0, 2, 1))
+        if isinstance(self._other, PointPlanes):
+            targets = np.zeros((box.shape[0], box.shape[2], box.shape[1]), np.uint8)
+            targets[tuple((self._other.points - np.array(box.low))[:, [0, 2, 1]].T)] = 1
+        else:
+            targets = np.ascontiguousarray(dense.filled(self._other, box).transpose(0, 2, 1))
         spacing = np.array(blocks.spacing_zyx)
         found = lattice_nearest(targets, np.array(box.low), *blocks.nodes, spacing)
         return bounds.Corners(*found, np.array(blocks.box.low), np.array(blocks.sides), spacing)
@@ -183,72 +201,68 @@ class Blocked:
         found: tuple[Any, Any, Any] = tiled(points, tile_shifts(len(points), self._blocks.spacing_zyx))
         return found
 
-    def _layers(self, chosen: npt.NDArray[np.bool_]) -> Iterator[tuple[int, Bytes]]:
-        """Yield the layers that have one of some blocks: their numbers and codes, in an array that is used again."""
-        used = chosen.any(axis=(1, 2))
-        if not used.any():
-            return
-        blocks, numbers = self._blocks, np.flatnonzero(used)
-        box = Box(blocks.layer(int(numbers[0])).low, blocks.layer(int(numbers[-1])).high)
-        codes = np.zeros((blocks.sides[0], *box.shape[1:]), np.uint8)
-        number = -1
-        for z, plane in zip(dense.inside(self._own.slices, box).tolist(), self._own.codes(box), strict=True):
-            own, at = divmod(z - blocks.box.low[0], blocks.sides[0])
-            if own != number:
-                if number >= 0 and used[number]:
-                    yield number, codes[: blocks.layer(number).shape[0]]
-                    codes[:] = 0  # a layer need not have points in all of its slices
-                number = own
-            if used[own]:
-                codes[at] = plane
-        yield number, codes[: blocks.layer(number).shape[0]]
-
-    def _between(self, low: float, high: float) -> tuple[float, Scattered] | None:
+    def _between(self, low: float, high: float, known: _Cells | None = None) -> tuple[float, Scattered] | None:
         """Return the weight that is surely nearer than ``low``, and all points that may be between both.
 
-        Both are squares. ``None`` where these are so many that all points may as well be looked at.
+        Both are squares. ``None`` where these are so many that all points may as well be looked at. ``known`` is what
+        was gathered for a wider question.
         """
         if "whole" in self.__dict__ or not isinstance(self._other, PointPlanes):
             return None
         low, high = low * (1 - SLACK), high * (1 + SLACK)
-        (lows, highs), weights = self._ranges, self._blocks.weights
-        chosen = (highs >= low) & (lows <= high) & (weights > 0)
-        if chosen.sum() > _MOST * chosen.size:
+        own = self._cells(low, high) if known is None else known.between(self._chosen(low, high))
+        if own is None:
             return None
-        below = float(weights[highs < low].sum())
+        room = int(np.count_nonzero(own.cells.view(np.uint8)))
+        values, parts = np.empty(room), np.empty(room)
         patience = int(dense.cost_ns(self._other.box.shape, self._own.box.shape) / _PAIR_NS)
-        distances, parts = [np.zeros(0)], [np.zeros(0)]
-        for number, codes in self._layers(chosen):
-            room = int(chosen[number].sum()) * math.prod(self._blocks.sides)
-            values, own = np.empty(room), np.empty(room)
-            n, compared, nearer = bounds.collect(
-                codes, number, chosen, *self._corners.all, self._weights, low, high, *self._tiles, self._x_fastest,
-                patience, values, own,
-            )  # fmt: skip
-            patience -= compared
-            if patience < 0:
-                return None
-            below += nearer
-            distances.append(values[:n].copy())
-            parts.append(own[:n].copy())
-        found, weight = np.concatenate(distances), np.concatenate(parts)
-        return below, Scattered(found, weight, lambda: np.ones(found.size, np.int64))
+        n, nearer = bounds.collect(
+            own.cells, own.blocks, *self._corners.all, self._weights, low, high, *self._tiles, self._x_fastest,
+            patience, values, parts,
+        )  # fmt: skip
+        if n < 0:
+            return None
+        below = nearer + float(self._blocks.weights[self._ranges[1] < low].sum())
+        return below, Scattered(values[:n], parts[:n], lambda: np.ones(n, np.int64))
 
-    def _narrowed(self, low: float, high: float, least: float, most: float) -> tuple[float, float] | None:
+    def _chosen(self, low: float, high: float) -> npt.NDArray[np.bool_]:
+        """Tell which blocks may have points whose squared distances are between two."""
+        lows, highs = self._ranges
+        return np.asarray((highs >= low) & (lows <= high) & (self._blocks.weights > 0))
+
+    def _cells(self, low: float, high: float) -> _Cells | None:
+        """Gather the codes of these blocks; ``None`` where they are so many that all may as well be looked at."""
+        chosen, blocks = self._chosen(low, high), self._blocks
+        if np.count_nonzero(chosen) > _MOST * chosen.size:
+            return None
+        found = _Cells(np.argwhere(chosen), np.zeros((np.count_nonzero(chosen), *blocks.sides[:2]), np.uint64))
+        if not len(found.blocks):
+            return found
+        first, last = found.blocks.min(axis=0).tolist(), found.blocks.max(axis=0).tolist()
+        box = blocks.part(first, last)
+        starts = np.searchsorted(found.blocks[:, 0], np.arange(chosen.shape[0] + 1)).tolist()
+        for z, plane in zip(dense.inside(self._own.slices, box).tolist(), self._own.codes(box), strict=True):
+            layer, at = divmod(z - blocks.box.low[0], blocks.sides[0])
+            own = starts[layer], starts[layer + 1]
+            bounds.gather(plane, at, found.blocks, *own, *first[1:], self._corners.sides, found.cells)
+        return found
+
+    def _narrowed(
+        self, low: float, high: float, least: float, most: float
+    ) -> tuple[tuple[float, float], _Cells] | None:
         """Return squares between which the sum of weights passes from ``least`` to ``most``, if both lie between two.
 
-        ``None`` where all points may as well be looked at.
+        With them comes what was gathered. ``None`` where all points may as well be looked at.
         """
-        (lows, highs), weights = self._ranges, self._blocks.weights
-        chosen = (highs >= low) & (lows <= high) & (weights > 0)
-        if "whole" in self.__dict__ or chosen.sum() > _MOST * chosen.size or high <= low:
+        own = None if "whole" in self.__dict__ else self._cells(low * (1 - 4 * SLACK), high * (1 + 4 * SLACK))
+        if own is None or high <= low:
             return None
         by_low, by_high = np.zeros(_BINS), np.zeros(_BINS)
         scale = (_BINS - 2) / (high - low)
-        for number, codes in self._layers(chosen):
-            bounds.add_bounds(codes, number, chosen, *self._corners.all, self._weights, low, scale, by_low, by_high)
-        below = float(weights[highs < low].sum())
-        return bounds.passed(by_low, by_high, below, least, most, low, scale)
+        bounds.add_bounds(own.cells, own.blocks, *self._corners.all, self._weights, low, scale, by_low, by_high)
+        below = float(self._blocks.weights[self._ranges[1] < low * (1 - 4 * SLACK)].sum())
+        passed = bounds.passed(by_low, by_high, below, least, most, low, scale)
+        return None if passed is None else (passed, own)
 
     @property
     def total(self) -> float:
@@ -302,7 +316,7 @@ class Blocked:
             margin = _MARGIN * self._blocks.radius
             near = max(guess - margin, 0.0) ** 2, (guess + margin) ** 2
             then = self._narrowed(*near, least, most) or self._narrowed(*first, least, most)
-            found = None if then is None else self._between(*then)
+            found = None if then is None else self._between(*then[0], then[1])
             if found is not None and found[1].distances.size:
                 return first_reached(found[1].distances, found[1].parts, quantile, found[0], self.total)
         return self.whole.reached(quantile)

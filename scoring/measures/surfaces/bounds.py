@@ -111,14 +111,17 @@ def _along_x(x, side, found, n_found, spacing, squares_x, share, bend_x):  # typ
 
 
 @part
-def _row_bounds(z, y, squares, at, sides, first, found, n_found, spacing, squares_x, share, bend_x, lows, highs):  # type: ignore[no-untyped-def]
-    """Write bounds of the squared distances of a row ``z, y`` of the block ``at``, whose first corner is ``first``.
+def _row_bounds(  # type: ignore[no-untyped-def]
+    dz, dy, squares, blocks, j, sides, first, found, n_found, spacing, squares_x, share, bend_x, lows, highs
+):
+    """Write bounds of the squared distances of a row of a block, ``dz, dy`` from its first corner ``first``.
 
-    ``found`` is what is nearest to the block's corners; the rest is from :func:`_along_x`.
+    ``found`` is what is nearest to the block's corners; ``squares_x``, ``share`` and ``bend_x`` are from
+    :func:`_along_x`.
     """
     for k in range(n_found):
-        dz, dy = (z - found[k, 0]) * spacing[0], (y - found[k, 1]) * spacing[1]
-        beside = dz * dz + dy * dy
+        away_z, away_y = (first[0] + dz - found[k, 0]) * spacing[0], (first[1] + dy - found[k, 1]) * spacing[1]
+        beside = away_z * away_z + away_y * away_y
         if k == 0:
             for i in range(SIDE):
                 highs[i] = beside + squares_x[0, i]
@@ -130,8 +133,8 @@ def _row_bounds(z, y, squares, at, sides, first, found, n_found, spacing, square
         for i in range(SIDE):
             lows[i] = highs[i]
         return
-    v, w = (z - first[0]) / sides[0], (y - first[1]) / sides[1]
-    a, b, c = at[0], at[1], at[2]
+    v, w = dz / sides[0], dy / sides[1]
+    a, b, c = blocks[j, 0], blocks[j, 1], blocks[j, 2]
     of_first, of_second, of_third, of_last = (1 - v) * (1 - w), (1 - v) * w, v * (1 - w), v * w
     left = of_first * squares[a, b, c] + of_second * squares[a, b + 1, c]
     left += of_third * squares[a + 1, b, c] + of_last * squares[a + 1, b + 1, c]
@@ -143,30 +146,43 @@ def _row_bounds(z, y, squares, at, sides, first, found, n_found, spacing, square
         lows[i] = left + share[i] * (right - left) - bend - bend_x[i]
 
 
-@part
-def _codes_of(codes, z, y, x, n, row):  # type: ignore[no-untyped-def]
-    """Copy the codes of a block's row, and tell whether there is any; 0 beyond the surface."""
-    some = 0
-    for i in range(SIDE):
-        row[i] = 0
-    for i in range(n):
-        row[i] = codes[z, y, x + i]
-        some |= row[i]
-    return some != 0
-
-
 @kernel
-def add_bounds(codes, z, chosen, squares, nearest, low, sides, spacing, weights, begin, scale, lows_of, highs_of):  # type: ignore[no-untyped-def]
-    """Add the weights of the points in some blocks of a layer to bins of their bounds.
+def gather(plane, at, blocks, first, stop, y, x, sides, cells):  # type: ignore[no-untyped-def]
+    """Put the codes of a slice into those of the blocks it cuts.
 
     Parameters
     ----------
-    codes : ndarray of uint8, shape (side, ny, nx)
-        Codes of the layer, as far as the surface goes.
-    z : int
-        Number of the layer.
-    chosen : ndarray of bool, shape (nz, ny, nx)
-        Which blocks.
+    plane : ndarray of uint8, shape (ny, nx)
+        Codes of the slice; its first corner is that of the blocks ``y, x``.
+    at : int
+        Which slice of the blocks it is.
+    blocks : ndarray of int64, shape (n, 3)
+        Numbers z, y, x of blocks, of which the slice cuts those from ``first`` on, before ``stop``.
+    sides : ndarray of int64, shape (3,)
+    cells : ndarray of uint64, shape (n, side, side)
+        Gets the codes row by row, a byte each, the first one lowest.
+    """
+    for k in range(first, stop):
+        low = (blocks[k, 2] - x) * sides[2]
+        n = min(sides[2], plane.shape[1] - low)
+        for dy in range(sides[1]):
+            own_y = (blocks[k, 1] - y) * sides[1] + dy
+            if own_y >= plane.shape[0]:
+                break
+            word = np.uint64(0)
+            for i in range(n):
+                word |= np.uint64(plane[own_y, low + i]) << np.uint64(8 * i)
+            cells[k, at, dy] = word
+
+
+@kernel
+def add_bounds(cells, blocks, squares, nearest, low, sides, spacing, weights, begin, scale, lows_of, highs_of):  # type: ignore[no-untyped-def]
+    """Add the weights of the points in some blocks to bins of their bounds.
+
+    Parameters
+    ----------
+    cells, blocks
+        Codes and numbers of the blocks; see :func:`gather`.
     squares, nearest, low, sides, spacing
         See :class:`Corners`.
     weights : ndarray of float64, shape (256,)
@@ -176,35 +192,33 @@ def add_bounds(codes, z, chosen, squares, nearest, low, sides, spacing, weights,
     lows_of, highs_of : ndarray of float64, shape (n_bins,)
         Get the weights by the lower and the upper bound.
     """
-    found = np.empty((8, 3), np.int64)
-    at, first = np.empty(3, np.int64), np.empty(3, np.int64)
+    found, first = np.empty((8, 3), np.int64), np.empty(3, np.int64)
     lows, highs, squares_x = np.empty(SIDE), np.empty(SIDE), np.empty((8, SIDE))
-    share, bend_x, row = np.empty(SIDE), np.empty(SIDE), np.empty(SIDE, np.uint8)
+    share, bend_x = np.empty(SIDE), np.empty(SIDE)
     last = lows_of.size - 1.0
-    at[0], first[0] = z, low[0] + z * sides[0]
-    for y in range(chosen.shape[1]):
-        for x in range(chosen.shape[2]):
-            if not chosen[z, y, x]:
-                continue
-            at[1], at[2], first[1], first[2] = y, x, low[1] + y * sides[1], low[2] + x * sides[2]
-            n_found = _distinct(nearest, z, y, x, found)
-            n = min(sides[2], codes.shape[2] - x * sides[2])
-            _along_x(first[2], sides[2], found, n_found, spacing[2], squares_x, share, bend_x)
-            for dz in range(codes.shape[0]):
-                for row_y in range(y * sides[1], min((y + 1) * sides[1], codes.shape[1])):
-                    if not _codes_of(codes, dz, row_y, x * sides[2], n, row):
-                        continue
-                    _row_bounds(
-                        first[0] + dz, low[1] + row_y, squares, at, sides, first, found, n_found, spacing, squares_x,
-                        share, bend_x, lows, highs,
-                    )  # fmt: skip
-                    for i in range(SIDE):
-                        highs[i] = min(max((highs[i] - begin) * scale, 0.0), last)
-                        lows[i] = min(max((lows[i] - begin) * scale, 0.0), last)
-                    for i in range(n):
-                        weight = weights[row[i]]
-                        highs_of[np.uint32(highs[i])] += weight
-                        lows_of[np.uint32(lows[i])] += weight
+    for j in range(blocks.shape[0]):
+        for axis in range(3):
+            first[axis] = low[axis] + blocks[j, axis] * sides[axis]
+        n_found = _distinct(nearest, blocks[j, 0], blocks[j, 1], blocks[j, 2], found)
+        _along_x(first[2], sides[2], found, n_found, spacing[2], squares_x, share, bend_x)
+        for dz in range(sides[0]):
+            for dy in range(sides[1]):
+                word = cells[j, dz, dy]
+                if word == 0:
+                    continue
+                _row_bounds(
+                    dz, dy, squares, blocks, j, sides, first, found, n_found, spacing, squares_x, share, bend_x, lows,
+                    highs,
+                )  # fmt: skip
+                for i in range(SIDE):
+                    high, least = (highs[i] - begin) * scale, (lows[i] - begin) * scale
+                    high, least = high if high > 0.0 else 0.0, least if least > 0.0 else 0.0
+                    highs[i], lows[i] = high if high < last else last, least if least < last else last
+                for i in range(SIDE):
+                    weight = weights[word & np.uint64(255)]
+                    word >>= np.uint64(8)
+                    highs_of[np.uint32(highs[i])] += weight
+                    lows_of[np.uint32(lows[i])] += weight
 
 
 @part
@@ -242,14 +256,14 @@ def _may_be_nearest(points, i, first, sides, found, n_found, spacing):  # type: 
 
 @kernel
 def collect(  # type: ignore[no-untyped-def]
-    codes, z, chosen, squares, nearest, low, sides, spacing, weights, least, most, points, starts, boxes, x_fastest,
+    cells, blocks, squares, nearest, low, sides, spacing, weights, least, most, points, starts, boxes, x_fastest,
     patience, values, parts,
 ):  # fmt: skip
-    """Find the distances of the points in some blocks of a layer that may lie between two.
+    """Find the distances of the points in some blocks that may lie between two.
 
     Parameters
     ----------
-    codes, z, chosen, squares, nearest, low, sides, spacing, weights
+    cells, blocks, squares, nearest, low, sides, spacing, weights
         As for :func:`add_bounds`.
     least, most : float
         The squares of both.
@@ -264,84 +278,77 @@ def collect(  # type: ignore[no-untyped-def]
 
     Returns
     -------
-    n, compared : int
-        How many were written, and how many pairs were compared; more than ``patience`` where it was given up.
+    n : int
+        How many were written; -1 where it was given up.
     below : float
         Weight of the points that are nearer for sure.
     """
-    found = np.empty((8, 3), np.int64)
-    at, first = np.empty(3, np.int64), np.empty(3, np.int64)
+    found, first = np.empty((8, 3), np.int64), np.empty(3, np.int64)
     lows, highs, squares_x = np.empty(SIDE), np.empty(SIDE), np.empty((8, SIDE))
-    share, bend_x, row = np.empty(SIDE), np.empty(SIDE), np.empty(SIDE, np.uint8)
-    open_z, open_y, open_x = np.empty(SIDE**3, np.int64), np.empty(SIDE**3, np.int64), np.empty(SIDE**3, np.int64)
-    open_parts = np.empty(SIDE**3)
+    share, bend_x = np.empty(SIDE), np.empty(SIDE)
+    left, left_parts = np.empty((SIDE**3, 3), np.int64), np.empty(SIDE**3)
     near = np.empty((points.shape[0] + 8, 3), np.int64)
-    compared = 0
     below = 0.0
-    written = 0
+    n = 0
     sz, sy, sx = spacing[0], spacing[1], spacing[2]
-    at[0], first[0] = z, low[0] + z * sides[0]
-    for y in range(chosen.shape[1]):
-        for x in range(chosen.shape[2]):
-            if not chosen[z, y, x]:
-                continue
-            at[1], at[2], first[1], first[2] = y, x, low[1] + y * sides[1], low[2] + x * sides[2]
-            n_found = _distinct(nearest, z, y, x, found)
-            n = min(sides[2], codes.shape[2] - x * sides[2])
-            n_open = 0
-            reach = 0.0
-            _along_x(first[2], sides[2], found, n_found, spacing[2], squares_x, share, bend_x)
-            for dz in range(codes.shape[0]):
-                for row_y in range(y * sides[1], min((y + 1) * sides[1], codes.shape[1])):
-                    if not _codes_of(codes, dz, row_y, x * sides[2], n, row):
-                        continue
-                    of_z, of_y = first[0] + dz, low[1] + row_y
-                    _row_bounds(
-                        of_z, of_y, squares, at, sides, first, found, n_found, spacing, squares_x, share, bend_x,
-                        lows, highs,
-                    )  # fmt: skip
-                    for i in range(n):
-                        if row[i] == 0:
-                            continue
-                        if highs[i] < least:
-                            below += weights[row[i]]
-                        elif n_found == 1:
-                            if highs[i] <= most:
-                                dx = (first[2] + i - found[0, 2]) * sx
-                                away = (of_z - found[0, 0]) * sz, (of_y - found[0, 1]) * sy, dx
-                                values[written] = math.sqrt(_square(*away, x_fastest))
-                                parts[written] = weights[row[i]]
-                                written += 1
-                        elif lows[i] <= most:
-                            open_z[n_open], open_y[n_open], open_x[n_open] = of_z, of_y, first[2] + i
-                            open_parts[n_open] = weights[row[i]]
-                            reach = max(reach, highs[i])
-                            n_open += 1
-            if n_open == 0:
-                continue
-            near[:n_found] = found[:n_found]
-            n_near = n_found
-            for tile in range(starts.size - 1):
-                if _apart(boxes, tile, first, sides, spacing) > reach * (1 + SLACK):
+    for j in range(blocks.shape[0]):
+        for axis in range(3):
+            first[axis] = low[axis] + blocks[j, axis] * sides[axis]
+        n_found = _distinct(nearest, blocks[j, 0], blocks[j, 1], blocks[j, 2], found)
+        _along_x(first[2], sides[2], found, n_found, spacing[2], squares_x, share, bend_x)
+        n_left = 0
+        reach = 0.0
+        for dz in range(sides[0]):
+            for dy in range(sides[1]):
+                word = cells[j, dz, dy]
+                if word == 0:
                     continue
-                for k in range(starts[tile], starts[tile + 1]):
-                    if _may_be_nearest(points, k, first, sides, found, n_found, spacing):
-                        near[n_near, 0], near[n_near, 1], near[n_near, 2] = points[k, 0], points[k, 1], points[k, 2]
-                        n_near += 1
-            compared += n_near * n_open + 4 * starts.size
-            if compared > patience:
-                return written, compared, below
-            for j in range(n_open):
-                best = np.inf
-                of_z, of_y, of_x = open_z[j], open_y[j], open_x[j]
-                for k in range(n_near):
-                    dz, dy, dx = (of_z - near[k, 0]) * sz, (of_y - near[k, 1]) * sy, (of_x - near[k, 2]) * sx
-                    square = _square(dz, dy, dx, x_fastest)
-                    best = square if square < best else best
-                values[written] = math.sqrt(best)
-                parts[written] = open_parts[j]
-                written += 1
-    return written, compared, below
+                _row_bounds(
+                    dz, dy, squares, blocks, j, sides, first, found, n_found, spacing, squares_x, share, bend_x, lows,
+                    highs,
+                )  # fmt: skip
+                for i in range(SIDE):
+                    code = word & np.uint64(255)
+                    word >>= np.uint64(8)
+                    if code == 0 or lows[i] > most:
+                        continue
+                    if highs[i] < least:
+                        below += weights[code]
+                    elif n_found > 1:
+                        left[n_left, 0], left[n_left, 1], left[n_left, 2] = first[0] + dz, first[1] + dy, first[2] + i
+                        left_parts[n_left] = weights[code]
+                        reach = max(reach, highs[i])
+                        n_left += 1
+                    else:
+                        away_z, away_y = (first[0] + dz - found[0, 0]) * sz, (first[1] + dy - found[0, 1]) * sy
+                        away_x = (first[2] + i - found[0, 2]) * sx
+                        values[n] = math.sqrt(_square(away_z, away_y, away_x, x_fastest))
+                        parts[n] = weights[code]
+                        n += 1
+        if n_left == 0:
+            continue
+        near[:n_found] = found[:n_found]
+        n_near = n_found
+        for tile in range(starts.size - 1):
+            if _apart(boxes, tile, first, sides, spacing) > reach * (1 + SLACK):
+                continue
+            for k in range(starts[tile], starts[tile + 1]):
+                if _may_be_nearest(points, k, first, sides, found, n_found, spacing):
+                    near[n_near, 0], near[n_near, 1], near[n_near, 2] = points[k, 0], points[k, 1], points[k, 2]
+                    n_near += 1
+        patience -= n_near * n_left + 4 * starts.size
+        if patience < 0:
+            return -1, below
+        for i in range(n_left):
+            best = np.inf
+            for k in range(n_near):
+                away_z, away_y = (left[i, 0] - near[k, 0]) * sz, (left[i, 1] - near[k, 1]) * sy
+                square = _square(away_z, away_y, (left[i, 2] - near[k, 2]) * sx, x_fastest)
+                best = square if square < best else best
+            values[n] = math.sqrt(best)
+            parts[n] = left_parts[i]
+            n += 1
+    return n, below
 
 
 def passed(

@@ -22,8 +22,8 @@ from medpodium.scoring.measures.surfaces.envelopes import along_y, along_z, enve
 from medpodium.scoring.measures.surfaces.planes import Box, Planes
 from medpodium.scoring.measures.surfaces.points import Floats, Ints, Spacing
 
-LONGEST = (1 << 16) - 1
-"""Offsets are kept in 16 bits."""
+LONGEST = (1 << 16) - 9
+"""Offsets are kept in 16 bits; corners of blocks lie up to eight voxels beyond a surface."""
 _OFTEN = 16
 """Points are summed up per offset where there are so many that every sixteenth offset may have one."""
 _BESIDE = 8

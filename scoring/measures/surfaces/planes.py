@@ -370,7 +370,7 @@ class VolumePlanes:
             yield from some
 
     def nearest(self, points: Points, steps: Ints) -> Ints:
-        """Return the first of some steps that leads from each point to this surface; see :func:`nearest.look_around`."""
+        """Return the first step from each point that leads to this surface; see :func:`nearest.look_around`."""
         low, high = (np.array(corner) for corner in self.box)
         how = (*self.z_range, self.planar, self.edge, self.kind == "surfel-area")
         found: Ints = nearest.look_around(points, steps, low, high, self.volume, self.member, *how)

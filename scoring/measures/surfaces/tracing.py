@@ -140,6 +140,12 @@ def _put(points, codes, owners, n, z, y, x, code, owner):  # type: ignore[no-unt
     owners[n] = owner
 
 
+@part
+def _is_noise(n, looked, slices):  # type: ignore[no-untyped-def]
+    """Tell whether points are everywhere: the first slice of anything solid is all surface, but only once."""
+    return 2 * n > 3 * looked or (slices > 2 and 10 * n > 9 * looked)
+
+
 @kernel
 def surface_elements(volume, rows, layers, z_start, z_stop, planar, like, most, few):  # type: ignore[no-untyped-def]
     """Find the surface elements (surfels) of every structure.
@@ -169,7 +175,7 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar, like, most, 
         So many points are enough: the search ends after the slice that has more.
     few : int
         After so many points it ends, too, where every other voxel that was looked at has one, and after a fraction of
-        these where nearly all have.
+        these where that is sure already.
 
     Returns
     -------
@@ -197,9 +203,10 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar, like, most, 
     points, codes, owners = _first_room(start, stop, 8 * layers.shape[0] * (nx + 1), like)
     n = 0
     looked = 0
+    first = nz
     whole = True
     for z in range(1 if planar else nz + 1):
-        if n > most or (n > few and 2 * n > looked) or (n > few // 16 and 10 * n > 9 * looked):
+        if n > most or (n > few and 2 * n > looked) or (n > few // 16 and _is_noise(n, looked, z - first)):
             whole = False
             break
         cut = False
@@ -214,6 +221,7 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar, like, most, 
                 continue
             width = hi - lo + 1
             looked += width
+            first = min(first, z)
             for k in range(4):
                 _copy_row(volume, 0 if planar else z - 1 + k // 2, y - 1 + k % 2, lo, hi, quad[k])
             _neighbour_codes(quad, width, tallest, owner_label, others, outside)
@@ -293,9 +301,10 @@ def border_voxels(volume, rows, layers, z_start, z_stop, planar, like, most, few
     points, codes, owners = _first_room(start, stop, layers.shape[0] * nx, like)
     n = 0
     looked = 0
+    first = nz
     whole = True
     for z in range(nz):
-        if n > most or (n > few and 2 * n > looked) or (n > few // 16 and 10 * n > 9 * looked):
+        if n > most or (n > few and 2 * n > looked) or (n > few // 16 and _is_noise(n, looked, z - first)):
             whole = False
             break
         cut = False
@@ -316,6 +325,7 @@ def border_voxels(volume, rows, layers, z_start, z_stop, planar, like, most, few
             m, a, b, c, d = five[0], five[1], five[2], five[3], five[4]
             width = hi - lo
             looked += width
+            first = min(first, z)
             for i in range(width):
                 sides[i] = (m[i + 1] ^ a[i + 1]) | (m[i + 1] ^ b[i + 1]) | (m[i + 1] ^ c[i + 1])
             for i in range(width):
