@@ -98,52 +98,57 @@ def ranges(squares, nearest, low, sides, spacing):  # type: ignore[no-untyped-de
 
 
 @part
-def _along_x(x, side, found, n_found, spacing, squares_x, share, bend_x):  # type: ignore[no-untyped-def]
-    """Write what the bounds of a row's points need of x alone: the row begins at ``x``, and so does its block."""
-    along = (side * spacing) ** 2
-    for i in range(SIDE):
-        share[i] = i / side
-        bend_x[i] = share[i] * (1 - share[i]) * along
+def _across(squares, blocks, j, sides, first, found, n_found, spacing, flat, lower, slope):  # type: ignore[no-untyped-def]
+    """Write what the bounds of the points of a block need of y and x alone, for all slices: :func:`_slice_bounds`."""
+    width = SIDE * sides[1]
     for k in range(n_found):
-        for i in range(SIDE):
-            away = (x + i - found[k, 2]) * spacing
-            squares_x[k, i] = away * away
+        own = flat[k]
+        for m in range(width):
+            dy = (first[1] + m // SIDE - found[k, 1]) * spacing[1]
+            dx = (first[2] + m % SIDE - found[k, 2]) * spacing[2]
+            own[m] = dy * dy + dx * dx
+    if n_found == 1:
+        return
+    z, y, x = blocks[j, 0], blocks[j, 1], blocks[j, 2]
+    along_y, along_x = (sides[1] * spacing[1]) ** 2, (sides[2] * spacing[2]) ** 2
+    corners = (
+        squares[z, y, x], squares[z, y, x + 1], squares[z, y + 1, x], squares[z, y + 1, x + 1],
+        squares[z + 1, y, x], squares[z + 1, y, x + 1], squares[z + 1, y + 1, x], squares[z + 1, y + 1, x + 1],
+    )  # fmt: skip
+    slack = SLACK * (max(corners) + along_y + along_x + (sides[0] * spacing[0]) ** 2)
+    for m in range(width):
+        w, u = (m // SIDE) / sides[1], (m % SIDE) / sides[2]
+        here = (1 - w) * ((1 - u) * corners[0] + u * corners[1]) + w * ((1 - u) * corners[2] + u * corners[3])
+        there = (1 - w) * ((1 - u) * corners[4] + u * corners[5]) + w * ((1 - u) * corners[6] + u * corners[7])
+        lower[m] = here - w * (1 - w) * along_y - u * (1 - u) * along_x - slack
+        slope[m] = there - here
 
 
 @part
-def _row_bounds(  # type: ignore[no-untyped-def]
-    dz, dy, squares, blocks, j, sides, first, found, n_found, spacing, squares_x, share, bend_x, lows, highs
-):
-    """Write bounds of the squared distances of a row of a block, ``dz, dy`` from its first corner ``first``.
+def _slice_bounds(dz, sides, first, found, n_found, spacing, flat, lower, slope, lows, highs):  # type: ignore[no-untyped-def]
+    """Write bounds of the squared distances of the points of a slice of a block, ``dz`` from its first corner.
 
-    ``found`` is what is nearest to the block's corners; ``squares_x``, ``share`` and ``bend_x`` are from
-    :func:`_along_x`.
+    ``found`` is what is nearest to the block's corners, the rest is from :func:`_across`.
     """
+    width = SIDE * sides[1]
     for k in range(n_found):
-        away_z, away_y = (first[0] + dz - found[k, 0]) * spacing[0], (first[1] + dy - found[k, 1]) * spacing[1]
-        beside = away_z * away_z + away_y * away_y
+        own = flat[k]
+        away = (first[0] + dz - found[k, 0]) * spacing[0]
+        square = away * away
         if k == 0:
-            for i in range(SIDE):
-                highs[i] = beside + squares_x[0, i]
+            for m in range(width):
+                highs[m] = own[m] + square
             continue
-        for i in range(SIDE):
-            square = beside + squares_x[k, i]
-            highs[i] = square if square < highs[i] else highs[i]
+        for m in range(width):
+            highs[m] = own[m] + square if own[m] + square < highs[m] else highs[m]
     if n_found == 1:
-        for i in range(SIDE):
-            lows[i] = highs[i]
+        for m in range(width):
+            lows[m] = highs[m]
         return
-    v, w = dz / sides[0], dy / sides[1]
-    a, b, c = blocks[j, 0], blocks[j, 1], blocks[j, 2]
-    of_first, of_second, of_third, of_last = (1 - v) * (1 - w), (1 - v) * w, v * (1 - w), v * w
-    left = of_first * squares[a, b, c] + of_second * squares[a, b + 1, c]
-    left += of_third * squares[a + 1, b, c] + of_last * squares[a + 1, b + 1, c]
-    right = of_first * squares[a, b, c + 1] + of_second * squares[a, b + 1, c + 1]
-    right += of_third * squares[a + 1, b, c + 1] + of_last * squares[a + 1, b + 1, c + 1]
-    bend = v * (1 - v) * (sides[0] * spacing[0]) ** 2 + w * (1 - w) * (sides[1] * spacing[1]) ** 2
-    bend += SLACK * (left + right + bend + (sides[2] * spacing[2]) ** 2)
-    for i in range(SIDE):
-        lows[i] = left + share[i] * (right - left) - bend - bend_x[i]
+    v = dz / sides[0]
+    bend = v * (1 - v) * (sides[0] * spacing[0]) ** 2
+    for m in range(width):
+        lows[m] = lower[m] + v * slope[m] - bend
 
 
 @kernel
@@ -193,32 +198,29 @@ def add_bounds(cells, blocks, squares, nearest, low, sides, spacing, weights, be
         Get the weights by the lower and the upper bound.
     """
     found, first = np.empty((8, 3), np.int64), np.empty(3, np.int64)
-    lows, highs, squares_x = np.empty(SIDE), np.empty(SIDE), np.empty((8, SIDE))
-    share, bend_x = np.empty(SIDE), np.empty(SIDE)
+    lows, highs, lower, slope = np.empty(SIDE**2), np.empty(SIDE**2), np.empty(SIDE**2), np.empty(SIDE**2)
+    flat = np.empty((8, SIDE**2))
     last = lows_of.size - 1.0
     for j in range(blocks.shape[0]):
         for axis in range(3):
             first[axis] = low[axis] + blocks[j, axis] * sides[axis]
         n_found = _distinct(nearest, blocks[j, 0], blocks[j, 1], blocks[j, 2], found)
-        _along_x(first[2], sides[2], found, n_found, spacing[2], squares_x, share, bend_x)
+        _across(squares, blocks, j, sides, first, found, n_found, spacing, flat, lower, slope)
         for dz in range(sides[0]):
+            _slice_bounds(dz, sides, first, found, n_found, spacing, flat, lower, slope, lows, highs)
+            for m in range(SIDE * sides[1]):
+                high, least = (highs[m] - begin) * scale, (lows[m] - begin) * scale
+                high, least = high if high > 0.0 else 0.0, least if least > 0.0 else 0.0
+                highs[m], lows[m] = high if high < last else last, least if least < last else last
             for dy in range(sides[1]):
                 word = cells[j, dz, dy]
                 if word == 0:
                     continue
-                _row_bounds(
-                    dz, dy, squares, blocks, j, sides, first, found, n_found, spacing, squares_x, share, bend_x, lows,
-                    highs,
-                )  # fmt: skip
-                for i in range(SIDE):
-                    high, least = (highs[i] - begin) * scale, (lows[i] - begin) * scale
-                    high, least = high if high > 0.0 else 0.0, least if least > 0.0 else 0.0
-                    highs[i], lows[i] = high if high < last else last, least if least < last else last
-                for i in range(SIDE):
+                for m in range(SIDE * dy, SIDE * dy + SIDE):
                     weight = weights[word & np.uint64(255)]
                     word >>= np.uint64(8)
-                    highs_of[np.uint32(highs[i])] += weight
-                    lows_of[np.uint32(lows[i])] += weight
+                    highs_of[np.uint32(highs[m])] += weight
+                    lows_of[np.uint32(lows[m])] += weight
 
 
 @part
@@ -284,8 +286,8 @@ def collect(  # type: ignore[no-untyped-def]
         Weight of the points that are nearer for sure.
     """
     found, first = np.empty((8, 3), np.int64), np.empty(3, np.int64)
-    lows, highs, squares_x = np.empty(SIDE), np.empty(SIDE), np.empty((8, SIDE))
-    share, bend_x = np.empty(SIDE), np.empty(SIDE)
+    lows, highs, lower, slope = np.empty(SIDE**2), np.empty(SIDE**2), np.empty(SIDE**2), np.empty(SIDE**2)
+    flat = np.empty((8, SIDE**2))
     left, left_parts = np.empty((SIDE**3, 3), np.int64), np.empty(SIDE**3)
     near = np.empty((points.shape[0] + 8, 3), np.int64)
     below = 0.0
@@ -295,29 +297,28 @@ def collect(  # type: ignore[no-untyped-def]
         for axis in range(3):
             first[axis] = low[axis] + blocks[j, axis] * sides[axis]
         n_found = _distinct(nearest, blocks[j, 0], blocks[j, 1], blocks[j, 2], found)
-        _along_x(first[2], sides[2], found, n_found, spacing[2], squares_x, share, bend_x)
+        _across(squares, blocks, j, sides, first, found, n_found, spacing, flat, lower, slope)
         n_left = 0
         reach = 0.0
+        nearer = 0.0
         for dz in range(sides[0]):
+            _slice_bounds(dz, sides, first, found, n_found, spacing, flat, lower, slope, lows, highs)
             for dy in range(sides[1]):
                 word = cells[j, dz, dy]
                 if word == 0:
                     continue
-                _row_bounds(
-                    dz, dy, squares, blocks, j, sides, first, found, n_found, spacing, squares_x, share, bend_x, lows,
-                    highs,
-                )  # fmt: skip
                 for i in range(SIDE):
                     code = word & np.uint64(255)
                     word >>= np.uint64(8)
-                    if code == 0 or lows[i] > most:
+                    m = SIDE * dy + i
+                    if code == 0 or lows[m] > most:
                         continue
-                    if highs[i] < least:
-                        below += weights[code]
+                    if highs[m] < least:
+                        nearer += weights[code]
                     elif n_found > 1:
                         left[n_left, 0], left[n_left, 1], left[n_left, 2] = first[0] + dz, first[1] + dy, first[2] + i
                         left_parts[n_left] = weights[code]
-                        reach = max(reach, highs[i])
+                        reach = max(reach, highs[m])
                         n_left += 1
                     else:
                         away_z, away_y = (first[0] + dz - found[0, 0]) * sz, (first[1] + dy - found[0, 1]) * sy
@@ -325,6 +326,7 @@ def collect(  # type: ignore[no-untyped-def]
                         values[n] = math.sqrt(_square(away_z, away_y, away_x, x_fastest))
                         parts[n] = weights[code]
                         n += 1
+        below += nearer
         if n_left == 0:
             continue
         near[:n_found] = found[:n_found]
