@@ -28,10 +28,10 @@ from medpodium.scoring.measures.surfaces.points import Floats, Ints, Spacing
 
 FEW = 512
 """With fewer it is not worth it."""
-_MOST = 0.6
+_MOST = 0.9
 """Share of the blocks above which all points are looked at instead."""
 _BINS = 1 << 13
-_MARGIN = 0.15
+_MARGINS = (0.15, 0.5)
 """How far around a good guess a percentile is looked for first, in radii of a block."""
 _MARK_NS = 0.5
 _ROW = 4
@@ -313,9 +313,10 @@ class Blocked:
             if first is None:
                 return self.whole.reached(quantile)
             guess = self._guess(quantile)
-            margin = _MARGIN * self._blocks.radius
-            near = max(guess - margin, 0.0) ** 2, (guess + margin) ** 2
-            then = self._narrowed(*near, least, most) or self._narrowed(*first, least, most)
+            radii = [share * self._blocks.radius for share in _MARGINS]
+            tried = [(max(guess - radius, 0.0) ** 2, (guess + radius) ** 2) for radius in radii]
+            all_found = (self._narrowed(*both, least, most) for both in (*tried, first))
+            then = next((some for some in all_found if some is not None), None)
             found = None if then is None else self._between(*then[0], then[1])
             if found is not None and found[1].distances.size:
                 return first_reached(found[1].distances, found[1].parts, quantile, found[0], self.total)
