@@ -185,8 +185,8 @@ class Blocked:
         else:
             targets = np.ascontiguousarray(dense.filled(self._other, box).transpose(0, 2, 1))
         spacing = np.array(blocks.spacing_zyx)
-        found = lattice_nearest(targets, np.array(box.low), *blocks.nodes, spacing)
-        return bounds.Corners(*found, np.array(blocks.box.low), np.array(blocks.sides), spacing)
+        squares, nearest = lattice_nearest(targets, np.array(box.low), *blocks.nodes, spacing)
+        return bounds.Corners(squares, nearest, np.array(blocks.box.low), np.array(blocks.sides), spacing)
 
     @cached_property
     def _ranges(self) -> tuple[Floats, Floats]:
@@ -305,11 +305,11 @@ class Blocked:
         The bounds of blocks tell about where it is, those of points closely.
         """
         if isinstance(self._other, PointPlanes) and quantile <= 1 - 1e-6:
-            (lows, highs), weights = self._ranges, self._blocks.weights
+            lows, highs = self._ranges
             least, most = (quantile - 4 * SLACK) * self.total, (quantile + 4 * SLACK) * self.total
             scale = (_BINS - 2) / max(float(highs.max()), 1e-300)
-            sums = [np.bincount((of * scale).astype(np.int64).ravel(), weights.ravel(), _BINS) for of in (lows, highs)]
-            first = bounds.passed(sums[0], sums[1], 0.0, least, most, 0.0, scale)
+            by_low, by_high = (self._in_bins(of * scale) for of in (lows, highs))
+            first = bounds.passed(by_low, by_high, 0.0, least, most, 0.0, scale)
             if first is None:
                 return self.whole.reached(quantile)
             guess = self._guess(quantile)
@@ -322,9 +322,14 @@ class Blocked:
                 return first_reached(found[1].distances, found[1].parts, quantile, found[0], self.total)
         return self.whole.reached(quantile)
 
+    def _in_bins(self, places: Floats) -> Floats:
+        """Add up the weights of blocks by what each has a place for."""
+        found = np.bincount(places.astype(np.int64).ravel(), self._blocks.weights.ravel(), _BINS)
+        return found.astype(np.float64, copy=False)
+
     def _guess(self, quantile: float) -> float:
         """Return about where the share of weight reaches a quantile: from the middle of each block and around it."""
-        squares, weights, radius = self._corners.squares, self._blocks.weights.ravel(), self._blocks.radius
+        squares, radius = self._corners.squares, self._blocks.radius
         for axis in range(3):
             before, behind = (np.take(squares, range(k, squares.shape[axis] - 1 + k), axis) for k in (0, 1))
             squares = before + behind
@@ -332,7 +337,7 @@ class Blocked:
         scale = (_BINS - 1) / (float(middles.max()) + radius)
         sums = np.zeros(_BINS)
         for share in (-0.5, -0.17, 0.17, 0.5):
-            sums += np.bincount((np.maximum(middles + share * radius, 0.0) * scale).astype(np.int64), weights, _BINS)
+            sums += self._in_bins(np.maximum(middles + share * radius, 0.0) * scale)
         return (int(np.searchsorted(np.cumsum(sums), quantile * sums.sum())) + 0.5) / scale
 
     @property

@@ -354,6 +354,7 @@ class VolumePlanes:
         """Yield the codes in a box, slice by slice."""
         ny, nx = box.shape[1:]
         planes = np.zeros((_TOGETHER, ny, nx), np.uint8)
+        scratch: tuple[Bytes, ...]
         if self.kind == "surfel-area":
             width = max(nx, _WIDE) + 1
             find, scratch = surfel_codes, (np.empty((ny + 1, width), np.uint8), np.empty((2, ny, width), np.uint8))
