@@ -208,10 +208,10 @@ def joint_counts(reference, prediction, reference_rows, prediction_rows, index_o
             for x in range(width - 1):
                 changes[x + 1] = (r[x] ^ r[x + 1]) | (p[x] ^ p[x + 1])
             changes[width] = 1  # ends the last run
-            n_runs = 0
-            for x in range(width):
-                n_runs += changes[x] != 0
-            if by_label and 4 * n_runs > width:  # without asking where a run ends
+            n_changing = 0
+            for w in range(width // per_word + 1):
+                n_changing += words[w] != 0
+            if by_label and 4 * n_changing > 3 * (width // per_word + 1):  # without asking where a run ends
                 x = 0
                 while x < width:
                     i = index_of[r[x]]

@@ -203,9 +203,11 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar, like, most, 
     points, codes, owners = _first_room(start, stop, 8 * layers.shape[0] * (nx + 1), like)
     n = 0
     looked = 0
-    first = nz
+    first = 0
     whole = True
     for z in range(1 if planar else nz + 1):
+        if looked == 0:
+            first = z
         if n > most or (n > few and 2 * n > looked) or (n > few // 16 and _is_noise(n, looked, z - first)):
             whole = False
             break
@@ -221,7 +223,6 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar, like, most, 
                 continue
             width = hi - lo + 1
             looked += width
-            first = min(first, z)
             for k in range(4):
                 _copy_row(volume, 0 if planar else z - 1 + k // 2, y - 1 + k % 2, lo, hi, quad[k])
             _neighbour_codes(quad, width, tallest, owner_label, others, outside)
@@ -301,9 +302,11 @@ def border_voxels(volume, rows, layers, z_start, z_stop, planar, like, most, few
     points, codes, owners = _first_room(start, stop, layers.shape[0] * nx, like)
     n = 0
     looked = 0
-    first = nz
+    first = 0
     whole = True
     for z in range(nz):
+        if looked == 0:
+            first = z
         if n > most or (n > few and 2 * n > looked) or (n > few // 16 and _is_noise(n, looked, z - first)):
             whole = False
             break
@@ -325,7 +328,6 @@ def border_voxels(volume, rows, layers, z_start, z_stop, planar, like, most, few
             m, a, b, c, d = five[0], five[1], five[2], five[3], five[4]
             width = hi - lo
             looked += width
-            first = min(first, z)
             for i in range(width):
                 sides[i] = (m[i + 1] ^ a[i + 1]) | (m[i + 1] ^ b[i + 1]) | (m[i + 1] ^ c[i + 1])
             for i in range(width):
