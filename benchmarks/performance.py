@@ -133,22 +133,24 @@ def _bad(options: argparse.Namespace) -> str:
     asked = [(size, name, at < options.peer_sizes) for at, size in enumerate(options.sizes) for name in patterns]
 
     def measured(size: str, name: str, peer: bool) -> dict[str, Any]:
-        shape = ["--shape", *size.split("x"), "--structures", str(STRUCTURES), "--metrics", "surfels"]
+        shape = ["--shape", *size.split("x"), "--structures", str(STRUCTURES), "--metrics", "surfels", "--files"]
         other = ["--peers-python", options.peers_python] if peer else []
         row: dict[str, Any] = _run("patterns.py", *shape, "--patterns", name, *other)["rows"][-1]
         return row
 
     with ThreadPoolExecutor(options.jobs) as pool:
         rows = dict(zip(asked, pool.map(lambda one: measured(*one), asked), strict=True))
-    keys = ("x_good", "x_mb", "x_surface_distance")
-    lines = []
-    for name in patterns:
-        cells = [
-            " / ".join(filter(None, (_factor(rows[size, name, peer][key]) for key in keys)))
+
+    def cells(name: str, keys: Sequence[str]) -> list[str]:
+        return [
+            " / ".join(filter(None, (_factor(rows[size, own, peer][key]) for key in keys)))
             for size, own, peer in asked
             if own == name
         ]
-        lines.append([name.replace("_", " "), *cells])
+
+    keys = ("x_good", "x_mb", "x_surface_distance")
+    lines = [[name.replace("_", " "), *cells(name, keys)] for name in patterns]
+    read = [[name.replace("_", " "), *cells(name, ["x_good_files"])] for name in patterns]
     figure = options.out.with_suffix(".svg")
     _draw({size: [rows[size, n, p]["x_good"] for s, n, p in asked if s == size] for size in options.sizes}, figure)
     return (
@@ -156,6 +158,9 @@ def _bad(options: argparse.Namespace) -> str:
         "NSD and HD95 from arrays. In each cell: CPU time against a good prediction of that size, memory of the "
         "process against its, and CPU time against surface-distance on the same masks (below 1: faster).\n\n"
         + _table(["prediction", *options.sizes], lines)
+        + "\n\nThe same from two gzipped NIfTI files, which are read, too: what a submission costs an organizer. CPU "
+        "time against a good prediction of that size, files included.\n\n"
+        + _table(["prediction", *options.sizes], read)
         + f"\n\n![CPU time of bad predictions against a good one, by size]({figure.name})"
     )
 

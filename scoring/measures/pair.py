@@ -29,8 +29,7 @@ from medpodium.scoring.measures.components.joined import Components, MaskCompone
 from medpodium.scoring.measures.overlap import Overlap, pixel_mm2, voxel_ml
 from medpodium.scoring.measures.surfaces import planes
 from medpodium.scoring.measures.surfaces.distances import AxisOrder, SurfaceDistances, distances
-from medpodium.scoring.measures.surfaces.edges import without_border
-from medpodium.scoring.measures.surfaces.outline import Surfaces, find_surfaces, frozen
+from medpodium.scoring.measures.surfaces.outline import Surfaces, find_surfaces, frozen, without_border
 from medpodium.scoring.measures.surfaces.points import Ints, Kind, Spacing, Surface, Volume
 
 if TYPE_CHECKING:
@@ -261,7 +260,7 @@ class PairMeasures:
     def between(self, structure: int, kind: Kind, *, edge: bool = True, voxels: bool = False) -> SurfaceDistances:
         """Return the distances between surfaces of one kind.
 
-        Without ``edge`` the image's border is no surface (:mod:`medpodium.scoring.measures.surfaces.edges`); with
+        Without ``edge`` the image's border is no surface (``outline.without_border``); with
         ``voxels`` every voxel has the size 1, so that distances are numbers of voxels.
         """
         found = self._distances(structure, kind) if edge else self._without_border(structure, kind)

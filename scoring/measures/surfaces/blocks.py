@@ -1,102 +1,62 @@
 """Distances of a surface that is nearly everywhere, block by block: only what a question needs is worked out.
 
 Noise has a surface element at every corner. How many of them are within a tolerance, or where a percentile lies, is a
-question about few: the middle of a block knows its distance, and no point of the block is nearer or farther by more
-than the way to it. So a distance transform of the middles says which blocks lie wholly below or above what is asked,
-and only the others are looked at point by point. Exact: nothing is sampled that is not bounded.
+question about few. Most blocks lie wholly below or above what is asked, and so do most points of the others
+(:mod:`medpodium.scoring.measures.surfaces.bounds`); only what is left is looked for. Exact: nothing is sampled that is
+not bounded.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from medpodium.scoring.measures.compiled import kernel
-from medpodium.scoring.measures.surfaces import dense
-from medpodium.scoring.measures.surfaces.envelopes import lattice_squares
+from medpodium.scoring.measures.surfaces import bounds, dense
+from medpodium.scoring.measures.surfaces.bounds import SIDE, SLACK
+from medpodium.scoring.measures.surfaces.envelopes import lattice_nearest
 from medpodium.scoring.measures.surfaces.histograms import Directed, Scattered, first_reached
-from medpodium.scoring.measures.surfaces.planes import Box, Bytes, Planes, PointPlanes
+from medpodium.scoring.measures.surfaces.nearest import tile_shifts, tiled
+from medpodium.scoring.measures.surfaces.planes import Box, Planes, PointPlanes
 from medpodium.scoring.measures.surfaces.points import Floats, Ints, Spacing
 
-_SIDE = 8
-"""Corners of a block along the axis of the smallest voxels; about as many mm along the others."""
 FEW = 512
 """With fewer it is not worth it."""
-_MOST = 0.6
+_MOST = 0.9
 """Share of the blocks above which all points are looked at instead."""
-_SHARES = (0.25, 1.01)
-"""How far around the percentile of the middles one is looked for, in radii of a block."""
+_BINS = 1 << 13
+_MARGINS = (0.15, 0.5)
+"""How far around a good guess a percentile is looked for first, in radii of a block."""
 _MARK_NS = 0.5
 _ROW = 4
 """What it takes to mark a voxel, and how many of them the start of a row costs."""
-_SLACK = 1e-9
-"""Relative size of what rounding could do to a distance."""
+_PAIR_NS = 1.5
+"""What it takes to compare a point with another."""
 
 
 @kernel
 def add_weights(plane, weights, side_y, side_x, sums):  # type: ignore[no-untyped-def]
     """Add the weights of the points of a plane to those of its blocks, shape (ny, nx)."""
     ny, nx = plane.shape
+    whole = nx // side_x if side_x == SIDE else 0
     for y in range(ny):
         row, to = plane[y], sums[y // side_y]
-        for at in range(to.size):
+        for at in range(whole):  # eight at once, in no order that one of them would have to wait for
+            x = at * SIDE
+            first = (weights[row[x]] + weights[row[x + 1]]) + (weights[row[x + 2]] + weights[row[x + 3]])
+            second = (weights[row[x + 4]] + weights[row[x + 5]]) + (weights[row[x + 6]] + weights[row[x + 7]])
+            to[at] += first + second
+        for at in range(whole, to.size):
             total = 0.0
             for x in range(at * side_x, min((at + 1) * side_x, nx)):
                 total += weights[row[x]]
             to[at] += total
-
-
-@kernel
-def leave_out(plane, chosen, first_y, first_x, side_y, side_x):  # type: ignore[no-untyped-def]
-    """Empty the blocks of a plane that are not chosen; its first corner is ``first_y, first_x`` among them."""
-    ny, nx = plane.shape
-    for y in range(ny):
-        row, own = plane[y], chosen[(first_y + y) // side_y]
-        for at in range(first_x // side_x, (first_x + nx - 1) // side_x + 1):
-            if not own[at]:
-                row[max(at * side_x - first_x, 0) : min((at + 1) * side_x - first_x, nx)] = 0
-
-
-@kernel
-def mark_around(points, rows, reaches, low, near):  # type: ignore[no-untyped-def]
-    """Set to 1 what lies around points: ``reaches[k]`` along x on both sides in the row ``rows[k]`` (dz, dy) away.
-
-    Parameters
-    ----------
-    points : ndarray of int16 or int32, shape (n, 3)
-    rows : ndarray of int64, shape (k, 2)
-    reaches : ndarray of int64, shape (k,)
-    low : ndarray of int64, shape (3,)
-        Where the first corner of ``near`` lies: z, y, x.
-    near : ndarray of uint8, shape (nz, ny, nx)
-    """
-    nz, ny, nx = near.shape
-    for i in range(points.shape[0]):
-        at_z, at_y, at_x = points[i, 0] - low[0], points[i, 1] - low[1], points[i, 2] - low[2]
-        for k in range(rows.shape[0]):
-            z, y = at_z + rows[k, 0], at_y + rows[k, 1]
-            if 0 <= z < nz and 0 <= y < ny:
-                row = near[z, y]
-                for x in range(max(at_x - reaches[k], 0), min(at_x + reaches[k] + 1, nx)):
-                    row[x] = 1
-
-
-@kernel
-def weight_where(plane, near, weights):  # type: ignore[no-untyped-def]
-    """Return the weight of a plane's points where ``near`` is 1."""
-    total = 0.0
-    for y in range(plane.shape[0]):
-        row, own = plane[y], near[y]
-        for x in range(row.size):
-            if own[x] != 0:
-                total += weights[row[x]]
-    return total
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,18 +81,24 @@ class Blocks:
     spacing_zyx: Spacing
 
     @property
-    def middles(self) -> tuple[Ints, Ints, Ints]:
-        """Coordinates of the middles: z, y, x."""
+    def nodes(self) -> tuple[Ints, Ints, Ints]:
+        """Coordinates of the corners of blocks: z, y, x."""
         along = [
-            low + side // 2 + side * np.arange(number)
+            low + side * np.arange(number + 1)
             for low, side, number in zip(self.box.low, self.sides, self.weights.shape, strict=True)
         ]
         return along[0], along[1], along[2]
 
     @property
     def radius(self) -> float:
-        """How far a point can be from the middle, in mm."""
-        return math.hypot(*(side // 2 * step for side, step in zip(self.sides, self.spacing_zyx, strict=True)))
+        """Half the diagonal of a block in mm."""
+        return 0.5 * math.hypot(*(side * step for side, step in zip(self.sides, self.spacing_zyx, strict=True)))
+
+    def part(self, first: Sequence[int], last: Sequence[int]) -> Box:
+        """Return the box from one block to another, that one included, as far as the surface goes."""
+        along = zip(self.box.low, self.sides, self.box.high, first, last, strict=True)
+        low, high = zip(*((a + b * side, min(a + (c + 1) * side, end)) for a, side, end, b, c in along), strict=True)
+        return Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
 
     @cached_property
     def total(self) -> float:
@@ -152,8 +118,8 @@ def blocks_of(own: Planes, weights: Floats, spacing_zyx: Spacing) -> Blocks:
     spacing_zyx
         Voxel size in mm.
     """
-    box, edge = own.box, _SIDE * min(spacing_zyx)
-    sides = tuple(max(1, min(round(edge / step), _SIDE)) for step in spacing_zyx)
+    box, edge = own.box, SIDE * min(spacing_zyx)
+    sides = tuple(max(1, min(round(edge / step), SIDE)) for step in spacing_zyx)
     sums = np.zeros([-(-number // side) for number, side in zip(box.shape, sides, strict=True)])
     for z, plane in zip(dense.inside(own.slices, box).tolist(), own.codes(box), strict=True):
         add_weights(plane, weights, sides[1], sides[2], sums[(z - box.low[0]) // sides[0]])
@@ -161,52 +127,16 @@ def blocks_of(own: Planes, weights: Floats, spacing_zyx: Spacing) -> Blocks:
 
 
 @dataclass(frozen=True, eq=False)
-class Chosen:
-    """What a surface has in some of its blocks.
+class _Cells:
+    """Some blocks, shape (n, 3), and their codes (``bounds.gather``)."""
 
-    Attributes
-    ----------
-    own : Planes
-        The surface.
-    blocks : Blocks
-        Its blocks.
-    chosen : ndarray of bool
-        Which of them; at least one.
-    """
+    blocks: Ints
+    cells: npt.NDArray[np.uint64] = field(repr=False)
 
-    own: Planes
-    blocks: Blocks
-    chosen: npt.NDArray[np.bool_] = field(repr=False)
-
-    @cached_property
-    def box(self) -> Box:
-        """The box of these blocks, as far as the surface's goes."""
-        low, high = [], []
-        for axis in range(3):
-            others = tuple(other for other in range(3) if other != axis)
-            used = np.flatnonzero(self.chosen.any(axis=others))
-            side, begin = self.blocks.sides[axis], self.blocks.box.low[axis]
-            low.append(begin + side * int(used[0]))
-            high.append(min(begin + side * (int(used[-1]) + 1), self.blocks.box.high[axis]))
-        return Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
-
-    @cached_property
-    def slices(self) -> Ints:
-        """Slices that can have points."""
-        return dense.inside(self.own.slices, self.box)
-
-    @property
-    def most(self) -> int:
-        """At most so many points."""
-        return math.prod(self.box.shape)
-
-    def codes(self, box: Box) -> Iterator[Bytes]:
-        """Yield the codes in a box, slice by slice; it lies in the one of these blocks."""
-        begin, sides = self.blocks.box.low, self.blocks.sides
-        first = box.low[1] - begin[1], box.low[2] - begin[2]
-        for z, plane in zip(dense.inside(self.slices, box).tolist(), self.own.codes(box), strict=True):
-            leave_out(plane, self.chosen[(z - begin[0]) // sides[0]], *first, sides[1], sides[2])
-            yield plane
+    def between(self, chosen: npt.NDArray[np.bool_]) -> _Cells:
+        """Return those of them that are chosen among all blocks."""
+        own = chosen[tuple(self.blocks.T)]
+        return _Cells(self.blocks[own], self.cells[own])
 
 
 class Blocked:
@@ -220,10 +150,12 @@ class Blocked:
         Those of the first.
     weights : ndarray of float64, shape (256,)
         Weight of a point by its code; 0 for the code 0.
+    axis_order : {"xyz", "zyx"}
+        Order in which squares are added up.
     rows_within : callable
         Returns what lies within a distance (:func:`mark_around`): rows, and how far along each.
     sweep : callable
-        Returns the distances of a part of the first surface.
+        Returns the distances of all of the first surface.
     """
 
     def __init__(
@@ -232,48 +164,105 @@ class Blocked:
         other: Planes,
         blocks: Blocks,
         weights: Floats,
+        axis_order: str,
         rows_within: Callable[[float], tuple[Ints, Ints]],
-        sweep: Callable[[Planes], Scattered],
+        sweep: Callable[[], Scattered],
     ) -> None:
         self._own, self._other, self._blocks, self._weights = own, other, blocks, weights
-        self._rows_within, self._sweep = rows_within, sweep
+        self._x_fastest, self._rows_within, self._sweep = axis_order == "xyz", rows_within, sweep
 
     @cached_property
     def whole(self) -> Scattered:
         """The distances of all points."""
-        return self._sweep(self._own)
+        return self._sweep()
 
     @cached_property
-    def _middles(self) -> tuple[Floats, Floats]:
-        """Distances of the middles of blocks that have points, ascending, and the weights of the blocks."""
-        far = self._far[self._blocks.weights > 0]
-        order = np.argsort(far)
-        return far[order], self._blocks.weights[self._blocks.weights > 0][order]
+    def _corners(self) -> bounds.Corners:
+        box, blocks = self._other.box, self._blocks
+        if isinstance(self._other, PointPlanes):
+            targets = np.zeros((box.shape[0], box.shape[2], box.shape[1]), np.uint8)
+            targets[tuple((self._other.points - np.array(box.low))[:, [0, 2, 1]].T)] = 1
+        else:
+            targets = np.ascontiguousarray(dense.filled(self._other, box).transpose(0, 2, 1))
+        spacing = np.array(blocks.spacing_zyx)
+        squares, nearest = lattice_nearest(targets, np.array(box.low), *blocks.nodes, spacing)
+        return bounds.Corners(squares, nearest, np.array(blocks.box.low), np.array(blocks.sides), spacing)
 
     @cached_property
-    def _far(self) -> Floats:
-        """Distance of the middle of every block in mm."""
-        box = self._other.box
-        targets = np.ascontiguousarray(dense.filled(self._other, box).transpose(0, 2, 1))
-        spacing = np.array(self._blocks.spacing_zyx)
-        return np.asarray(np.sqrt(lattice_squares(targets, np.array(box.low), *self._blocks.middles, spacing)))
+    def _ranges(self) -> tuple[Floats, Floats]:
+        """Bounds of the squared distances in every block."""
+        found: tuple[Floats, Floats] = bounds.ranges(*self._corners.all)
+        return found
 
-    def _between(self, low: float, high: float) -> tuple[float, Scattered] | None:
+    @cached_property
+    def _tiles(self) -> tuple[Any, Any, Any]:
+        """The other surface in tiles."""
+        points = self._other.points if isinstance(self._other, PointPlanes) else np.zeros((0, 3), np.int16)
+        found: tuple[Any, Any, Any] = tiled(points, tile_shifts(len(points), self._blocks.spacing_zyx))
+        return found
+
+    def _between(self, low: float, high: float, known: _Cells | None = None) -> tuple[float, Scattered] | None:
         """Return the weight that is surely nearer than ``low``, and all points that may be between both.
 
-        ``None`` where these are so many that all points may as well be looked at.
+        Both are squares. ``None`` where these are so many that all points may as well be looked at. ``known`` is what
+        was gathered for a wider question.
         """
-        if "whole" in self.__dict__:
+        if "whole" in self.__dict__ or not isinstance(self._other, PointPlanes):
             return None
-        radius, weights = self._blocks.radius, self._blocks.weights
-        nearest, farthest = self._far * (1 - _SLACK) - radius, self._far * (1 + _SLACK) + radius
-        chosen = (farthest >= low) & (nearest <= high) & (weights > 0)
-        if chosen.sum() > _MOST * chosen.size:
+        low, high = low * (1 - SLACK), high * (1 + SLACK)
+        own = self._cells(low, high) if known is None else known.between(self._chosen(low, high))
+        if own is None:
             return None
-        below = float(weights[farthest < low].sum())
-        if not chosen.any():
-            return below, Scattered(np.zeros(0), np.zeros(0), lambda: np.zeros(0, np.int64))
-        return below, self._sweep(Chosen(self._own, self._blocks, chosen))
+        room = int(np.count_nonzero(own.cells.view(np.uint8)))
+        values, parts = np.empty(room), np.empty(room)
+        patience = int(dense.cost_ns(self._other.box.shape, self._own.box.shape) / _PAIR_NS)
+        n, nearer = bounds.collect(
+            own.cells, own.blocks, *self._corners.all, self._weights, low, high, *self._tiles, self._x_fastest,
+            patience, values, parts,
+        )  # fmt: skip
+        if n < 0:
+            return None
+        below = nearer + float(self._blocks.weights[self._ranges[1] < low].sum())
+        return below, Scattered(values[:n], parts[:n], lambda: np.ones(n, np.int64))
+
+    def _chosen(self, low: float, high: float) -> npt.NDArray[np.bool_]:
+        """Tell which blocks may have points whose squared distances are between two."""
+        lows, highs = self._ranges
+        return np.asarray((highs >= low) & (lows <= high) & (self._blocks.weights > 0))
+
+    def _cells(self, low: float, high: float) -> _Cells | None:
+        """Gather the codes of these blocks; ``None`` where they are so many that all may as well be looked at."""
+        chosen, blocks = self._chosen(low, high), self._blocks
+        if np.count_nonzero(chosen) > _MOST * chosen.size:
+            return None
+        found = _Cells(np.argwhere(chosen), np.zeros((np.count_nonzero(chosen), *blocks.sides[:2]), np.uint64))
+        if not len(found.blocks):
+            return found
+        first, last = found.blocks.min(axis=0).tolist(), found.blocks.max(axis=0).tolist()
+        box = blocks.part(first, last)
+        starts = np.searchsorted(found.blocks[:, 0], np.arange(chosen.shape[0] + 1)).tolist()
+        for z, plane in zip(dense.inside(self._own.slices, box).tolist(), self._own.codes(box), strict=True):
+            layer, at = divmod(z - blocks.box.low[0], blocks.sides[0])
+            own = starts[layer], starts[layer + 1]
+            bounds.gather(plane, at, found.blocks, *own, *first[1:], self._corners.sides, found.cells)
+        return found
+
+    def _narrowed(
+        self, low: float, high: float, least: float, most: float
+    ) -> tuple[tuple[float, float], _Cells] | None:
+        """Return squares between which the sum of weights passes from ``least`` to ``most``, if both lie between two.
+
+        With them comes what was gathered. ``None`` where all points may as well be looked at.
+        """
+        own = None if "whole" in self.__dict__ else self._cells(low * (1 - 4 * SLACK), high * (1 + 4 * SLACK))
+        if own is None or high <= low:
+            return None
+        by_low, by_high = np.zeros(_BINS), np.zeros(_BINS)
+        scale = (_BINS - 2) / (high - low)
+        bounds.add_bounds(own.cells, own.blocks, *self._corners.all, self._weights, low, scale, by_low, by_high)
+        below = float(self._blocks.weights[self._ranges[1] < low * (1 - 4 * SLACK)].sum())
+        passed = bounds.passed(by_low, by_high, below, least, most, low, scale)
+        return None if passed is None else (passed, own)
 
     @property
     def total(self) -> float:
@@ -287,7 +276,7 @@ class Blocked:
             marks = self._other.most * int((2 * reaches + 1 + _ROW).sum())
             if _MARK_NS * marks < dense.cost_ns(self._other.box.shape, self._own.box.shape):
                 return self._marked(self._other, rows, reaches)
-        found = self._between(limit_mm, limit_mm)
+        found = self._between(limit_mm**2, limit_mm**2)
         return self.whole.within(limit_mm) if found is None else found[0] + found[1].within(limit_mm)
 
     def _marked(self, other: PointPlanes, rows: Ints, reaches: Ints) -> float:
@@ -299,42 +288,67 @@ class Blocked:
         if min(box.shape) <= 0:
             return 0.0
         near = np.zeros(box.shape, np.uint8)
-        mark_around(other.points, rows, reaches, np.array(box.low), near)
+        dense.mark_around(other.points, rows, reaches, np.array(box.low), near)
         total = 0.0
         for z, plane in zip(dense.inside(self._own.slices, box).tolist(), self._own.codes(box), strict=True):
-            total += weight_where(plane, near[z - box.low[0]], self._weights)
+            total += dense.weight_where(plane, near[z - box.low[0]], self._weights)
         return total
 
     def between(self, low_mm: float, high_mm: float) -> bool:
         """Return whether some distance is at least ``low_mm`` and less than ``high_mm``."""
-        found = self._between(low_mm, high_mm)
+        found = self._between(low_mm**2, high_mm**2)
         return (self.whole if found is None else found[1]).between(low_mm, high_mm)
 
     def reached(self, quantile: float) -> float | None:
         """Return the first distance at which the share of weight reaches a quantile; see ``Directed.reached``.
 
-        That of the middles is a good guess. What is found between two distances is right if it lies between them.
+        The bounds of blocks tell about where it is, those of points closely.
         """
-        far, weights = self._middles
-        place = int(np.searchsorted(np.cumsum(weights), quantile * self.total))
-        guess, radius = far[min(place, far.size - 1)], self._blocks.radius
-        for share in _SHARES if quantile <= 1 - 1e-6 else ():
-            low, high = guess - share * radius, guess + share * radius
-            found = self._between(low, high)
-            if found is None:
-                break
-            below, some = found
-            if some.distances.size:
-                value = first_reached(some.distances, some.parts, quantile, below, self.total)
-                if value is None or low <= value <= high:
-                    return value
+        if isinstance(self._other, PointPlanes) and quantile <= 1 - 1e-6:
+            lows, highs = self._ranges
+            least, most = (quantile - 4 * SLACK) * self.total, (quantile + 4 * SLACK) * self.total
+            scale = (_BINS - 2) / max(float(highs.max()), 1e-300)
+            by_low, by_high = (self._in_bins(of * scale) for of in (lows, highs))
+            first = bounds.passed(by_low, by_high, 0.0, least, most, 0.0, scale)
+            if first is None:
+                return self.whole.reached(quantile)
+            guess = self._guess(quantile)
+            radii = [share * self._blocks.radius for share in _MARGINS]
+            tried = [(max(guess - radius, 0.0) ** 2, (guess + radius) ** 2) for radius in radii]
+            all_found = (self._narrowed(*both, least, most) for both in (*tried, first))
+            then = next((some for some in all_found if some is not None), None)
+            found = None if then is None else self._between(*then[0], then[1])
+            if found is not None and found[1].distances.size:
+                return first_reached(found[1].distances, found[1].parts, quantile, found[0], self.total)
         return self.whole.reached(quantile)
+
+    def _in_bins(self, places: Floats) -> Floats:
+        """Add up the weights of blocks by what each has a place for."""
+        found = np.bincount(places.astype(np.int64).ravel(), self._blocks.weights.ravel(), _BINS)
+        return found.astype(np.float64, copy=False)
+
+    def _guess(self, quantile: float) -> float:
+        """Return about where the share of weight reaches a quantile: from the middle of each block and around it."""
+        squares, radius = self._corners.squares, self._blocks.radius
+        for axis in range(3):
+            before, behind = (np.take(squares, range(k, squares.shape[axis] - 1 + k), axis) for k in (0, 1))
+            squares = before + behind
+        middles = np.sqrt(np.maximum(squares.ravel() / 8 - radius**2, 0.0))
+        scale = (_BINS - 1) / (float(middles.max()) + radius)
+        sums = np.zeros(_BINS)
+        for share in (-0.5, -0.17, 0.17, 0.5):
+            sums += self._in_bins(np.maximum(middles + share * radius, 0.0) * scale)
+        return (int(np.searchsorted(np.cumsum(sums), quantile * sums.sum())) + 0.5) / scale
 
     @property
     def largest(self) -> float:
         """The largest distance in mm."""
-        found = self._between(self._middles[0][-1] * (1 - _SLACK) - self._blocks.radius, math.inf)
-        return (self.whole if found is None else found[1]).largest
+        if isinstance(self._other, PointPlanes):
+            lows, some = self._ranges[0], self._blocks.weights > 0
+            found = self._between(float(lows[some].max()), math.inf)
+            if found is not None:
+                return found[1].largest
+        return self.whole.largest
 
     @property
     def moment(self) -> float:

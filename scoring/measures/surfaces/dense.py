@@ -22,8 +22,8 @@ from medpodium.scoring.measures.surfaces.envelopes import along_y, along_z, enve
 from medpodium.scoring.measures.surfaces.planes import Box, Planes
 from medpodium.scoring.measures.surfaces.points import Floats, Ints, Spacing
 
-LONGEST = (1 << 16) - 1
-"""Offsets are kept in 16 bits."""
+LONGEST = (1 << 16) - 9
+"""Offsets are kept in 16 bits; corners of blocks lie up to eight voxels beyond a surface."""
 _OFTEN = 16
 """Points are summed up per offset where there are so many that every sixteenth offset may have one."""
 _BESIDE = 8
@@ -260,6 +260,42 @@ def gathered(cells, short, farthest, spacing, x_fastest):  # type: ignore[no-unt
                     weights[m] = short[z, y, x]
                     m += 1
     return values, weights
+
+
+@kernel
+def mark_around(points, rows, reaches, low, near):  # type: ignore[no-untyped-def]
+    """Set to 1 what lies around points: ``reaches[k]`` along x on both sides in the row ``rows[k]`` (dz, dy) away.
+
+    Parameters
+    ----------
+    points : ndarray of int16 or int32, shape (n, 3)
+    rows : ndarray of int64, shape (k, 2)
+    reaches : ndarray of int64, shape (k,)
+    low : ndarray of int64, shape (3,)
+        Where the first corner of ``near`` lies: z, y, x.
+    near : ndarray of uint8, shape (nz, ny, nx)
+    """
+    nz, ny, nx = near.shape
+    for i in range(points.shape[0]):
+        at_z, at_y, at_x = points[i, 0] - low[0], points[i, 1] - low[1], points[i, 2] - low[2]
+        for k in range(rows.shape[0]):
+            z, y = at_z + rows[k, 0], at_y + rows[k, 1]
+            if 0 <= z < nz and 0 <= y < ny:
+                row = near[z, y]
+                for x in range(max(at_x - reaches[k], 0), min(at_x + reaches[k] + 1, nx)):
+                    row[x] = 1
+
+
+@kernel
+def weight_where(plane, near, weights):  # type: ignore[no-untyped-def]
+    """Return the weight of a plane's points where ``near`` is 1."""
+    total = 0.0
+    for y in range(plane.shape[0]):
+        row, own = plane[y], near[y]
+        for x in range(row.size):
+            if own[x] != 0:
+                total += weights[row[x]]
+    return total
 
 
 def cost_ns(targets: tuple[int, int, int], asking: tuple[int, int, int]) -> float:

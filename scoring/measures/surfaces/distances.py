@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 AxisOrder = Literal["xyz", "zyx"]
 
 _MANY = 1 << 15
-"""Up to so many points are looked for one by one, however few the other surface has."""
+"""Up to so many points are looked for one by one, however few the other surface has, unless blocks of them are few."""
+_SOME = 1 << 12
+_NEARBY_NS = 300.0
+_PER_BLOCK = 8
+"""What a point with nothing nearby costs that is looked for there, and how much fewer blocks than points there are."""
 _FEW = 256
 """A surface of no more points is searched as it is."""
 _ONE_BY_ONE_NS = 2500.0
@@ -119,10 +123,13 @@ class SurfaceDistances:
             return self._beside(own, other)
         if not (isinstance(own, Surface) and isinstance(other, Surface)):
             return self._blocked(_planes(own), _planes(other))
-        if len(own.points) > max(_MANY, 4 * len(other.points)):
-            points = _planes(own)
-            if self._sweeps(len(own.points), points, _planes(other)):
-                return self._blocked(points, _planes(other))
+        number = len(own.points)
+        # what is asked of border voxels, whose points weigh 1, is mostly a mean or a count: all of their distances
+        if number > max(_SOME if self.kind == "surfel-area" else _MANY, 4 * len(other.points)):
+            points, others = _planes(own), _planes(other)
+            many = number > _MANY or self._cost_ns(points, others) < _PER_BLOCK * _NEARBY_NS * number
+            if many and self._sweeps(number, points, others):
+                return self._blocked(points, others)
         if len(other.points) <= _FEW and len(own.points) > 4 * _FEW:
             return self._searched(own, other)
         reach = _reach(self.spacing_zyx, self.axis_order, self.planar)
@@ -165,7 +172,9 @@ class SurfaceDistances:
             found = blocks.blocks_of(own, weights, self.spacing_zyx)
         if found.weights.size < blocks.FEW:
             return self._swept(own, other)
-        return blocks.Blocked(own, other, found, weights, self._rows_within, lambda part: self._swept(part, other))
+        return blocks.Blocked(
+            own, other, found, weights, self.axis_order, self._rows_within, lambda: self._swept(own, other)
+        )
 
     def _rows_within(self, limit_mm: float) -> tuple[Ints, Ints]:
         """Return the rows (dz, dy) that have offsets no longer than a limit, and how far along x these go."""
@@ -202,9 +211,14 @@ class SurfaceDistances:
         """Whether sweeps over the box cost less than a search for each point."""
         from medpodium.scoring.measures.surfaces import dense
 
-        asking = (len(own.slices), own.box.shape[1], own.box.shape[2])
-        cost = dense.cost_ns(other.box.shape, asking) + _IN_A_SWEEP_NS * queries
+        cost = self._cost_ns(own, other) + _IN_A_SWEEP_NS * queries
         return cost < _ONE_BY_ONE_NS * queries and _apart(own.box, other.box) <= dense.LONGEST
+
+    def _cost_ns(self, own: Planes, other: Planes) -> float:
+        """Return what sweeps over the box cost, points apart."""
+        from medpodium.scoring.measures.surfaces import dense
+
+        return dense.cost_ns(other.box.shape, (len(own.slices), own.box.shape[1], own.box.shape[2]))
 
     def _swept(self, own: Planes, other: Planes) -> Scattered:
         """Sum up the distances of a surface in sweeps over the box of both.

@@ -129,9 +129,20 @@ def along_z(away, places, n, slices, squares, halves, n_beside, heights, tops, s
             own[s] = np.uint32(abs(place - z) << 16) | code
 
 
+@part
+def _row_of(targets, z, x, y, dz, dy, corner):  # type: ignore[no-untyped-def]
+    """Return a target that is ``dz, dy`` from ``z, y`` in one direction or the other: its z and y."""
+    tz, _, ty = targets.shape
+    for own_z in (z - dz - corner[0], z + dz - corner[0]):
+        for own_y in (y - dy - corner[1], y + dy - corner[1]):
+            if 0 <= own_z < tz and 0 <= own_y < ty and targets[own_z, x, own_y] != 0:
+                return own_z + corner[0], own_y + corner[1]
+    return z, y  # never: the envelope says that there is one
+
+
 @kernel
-def lattice_squares(targets, corner, slices, rows, columns, spacing):  # type: ignore[no-untyped-def]
-    """Return the squared distances of the points of a lattice to their nearest targets.
+def lattice_nearest(targets, corner, slices, rows, columns, spacing):  # type: ignore[no-untyped-def]
+    """Return the squared distances of the points of a lattice to their nearest targets, and where those are.
 
     Parameters
     ----------
@@ -146,8 +157,10 @@ def lattice_squares(targets, corner, slices, rows, columns, spacing):  # type: i
 
     Returns
     -------
-    ndarray of float64, shape (nz, ny, nx)
+    squares : ndarray of float64, shape (nz, ny, nx)
         Squared distances in mm².
+    nearest : ndarray of int32, shape (nz, ny, nx, 3)
+        Coordinates z, y, x of a nearest target.
     """
     tz, tx, ty = targets.shape
     nz, ny, nx = slices.size, rows.size, columns.size
@@ -173,6 +186,7 @@ def lattice_squares(targets, corner, slices, rows, columns, spacing):  # type: i
     away = np.empty((tz, 1), np.int64)
     offsets = np.empty((1, n_used, nz), np.uint32)
     found = np.empty((nz, ny, nx))
+    nearest = np.empty((nz, ny, nx, 3), np.int32)
     for row in range(ny):
         for at in range(n_used):
             begin = begins[at]
@@ -194,5 +208,9 @@ def lattice_squares(targets, corner, slices, rows, columns, spacing):  # type: i
             for x in range(nx):
                 while starts[k + 1] <= columns[x]:
                     k += 1
-                found[s, row, x] = heights[tops[k]] + x_squares[abs(used_x[tops[k]] - columns[x])]
-    return found
+                at = tops[k]
+                dz, dy = np.int64(near[at] >> 16), np.int64(near[at] & 0xFFFF)
+                found[s, row, x] = heights[at] + x_squares[abs(used_x[at] - columns[x])]
+                own_z, own_y = _row_of(targets, slices[s], used[at], rows[row], dz, dy, corner)
+                nearest[s, row, x, 0], nearest[s, row, x, 1], nearest[s, row, x, 2] = own_z, own_y, used_x[at]
+    return found, nearest

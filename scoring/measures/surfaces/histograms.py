@@ -19,6 +19,7 @@ from medpodium.scoring.measures.compiled import kernel
 from medpodium.scoring.measures.surfaces.points import Floats, Ints
 
 _BUCKETS = 1 << 14
+_CHUNK = 256
 STEP_ROUNDING = 1e-9
 """Cumulative weights nearer than this to a quantile are decided in the reference's own order of operations."""
 
@@ -109,11 +110,18 @@ def _shares(values, weights, limit):  # type: ignore[no-untyped-def]
     moment = 0.0
     largest = 0.0
     inside = 0.0
-    for i in range(values.size):
-        total += weights[i]
-        moment += values[i] * weights[i]
-        largest = max(largest, values[i])
-        inside += weights[i] if values[i] <= limit else 0.0
+    for start in range(0, values.size, _CHUNK):  # a million equal weights added to one sum round alike
+        own_total = 0.0
+        own_moment = 0.0
+        own_inside = 0.0
+        for i in range(start, min(start + _CHUNK, values.size)):
+            own_total += weights[i]
+            own_moment += values[i] * weights[i]
+            largest = max(largest, values[i])
+            own_inside += weights[i] if values[i] <= limit else 0.0
+        total += own_total
+        moment += own_moment
+        inside += own_inside
     return total, moment, largest, inside
 
 

@@ -25,6 +25,8 @@ from medpodium.scoring.measures.compiled import kernel, part
 
 _MOST_TILES = 1 << 20
 """Places for tiles, occupied or not; more only where there are more points."""
+_PATIENCE = 32
+"""Places that are looked at per point until a surface that is said to be everywhere is not."""
 
 REACH = 32
 """The near search sees offsets ``|dx| < REACH`` in a row (half a machine word)."""
@@ -176,7 +178,7 @@ def tile_shifts(n_targets: int, spacing_zyx: tuple[float, float, float]) -> npt.
 
 
 @part
-def _tiles(points, shifts):  # type: ignore[no-untyped-def]
+def tiles(points, shifts):  # type: ignore[no-untyped-def]
     """Sort points into tiles of ``2 ** shifts`` voxels; return them with tile offsets and tight bounding boxes."""
     box = bounds(points)
     n = points.shape[0]
@@ -220,6 +222,12 @@ def _tiles(points, shifts):  # type: ignore[no-untyped-def]
     return ordered, offsets[: n_tiles + 1], boxes
 
 
+@kernel
+def tiled(points, shifts):  # type: ignore[no-untyped-def]
+    """Return what :func:`tiles` does."""
+    return tiles(points, shifts)
+
+
 @part
 def _length(first, second, spacing):  # type: ignore[no-untyped-def]
     dz = (first[0] - second[0]) * spacing[0]
@@ -256,7 +264,7 @@ def far_offsets(queries, targets, shifts, spacing):  # type: ignore[no-untyped-d
     offsets : ndarray of int64, shape (n, 3)
         ``|dz|, |dy|, |dx|`` to the nearest target, in voxels.
     """
-    points, starts, boxes = _tiles(targets, shifts)
+    points, starts, boxes = tiles(targets, shifts)
     n_tiles = starts.size - 1
     nearby = np.empty(n_tiles, np.int64)
     n_nearby = 0
@@ -293,3 +301,73 @@ def far_offsets(queries, targets, shifts, spacing):  # type: ignore[no-untyped-d
         offsets[i, 1] = abs(points[winner, 1] - y)
         offsets[i, 2] = abs(points[winner, 2] - x)
     return offsets
+
+
+@part
+def _is_inside(volume, member, z, y, x, z_start, z_stop, edge):  # type: ignore[no-untyped-def]
+    """Tell whether a voxel is in a structure; beyond it as in ``planes.surfel_codes``."""
+    nz, ny, nx = volume.shape
+    if not edge:
+        z, y, x = min(max(z, max(z_start, 0)), min(z_stop, nz) - 1), min(max(y, 0), ny - 1), min(max(x, 0), nx - 1)
+    elif z < max(z_start, 0) or z >= min(z_stop, nz) or y < 0 or y >= ny or x < 0 or x >= nx:
+        return False
+    return member[volume[z, y, x]] != 0
+
+
+@part
+def _is_point(volume, member, z, y, x, z_start, z_stop, planar, edge, surfels):  # type: ignore[no-untyped-def]
+    """Tell whether a structure's surface has a point there, as ``planes.surfel_codes`` or ``border_codes`` does."""
+    if surfels:
+        first = _is_inside(volume, member, z, y, x, z_start, z_stop, edge)
+        for k in range(4 if planar else 8):
+            own = _is_inside(volume, member, z - (k >> 2), y - (k >> 1 & 1), x - (k & 1), z_start, z_stop, edge)
+            if own != first:
+                return True
+        return False
+    if not _is_inside(volume, member, z, y, x, z_start, z_stop, edge):
+        return False
+    for step in (-1, 1):
+        if not _is_inside(volume, member, z, y, x + step, z_start, z_stop, edge):
+            return True
+        if not _is_inside(volume, member, z, y + step, x, z_start, z_stop, edge):
+            return True
+        if not planar and not _is_inside(volume, member, z + step, y, x, z_start, z_stop, edge):
+            return True
+    return False
+
+
+@kernel
+def look_around(points, steps, low, high, volume, member, z_start, z_stop, planar, edge, surfels):  # type: ignore[no-untyped-def]
+    """Look for the first of some steps from each point that leads to a structure's surface.
+
+    Parameters
+    ----------
+    points : ndarray of int16 or int32, shape (n, 3)
+    steps : ndarray of int64, shape (k, 3)
+        Offsets, the nearest first.
+    low, high : ndarray of int64, shape (3,)
+        The box that holds the surface.
+    volume, member, z_start, z_stop, planar, edge
+        As for ``planes.surfel_codes``.
+    surfels : bool
+        Whether the surface is made of surface elements, else of border voxels.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        Numbers of steps; -1 for none, and for all points from where the search turned out to be long.
+    """
+    found = np.full(points.shape[0], -1)
+    looked = 0
+    for i in range(points.shape[0]):
+        if looked > _PATIENCE * (i + _PATIENCE):
+            break
+        for k in range(steps.shape[0]):
+            looked += 1
+            z, y, x = points[i, 0] + steps[k, 0], points[i, 1] + steps[k, 1], points[i, 2] + steps[k, 2]
+            if not (low[0] <= z < high[0] and low[1] <= y < high[1] and low[2] <= x < high[2]):
+                continue
+            if _is_point(volume, member, z, y, x, z_start, z_stop, planar, edge, surfels):
+                found[i] = k
+                break
+    return found

@@ -16,11 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from medpodium.scoring.measures.compiled import kernel, part
+from medpodium.scoring.measures.surfaces import nearest
 from medpodium.scoring.measures.surfaces.points import Codes, Ints, Kind, Points, Surface, Volume
 
 Bytes = npt.NDArray[np.uint8]
-_PATIENCE = 32
-"""Places that are looked at per point until a surface that is said to be everywhere is not."""
+_TOGETHER = 8
+"""Slices that are worked out at once."""
+_WIDE = 128
+"""Rows of no fewer voxels are compared, as that many take one instruction each and fewer as many as there are."""
 
 
 class Box(NamedTuple):
@@ -69,7 +72,7 @@ class Planes(Protocol):
     def codes(self, box: Box) -> Iterator[Bytes]:
         """Yield the codes in a box for each of its slices among ``slices``, shape (ny, nx); 0 where there is no point.
 
-        The array is the same one every time. Border voxels have the code 1.
+        The next one may come in the same array. Border voxels have the code 1.
         """
 
 
@@ -172,7 +175,7 @@ def _members(volume, member, only, z, z_start, z_stop, edge, y, x, out):  # type
 
 
 @kernel
-def surfel_codes(volume, member, only, z, z_start, z_stop, planar, edge, y, x, held, members, out):  # type: ignore[no-untyped-def]
+def surfel_codes(volume, member, only, z, z_start, z_stop, planar, edge, y, x, held, members, halves, out):  # type: ignore[no-untyped-def]
     """Find the neighbour codes of a structure in one slice of corners, as ``tracing.surface_elements`` does.
 
     Parameters
@@ -190,114 +193,73 @@ def surfel_codes(volume, member, only, z, z_start, z_stop, planar, edge, y, x, h
         Whether the image's border is a surface.
     y, x : int
         The first corner of ``out``.
-    held, members : ndarray of int64, shape (3,), and of uint8, shape (3, ny + 2, nx + 2)
-        Slices that are known from the call before, and where the structure is in them.
-    out : ndarray of uint8, shape (ny, nx)
+    held, members, halves : ndarray of int64, shape (3,), and of uint8, (ny + 1, more than nx) and (2, ny, as many)
+        Slices that are known from the call before, where the structure is in the last one, and the four voxels of each
+        around every corner: half a code.
+    out : ndarray of uint8, shape (n, ny, nx)
+        Gets that slice and the next ones.
     """
-    above = z if planar else z - 1
-    for own in (above, z):
-        if held[own % 3] != own:
-            _members(volume, member, only, own, z_start, z_stop, edge, y - 1, x - 1, members[own % 3])
-            held[own % 3] = own
-    width = out.shape[1]
-    for at in range(out.shape[0]):
-        a, b = members[above % 3, at], members[above % 3, at + 1]
-        c, d = members[z % 3, at], members[z % 3, at + 1]
-        to = out[at]
-        for i in range(width):
-            first = (a[i] << 7) | (a[i + 1] << 6) | (b[i] << 5) | (b[i + 1] << 4)
-            code = first | (c[i] << 3) | (c[i + 1] << 2) | (d[i] << 1) | d[i + 1]
-            to[i] = code if code != 255 else 0
+    n, ny, nx = out.shape
+    width = members.shape[1]
+    for at_z in range(n):
+        above = z if planar else z - 1
+        for own in (above, z):
+            k = own & 1
+            if held[k] == own:
+                continue
+            held[k] = own
+            _members(volume, member, only, own, z_start, z_stop, edge, y - 1, x - 1, members)
+            half = halves[k].ravel()
+            upper, lower = members[:ny].ravel(), members[1 : ny + 1].ravel()
+            for i in range(half.size - 1):
+                half[i] = (upper[i] << 3) | (upper[i + 1] << 2) | (lower[i] << 1) | lower[i + 1]
+        code, second = halves[above & 1].ravel(), halves[z & 1].ravel()
+        held[above & 1] = -9  # what comes next does not need it
+        for i in range(code.size):
+            code[i] = (code[i] << 4) | second[i]
+        for i in range(code.size):  # apart from the above, or neither is done with vectors of bytes
+            code[i] = code[i] if code[i] != 255 else 0
+        for at in range(ny):
+            row, to = code[at * width : at * width + nx], out[at_z, at]
+            for i in range(nx):
+                to[i] = row[i]
+        z += 1
 
 
 @kernel
 def border_codes(volume, member, only, z, z_start, z_stop, planar, edge, y, x, held, members, out):  # type: ignore[no-untyped-def]
     """Find the border voxels of a structure in one slice, as ``tracing.border_voxels`` does: 1 there, 0 elsewhere.
 
-    Parameters are those of :func:`surfel_codes`.
+    Parameters are those of :func:`surfel_codes`, but that ``members`` holds three slices, shape (3, ny + 2, nx + 2).
     """
-    above, below = (z, z) if planar else (z - 1, z + 1)
-    for own in (above, z, below):
-        if held[own % 3] != own:
-            _members(volume, member, only, own, z_start, z_stop, edge, y - 1, x - 1, members[own % 3])
-            held[own % 3] = own
-    width = out.shape[1]
-    for at in range(out.shape[0]):
-        m, a, b = members[z % 3, at + 1], members[z % 3, at], members[z % 3, at + 2]
-        c, d = members[above % 3, at + 1], members[below % 3, at + 1]
-        to = out[at]
-        for i in range(width):
-            inside = m[i] & m[i + 2] & a[i + 1] & b[i + 1] & c[i + 1] & d[i + 1]
-            to[i] = m[i + 1] & (1 - inside)
+    for at_z in range(out.shape[0]):
+        above, below = (z, z) if planar else (z - 1, z + 1)
+        for own in (above, z, below):
+            if held[own % 3] != own:
+                _members(volume, member, only, own, z_start, z_stop, edge, y - 1, x - 1, members[own % 3])
+                held[own % 3] = own
+        width = out.shape[2]
+        for at in range(out.shape[1]):
+            m, a, b = members[z % 3, at + 1], members[z % 3, at], members[z % 3, at + 2]
+            c, d = members[above % 3, at + 1], members[below % 3, at + 1]
+            to = out[at_z, at]
+            for i in range(width):
+                inside = m[i] & m[i + 2] & a[i + 1] & b[i + 1] & c[i + 1] & d[i + 1]
+                to[i] = m[i + 1] & (1 - inside)
+        z += 1
 
 
 @part
-def _is_inside(volume, member, z, y, x, z_start, z_stop, edge):  # type: ignore[no-untyped-def]
-    """Tell whether a voxel is in a structure; see :func:`_members` for those beyond the volume."""
-    nz, ny, nx = volume.shape
-    if not edge:
-        z, y, x = min(max(z, max(z_start, 0)), min(z_stop, nz) - 1), min(max(y, 0), ny - 1), min(max(x, 0), nx - 1)
-    elif z < max(z_start, 0) or z >= min(z_stop, nz) or y < 0 or y >= ny or x < 0 or x >= nx:
-        return False
-    return member[volume[z, y, x]] != 0
-
-
-@part
-def _is_point(volume, member, z, y, x, z_start, z_stop, planar, edge, surfels):  # type: ignore[no-untyped-def]
-    """Tell whether a structure's surface has a point there, as :func:`surfel_codes` or :func:`border_codes` does."""
-    if surfels:
-        first = _is_inside(volume, member, z, y, x, z_start, z_stop, edge)
-        for k in range(4 if planar else 8):
-            own = _is_inside(volume, member, z - (k >> 2), y - (k >> 1 & 1), x - (k & 1), z_start, z_stop, edge)
-            if own != first:
-                return True
-        return False
-    if not _is_inside(volume, member, z, y, x, z_start, z_stop, edge):
-        return False
-    for step in (-1, 1):
-        if not _is_inside(volume, member, z, y, x + step, z_start, z_stop, edge):
-            return True
-        if not _is_inside(volume, member, z, y + step, x, z_start, z_stop, edge):
-            return True
-        if not planar and not _is_inside(volume, member, z + step, y, x, z_start, z_stop, edge):
-            return True
-    return False
-
-
-@kernel
-def look_around(points, steps, low, high, volume, member, z_start, z_stop, planar, edge, surfels):  # type: ignore[no-untyped-def]
-    """Look for the first of some steps from each point that leads to a structure's surface.
-
-    Parameters
-    ----------
-    points : ndarray of int16 or int32, shape (n, 3)
-    steps : ndarray of int64, shape (k, 3)
-        Offsets, the nearest first.
-    low, high : ndarray of int64, shape (3,)
-        The box that holds the surface.
-    volume, member, z_start, z_stop, planar, edge
-        As for :func:`surfel_codes`.
-    surfels : bool
-        Whether the surface is made of surface elements, else of border voxels.
-
-    Returns
-    -------
-    ndarray of int64, shape (n,)
-        Numbers of steps; -1 for none, and for all points from where the search turned out to be long.
-    """
-    found = np.full(points.shape[0], -1)
-    looked = 0
-    for i in range(points.shape[0]):
-        if looked > _PATIENCE * (i + _PATIENCE):
-            break
-        for k in range(steps.shape[0]):
-            looked += 1
-            z, y, x = points[i, 0] + steps[k, 0], points[i, 1] + steps[k, 1], points[i, 2] + steps[k, 2]
-            if not (low[0] <= z < high[0] and low[1] <= y < high[1] and low[2] <= x < high[2]):
-                continue
-            if _is_point(volume, member, z, y, x, z_start, z_stop, planar, edge, surfels):
-                found[i] = k
-                break
+def _has(row, member, only):  # type: ignore[no-untyped-def]
+    """Tell whether a structure is anywhere in a row."""
+    found = False
+    if only.size > 0:
+        label = only[0]
+        for i in range(row.size):
+            found |= row[i] == label
+        return found
+    for i in range(row.size):
+        found |= member[row[i]] != 0
     return found
 
 
@@ -314,20 +276,32 @@ def structure_box(volume, start, stop, member, z_start, z_stop):  # type: ignore
         The slices it is limited to.
     """
     nz, ny, nx = volume.shape
+    only = np.zeros(1, volume.dtype)
+    n_labels = 0
+    for label in range(member.size):
+        if member[label] != 0:
+            only[0] = label
+            n_labels += 1
+    only = only[: 1 if n_labels == 1 else 0]
     box = np.zeros((2, 3), np.int64)
     box[0, 0], box[0, 1], box[0, 2] = nz, ny, nx
     for z in range(max(z_start, 0), min(z_stop, nz)):
         for y in range(ny):
-            x = np.int64(start[z, y])
-            end = np.int64(stop[z, y])
-            while x < end and member[volume[z, y, x]] == 0:
-                x += 1
-            if x >= end:
+            x, end = np.int64(start[z, y]), np.int64(stop[z, y])
+            row = volume[z, y]
+            # only what would widen the box is looked at closely: noise has little of it
+            low, high = min(box[0, 2], end), max(box[1, 2], x)
+            known = box[1, 0] == z + 1 and box[0, 1] <= y < box[1, 1]
+            before, behind = _has(row[x:low], member, only), _has(row[high:end], member, only)
+            if not (before or behind or (not known and _has(row[low:high], member, only))):
                 continue
-            while member[volume[z, y, end - 1]] == 0:
+            while before and member[row[x]] == 0:
+                x += 1
+            while behind and member[row[end - 1]] == 0:
                 end -= 1
-            box[0, 0], box[0, 1], box[0, 2] = min(box[0, 0], z), min(box[0, 1], y), min(box[0, 2], x)
-            box[1, 0], box[1, 1], box[1, 2] = max(box[1, 0], z + 1), max(box[1, 1], y + 1), max(box[1, 2], end)
+            box[0, 0], box[0, 1], box[0, 2] = min(box[0, 0], z), min(box[0, 1], y), x if before else box[0, 2]
+            box[1, 0], box[1, 1] = max(box[1, 0], z + 1), max(box[1, 1], y + 1)
+            box[1, 2] = end if behind else box[1, 2]
     if box[1, 0] == 0:
         box[:] = 0
     return box
@@ -379,21 +353,28 @@ class VolumePlanes:
     def codes(self, box: Box) -> Iterator[Bytes]:
         """Yield the codes in a box, slice by slice."""
         ny, nx = box.shape[1:]
-        plane = np.zeros((ny, nx), np.uint8)
-        held, members = np.full(3, -9, np.int64), np.zeros((3, ny + 2, nx + 2), np.uint8)
-        find = surfel_codes if self.kind == "surfel-area" else border_codes
+        planes = np.zeros((_TOGETHER, ny, nx), np.uint8)
+        scratch: tuple[Bytes, ...]
+        if self.kind == "surfel-area":
+            width = max(nx, _WIDE) + 1
+            find, scratch = surfel_codes, (np.empty((ny + 1, width), np.uint8), np.empty((2, ny, width), np.uint8))
+        else:
+            find, scratch = border_codes, (np.empty((3, ny + 2, nx + 2), np.uint8),)
+        held = np.full(3, -9, np.int64)
         own, how = self.box, (*self.z_range, self.planar, self.edge)
         labels = np.flatnonzero(self.member)
         only = labels[: labels.size == 1].astype(self.volume.dtype)
-        for z in range(max(box.low[0], own.low[0]), min(box.high[0], own.high[0])):
-            find(self.volume, self.member, only, z, *how, box.low[1], box.low[2], held, members, plane)
-            yield plane
+        first, stop = max(box.low[0], own.low[0]), min(box.high[0], own.high[0])
+        for z in range(first, stop, _TOGETHER):
+            some = planes[: stop - z]
+            find(self.volume, self.member, only, z, *how, box.low[1], box.low[2], held, *scratch, some)
+            yield from some
 
     def nearest(self, points: Points, steps: Ints) -> Ints:
-        """Return the first of some steps that leads from each point to one of this surface; see :func:`look_around`."""
+        """Return the first step from each point that leads to this surface; see :func:`nearest.look_around`."""
         low, high = (np.array(corner) for corner in self.box)
         how = (*self.z_range, self.planar, self.edge, self.kind == "surfel-area")
-        found: Ints = look_around(points, steps, low, high, self.volume, self.member, *how)
+        found: Ints = nearest.look_around(points, steps, low, high, self.volume, self.member, *how)
         return found
 
     @property

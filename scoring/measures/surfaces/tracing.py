@@ -140,6 +140,12 @@ def _put(points, codes, owners, n, z, y, x, code, owner):  # type: ignore[no-unt
     owners[n] = owner
 
 
+@part
+def _is_noise(n, looked, slices):  # type: ignore[no-untyped-def]
+    """Tell whether points are everywhere: the first slice of anything solid is all surface, but only once."""
+    return 2 * n > 3 * looked or (slices > 2 and 10 * n > 9 * looked)
+
+
 @kernel
 def surface_elements(volume, rows, layers, z_start, z_stop, planar, like, most, few):  # type: ignore[no-untyped-def]
     """Find the surface elements (surfels) of every structure.
@@ -168,7 +174,8 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar, like, most, 
     most : int
         So many points are enough: the search ends after the slice that has more.
     few : int
-        After so many points it ends, too, where every other voxel that was looked at has one.
+        After so many points it ends, too, where every other voxel that was looked at has one, and after a fraction of
+        these where that is sure already.
 
     Returns
     -------
@@ -196,9 +203,12 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar, like, most, 
     points, codes, owners = _first_room(start, stop, 8 * layers.shape[0] * (nx + 1), like)
     n = 0
     looked = 0
+    first = 0
     whole = True
     for z in range(1 if planar else nz + 1):
-        if n > most or (n > few and 2 * n > looked):
+        if looked == 0:
+            first = z
+        if n > most or (n > few and 2 * n > looked) or (n > few // 16 and _is_noise(n, looked, z - first)):
             whole = False
             break
         cut = False
@@ -292,9 +302,12 @@ def border_voxels(volume, rows, layers, z_start, z_stop, planar, like, most, few
     points, codes, owners = _first_room(start, stop, layers.shape[0] * nx, like)
     n = 0
     looked = 0
+    first = 0
     whole = True
     for z in range(nz):
-        if n > most or (n > few and 2 * n > looked):
+        if looked == 0:
+            first = z
+        if n > most or (n > few and 2 * n > looked) or (n > few // 16 and _is_noise(n, looked, z - first)):
             whole = False
             break
         cut = False

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import surface_distance
 
+from medpodium.scoring.measures import kernels
 from medpodium.scoring.measures.lesions import apart
 from medpodium.scoring.measures.lesions.matching import LesionRule
 from medpodium.scoring.measures.lesions.scores import match_lesions
 from medpodium.scoring.measures.pair import measure_pair
-from medpodium.scoring.measures.surfaces import dense, metrics, outline, transform
+from medpodium.scoring.measures.surfaces import bounds, dense, metrics, outline, planes, transform
+from medpodium.scoring.measures.surfaces.points import Surface
 
 ONE = [frozenset({1})]
 SPACING = (1.5, 0.8, 0.8)
@@ -47,7 +49,7 @@ def noisy(shape: tuple[int, int, int] = (40, 72, 80)) -> tuple[np.ndarray, np.nd
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Take noise for what is everywhere, however small, and count the points that are swept."""
+    """Take noise for what is everywhere, however small, and count the points whose distances are worked out."""
     monkeypatch.setattr(outline, "_FEW", 1 << 13)
     counted: list[int] = []
     whole = dense.sweep
@@ -56,12 +58,22 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         counted.append(int(np.count_nonzero(asking)))
         return int(whole(targets, corner, asking, *rest))
 
+    collect = bounds.collect
+
+    def collected(*given: object) -> tuple[int, float]:
+        found: tuple[int, float] = collect(*given)
+        counted.append(found[0])
+        return found
+
     monkeypatch.setattr(dense, "sweep", sweep)
+    monkeypatch.setattr(bounds, "collect", collected)
     return counted
 
 
 @pytest.mark.parametrize("spacing", [SPACING, (4.0, 0.7, 0.7), (1.0, 1.0, 1.0)])
-def test_noise_is_swept_only_where_a_percentile_can_be(asked: list[int], spacing: tuple[float, float, float]) -> None:
+def test_distances_of_noise_are_found_only_near_a_percentile(
+    asked: list[int], spacing: tuple[float, float, float]
+) -> None:
     ball, noise = noisy()
     pair = measure_pair(ball, noise, spacing, ONE, axis_order="zyx").surfels(0)
     found = surface_distance.compute_surface_distances(ball == 1, noise == 1, spacing)
@@ -69,7 +81,7 @@ def test_noise_is_swept_only_where_a_percentile_can_be(asked: list[int], spacing
     for tolerance in (0.9, 2.0, 11.0):
         expected = surface_distance.compute_surface_dice_at_tolerance(found, tolerance)
         assert metrics.nsd(pair, tolerance) == pytest.approx(expected, rel=1e-12)
-    assert 0 < sum(asked) < 0.5 * len(found["distances_pred_to_gt"])
+    assert 0 < sum(asked) < 0.05 * len(found["distances_pred_to_gt"])
     assert metrics.hausdorff(pair) == max(found[key].max() for key in ("distances_gt_to_pred", "distances_pred_to_gt"))
     assert metrics.assd(pair) == pytest.approx(
         sum(found[d] @ found[w] for d, w in _DIRECTIONS) / sum(found[w].sum() for _, w in _DIRECTIONS), rel=1e-12
@@ -78,6 +90,40 @@ def test_noise_is_swept_only_where_a_percentile_can_be(asked: list[int], spacing
 
 
 _DIRECTIONS = (("distances_gt_to_pred", "surfel_areas_gt"), ("distances_pred_to_gt", "surfel_areas_pred"))
+
+
+@pytest.mark.parametrize("percent", [5.0, 50.0, 99.9])
+def test_any_percentile_of_lesions_against_noise_is_exact(asked: list[int], percent: float) -> None:
+    """Between lesions the nearest one changes within a block: there bounds are wide, and the nearest is looked for."""
+    reference, (_, noise) = np.zeros((40, 72, 80), np.uint8), noisy()
+    for z, y, x in np.random.default_rng(5).integers(2, (36, 68, 76), (12, 3)):
+        reference[z : z + 2, y : y + 3, x : x + 3] = 1
+    pair = measure_pair(reference, noise, SPACING, ONE, axis_order="zyx").surfels(0)
+    found = surface_distance.compute_surface_distances(reference == 1, noise == 1, SPACING)
+    assert metrics.percentile_weighted(pair, percent) == surface_distance.compute_robust_hausdorff(found, percent)
+    assert asked
+
+
+def test_what_is_solid_is_not_taken_for_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first slice of a full mask is all surface, like noise; its other slices tell them apart."""
+    monkeypatch.setattr(outline, "_FEW", 1 << 15)
+    ball, noise = noisy()
+    full = measure_pair(ball, np.ones_like(noise), SPACING, ONE).surfels(0)
+    assert isinstance(full.prediction, Surface)
+    assert isinstance(measure_pair(ball, noise, SPACING, ONE).surfels(0).prediction, planes.VolumePlanes)
+
+
+def test_the_box_of_a_structure_holds_all_of_it_and_no_more() -> None:
+    rng = np.random.default_rng(6)
+    for share in (0.0005, 0.01, 0.9):
+        for labels in ([2], [1, 3]):
+            mask = np.where(rng.random((9, 13, 40)) < share, rng.integers(1, 4, (9, 13, 40)), 0).astype(np.uint8)
+            member = np.isin(np.arange(256), labels).astype(np.uint8)
+            volume = outline.frozen(mask)
+            box = planes.structure_box(volume, *kernels.row_extents(volume), member, 1, 8)
+            found = np.argwhere(np.isin(mask[1:8], labels)) + np.array([1, 0, 0])
+            expected = [found.min(axis=0), found.max(axis=0) + 1] if len(found) else np.zeros((2, 3))
+            np.testing.assert_array_equal(box, expected)
 
 
 def test_what_is_everywhere_is_found_around_each_point(asked: list[int]) -> None:
