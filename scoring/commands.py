@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -110,8 +109,7 @@ def score(challenge: str, request: Request, where: Where, audit: bool, as_json: 
     folder = Path(challenge)
     again = None
     if is_campaign(folder):
-        with _importing_meanwhile(_SUMMARY):
-            done = _score_campaign(folder, request, where)
+        done = _score_campaign(folder, request, where)
         loaded, result, out, again = done.challenge, done.result, done.out, (done.again, done.kept)
     else:
         loaded, result, out = _score(challenge, request, where)
@@ -144,23 +142,32 @@ def score(challenge: str, request: Request, where: Where, audit: bool, as_json: 
     console.finish(result.all_findings())
 
 
-@contextmanager
-def _importing_meanwhile(module: str) -> Iterator[None]:
-    """Import a module on a thread of its own within the block: compiled code leaves the interpreter to it.
+class _Meanwhile:
+    """Import a module on a thread of its own within a block: compiled code leaves the interpreter to it.
 
     Only for modules of ours: they import each other in no circle, so that threads which import cannot wait in one.
     """
 
-    def fetch() -> None:
-        with suppress(ImportError):  # told to whoever needs it
-            import_module(module)
+    def __init__(self, module: str) -> None:
+        self._module = module
+        self._thread: Thread | None = None
 
-    thread = Thread(target=fetch, name="imports")
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
+    def begin(self) -> None:
+        """Import, unless that was begun: call it once compiled code works, for before it would only be in the way."""
+        if self._thread is None:
+            self._thread = Thread(target=self._fetch, name="imports")
+            self._thread.start()
+
+    def _fetch(self) -> None:
+        with suppress(ImportError):  # told to whoever needs it
+            import_module(self._module)
+
+    def __enter__(self) -> _Meanwhile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._thread is not None:
+            self._thread.join()
 
 
 def _added(result: Result, out: Path) -> tuple[pd.DataFrame, pd.DataFrame | None]:
@@ -211,8 +218,13 @@ def _score(reference: str, request: Request, where: Where) -> tuple[Challenge, R
         references = references_of(references)
     cases = None if request.cases is None else groups.read_cases(request.cases)
     resources = None if request.resources is None else groups.read_resources(request.resources)
-    with console.progress() as bar, choose(where) as place, _importing_meanwhile(_SUMMARY):
+    with console.progress() as bar, choose(where) as place, _Meanwhile(_SUMMARY) as meanwhile:
         line = bar.add_task("scoring cases", total=None)
+
+        def tell(done: int, total: int) -> None:
+            meanwhile.begin()
+            bar.update(line, completed=done, total=total)
+
         result = score_task(
             loaded,
             task,
@@ -222,7 +234,7 @@ def _score(reference: str, request: Request, where: Where) -> tuple[Challenge, R
             resources=resources,
             scheduler=place,
             skip_broken=request.skip_broken,
-            progress=lambda done, total: bar.update(line, completed=done, total=total),
+            progress=tell,
         )
     return loaded, result, out
 
