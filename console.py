@@ -7,12 +7,12 @@ import dataclasses
 import difflib
 import errno
 import functools
+import gc
 import importlib
 import json
 import logging
 import math
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -56,6 +56,8 @@ _FOLDED = 30
 """Longer texts of a table are folded where they do not fit; numbers, names and intervals never."""
 _GAP = 2
 """Blanks between the columns of a table."""
+_OBJECTS = 5_000
+"""New objects after which unreachable ones are looked for: more take memory, fewer time."""
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -71,6 +73,17 @@ class MachineCode(Code):
 
     DISK = "disk-error"
     """The disk refused to read or write."""
+
+
+@contextlib.contextmanager
+def seldom_collected() -> Iterator[None]:
+    """Look for unreachable objects seldom: a verb makes many and drops few, and a search takes longer each time."""
+    before = gc.get_threshold()
+    gc.set_threshold(max(before[0], _OBJECTS) if before[0] else 0, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 class LazyGroup(click.Group):
@@ -99,6 +112,7 @@ class LazyGroup(click.Group):
             raise click.UsageError(f"no verb {args[0]!r}. {hint}", ctx)
         return super().resolve_command(ctx, args)
 
+    @seldom_collected()
     def main(
         self,
         args: Sequence[str] | None = None,
@@ -389,6 +403,14 @@ def _told_at_length() -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         root.setLevel(before)
-        cpu, peak = os.times(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        took = f"{time.perf_counter() - begun:.1f} s, {sum(cpu[:4]):.1f} s of CPU time since the start"
-        err.print(f"took {took}, at most {peak:.0f} MiB of memory in this process", highlight=False)
+        took = f"{time.perf_counter() - begun:.1f} s, {sum(os.times()[:4]):.1f} s of CPU time since the start"
+        err.print(f"took {took}{_peak()}", highlight=False)
+
+
+def _peak() -> str:
+    """Return what to say of the largest amount of memory, where the system tells."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return ""
+    return f", at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB of memory in this process"

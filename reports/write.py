@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medpodium.console import seldom_collected
 from medpodium.findings import Finding, UsageError
 from medpodium.reports.codes import ReportCode
 from medpodium.reports.formats.pool import FigurePool
@@ -27,8 +28,6 @@ if TYPE_CHECKING:  # what takes a second to import is imported while other proce
 
 _ENDINGS = {"html": "svg", "pdf": "svg", "latex": "pdf", "markdown": "svg", "docx": "png"}
 
-_OBJECTS = 5_000
-"""New objects after which unreachable ones are looked for: more take memory, fewer time."""
 _SMALL = 10_000
 """Bytes of a small score table."""
 
@@ -72,13 +71,12 @@ def _workers(request: Request) -> int | None:
 
 @contextmanager
 def _seldom_collected() -> Iterator[None]:
-    """Look for unreachable objects seldom: a report makes many and drops few, and a search takes longer each time."""
-    before, frozen = gc.get_threshold(), gc.get_freeze_count()
-    gc.set_threshold(max(before[0], _OBJECTS) if before[0] else 0, *before[1:])
+    """As :func:`medpodium.console.seldom_collected`, and what is frozen within the block is free after it."""
+    frozen = gc.get_freeze_count()
     try:
-        yield
+        with seldom_collected():
+            yield
     finally:
-        gc.set_threshold(*before)
         if not frozen:
             gc.unfreeze()
 

@@ -20,6 +20,8 @@ from medpodium.challenges.schema.kinds import KINDS
 ROOT = Path(medpodium.__file__).resolve().parent
 ASIDE = {"tests", "benchmarks", "build", "docs"}
 MOST_MODULES, MOST_LINES = 14, 420
+ONE_SYSTEM = {"resource", "fcntl", "pwd", "grp", "termios", "pty", "tty", "syslog", "msvcrt", "winreg", "_winapi"}
+"""Standard modules that only some systems have."""
 LINT = "from importlinter.cli import lint_imports_command; lint_imports_command()"
 
 
@@ -146,3 +148,14 @@ def test_folders_and_modules_are_small() -> None:
     lines = {str(path): len((ROOT / path).read_text(encoding="utf-8").splitlines()) for path in modules()}
     long = {path: count for path, count in lines.items() if count > MOST_LINES}
     assert not long, f"more than {MOST_LINES} lines are two modules: {long}"
+
+
+def test_modules_of_one_system_are_imported_where_they_are_used() -> None:
+    """A module that one system lacks, imported with the others, ends every verb there before it begins."""
+    found = []
+    for path in modules():
+        for node in ast.parse((ROOT / path).read_text(encoding="utf-8")).body:
+            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            found += [f"{path}:{node.lineno}: {name}" for name in names if name.partition(".")[0] in ONE_SYSTEM]
+    assert not found, found

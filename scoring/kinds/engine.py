@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -138,8 +139,11 @@ def score_task(
     _tell_unknown(known, wanted or [], str(references), findings[""])
     asked = Asked(known.cases if wanted is None else wanted, known.others)
     place = _place(kind, scheduler, workers)
+    prepare = functools.cache(functools.partial(kind.prepare, task))
     if kind.heavy and not references_checked:
-        good = checked(kind, task, known, place, findings[""], skip_broken=skip_broken, progress=progress)
+        good = checked(
+            kind, task, known, place, findings[""], skip_broken=skip_broken, progress=progress, prepare=prepare
+        )
         _tell_broken(known, good, findings[""])
         known = good
     said = {
@@ -148,7 +152,8 @@ def score_task(
     failures = _failures(resources)
     by_case = {submission: own.by_case for submission, own in said.items()}
     jobs = CaseJobs(task, known.cases, known.truth, by_case, failures)
-    scores, failed, observed = _run(kind, jobs, findings, place, progress)
+    needs = Needs(kind.job_bytes(jobs[0]), prepare=prepare)
+    scores, failed, observed = _run(kind, jobs, findings, place, needs, progress)
     scores = _with_resources(scores, task, list(predictions), jobs.cases, resources, findings)
     groups = group_values(challenge, jobs.cases, joined(cases, known.groups), findings[""])
     judged = {(team, *key): text for team, own in said.items() for key, text in kind.judged_by(task, own).items()}
@@ -300,7 +305,7 @@ def _place(kind: Kind, scheduler: Scheduler | None, workers: int | None) -> Sche
 
 
 def _run(
-    kind: Kind, jobs: CaseJobs, findings: Findings, place: Scheduler, progress: Progress | None
+    kind: Kind, jobs: CaseJobs, findings: Findings, place: Scheduler, needs: Needs, progress: Progress | None
 ) -> tuple[pd.DataFrame, dict[int, Finding], list[Observed]]:
     """Score every case; rows, findings and what was observed come in the order of the cases, whoever is done first.
 
@@ -311,7 +316,6 @@ def _run(
     notes: dict[int, Findings] = {}
     failed: dict[int, Finding] = {}
     observed: dict[int, list[Observed]] = {}
-    needs = Needs(kind.job_bytes(jobs[0]))
     for done_count, done in enumerate(place.run(score_job, jobs, needs), start=1):
         settled = done.result
         if settled is None and done.error is not None and done.error.died:

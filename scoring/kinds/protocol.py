@@ -284,6 +284,10 @@ class Kind(ABC):
             If the reference itself cannot be used; a bad prediction only becomes a finding and ``failed:`` scores.
         """
 
+    def prepare(self, task: Any) -> bool:
+        """Import, load and compile what cases take; return whether that is done, or else left to the first case."""
+        return False
+
     def check_reference(self, job: CaseJob) -> ReferenceCheck:
         """Say what is wrong with the reference of one case, read as strictly as a prediction.
 

@@ -7,7 +7,7 @@ submission costs, once for all of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,7 @@ def checked(
     *,
     skip_broken: bool = False,
     progress: Progress | None = None,
+    prepare: Callable[[], bool] | None = None,
 ) -> References:
     """Check all references and return those that can be scored against.
 
@@ -58,6 +59,8 @@ def checked(
         Go on without cases whose reference is broken; their errors stay findings.
     progress : callable, optional
         Told after every case.
+    prepare : callable, optional
+        As in :class:`medpodium.scoring.scheduling.scheduler.Needs`.
 
     Raises
     ------
@@ -66,7 +69,7 @@ def checked(
     InfrastructureError
         If the check itself failed on a case.
     """
-    checks = _run(kind, task, known, place, progress)
+    checks = _run(kind, task, known, place, progress, prepare)
     good = {case: check for case, check in checks.items() if not has_errors(check.findings)}
     usable = replace(known, cases=[case for case in known.cases if case in good])
     whole = kind.compare_references(task, usable, good) if good else []
@@ -123,12 +126,18 @@ def check_references(
 
 
 def _run(
-    kind: Kind, task: Any, known: References, place: Scheduler, progress: Progress | None
+    kind: Kind,
+    task: Any,
+    known: References,
+    place: Scheduler,
+    progress: Progress | None,
+    prepare: Callable[[], bool] | None,
 ) -> Mapping[str, ReferenceCheck]:
     jobs = CaseJobs(task, known.cases, known.truth, {}, {})
     checks: dict[str, ReferenceCheck] = {}
     failed: list[Finding] = []
-    for done_count, done in enumerate(place.run(check_job, jobs, Needs(kind.job_bytes(jobs[0]))), start=1):
+    needs = Needs(kind.job_bytes(jobs[0]), prepare=prepare)
+    for done_count, done in enumerate(place.run(check_job, jobs, needs), start=1):
         case = known.cases[done.index]
         if done.result is not None:
             checks[case] = done.result

@@ -63,11 +63,22 @@ class Needs:
         GPUs a worker must offer, as the Dask resource ``GPU``.
     apart : bool
         The jobs are known to end their process now and then: one at a time, each in a process of its own.
+    prepare : callable, optional
+        Does what the first job of this process would else do for all others (imports, compiling), and returns whether
+        it could: then several threads begin at once. Without it, the first job runs alone.
     """
 
     memory_bytes: int = 0
     gpus: int = 0
     apart: bool = False
+    prepare: Callable[[], bool] | None = None
+
+    def ready(self) -> bool:
+        """Prepare this process, and return whether that worked; what goes wrong there a job will say better."""
+        try:
+            return self.prepare is not None and self.prepare()
+        except Exception:
+            return False
 
 
 @dataclass(frozen=True)
@@ -140,7 +151,8 @@ class LocalScheduler(Scheduler):
         count = min(worker_count(self._workers, needs.memory_bytes), max(len(jobs), 1))
         # A job that runs out of memory in this process would take everything computed so far with it.
         if not needs.apart and needs.memory_bytes * (count + _TIMES_TO_BE_SAFE) <= memory_limit():
-            return run_threads(function, jobs, count, first_alone=True)
+            several = count > 1 and len(jobs) > 1
+            return run_threads(function, jobs, count, first_alone=not (several and needs.ready()))
         return run_jobs(function, jobs, count, apart=needs.apart)
 
 

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
+import numpy as np
+
 from medpodium.challenges.schema.definition import SegmentationTask
 from medpodium.challenges.schema.metrics.outcomes import resolve
 from medpodium.challenges.schema.metrics.structure import StructureMetric
@@ -27,6 +29,7 @@ from medpodium.scoring.kinds.protocol import (
 )
 from medpodium.scoring.kinds.segmentation import memory
 from medpodium.scoring.kinds.segmentation.measures import CaseMeasures, Comparison, Volume
+from medpodium.scoring.kinds.segmentation.plane import as_measured
 from medpodium.scoring.kinds.segmentation.values.objects import Seen, seen_objects, unseen_objects
 from medpodium.scoring.kinds.segmentation.volumes import (
     MaskFiles,
@@ -37,8 +40,10 @@ from medpodium.scoring.kinds.segmentation.volumes import (
     unknown_labels,
     unknown_segments,
 )
+from medpodium.scoring.masks.geometry import Geometry
+from medpodium.scoring.masks.labels import LARGEST_LABEL, mark_labels
 from medpodium.scoring.masks.segments.dicom import DicomMissingError
-from medpodium.scoring.masks.sparse import KeptMemory
+from medpodium.scoring.masks.sparse import KeptMemory, SparseVolume
 from medpodium.scoring.measures.budget import OverBudgetError, spending
 from medpodium.scoring.measures.surfaces.metrics import SAME
 from medpodium.scoring.policy import Score, absent_score, empty_score, rounded
@@ -53,6 +58,9 @@ class _Kept(threading.local):
 
 
 _kept = _Kept()
+
+_BLOCKS, _PITCH = 6, 7
+"""Blocks in a line of the case that prepares, and their distance: rows are long enough to be described."""
 
 Cell = tuple[str, str, Score]
 """Structure, metric and score."""
@@ -102,6 +110,37 @@ def score_case(job: CaseJob) -> CaseScores:
             status = table.OK if objects else failed_status(cells)
             observed.append(Observed(submission, job.case, place, truth, answer, count, status))
     return CaseScores(rows, findings, observed)
+
+
+def prepare(task: SegmentationTask) -> None:
+    """Measure a case of a few voxels: whatever a case takes is imported, loaded and compiled after it."""
+    measures = CaseMeasures(as_measured(task, _tiny(task, 0), ""), task)
+    memory = KeptMemory()
+    _tiny(task, 0, memory)
+    prediction = _tiny(task, 1, memory)  # which is cleared first, as between two cases
+    pair = measures.against(prediction)
+    score_pair("", measures, prediction, pair, "", [])
+    seen_objects(measures, pair, "")
+    seen = np.zeros(LARGEST_LABEL + 1, np.bool_)
+    for plane in (np.zeros((1, 1), np.uint8), prediction.painted(task)[0]):  # as references are checked
+        mark_labels(plane, seen)
+
+
+def _tiny(task: SegmentationTask, shift: int, memory: KeptMemory | None = None) -> Volume:
+    """Return a label map with two blocks of every structure, moved by so many voxels along x."""
+    labels = sorted({min(item.labels) for item in task.structures.values()})
+    lines = -(-len(labels) // _BLOCKS)
+    array = np.zeros((1 if task.planar else 2 * _PITCH, lines * _PITCH + 2, _BLOCKS * _PITCH), np.uint16)
+    for at, label in enumerate(labels):
+        y, x = _PITCH * (at // _BLOCKS) + 1, _PITCH * (at % _BLOCKS) + shift
+        array[:4, y : y + 4, x : x + 4] = label
+        array[_PITCH:-2, y + 1 : y + 4, x : x + 3] = label
+    volume = SparseVolume(array.shape, memory)
+    flat, width = array.ravel(), array.shape[2]
+    volume.add(flat[:width].astype(np.uint8))  # a line of background: large labels come later in most files, too
+    volume.add(flat[width:] if max(labels) > 255 else flat[width:].astype(np.uint8))
+    grid = Geometry(array.shape, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), np.eye(3), planar=bool(task.planar))
+    return Volume(volume.array, grid, rows=volume.rows)
 
 
 def failed_status(cells: list[Cell]) -> str:

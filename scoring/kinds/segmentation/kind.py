@@ -25,7 +25,7 @@ from medpodium.scoring.kinds.protocol import (
     ScoreCode,
     paths_in,
 )
-from medpodium.scoring.kinds.segmentation.case import score_case
+from medpodium.scoring.kinds.segmentation.case import prepare, score_case
 from medpodium.scoring.kinds.segmentation.casefiles import discover_cases, matched_files
 from medpodium.scoring.kinds.segmentation.matching import find_repeated
 from medpodium.scoring.kinds.segmentation.memory import budget
@@ -66,6 +66,11 @@ class Segmentation(Kind):
             raise UsageError(Finding(ScoreCode.NO_CASES, str(place), "no reference to score against", fix))
         _need_dicom(path for one in files.values() for path in paths_in(one))
         return References(found, files, _groups(known, found), others=frozenset(others))
+
+    def prepare(self, task: SegmentationTask) -> bool:
+        """Measure a case of a few voxels, which takes the same code as any other."""
+        prepare(task)
+        return True
 
     def check_reference(self, job: CaseJob) -> ReferenceCheck:
         """Read every voxel of a reference and check its labels, and the grids of its files."""

@@ -1,0 +1,128 @@
+"""What cases take is imported and loaded before the first of them, so that all threads begin at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK
+
+from medpodium.challenges import registry
+from medpodium.challenges.schema.definition import SegmentationTask
+from medpodium.scoring.kinds.lookup import of
+from medpodium.scoring.scheduling.scheduler import LocalScheduler, Needs
+
+CHALLENGE = """
+schema: 1
+name: set
+title: Set
+tasks:
+  organs:
+    files: {reference: "{case}.nii.gz", prediction: "{case}.nii.gz"}
+    empty: {both: skip, reference: skip, prediction: worst}
+    structures: {liver: {label: 1}, spleen: {label: 2}, both: {union: [1, 2]}}
+    metrics:
+      dice: {kind: dice}
+      nsd: {kind: nsd, tolerance_mm: 1}
+      hd95: {kind: hd_percentile, worst: diagonal}
+      euler: {kind: euler_error, worst: 10}
+      lesions: {kind: lesion_f1}
+recipes:
+  main: {steps: [{mean: [case, structure]}, {rank: {within: metric}}, {mean: metric}, rank]}
+ranking: {organs: main}
+"""
+ALONE = """
+import sys
+from pathlib import Path
+from numba.core.caching import FunctionCache
+from medpodium.challenges import registry
+from medpodium.scoring.kinds.lookup import of
+from medpodium.scoring.kinds.protocol import CaseJob
+
+found, load = [], FunctionCache._load_overload
+def told(self, *args):
+    found.append(self._name)
+    return load(self, *args)
+FunctionCache._load_overload = told
+task = registry.load(sys.argv[1]).tasks["organs"]
+kind = of(task)
+assert kind.prepare(task) and found
+found.clear()
+before = set(sys.modules)
+job = CaseJob("case", Path(sys.argv[2]), {"team": Path(sys.argv[3])}, task)
+assert not kind.check_reference(job).findings
+assert {row.status for row in kind.score_case(job).rows} == {"ok"}
+assert not found, found
+assert not (new := set(sys.modules) - before), new
+"""
+
+
+def tasks() -> list[SegmentationTask]:
+    """Return the segmentations of every edition and variant that is built in."""
+    found = []
+    for name in registry.names():
+        source = registry.locate(name)[0]
+        for edition in source.editions or [None]:
+            for variant in [None, *source.variants]:
+                own = registry.resolve(source, edition, variant).tasks.values()
+                found += [task for task in own if isinstance(task, SegmentationTask)]
+    return found
+
+
+def test_every_segmentation_can_be_prepared() -> None:
+    assert len(tasks()) > 10
+    for task in tasks():
+        of(task).prepare(task)
+
+
+@pytest.mark.parametrize("labels", [(1, 2), (300, 70)])
+def test_a_case_after_it_loads_nothing_more(tmp_path: Path, labels: tuple[int, int]) -> None:
+    text = CHALLENGE.replace("label: 1", f"label: {labels[0]}").replace("label: 2", f"label: {labels[1]}")
+    (tmp_path / "set.yaml").write_text(text.replace("[1, 2]", str(list(labels))), encoding="utf-8")
+    volume = np.zeros((20, 50, 60), np.uint8 if max(labels) < 256 else np.uint16)
+    volume[3:9, 5:30, 4:50] = labels[0]
+    volume[12:18, 10:40, 8:33] = labels[1]
+    for name, array in (("truth", volume), ("answer", np.roll(volume, 2, axis=2))):
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(array), tmp_path / f"{name}.nii.gz")
+    arguments = [str(tmp_path / name) for name in ("set.yaml", "truth.nii.gz", "answer.nii.gz")]
+    done = subprocess.run([sys.executable, "-c", ALONE, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_prepared_threads_begin_at_once() -> None:
+    both = threading.Barrier(2, timeout=60)
+    asked: list[int] = []
+
+    def prepare() -> bool:
+        asked.append(1)
+        return True
+
+    found = list(LocalScheduler(2).run(lambda _: both.wait(), range(2), Needs(prepare=prepare)))
+    assert sorted(item.index for item in found) == [0, 1]
+    assert not any(item.error for item in found)
+    assert asked == [1]
+
+
+@pytest.mark.parametrize("prepare", [None, lambda: False, lambda: 1 / 0])
+def test_what_cannot_be_prepared_leaves_it_to_the_first_job(prepare: object) -> None:
+    running: list[int] = []
+
+    def job(number: int) -> int:
+        running.append(number)
+        return len(running)
+
+    first = next(iter(LocalScheduler(2).run(job, range(3), Needs(prepare=prepare))))  # type: ignore[arg-type]
+    assert (first.index, first.result) == (0, 1)
+
+
+def test_one_thread_needs_no_preparing() -> None:
+    def prepare() -> bool:
+        raise AssertionError
+
+    for workers, jobs in ((1, 3), (2, 1)):
+        found = list(LocalScheduler(workers).run(str, range(jobs), Needs(prepare=prepare)))
+        assert [item.result for item in found] == [str(number) for number in range(jobs)]
