@@ -111,12 +111,17 @@ def _disk() -> Iterator[Look]:
 
 
 def _compiled() -> Iterator[Look]:
-    from medpodium.scoring.measures.compiled import cache_folder
+    from medpodium.scoring.measures import kernels
+    from medpodium.scoring.measures.compiled import READY, cache_folder, is_ready
 
-    folder = cache_folder()
+    folder, ready = cache_folder(), is_ready(kernels.row_extents)
     found = f"kept in {folder}" if folder else "cannot be kept anywhere"
     fix = "make ~/.cache writable, or set NUMBA_CACHE_DIR to a folder that is"
-    yield Look("compiled code", found, _state(folder is not None), "speed: every start compiles again", fix)
+    if ready:
+        found = f"came with the package; whatever else is needed: {found}"
+    elif READY.is_dir():
+        found += "; what came with the package is for another processor, Python or Numba"
+    yield Look("compiled code", found, _state(ready or folder is not None), "speed: every start compiles again", fix)
 
 
 def _bytecode() -> Iterator[Look]:

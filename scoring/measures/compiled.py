@@ -7,6 +7,11 @@ What is compiled is kept in the user's cache folder, never in the package: files
 does not remove either, and what it leaves behind hides the next installation. :func:`cache_folder` says where.
 There it is found by what its source says, not by where the source lies: a second environment, a copy on a worker or in
 a container, and an installation anew use what the first one compiled.
+
+A package that was built on the machine brings its code compiled (:data:`READY`, :mod:`medpodium.scoring.precompile`),
+which is looked at first. Nothing is ever written there but by the build, and whatever does not fit, because the
+processor, Python, Numba or a source is another one or a file was damaged, is compiled as it would be without. Both
+places hold pickles, which can do what code can: the package's folder is trusted as its modules are, lying beside them.
 """
 
 from __future__ import annotations
@@ -25,7 +30,8 @@ from typing import Any
 
 import numba
 from numba import njit
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.registry import cpu_target
 from numba.core.runtime.nrt import rtsys
 
 from medpodium.challenges.sources import hash_of, package_version
@@ -34,6 +40,9 @@ from medpodium.challenges.sources import hash_of, package_version
 _KERNEL: dict[str, Any] = {"nogil": True, "no_cfunc_wrapper": True}
 _PART: dict[str, Any] = {"nogil": True, "no_cfunc_wrapper": True, "no_cpython_wrapper": True}
 _PACKAGE = Path(__file__).resolve().parents[2]
+READY = Path(__file__).resolve().with_name("ready")
+"""Where a package brings its code compiled; there is no such folder in a clone."""
+_SUMS = "SHA256SUMS"
 _HASHED = ("scoring/measures",)
 _KEPT = 3
 _DAY_S = 86_400.0
@@ -48,21 +57,23 @@ def kernel(function: Callable[..., Any]) -> Any:
     right as long as neither changed. Where nothing can be kept, every process compiles anew.
     """
     folder = cache_folder()
-    if folder is not None:
-        with _numba_keeps_in(folder):
-            try:
-                compiled = njit(cache=True, **_KERNEL)(function)
-            except RuntimeError:  # "no locator available"
-                compiled = None
-        # Numba falls back to the source's own folder, without a word, where it may not write to the one it is given.
-        if compiled is not None and Path(compiled.stats.cache_path).is_relative_to(folder):
-            compiled._cache.__class__ = _AtOnce
-            return compiled
-    return njit(**_KERNEL)(function)
+    place = READY if folder is None else folder
+    with _numba_keeps_in(place):
+        try:
+            compiled = njit(cache=True, **_KERNEL)(function)
+        except RuntimeError:  # "no locator available"
+            compiled = None
+    # Numba falls back to the source's own folder, without a word, where it may not write to the one it is given.
+    if compiled is None or not Path(compiled.stats.cache_path).is_relative_to(place):
+        return njit(**_KERNEL)(function)
+    compiled._cache.__class__ = _AtOnce
+    if folder is None:
+        compiled._cache.disable()  # keeps nothing; what is ready is found all the same
+    return compiled
 
 
 class _AtOnce(FunctionCache):
-    """What was compiled and kept, loaded without the compiler.
+    """What was compiled with the package, or compiled and kept, loaded without the compiler.
 
     Before numba looks into its cache it fills the tables of all that it could compile, which takes longer than all
     kernels of a case take to load; machine code needs the runtime only. The tables are filled where something is not
@@ -70,13 +81,91 @@ class _AtOnce(FunctionCache):
     """
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Return what is kept for a signature; ``None`` where it has to be compiled."""
+        """Return what is ready or kept for a signature; ``None`` where it has to be compiled."""
         rtsys.initialize(target_context)
+        found = self._load_ready(sig, target_context)
+        if found is not None:
+            return found
         with self._guard_against_spurious_io_errors():
             found = self._load_overload(sig, target_context)  # type: ignore[no-untyped-call]
             if found is not None:
                 return found
         return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+
+    def _load_ready(self, sig: Any, target_context: Any) -> Any:
+        try:
+            data = self.ready.load(self._index_key(sig, target_context.codegen()))  # type: ignore[no-untyped-call]
+            return None if data is None else self._impl.rebuild(target_context, data)
+        except Exception:  # whatever is wrong there, compiling is right
+            return None
+
+    @property
+    def ready(self) -> _Whole:
+        """What the package brings of this function."""
+        locator = self._impl.locator
+        folder = READY / Path(locator.get_cache_path()).name
+        return _Whole(str(folder), self._impl.filename_base, locator.get_source_stamp())  # type: ignore[no-untyped-call]
+
+
+class _Whole(IndexDataCacheFile):
+    """Files that are read only as they were written: damaged machine code would not raise, but crash or be wrong."""
+
+    def _load_index(self) -> Any:
+        return super()._load_index() if _is_whole(Path(self._index_path)) else {}  # type: ignore[no-untyped-call]
+
+    def _load_data(self, name: str) -> Any:
+        path = self._data_path(name)  # type: ignore[no-untyped-call]
+        return super()._load_data(name) if _is_whole(Path(path)) else None  # type: ignore[no-untyped-call]
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() == _sums()[path.relative_to(READY).as_posix()]
+    except (OSError, KeyError):
+        return False
+
+
+@functools.cache
+def _sums() -> dict[str, str]:
+    try:
+        lines = (READY / _SUMS).read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        return {}
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+
+
+def make_ready(kept: Path, folder: Path) -> None:
+    """Put what was compiled and kept into a package that is being built.
+
+    Parameters
+    ----------
+    kept : Path
+        What ``NUMBA_CACHE_DIR`` was.
+    folder : Path
+        The package's :data:`READY`; what was there before is replaced.
+    """
+    files = sorted(path for path in kept.rglob("*.nb[ic]") if path.is_file())
+    if not files:
+        raise RuntimeError("nothing was compiled")
+    shutil.rmtree(folder, ignore_errors=True)
+    sums = []
+    for path in files:
+        name = path.relative_to(kept).as_posix()
+        content = path.read_bytes()
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+        sums.append(f"{hashlib.sha256(content).hexdigest()}  {name}\n")
+    # without it nothing of the folder is used, so it comes last
+    (folder / _SUMS).write_text("".join(sums), encoding="ascii", newline="\n")
+
+
+def is_ready(function: Any) -> bool:
+    """Return whether the package brings a :func:`kernel` compiled for this processor, Python and Numba."""
+    cache = function._cache
+    if not isinstance(cache, _AtOnce):
+        return False
+    own = cpu_target.target_context.codegen().magic_tuple()
+    return any(key[1] == own for key in cache.ready._load_index())
 
 
 part: Any = njit(**_PART)
@@ -176,7 +265,10 @@ class BySource:
         return found
 
     def ensure_cache_path(self) -> None:
-        """Make the folder; ``OSError`` where nothing can be written into it."""
+        """Make the folder; ``OSError`` where nothing can be written into it, or for what is ready, where it is not."""
+        if self._folder.is_relative_to(READY):
+            (READY / _SUMS).stat()
+            return
         self._folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=self._folder):
             pass

@@ -190,7 +190,8 @@ class ReferenceCase:
 
     def surfaces_of(self, array: Volume, rows: Rows, kind: Kind, z_ranges: Ints) -> Surfaces:
         """Return the surfaces of all structures in a mask on this case's grid."""
-        layers = self.layers[:, : np.iinfo(array.dtype).max + 1]
+        # a part of a table has another layout, and kernels are compiled for each
+        layers = np.ascontiguousarray(self.layers[:, : np.iinfo(array.dtype).max + 1])
         return find_surfaces(
             array,
             layers,

@@ -1,5 +1,6 @@
 """README's two commands in one environment: install, use, install again for development, use, remove.
 
+What is installed brings its loops compiled, so that a first score, ranking, report or demo compiles nothing.
 Whatever a run leaves inside the installed package stays when pip removes it, becomes a package without modules, and
 hides the next installation.
 """
@@ -30,12 +31,13 @@ tasks:
   it:
     kind: segmentation
     files: {reference: "{case}.mha", prediction: "{case}.mha"}
-    structures: {a: {label: 1}}
+    structures: {a: {label: 1}, b: {label: 2}, both: {union: [1, 2]}}
     empty: {both: skip, reference: worst, prediction: worst}
-    metrics: {dice: {kind: dice}}
+    metrics: {dice: {kind: dice}SURFACES}
 recipes: {means: {steps: [{mean: [case, structure]}, {rank: {within: metric}}, {mean: metric}, {rank: {}}]}}
 ranking: {it: means}
 """
+SURFACES = ", nsd: {kind: nsd, tolerance_mm: 1.0}, hd95: {kind: hd_percentile, worst: diagonal}"
 
 
 def _copy_of_the_clone(target: Path) -> Path:
@@ -66,11 +68,17 @@ def _environment(folder: Path) -> tuple[Path, Path]:
 def _masks(folder: Path) -> None:
     cube = np.zeros((8, 8, 8), np.uint8)
     cube[2:6, 2:6, 2:6] = 1
+    cube[4, 2:6, 2:6] = 2
     for name in ("references", "aurora", "borealis"):
         (folder / name).mkdir(parents=True)
         for case in ("one", "two"):
             SimpleITK.WriteImage(SimpleITK.GetImageFromArray(cube), str(folder / name / f"{case}.mha"))
-    (folder / "rules.yaml").write_text(RULES)
+    (folder / "rules.yaml").write_text(RULES.replace("SURFACES", SURFACES))
+    (folder / "overlap.yaml").write_text(RULES.replace("SURFACES", ""))
+
+
+def _files(folder: Path) -> dict[Path, tuple[int, int]]:
+    return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.rglob("*")}
 
 
 def _setuptools() -> int:
@@ -104,21 +112,28 @@ def test_installed_used_installed_for_development_used_and_removed(
     def pip(*words: str | Path) -> str:
         return run(sys.executable, "-m", "pip", "--python", python, *words)
 
-    def use(bootstrap: int) -> None:
+    def use(bootstrap: int, rules: str = "rules.yaml") -> None:
         teams = ("--predictions", "aurora=aurora", "--predictions", "borealis=borealis", "--workers", "1")
         verb = python.parent / "medpodium"
-        run(verb, "score", "rules.yaml", "--references", "references", *teams, "--out", "scores.csv")
+        run(verb, "score", rules, "--references", "references", *teams, "--out", "scores.csv")
         run(verb, "rank", "--help")
-        run(verb, "rank", "rules.yaml", "scores.csv", "--bootstrap", str(bootstrap), "--out", "board.csv")
+        run(verb, "rank", rules, "scores.csv", "--bootstrap", str(bootstrap), "--out", "board.csv")
         assert (tmp_path / "data" / "board.csv").read_text().count("\n") == 3  # a heading and two teams
 
     install = ("install", "--no-deps", "--no-build-isolation", "--quiet")
     pip(*install, clone)
+    (about,) = library.glob("medpodium-*.dist-info")
+    assert "Tag: py3-none-any" not in (about / "WHEEL").read_text()
+    ready = library / "medpodium" / "scoring" / "measures" / "ready"
+    before = _files(ready)
     use(bootstrap=10)
+    run(python.parent / "medpodium", "demo", "demo", "--cases", "2")
+    assert not list((tmp_path / "cache").rglob("*.nb[ic]"))
+    assert _files(ready) == before
     pip(*install, "--editable", clone)
     assert [path.name for path in library.iterdir() if path.name == "medpodium"] == []
-    use(bootstrap=0)  # the loops of scoring are enough to be compiled anew, for the clone
-    assert not list(clone.rglob("*.nb[ic]"))
+    use(bootstrap=0, rules="overlap.yaml")  # the loops of overlap are enough to be compiled anew, for the clone
+    assert not [path for path in clone.rglob("*.nb[ic]") if path.relative_to(clone).parts[0] != "build"]
     assert list((tmp_path / "cache" / "medpodium" / "numba").rglob("*.nbi"))
     pip("uninstall", "--yes", "medpodium")
     assert [path.name for path in library.iterdir() if "medpodium" in path.name] == []

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from medpodium.cli import main
 from medpodium.findings import Severity
 from medpodium.guide import machine
+from medpodium.scoring.measures import compiled, kernels
 
 
 def _looks() -> dict[str, machine.Look]:
@@ -43,6 +44,20 @@ def test_a_package_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     assert look.state is Severity.ERROR
     assert look.found.startswith("numpy 0.0.1, needs >=")
     assert CliRunner().invoke(main, ["doctor"]).exit_code == 1
+
+
+def test_code_that_came_with_the_package_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(compiled, "cache_folder", lambda: None)
+    look = _looks()["compiled code"]
+    assert (look.found, look.state) == ("cannot be kept anywhere", Severity.WARNING)
+    monkeypatch.setattr(compiled, "READY", tmp_path)
+    look = _looks()["compiled code"]
+    assert "another processor, Python or Numba" in look.found
+    assert look.state is Severity.WARNING
+    monkeypatch.setattr(compiled, "is_ready", lambda function: function is kernels.row_extents)
+    look = _looks()["compiled code"]
+    assert "came with the package" in look.found
+    assert look.state is Severity.NOTE
 
 
 def test_modules_that_are_compiled_at_every_start_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

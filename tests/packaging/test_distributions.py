@@ -49,18 +49,24 @@ def _clone(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, require: Require) -> tuple[Path, Path]:
-    """Build the source distribution, and the wheel from it, as a release does."""
+    """Build the source distribution, and the wheel from it, as a release does: for any machine."""
     require(_installed("build"), "the package build")
     clone = _clone(tmp_path_factory.mktemp("source") / "medpodium")
     out = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(clone)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    _build(clone, out, MEDPODIUM_PRECOMPILE="0")
     (wheel,), (archive,) = out.glob("*.whl"), out.glob("*.tar.gz")
     return wheel, archive
 
 
+def _build(clone: Path, out: Path, *options: str, **more: str) -> str:
+    command = [sys.executable, "-m", "build", "--no-isolation", *options, "--outdir", str(out), str(clone)]
+    done = subprocess.run(command, env=os.environ | more, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
 def test_the_wheel_holds_the_package_and_nothing_else(built: tuple[Path, Path]) -> None:
+    assert built[0].name.endswith("-py3-none-any.whl")
     with zipfile.ZipFile(built[0]) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
         about = message_from_bytes(wheel.read(next(one for one in wheel.namelist() if one.endswith("METADATA"))))
@@ -71,6 +77,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: tuple[Path, Path]) 
     tracked = {f"medpodium/{path.relative_to(SOURCE).as_posix()}" for room in ROOMS for path in _kept(SOURCE / room)}
     assert tracked <= names
     assert not [name for name in names if "test" in Path(name).parts or name.endswith((".pyc", ".nbi", ".nbc"))]
+    assert not [name for name in names if "ready" in Path(name).parts]
     assert about["License-Expression"] == "Apache-2.0"
     assert about["Requires-Python"] == ">=3.10"
     extras = {"answers", "baselines", "dicom", "scale", "docs", "test", "dev"}
@@ -85,11 +92,26 @@ def _kept(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.suffix in wanted]
 
 
+def test_a_wheel_is_built_where_nothing_can_be_compiled(tmp_path: Path, require: Require) -> None:
+    require(_installed("build"), "the package build")
+    clone = _clone(tmp_path / "medpodium")
+    (clone / "scoring" / "precompile.py").write_text("raise SystemExit('no compiler for this machine')\n")
+    # of an earlier build in this clone, which could compile
+    left = clone / "build" / "lib" / "medpodium" / "scoring" / "measures" / "ready"
+    left.mkdir(parents=True)
+    (left / "SHA256SUMS").touch()
+    told = _build(clone, tmp_path / "dist", "--wheel")
+    assert "could not be compiled now (no compiler for this machine)" in told
+    (wheel,) = (tmp_path / "dist").glob("*-py3-none-any.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        assert not [name for name in archive.namelist() if "ready" in Path(name).parts]
+
+
 def test_the_source_distribution_can_be_tested_and_documented(built: tuple[Path, Path]) -> None:
     with tarfile.open(built[1]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"CHANGELOG.md", "CITATION.cff", "LICENSE", "SECURITY.md", "docs/conf.py", "tests/conftest.py"} <= names
-    assert {"tests/public_interface.txt", ".ci/run", "docs/tutorials/paper.ipynb"} <= names
+    assert {"tests/public_interface.txt", ".ci/run", ".ci/backend.py", "docs/tutorials/paper.ipynb"} <= names
     assert not [name for name in names if name.startswith("docs/reference/") or "__pycache__" in name]
 
 

@@ -1,4 +1,7 @@
-"""Compiled code is kept where it can be, never in the package, and scoring works where nothing can be kept."""
+"""Compiled code is kept where it can be, never in the package, and scoring works where nothing can be kept.
+
+A package that was built with its code compiled is read from, and as good as any other where that does not fit.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,19 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numba
 import pytest
+from numba.core.registry import cpu_target
 
 import medpodium
-from medpodium.scoring.measures import compiled
+from medpodium.scoring.measures import compiled, kernels
 
+READY = Path("scoring") / "measures" / "ready"
 SCORE = """
 import numba
 import numpy as np
@@ -101,6 +108,95 @@ def test_the_environment_names_the_place(installed: Path, tmp_path: Path, writab
     assert len(_kept(tmp_path)) == writable
     assert not _kept(home)
     assert not _kept(installed)
+
+
+@pytest.fixture(scope="module")
+def built(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the package that brings its code compiled, as a build leaves it."""
+    home = tmp_path_factory.mktemp("built") / "home"
+    home.mkdir()
+    package = Path(shutil.copytree(installed, home.parent / "library" / "medpodium"))
+    assert not _score(package, home)
+    (kept,) = _kept(home)
+    compiled.make_ready(kept.parents[1], package / READY)
+    return package
+
+
+def _with_code(built: Path, folder: Path) -> tuple[Path, Path]:
+    """Return a copy of a built package, and a new home."""
+    (folder / "home").mkdir()
+    return Path(shutil.copytree(built, folder / "library" / "medpodium")), folder / "home"
+
+
+def _state(package: Path) -> dict[str, tuple[int, int]]:
+    files = [path for path in package.rglob("*") if "__pycache__" not in path.parts]
+    return {str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in files}
+
+
+@pytest.mark.parametrize("home_is_writable", [True, False])
+def test_what_the_package_brings_is_used_and_left_alone(built: Path, tmp_path: Path, home_is_writable: bool) -> None:
+    package, home = _with_code(built, tmp_path)
+    if not home_is_writable:
+        home.rmdir()
+        home.write_text("")
+    for path in package.rglob("*.py"):
+        os.utime(path, (1e9, 1e9))
+    before = _state(package)
+    assert _score(package, home)
+    assert not _kept(home)
+    assert _state(package) == before
+
+
+def test_code_of_other_sources_is_not_used(built: Path, tmp_path: Path) -> None:
+    package, home = _with_code(built, tmp_path)
+    with (package / "scoring" / "measures" / "surfaces" / "dense.py").open("a") as source:
+        source.write("# patched\n")
+    assert not _score(package, home)
+
+
+def test_damaged_code_in_the_package_is_compiled_anew(built: Path, tmp_path: Path) -> None:
+    package, home = _with_code(built, tmp_path)
+    (code,) = (package / READY).rglob("*.nbc")
+    _flip(code)
+    before = _state(package)
+    assert not _score(package, home)
+    assert len(_kept(home)) == 1
+    assert _state(package) == before
+
+
+def _flip(code: Path) -> None:
+    """Change one bit of what is machine code, which unpickles as well as before."""
+    content = bytearray(code.read_bytes())
+    content[len(content) // 2] ^= 1
+    code.write_bytes(content)
+
+
+def _cut(code: Path) -> None:
+    code.write_bytes(code.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize(
+    ("which", "harm"),
+    [
+        ("*.py", Path.touch),
+        *(("*.nbi", _cut), ("*.nbi", Path.unlink), ("*.nbc", _cut), ("*.nbc", _flip)),
+        *(("SHA256SUMS", Path.unlink), ("SHA256SUMS", _cut)),
+    ],
+)
+def test_only_whole_code_for_this_processor_is_loaded(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str, harm: Callable[[Path], None]
+) -> None:
+    package, _ = _with_code(built, tmp_path)
+    monkeypatch.setattr(compiled, "READY", package / READY)
+    monkeypatch.setattr(compiled, "_sums", compiled._sums.__wrapped__)
+    (key,) = kernels.row_extents._cache.ready._load_index()
+    assert compiled.is_ready(kernels.row_extents)
+    here = cpu_target.target_context
+    other = SimpleNamespace(codegen=lambda: SimpleNamespace(magic_tuple=lambda: (*key[1][:1], "generic", "")))
+    assert kernels.row_extents._cache._load_ready(key[0], other) is None
+    for code in (package / "scoring" / "measures").rglob(which):
+        harm(code)
+    assert (kernels.row_extents._cache._load_ready(key[0], here) is None) == (which != "*.py")
 
 
 def test_what_other_packages_compile_stays_where_it_would_be(tmp_path: Path) -> None:
