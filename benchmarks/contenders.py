@@ -64,7 +64,8 @@ def medpodium(case: Case) -> Values:
 
     reference, prediction = read_mask(case.reference), read_mask(case.prediction)
     structures = [frozenset({label}) for label in case.labels]
-    pair = ReferenceCase(reference.array, reference.geometry.spacing_zyx, structures).compare(prediction.array)
+    own = ReferenceCase(reference.array, reference.geometry.spacing_zyx, structures, rows=reference.rows)
+    pair = own.compare(prediction.array, prediction.rows)  # with what reading told about rows, like ``score``
     return {
         label: {
             "dice": overlap.dice(pair.overlap(number)),
@@ -87,7 +88,8 @@ def medpodium_borders(case: Case) -> Values:
 
     reference, prediction = read_mask(case.reference), read_mask(case.prediction)
     structures = [frozenset({label}) for label in case.labels]
-    pair = ReferenceCase(reference.array, reference.geometry.spacing_zyx, structures).compare(prediction.array)
+    own = ReferenceCase(reference.array, reference.geometry.spacing_zyx, structures, rows=reference.rows)
+    pair = own.compare(prediction.array, prediction.rows)  # with what reading told about rows, like ``score``
     return {
         label: {
             "dice": overlap.dice(pair.overlap(number)),

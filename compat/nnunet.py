@@ -171,8 +171,8 @@ def _joint(
     known = frozenset(label for label in (*asked, *([] if ignore_label is None else [ignore_label])) if label > 0)
     # Labels of one structure would be counted together.
     alone = [frozenset({label}) for label in sorted(known)] or [frozenset({1})]
-    case = ReferenceCase(reference.array, reference.geometry.spacing_zyx, alone)
-    counts = case.compare(prediction.array).confusion.copy()
+    case = ReferenceCase(reference.array, reference.geometry.spacing_zyx, alone, rows=reference.rows)
+    counts = case.compare(prediction.array, prediction.rows).confusion.copy()
     place = {label: int(case.index_of[label]) for label in {*asked, *known, 0}}
     if ignore_label is not None:
         counts[place[ignore_label]] = 0

@@ -4,6 +4,8 @@ DeepMind's surface-distance gives every 2x2x2 neighbourhood the triangles that m
 vectors whose length is the area (in units of the faces of a voxel). Its 256 entries turn out to be equal under all
 48 symmetries of the cube and under swapping inside and outside, so one entry for each of fourteen shapes says
 everything: the table below gives the absolute components of the normals, in eighths.
+
+What a surface weighs in marked places is a matter of looking them up, even if it is everywhere.
 """
 
 from __future__ import annotations
@@ -15,6 +17,9 @@ from operator import add
 
 import numpy as np
 import numpy.typing as npt
+
+from medpodium.scoring.measures.compiled import kernel, part
+from medpodium.scoring.measures.surfaces.nearest import is_inside, is_point
 
 _CORNER = (1, 1, 1)
 _SHAPES: dict[int, tuple[tuple[int, int, int], ...]] = {
@@ -112,3 +117,84 @@ def ones() -> npt.NDArray[np.float64]:
     weights = np.ones(256)
     weights.flags.writeable = False
     return weights
+
+
+@part
+def _column(volume, member, z, y, x, z_start, z_stop, planar, edge):  # type: ignore[no-untyped-def]
+    """Return where a structure is in the four voxels with one ``x`` around a corner: bits 6, 4, 2 and 0."""
+    above = z if planar else z - 1
+    nz, ny, nx = volume.shape
+    if above >= max(z_start, 0) and z < min(z_stop, nz) and 0 < y < ny and 0 <= x < nx:
+        first = member[volume[above, y - 1, x]] << 6 | member[volume[above, y, x]] << 4
+        return np.int64(first | member[volume[z, y - 1, x]] << 2 | member[volume[z, y, x]])
+    column = 0
+    for k in range(4):
+        own_z = z if k > 1 else above
+        column = column << 2 | is_inside(volume, member, own_z, y - 1 + (k & 1), x, z_start, z_stop, edge)
+    return column
+
+
+@kernel
+def weight_of_marked(near, corner, weights, volume, member, z_start, z_stop, planar, edge, surfels):  # type: ignore[no-untyped-def]
+    """Return the weight of a structure's surface where something is marked: noise is looked at in few places only.
+
+    Parameters
+    ----------
+    near : ndarray of uint8, shape (nz, ny, nx)
+        Non-zero where it is; ``nx`` is a multiple of 8.
+    corner : ndarray of int64, shape (3,)
+        Where its first corner lies: z, y, x.
+    weights : ndarray of float64, shape (256,)
+        Weight of a point by its code; 0 for the code 0.
+    volume, member, z_start, z_stop, planar, edge, surfels
+        As for ``nearest.look_around``.
+    """
+    total = 0.0
+    for z in range(near.shape[0]):
+        for y in range(near.shape[1]):
+            row = near[z, y]
+            words = row.view(np.uint64)
+            own = 0.0
+            known, column = -2, 0  # the column of voxels that was looked at last
+            for w in range(words.size):
+                if words[w] == 0:
+                    continue
+                for i in range(8 * w, 8 * w + 8):
+                    if row[i] == 0:
+                        continue
+                    at_z, at_y, at_x = z + corner[0], y + corner[1], i + corner[2]
+                    if not surfels:
+                        if is_point(volume, member, at_z, at_y, at_x, z_start, z_stop, planar, edge, surfels):
+                            own += weights[1]
+                        continue
+                    if known != i - 1:
+                        column = _column(volume, member, at_z, at_y, at_x - 1, z_start, z_stop, planar, edge)
+                    before, known = column, i
+                    column = _column(volume, member, at_z, at_y, at_x, z_start, z_stop, planar, edge)
+                    code = before << 1 | column
+                    own += weights[code] if code != 255 else 0.0
+            total += own
+    return total
+
+
+@kernel
+def weight_of_points(near, corner, weights, points, codes):  # type: ignore[no-untyped-def]
+    """Return the weight of those of some points that are marked.
+
+    Parameters
+    ----------
+    near, corner, weights
+        As for :func:`weight_of_marked`.
+    points : ndarray of int16 or int32, shape (n, 3)
+    codes : ndarray of uint8, shape (n,)
+        0 counts as 1.
+    """
+    nz, ny, nx = near.shape
+    total, own, z_before = 0.0, 0.0, -1
+    for i in range(points.shape[0]):
+        z, y, x = points[i, 0] - corner[0], points[i, 1] - corner[1], points[i, 2] - corner[2]
+        if 0 <= z < nz and 0 <= y < ny and 0 <= x < nx and near[z, y, x] != 0:
+            if z != z_before:  # slice by slice: a sum of millions rounds more than sums of sums
+                total, own, z_before = total + own, 0.0, z
+            own += weights[max(codes[i], 1)]
+    return total + own

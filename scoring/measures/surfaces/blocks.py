@@ -24,7 +24,7 @@ from medpodium.scoring.measures.surfaces.envelopes import lattice_nearest
 from medpodium.scoring.measures.surfaces.histograms import Directed, Scattered, first_reached
 from medpodium.scoring.measures.surfaces.nearest import tile_shifts, tiled
 from medpodium.scoring.measures.surfaces.planes import Box, Planes, PointPlanes
-from medpodium.scoring.measures.surfaces.points import Floats, Ints, Spacing
+from medpodium.scoring.measures.surfaces.points import Floats, Ints, Points, Spacing
 
 FEW = 512
 """With fewer it is not worth it."""
@@ -176,16 +176,15 @@ class Blocked:
         """The distances of all points."""
         return self._sweep()
 
+    @property
+    def _targets(self) -> Points:
+        """The points of the other surface, if they are kept."""
+        return self._other.points if isinstance(self._other, PointPlanes) else np.zeros((0, 3), np.int16)
+
     @cached_property
     def _corners(self) -> bounds.Corners:
-        box, blocks = self._other.box, self._blocks
-        if isinstance(self._other, PointPlanes):
-            targets = np.zeros((box.shape[0], box.shape[2], box.shape[1]), np.uint8)
-            targets[tuple((self._other.points - np.array(box.low))[:, [0, 2, 1]].T)] = 1
-        else:
-            targets = np.ascontiguousarray(dense.filled(self._other, box).transpose(0, 2, 1))
-        spacing = np.array(blocks.spacing_zyx)
-        squares, nearest = lattice_nearest(targets, np.array(box.low), *blocks.nodes, spacing)
+        blocks, spacing = self._blocks, np.array(self._blocks.spacing_zyx)
+        squares, nearest = lattice_nearest(self._targets, *blocks.nodes, spacing)
         return bounds.Corners(squares, nearest, np.array(blocks.box.low), np.array(blocks.sides), spacing)
 
     @cached_property
@@ -197,8 +196,8 @@ class Blocked:
     @cached_property
     def _tiles(self) -> tuple[Any, Any, Any]:
         """The other surface in tiles."""
-        points = self._other.points if isinstance(self._other, PointPlanes) else np.zeros((0, 3), np.int16)
-        found: tuple[Any, Any, Any] = tiled(points, tile_shifts(len(points), self._blocks.spacing_zyx))
+        shifts = tile_shifts(len(self._targets), self._blocks.spacing_zyx)
+        found: tuple[Any, Any, Any] = tiled(self._targets, shifts)
         return found
 
     def _between(self, low: float, high: float, known: _Cells | None = None) -> tuple[float, Scattered] | None:
@@ -287,12 +286,10 @@ class Blocked:
         box = other.box.wider((more_z, more_y, int(reaches.max()))).within(self._own.box)
         if min(box.shape) <= 0:
             return 0.0
-        near = np.zeros(box.shape, np.uint8)
-        dense.mark_around(other.points, rows, reaches, np.array(box.low), near)
-        total = 0.0
-        for z, plane in zip(dense.inside(self._own.slices, box).tolist(), self._own.codes(box), strict=True):
-            total += dense.weight_where(plane, near[z - box.low[0]], self._weights)
-        return total
+        nz, ny, nx = box.shape
+        near = np.zeros((nz, ny, -(-nx // 8) * 8), np.uint8)
+        dense.mark_around(other.points, rows, reaches, np.array(box.low), nx, near)
+        return self._own.weight_in(near, box, self._weights)
 
     def between(self, low_mm: float, high_mm: float) -> bool:
         """Return whether some distance is at least ``low_mm`` and less than ``high_mm``."""

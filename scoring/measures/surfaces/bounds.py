@@ -229,29 +229,30 @@ def _square(dz, dy, dx, x_fastest):  # type: ignore[no-untyped-def]
 
 
 @part
-def _apart(boxes, tile, first, sides, spacing):  # type: ignore[no-untyped-def]
-    """Return the squared distance between the box of a tile (low and high z, y, x) and a block."""
+def _apart(boxes, tile, low, high, spacing):  # type: ignore[no-untyped-def]
+    """Return the squared distance between the box of a tile (low and high z, y, x) and another one."""
     square = 0.0
     for axis in range(3):
-        away = max(boxes[axis, tile] - (first[axis] + sides[axis]), first[axis] - boxes[3 + axis, tile], 0.0)
+        away = max(boxes[axis, tile] - high[axis], low[axis] - boxes[3 + axis, tile], 0.0)
         square += (away * spacing[axis]) ** 2
     return square
 
 
 @part
-def _may_be_nearest(points, i, first, sides, found, n_found, spacing):  # type: ignore[no-untyped-def]
-    """Tell whether a point is nearer to some place in a block than every one of those found for its corners.
+def _may_be_nearest(points, i, low, high, found, n_found, spacing, slack):  # type: ignore[no-untyped-def]
+    """Tell whether a point is as near to some place in a box as every one of those found for a block's corners.
 
     How much nearer, in squares, is a linear function of the place: at the middle, and what half a side adds.
     """
     for k in range(n_found):
         gain = 0.0
         for axis in range(3):
-            middle, step = first[axis] + 0.5 * sides[axis], spacing[axis]
+            twice, step = low[axis] + high[axis], spacing[axis]
             apart = found[k, axis] - points[i, axis]
-            gain += apart * ((found[k, axis] - middle) + (points[i, axis] - middle)) * step * step
-            gain += abs(apart) * sides[axis] * step * step
-        if gain <= 0.0:
+            gain += (apart * (found[k, axis] + points[i, axis] - twice) + abs(apart) * (high[axis] - low[axis])) * (
+                step * step
+            )
+        if gain < -slack:
             return False
     return True
 
@@ -289,6 +290,7 @@ def collect(  # type: ignore[no-untyped-def]
     lows, highs, lower, slope = np.empty(SIDE**2), np.empty(SIDE**2), np.empty(SIDE**2), np.empty(SIDE**2)
     flat = np.empty((8, SIDE**2))
     left, left_parts = np.empty((SIDE**3, 3), np.int64), np.empty(SIDE**3)
+    low_left, high_left = np.empty(3, np.int64), np.empty(3, np.int64)
     near = np.empty((points.shape[0] + 8, 3), np.int64)
     below = 0.0
     n = 0
@@ -331,11 +333,14 @@ def collect(  # type: ignore[no-untyped-def]
             continue
         near[:n_found] = found[:n_found]
         n_near = n_found
+        for axis in range(3):
+            low_left[axis], high_left[axis] = left[:n_left, axis].min(), left[:n_left, axis].max()
+        slack = SLACK * reach
         for tile in range(starts.size - 1):
-            if _apart(boxes, tile, first, sides, spacing) > reach * (1 + SLACK):
+            if _apart(boxes, tile, low_left, high_left, spacing) > reach + slack:
                 continue
             for k in range(starts[tile], starts[tile + 1]):
-                if _may_be_nearest(points, k, first, sides, found, n_found, spacing):
+                if _may_be_nearest(points, k, low_left, high_left, found, n_found, spacing, slack):
                     near[n_near, 0], near[n_near, 1], near[n_near, 2] = points[k, 0], points[k, 1], points[k, 2]
                     n_near += 1
         patience -= n_near * n_left + 4 * starts.size

@@ -263,7 +263,7 @@ def gathered(cells, short, farthest, spacing, x_fastest):  # type: ignore[no-unt
 
 
 @kernel
-def mark_around(points, rows, reaches, low, near):  # type: ignore[no-untyped-def]
+def mark_around(points, rows, reaches, low, nx, near):  # type: ignore[no-untyped-def]
     """Set to 1 what lies around points: ``reaches[k]`` along x on both sides in the row ``rows[k]`` (dz, dy) away.
 
     Parameters
@@ -273,9 +273,11 @@ def mark_around(points, rows, reaches, low, near):  # type: ignore[no-untyped-de
     reaches : ndarray of int64, shape (k,)
     low : ndarray of int64, shape (3,)
         Where the first corner of ``near`` lies: z, y, x.
-    near : ndarray of uint8, shape (nz, ny, nx)
+    nx : int
+        How many of its columns count.
+    near : ndarray of uint8, shape (nz, ny, more or nx)
     """
-    nz, ny, nx = near.shape
+    nz, ny, _ = near.shape
     for i in range(points.shape[0]):
         at_z, at_y, at_x = points[i, 0] - low[0], points[i, 1] - low[1], points[i, 2] - low[2]
         for k in range(rows.shape[0]):
@@ -284,18 +286,6 @@ def mark_around(points, rows, reaches, low, near):  # type: ignore[no-untyped-de
                 row = near[z, y]
                 for x in range(max(at_x - reaches[k], 0), min(at_x + reaches[k] + 1, nx)):
                     row[x] = 1
-
-
-@kernel
-def weight_where(plane, near, weights):  # type: ignore[no-untyped-def]
-    """Return the weight of a plane's points where ``near`` is 1."""
-    total = 0.0
-    for y in range(plane.shape[0]):
-        row, own = plane[y], near[y]
-        for x in range(row.size):
-            if own[x] != 0:
-                total += weights[row[x]]
-    return total
 
 
 def cost_ns(targets: tuple[int, int, int], asking: tuple[int, int, int]) -> float:

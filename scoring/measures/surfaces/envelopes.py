@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from medpodium.scoring.measures.compiled import kernel, part
+from medpodium.scoring.measures.surfaces.nearest import bounds
 
 
 @part
@@ -130,26 +131,63 @@ def along_z(away, places, n, slices, squares, halves, n_beside, heights, tops, s
 
 
 @part
-def _row_of(targets, z, x, y, dz, dy, corner):  # type: ignore[no-untyped-def]
-    """Return a target that is ``dz, dy`` from ``z, y`` in one direction or the other: its z and y."""
-    tz, _, ty = targets.shape
-    for own_z in (z - dz - corner[0], z + dz - corner[0]):
-        for own_y in (y - dy - corner[1], y + dy - corner[1]):
-            if 0 <= own_z < tz and 0 <= own_y < ty and targets[own_z, x, own_y] != 0:
-                return own_z + corner[0], own_y + corner[1]
-    return z, y  # never: the envelope says that there is one
+def _lines_of(points):  # type: ignore[no-untyped-def]
+    """Sort points into the lines along y that have any.
+
+    Returns
+    -------
+    rows : ndarray of int64, shape (n,)
+        Their ``y``, ascending within a line.
+    starts, line_z : ndarray of int64, shape (n_lines + 1,) and (n_lines,)
+        Where the points of a line begin, and its ``z``: lines are sorted by x and then z.
+    columns, begins : ndarray of int64, shape (n_columns,) and (n_columns + 1,)
+        Every ``x`` that is used, and where its lines begin.
+    """
+    box = bounds(points)
+    n = points.shape[0]
+    nz, ny, nx = box[1, 0] - box[0, 0] + 1, box[1, 1] - box[0, 1] + 1, box[1, 2] - box[0, 2] + 1
+    places = np.zeros(ny + 1, np.int64)
+    for i in range(n):
+        places[points[i, 1] - box[0, 1] + 1] += 1
+    for y in range(ny):
+        places[y + 1] += places[y]
+    order = np.empty(n, np.int64)
+    for i in range(n):
+        y = points[i, 1] - box[0, 1]
+        order[places[y]] = i
+        places[y] += 1
+    places = np.zeros(nx * nz + 1, np.int64)
+    for i in range(n):
+        places[(points[i, 2] - box[0, 2]) * nz + points[i, 0] - box[0, 0] + 1] += 1
+    n_lines, n_columns = 0, 0
+    starts, line_z = np.empty(min(n, nx * nz) + 1, np.int64), np.empty(min(n, nx * nz), np.int64)
+    columns, begins = np.empty(nx, np.int64), np.empty(nx + 1, np.int64)
+    for x in range(nx):
+        begins[n_columns] = n_lines
+        for k in range(x * nz, (x + 1) * nz):
+            if places[k + 1] > 0:
+                starts[n_lines], line_z[n_lines] = places[k], k - x * nz + box[0, 0]
+                n_lines += 1
+            places[k + 1] += places[k]
+        if n_lines > begins[n_columns]:
+            columns[n_columns] = x + box[0, 2]
+            n_columns += 1
+    starts[n_lines], begins[n_columns] = n, n_lines
+    rows = np.empty(n, np.int64)
+    for i in order:
+        k = (points[i, 2] - box[0, 2]) * nz + points[i, 0] - box[0, 0]
+        rows[places[k]] = points[i, 1]
+        places[k] += 1
+    return rows, starts, line_z[:n_lines], columns[:n_columns], begins
 
 
 @kernel
-def lattice_nearest(targets, corner, slices, rows, columns, spacing):  # type: ignore[no-untyped-def]
-    """Return the squared distances of the points of a lattice to their nearest targets, and where those are.
+def lattice_nearest(points, slices, rows, columns, spacing):  # type: ignore[no-untyped-def]
+    """Return the squared distances of the corners of a lattice to the nearest of some points, and where those are.
 
     Parameters
     ----------
-    targets : ndarray of uint8, shape (tz, tx, ty)
-        Non-zero where there is a target, y fastest; somewhere there is one.
-    corner : ndarray of int64, shape (3,)
-        Where its first corner lies: z, y, x.
+    points : ndarray of int16 or int32, shape (n, 3), n > 0
     slices, rows, columns : ndarray of int64, shape (nz,), (ny,) and (nx,)
         Coordinates z, y and x of the lattice, each ascending.
     spacing : ndarray of float64, shape (3,)
@@ -160,57 +198,53 @@ def lattice_nearest(targets, corner, slices, rows, columns, spacing):  # type: i
     squares : ndarray of float64, shape (nz, ny, nx)
         Squared distances in mm².
     nearest : ndarray of int32, shape (nz, ny, nx, 3)
-        Coordinates z, y, x of a nearest target.
+        Coordinates z, y, x of a nearest point.
     """
-    tz, tx, ty = targets.shape
     nz, ny, nx = slices.size, rows.size, columns.size
-    lines, used, begins = used_lines(targets)
+    own_rows, starts, line_z, used, begins = _lines_of(points)
     n_used = used.size
-    z_halves = halves_of(max(corner[0] + tz, slices[-1] + 1) - min(corner[0], slices[0]) + 1, spacing[0])
+    box = bounds(points)
+    z_halves = halves_of(max(box[1, 0], slices[-1]) - min(box[0, 0], slices[0]) + 1, spacing[0])
     z_squares = squares_of(z_halves.size, spacing[0])
-    y_squares = squares_of(max(corner[1] + ty, rows[-1] + 1) - min(corner[1], rows[0]) + 1, spacing[1])
-    x_halves = halves_of(max(corner[2] + tx, columns[-1] + 1) - min(corner[2], columns[0]) + 1, spacing[2])
+    y_squares = squares_of(max(box[1, 1], rows[-1]) - min(box[0, 1], rows[0]) + 1, spacing[1])
+    x_halves = halves_of(max(box[1, 2], columns[-1]) - min(box[0, 2], columns[0]) + 1, spacing[2])
     x_squares = squares_of(x_halves.size, spacing[2])
-    before = np.full(lines.size, -(np.int64(1) << 40))
-    behind = np.empty(lines.size, np.int64)
-    line_z = lines + corner[0]
-    used_x = used + corner[2]
-    for at in range(n_used):
-        for number in range(begins[at], begins[at + 1]):
-            y = 0
-            while targets[lines[number], used[at], y] == 0:
-                y += 1
-            behind[number] = y
-    most = max(tz, n_used) + 1
-    heights, tops, starts = np.empty(most), np.empty(most, np.int64), np.empty(most + 1)
-    away = np.empty((tz, 1), np.int64)
-    offsets = np.empty((1, n_used, nz), np.uint32)
+    most = max(line_z.size, n_used) + 1
+    heights, tops, limits = np.empty(most), np.empty(most, np.int64), np.empty(most + 1)
+    at_point = starts[:-1].copy()  # of each line, the nearest to the row before
+    lines, squares = np.empty((nz, n_used), np.int64), np.empty((nz, n_used))
     found = np.empty((nz, ny, nx))
     nearest = np.empty((nz, ny, nx, 3), np.int32)
     for row in range(ny):
+        y = rows[row]
         for at in range(n_used):
             begin = begins[at]
             n = begins[at + 1] - begin
             for j in range(n):
-                line = targets[lines[begin + j], used[at]]
-                next_two = along_y(line, rows[row] - corner[1], 1, before[begin + j], behind[begin + j], away[j])
-                before[begin + j], behind[begin + j] = next_two
-            along_z(
-                away, line_z[begin : begin + n], n, slices, y_squares, z_halves, 1, heights, tops, starts, offsets, at
-            )
+                i, stop = at_point[begin + j], starts[begin + j + 1]
+                while i + 1 < stop and abs(own_rows[i + 1] - y) <= abs(own_rows[i] - y):
+                    i += 1
+                at_point[begin + j] = i
+                heights[j] = y_squares[abs(own_rows[i] - y)]
+            last = envelope(heights, line_z[begin : begin + n], n, z_halves, tops, limits)
+            limits[last + 1] = np.inf
+            k = 0
+            for s in range(nz):
+                while limits[k + 1] <= slices[s]:
+                    k += 1
+                lines[s, at] = begin + tops[k]
+                squares[s, at] = heights[tops[k]] + z_squares[abs(line_z[begin + tops[k]] - slices[s])]
         for s in range(nz):
-            near = offsets[0, :, s]
-            for at in range(n_used):
-                heights[at] = z_squares[near[at] >> 16] + y_squares[near[at] & 0xFFFF]
-            last = envelope(heights, used_x, n_used, x_halves, tops, starts)
-            starts[last + 1] = np.inf
+            own = squares[s]
+            last = envelope(own, used, n_used, x_halves, tops, limits)
+            limits[last + 1] = np.inf
             k = 0
             for x in range(nx):
-                while starts[k + 1] <= columns[x]:
+                while limits[k + 1] <= columns[x]:
                     k += 1
                 at = tops[k]
-                dz, dy = np.int64(near[at] >> 16), np.int64(near[at] & 0xFFFF)
-                found[s, row, x] = heights[at] + x_squares[abs(used_x[at] - columns[x])]
-                own_z, own_y = _row_of(targets, slices[s], used[at], rows[row], dz, dy, corner)
-                nearest[s, row, x, 0], nearest[s, row, x, 1], nearest[s, row, x, 2] = own_z, own_y, used_x[at]
+                line = lines[s, at]
+                found[s, row, x] = own[at] + x_squares[abs(used[at] - columns[x])]
+                to = nearest[s, row, x]
+                to[0], to[1], to[2] = line_z[line], own_rows[at_point[line]], used[at]
     return found, nearest

@@ -304,7 +304,7 @@ def far_offsets(queries, targets, shifts, spacing):  # type: ignore[no-untyped-d
 
 
 @part
-def _is_inside(volume, member, z, y, x, z_start, z_stop, edge):  # type: ignore[no-untyped-def]
+def is_inside(volume, member, z, y, x, z_start, z_stop, edge):  # type: ignore[no-untyped-def]
     """Tell whether a voxel is in a structure; beyond it as in ``planes.surfel_codes``."""
     nz, ny, nx = volume.shape
     if not edge:
@@ -315,23 +315,23 @@ def _is_inside(volume, member, z, y, x, z_start, z_stop, edge):  # type: ignore[
 
 
 @part
-def _is_point(volume, member, z, y, x, z_start, z_stop, planar, edge, surfels):  # type: ignore[no-untyped-def]
+def is_point(volume, member, z, y, x, z_start, z_stop, planar, edge, surfels):  # type: ignore[no-untyped-def]
     """Tell whether a structure's surface has a point there, as ``planes.surfel_codes`` or ``border_codes`` does."""
     if surfels:
-        first = _is_inside(volume, member, z, y, x, z_start, z_stop, edge)
+        first = is_inside(volume, member, z, y, x, z_start, z_stop, edge)
         for k in range(4 if planar else 8):
-            own = _is_inside(volume, member, z - (k >> 2), y - (k >> 1 & 1), x - (k & 1), z_start, z_stop, edge)
+            own = is_inside(volume, member, z - (k >> 2), y - (k >> 1 & 1), x - (k & 1), z_start, z_stop, edge)
             if own != first:
                 return True
         return False
-    if not _is_inside(volume, member, z, y, x, z_start, z_stop, edge):
+    if not is_inside(volume, member, z, y, x, z_start, z_stop, edge):
         return False
     for step in (-1, 1):
-        if not _is_inside(volume, member, z, y, x + step, z_start, z_stop, edge):
+        if not is_inside(volume, member, z, y, x + step, z_start, z_stop, edge):
             return True
-        if not _is_inside(volume, member, z, y + step, x, z_start, z_stop, edge):
+        if not is_inside(volume, member, z, y + step, x, z_start, z_stop, edge):
             return True
-        if not planar and not _is_inside(volume, member, z + step, y, x, z_start, z_stop, edge):
+        if not planar and not is_inside(volume, member, z + step, y, x, z_start, z_stop, edge):
             return True
     return False
 
@@ -367,7 +367,7 @@ def look_around(points, steps, low, high, volume, member, z_start, z_stop, plana
             z, y, x = points[i, 0] + steps[k, 0], points[i, 1] + steps[k, 1], points[i, 2] + steps[k, 2]
             if not (low[0] <= z < high[0] and low[1] <= y < high[1] and low[2] <= x < high[2]):
                 continue
-            if _is_point(volume, member, z, y, x, z_start, z_stop, planar, edge, surfels):
+            if is_point(volume, member, z, y, x, z_start, z_stop, planar, edge, surfels):
                 found[i] = k
                 break
     return found

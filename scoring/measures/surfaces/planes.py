@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from medpodium.scoring.measures.compiled import kernel, part
-from medpodium.scoring.measures.surfaces import nearest
-from medpodium.scoring.measures.surfaces.points import Codes, Ints, Kind, Points, Surface, Volume
+from medpodium.scoring.measures.surfaces import areas, nearest
+from medpodium.scoring.measures.surfaces.points import Codes, Floats, Ints, Kind, Points, Surface, Volume
 
 Bytes = npt.NDArray[np.uint8]
 _TOGETHER = 8
@@ -74,6 +74,9 @@ class Planes(Protocol):
 
         The next one may come in the same array. Border voxels have the code 1.
         """
+
+    def weight_in(self, near: Bytes, box: Box, weights: Floats) -> float:
+        """Return the weight of the points in a part of the box that are marked; see ``areas.weight_of_marked``."""
 
 
 @part
@@ -139,6 +142,10 @@ class PointPlanes:
                 own = slice(self._starts[at], self._starts[at + 1])
                 put(self.points[own], self._codes[own], box.low[1], box.low[2], plane)
                 yield plane
+
+    def weight_in(self, near: Bytes, box: Box, weights: Floats) -> float:
+        """Return the weight of the points in a box that are marked."""
+        return float(areas.weight_of_points(near, np.array(box.low), weights, self.points, self._codes))
 
 
 @part
@@ -292,6 +299,8 @@ def structure_box(volume, start, stop, member, z_start, z_stop):  # type: ignore
             # only what would widen the box is looked at closely: noise has little of it
             low, high = min(box[0, 2], end), max(box[1, 2], x)
             known = box[1, 0] == z + 1 and box[0, 1] <= y < box[1, 1]
+            if known and low <= x and high >= end:
+                continue
             before, behind = _has(row[x:low], member, only), _has(row[high:end], member, only)
             if not (before or behind or (not known and _has(row[low:high], member, only))):
                 continue
@@ -373,9 +382,17 @@ class VolumePlanes:
     def nearest(self, points: Points, steps: Ints) -> Ints:
         """Return the first step from each point that leads to this surface; see :func:`nearest.look_around`."""
         low, high = (np.array(corner) for corner in self.box)
-        how = (*self.z_range, self.planar, self.edge, self.kind == "surfel-area")
-        found: Ints = nearest.look_around(points, steps, low, high, self.volume, self.member, *how)
+        found: Ints = nearest.look_around(points, steps, low, high, self.volume, self.member, *self._how)
         return found
+
+    def weight_in(self, near: Bytes, box: Box, weights: Floats) -> float:
+        """Return the weight of the points in a box that are marked."""
+        corner = np.array(box.low)
+        return float(areas.weight_of_marked(near, corner, weights, self.volume, self.member, *self._how))
+
+    @property
+    def _how(self) -> tuple[int, int, bool, bool, bool]:
+        return (*self.z_range, self.planar, self.edge, self.kind == "surfel-area")
 
     @property
     def most(self) -> int:

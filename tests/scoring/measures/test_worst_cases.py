@@ -12,7 +12,7 @@ from medpodium.scoring.measures.lesions.matching import LesionRule
 from medpodium.scoring.measures.lesions.scores import match_lesions
 from medpodium.scoring.measures.pair import measure_pair
 from medpodium.scoring.measures.surfaces import bounds, dense, metrics, outline, planes, transform
-from medpodium.scoring.measures.surfaces.points import Surface
+from medpodium.scoring.measures.surfaces.points import Kind, Surface
 
 ONE = [frozenset({1})]
 SPACING = (1.5, 0.8, 0.8)
@@ -179,3 +179,34 @@ def test_the_surface_of_a_match_of_many_lesions_is_found_once(monkeypatch: pytes
             own = measure_pair(alone, noise, SPACING, ONE)
             pair = own.surfels(0) if kind == "surfel-area" else own.borders(0)
             assert value == metrics.percentile_weighted(pair, 95.0)
+
+
+@pytest.mark.parametrize("kind", ["surfel-area", "border-voxel"])
+@pytest.mark.parametrize("edge", [True, False])
+@pytest.mark.parametrize("planar", [False, True])
+def test_marked_places_weigh_what_the_planes_say(kind: Kind, edge: bool, planar: bool) -> None:
+    """Marks in any box, at its edges and the volume's: looked up one by one, or found in the slices of codes."""
+    rng = np.random.default_rng(7)
+    shape = (1 if planar else 9, 14, 21)
+    volume = outline.frozen((rng.random(shape) < 0.5).astype(np.uint8))
+    member = np.zeros(65536, np.uint8)
+    member[1] = 1
+    z_range = (0, 1) if planar else (1, 8)
+    voxels = planes.structure_box(volume, *kernels.row_extents(volume), member, *z_range)
+    own = planes.VolumePlanes(volume, member, z_range, voxels, kind, planar, edge)
+    weights = np.r_[0.0, rng.random(255)]
+    points = own.points()
+    kept = planes.PointPlanes(points.points, points.codes)
+    first, behind = own.box.low[0], own.box.high[0]
+    boxes = [own.box, planes.Box((first, 3, 5), (first + 1, 9, 18)), planes.Box((first, 0, 2), (behind, 14, 11))]
+    for box in boxes:
+        nz, ny, nx = box.shape
+        near = np.zeros((nz, ny, -(-nx // 8) * 8), np.uint8)
+        near[:, :, :nx] = rng.random(box.shape) < 0.4
+        slices = dense.inside(own.slices, box)
+        expected = sum(
+            float((weights[plane] * near[z - box.low[0], :, :nx]).sum())
+            for z, plane in zip(slices.tolist(), own.codes(box), strict=True)
+        )
+        assert own.weight_in(near, box, weights) == pytest.approx(expected, rel=1e-12)
+        assert kept.weight_in(near, box, weights) == pytest.approx(expected, rel=1e-12)
