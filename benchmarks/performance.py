@@ -60,7 +60,10 @@ def main() -> None:
     parser.add_argument("--peer-sizes", type=int, default=2, help="surface-distance runs on so many of the sizes")
     parser.add_argument("--set", type=int, default=50, help="cases of the whole verb; 0 leaves it out")
     parser.add_argument(
-        "--set-sizes", nargs="+", default=["256x256x120", "512x512x120", "512x512x240"], help="voxels of such a case"
+        "--set-sizes",
+        nargs="+",
+        default=["256x256x120", "512x512x120", "512x512x240", "512x512x400"],
+        help="voxels of such a case",
     )
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, default=HERE.parent / "docs" / "performance.md")
@@ -186,9 +189,12 @@ def _verb(cases: int, sizes: Sequence[str]) -> str:
         shape = [int(number) for number in size.split("x")]
         with tempfile.TemporaryDirectory() as folder:
             rows.append([" x ".join(map(str, shape)), *_one_set(cases, (shape[0], shape[1], shape[2]), Path(folder))])
-    heading = ["voxels", "wall s", "CPU s", "CPU s of the cases alone", "wall / half of that"]
+    heading = ["voxels", "wall s", "CPU s", "CPU s with one worker", "wall / half of that"]
+    heading += ["CPU s of the cases alone", "wall / half of that"]
     title = f"## The whole verb: `score` of {cases} cases x 3 teams x 8 structures, two workers"
-    return f"{title}\n\nMedian of three runs, start included.\n\n{_table(heading, rows)}"
+    words = "Medians of three rounds, start included: two workers, one worker, and the cases one after the other in a"
+    words += " process that did nothing else; ratios are those within a round."
+    return f"{title}\n\n{words}\n\n{_table(heading, rows)}"
 
 
 def _one_set(cases: int, shape: tuple[int, int, int], folder: Path) -> list[str]:
@@ -204,17 +210,23 @@ def _one_set(cases: int, shape: tuple[int, int, int], folder: Path) -> list[str]
     (folder / "set.yaml").write_text(CHALLENGE.format(structures=rules), encoding="utf-8")
     given = [part for team in "abc" for part in ("--predictions", f"{team}={folder / team}")]
     command = [sys.executable, "-m", "medpodium.cli", "score", str(folder / "set.yaml")]
-    command += ["--references", str(folder / "ref"), *given, "--out", str(folder / "scores.csv"), "--workers", "2"]
-    walls, spent = [], []
+    command += ["--references", str(folder / "ref"), *given, "--out", str(folder / "scores.csv"), "--workers"]
+    rounds = []
     for _ in range(3):
-        before, start = os.times(), time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        after = os.times()
-        walls.append(time.perf_counter() - start)
-        spent.append(after.children_user + after.children_system - before.children_user - before.children_system)
-    alone = _in_process(folder, cases)
-    wall, cpu = sorted(walls)[1], sorted(spent)[1]
-    return [f"{wall:.2f}", f"{cpu:.2f}", f"{alone:.2f}", f"{2 * wall / alone:.2f}"]
+        wall, cpu = _taken([*command, "2"])
+        _, one = _taken([*command, "1"])
+        alone = _in_process(folder, cases)
+        rounds.append((wall, cpu, one, 2 * wall / one, alone, 2 * wall / alone))
+    return [f"{np.median(values):.3g}" for values in zip(*rounds, strict=True)]
+
+
+def _taken(command: list[str]) -> tuple[float, float]:
+    """Return the seconds a command takes, and those of CPU time."""
+    before, start = os.times(), time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    after = os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return time.perf_counter() - start, cpu
 
 
 def _in_process(folder: Path, cases: int) -> float:
