@@ -1,4 +1,4 @@
-"""Which sources of the package are running: one hash over the files that scores depend on.
+"""Which sources of the package are running: one hash over the files that scores depend on, and how others run them.
 
 A version number says what was released, not what runs: a clone between two releases, or a worker whose copy was
 patched, has the version of its neighbour and may score differently.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,9 @@ ROOMS = ("challenges", "scoring")
 RUNNING_ROOMS = (*ROOMS, "containers")
 """The rooms of :data:`ROOMS`, and the one that runs submissions and takes their answers over."""
 _PACKAGE = Path(__file__).resolve().parents[1]
+_START = (
+    "import sys; sys.path[:] = {path!r}; from runpy import run_module; run_module({module!r}, None, {main!r}, True)"
+)
 
 
 @functools.cache
@@ -62,3 +66,22 @@ def package_version(name: str = "medpodium") -> str:
         return version(name)
     except PackageNotFoundError:
         return "source"
+
+
+def python_command(module: str, *words: str, unbuffered: bool = False) -> list[str]:
+    """Return the command that runs a module of the package in a process of its own, as ``python -m`` would.
+
+    It looks for modules where this process does. ``-m`` would look into the current folder first, which may hold what
+    others wrote (a team's files), or a clone that is not what is installed.
+
+    Parameters
+    ----------
+    module : str
+        Its full name.
+    words : str
+        Its arguments.
+    unbuffered : bool
+        Whether what it prints appears at once.
+    """
+    start = _START.format(path=sys.path, module=module, main="__main__")
+    return [sys.executable, *(["-u"] if unbuffered else []), "-c", start, *words]

@@ -62,12 +62,13 @@ def fill(folder: Path, seconds: float) -> None:
     RuntimeError
         If a part fails or takes too long; nothing is put anywhere then.
     """
+    from medpodium.challenges.sources import python_command
     from medpodium.scoring.measures.compiled import make_ready
 
     with tempfile.TemporaryDirectory() as kept:
         own = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
         own |= {"NUMBA_CACHE_DIR": kept, "PYTHONDONTWRITEBYTECODE": "1"}
-        running = [subprocess.Popen([sys.executable, "-m", __spec__.name, part], env=own) for part in _PARTS]
+        running = [subprocess.Popen(python_command(__spec__.name, part), env=own) for part in _PARTS]
         until = time.monotonic() + seconds
         try:
             for one in running:

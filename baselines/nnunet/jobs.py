@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,13 +17,12 @@ from typing import Any
 
 from medpodium.baselines.failures import BaselineCode, broken
 from medpodium.baselines.nnunet.workspace import Workspace
+from medpodium.challenges.sources import python_command
 from medpodium.findings import Finding, InfrastructureError, MedpodiumError, Severity, UsageError
 
 MARK = "@@medpodium "
 """Start of a line of the worker that is an event, not text."""
 
-PROGRAM = (sys.executable, "-u", "-m", "medpodium.baselines.nnunet.worker")
-"""What is started for a job."""
 _PATIENCE = 10.0
 """Seconds that an interrupted worker has to end by itself."""
 _ERRORS: dict[int, type[MedpodiumError]] = {2: UsageError, 3: InfrastructureError}
@@ -80,7 +78,7 @@ def run_job(
     environment |= variables or {}
     log = workspace.logs / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{kind}.log"
     process = subprocess.Popen(
-        PROGRAM,
+        python_command("medpodium.baselines.nnunet.worker", unbuffered=True),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
 from medpodium import console
+from medpodium.challenges.sources import python_command
 
 
 @click.command(epilog="Example: medpodium demo my-demo")
@@ -68,7 +68,7 @@ def _run(verbs: Iterable[list[str]], as_json: bool) -> dict[str, int]:
     for verb in verbs:
         if not as_json:
             console.out.print(f"\n$ medpodium {' '.join(verb)}", style="bold", markup=False, highlight=False)
-        done = subprocess.run([sys.executable, "-m", "medpodium.cli", *verb], check=False, capture_output=as_json)
+        done = subprocess.run(python_command("medpodium.cli", *verb), check=False, capture_output=as_json)
         codes[verb[0]] = done.returncode
         if done.returncode > ExitCode.FINDINGS:
             raise SystemExit(done.returncode)

@@ -6,10 +6,10 @@ import json
 import os
 import select
 import subprocess
-import sys
 import time
 from pathlib import Path
 
+from medpodium.challenges.sources import python_command
 from medpodium.containers.failures import EngineCode, RunCode, finding, infrastructure
 from medpodium.containers.run.question import Answer, Question, refused
 
@@ -44,7 +44,7 @@ class Checker:
     def _running(self, where: str) -> subprocess.Popen[bytes]:
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "medpodium.containers.run.normalise"],
+                python_command("medpodium.containers.run.normalise"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from medpodium.challenges.sources import python_command
 from medpodium.containers.sandbox.profile import LABEL
 
 
@@ -19,7 +20,7 @@ from medpodium.containers.sandbox.profile import LABEL
 def held(run: str, work: Path) -> Iterator[None]:
     """Hold the leash of all containers labelled with this run, and of what is mounted in its folder, for a block."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "medpodium.containers.sandbox.leash", run, str(work.resolve())],
+        python_command("medpodium.containers.sandbox.leash", run, str(work.resolve())),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -116,7 +116,8 @@ def jobs_start_at_once(warm: Any) -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setattr(jobs, "PROGRAM", (*warm.python("nnunet"), *jobs.PROGRAM[1:]))
+        start = warm.python("nnunet")
+        patch.setattr(jobs, "python_command", lambda module, unbuffered: [*start, "-u", "-m", module])
         yield
 
 
