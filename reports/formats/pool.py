@@ -19,6 +19,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING, Any
 
+from medpodium.challenges.sources import python_command
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 _MOST = 8
 """Processes that draw, this one included, unless the caller says how many."""
 _LENGTH = struct.Struct("<Q")
-_START = "import sys; sys.path[:] = {path!r}; from medpodium.reports.formats.pool import serve; serve()"
 
 
 @dataclass(eq=False)
@@ -60,7 +61,7 @@ class FigurePool:
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> FigurePool:
-        command = [sys.executable, "-c", _START.format(path=sys.path)]
+        command = python_command(__name__)
         for _ in range(self._others if sys.executable else 0):
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             self._processes.append(process)
@@ -185,3 +186,7 @@ def serve() -> None:
             except Exception:  # the other process draws it again, and says what is wrong
                 made = None
             _send(answers, pickle.dumps(made, pickle.HIGHEST_PROTOCOL))
+
+
+if __name__ == "__main__":
+    serve()
