@@ -56,8 +56,9 @@ _FOLDED = 30
 """Longer texts of a table are folded where they do not fit; numbers, names and intervals never."""
 _GAP = 2
 """Blanks between the columns of a table."""
-_OBJECTS = 5_000
-"""New objects after which unreachable ones are looked for: more take memory, fewer time."""
+_OBJECTS = 50_000
+"""New objects after which unreachable ones are looked for: more take memory, fewer time (starting a verb makes some
+hundred thousand, and drops next to none)."""
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 

@@ -256,3 +256,10 @@ def test_parameters_are_gathered_into_a_dataclass() -> None:
     assert done.exit_code == 0, done.output
     assert "number=3, name='x', place='here') other" in done.output
     assert "--number" in CliRunner().invoke(verb, ["--help"]).output
+
+
+def test_the_end_of_a_command_searches_nothing() -> None:
+    """What is alive when a command ends is not searched for unreachable objects, of which there are next to none."""
+    script = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count())); import medpodium.cli"
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert int(done.stdout) > 10_000
