@@ -114,7 +114,7 @@ def _factor(value: float) -> str:
 
 
 def _one_case(case: str, options: argparse.Namespace) -> str:
-    peers = ["--peers", "read limit", "medpodium", *options.peers] if options.peers else []
+    peers = ["--peers", "stream limit", "read limit", "medpodium", *options.peers] if options.peers else []
     found = _run("scoring.py", "--case", case, "--peers-python", options.peers_python, *peers)
     limit = found["results"]["read limit"]["cpu_s"]
     rows = []
@@ -127,7 +127,8 @@ def _one_case(case: str, options: argparse.Namespace) -> str:
     shape = " x ".join(map(str, found["case"]["shape"]))
     return (
         f"## One case: {case}, {shape} voxels, {len(found['case']['labels'])} structures\n\n"
-        "From the two files to numbers. *Reading* decompresses both files and keeps them.\n\n" + _table(heading, rows)
+        "From the two files to numbers. *Reading* decompresses both files and keeps them; the stream limit "
+        "keeps nothing.\n\n" + _table(heading, rows)
     )
 
 

@@ -9,7 +9,7 @@
 Every contender starts from the two files. The quick ones run several rounds in turn (so that a busy machine slows all
 alike) and their median counts; the slow ones run once. Memory is the peak of a fresh process that does nothing else.
 A peer's factor is against the runs of medpodium right before and after it. ``read limit`` reads both files and does
-nothing: nobody who starts from files can be faster.
+nothing else: nobody who keeps both masks can be faster. ``stream limit`` does not even keep what it decompresses.
 """
 
 from __future__ import annotations
