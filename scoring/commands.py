@@ -221,8 +221,13 @@ def _score(reference: str, request: Request, where: Where) -> tuple[Challenge, R
     with console.progress() as bar, choose(where) as place, _Meanwhile(_SUMMARY) as meanwhile:
         line = bar.add_task("scoring cases", total=None)
 
+        before = 0
+
         def tell(done: int, total: int) -> None:
-            meanwhile.begin()
+            nonlocal before
+            if done <= before:  # the references are through: cases leave the interpreter to others for longer
+                meanwhile.begin()
+            before = done
             bar.update(line, completed=done, total=total)
 
         result = score_task(
