@@ -57,8 +57,8 @@ _FOLDED = 30
 _GAP = 2
 """Blanks between the columns of a table."""
 _OBJECTS = 50_000
-"""New objects after which unreachable ones are looked for: more take memory, fewer time (starting a verb makes some
-hundred thousand, and drops next to none)."""
+"""New objects after which unreachable ones are looked for: more take memory, fewer time (starting a verb makes
+hundreds of thousands, and drops next to none)."""
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 

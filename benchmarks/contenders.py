@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,32 +38,34 @@ def _load(case: Case, fetch: str = "get_fdata") -> list[npt.NDArray[np.uint8]]:
     return [np.asanyarray(image.dataobj) for image in images]
 
 
-def read_limit(case: Case) -> Values:
-    """Decompress both files into arrays of known size, and nothing else."""
+def _decompressed(path: str) -> Iterator[bytes]:
+    """Decompress a file in pieces that stay in the second-level cache."""
     from isal import isal_zlib
 
+    stream = isal_zlib.decompressobj(31)
+    piece = stream.decompress(Path(path).read_bytes(), 1 << 18)
+    while piece:
+        yield piece
+        piece = stream.decompress(stream.unconsumed_tail, 1 << 18)
+
+
+def read_limit(case: Case) -> Values:
+    """Decompress both files into arrays of known size, and nothing else."""
     kept = []
     for path in (case.reference, case.prediction):
-        voxels = np.empty(352 + math.prod(case.shape), np.uint8)
-        stream, packed, filled = isal_zlib.decompressobj(31), Path(path).read_bytes(), 0
-        piece = stream.decompress(packed, 1 << 18)  # pieces that stay in the second-level cache
-        while piece:
+        voxels, filled = np.empty(352 + math.prod(case.shape), np.uint8), 0
+        for piece in _decompressed(path):
             voxels[filled : filled + len(piece)] = np.frombuffer(piece, np.uint8)
             filled += len(piece)
-            piece = stream.decompress(stream.unconsumed_tail, 1 << 18)
         kept.append(voxels)
     return {}
 
 
 def stream_limit(case: Case) -> Values:
-    """Decompress both files in pieces and keep nothing: no memory is filled, as no metric can do without."""
-    from isal import isal_zlib
-
+    """Decompress both files and keep nothing: no memory is filled, as no metric can do without."""
     for path in (case.reference, case.prediction):
-        stream, packed = isal_zlib.decompressobj(31), Path(path).read_bytes()
-        piece = stream.decompress(packed, 1 << 18)
-        while piece:
-            piece = stream.decompress(stream.unconsumed_tail, 1 << 18)
+        for _ in _decompressed(path):
+            pass
     return {}
 
 

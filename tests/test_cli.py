@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from scipy import ndimage
 
 from medpodium import console
 from medpodium.cli import main
+from medpodium.scoring import commands
+from medpodium.scoring.kinds import engine
+from medpodium.scoring.scheduling.options import Where
 
 VERBS = [
     "challenges", "show", "lint", "demo", "check", "template", "init", "submit", "run", "status",
@@ -256,6 +260,26 @@ def test_parameters_are_gathered_into_a_dataclass() -> None:
     assert done.exit_code == 0, done.output
     assert "number=3, name='x', place='here') other" in done.output
     assert "--number" in CliRunner().invoke(verb, ["--help"]).output
+
+
+def test_tables_are_imported_once_cases_are_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Not while references are checked: their short reads would wait for the interpreter."""
+    told: list[str] = []
+    begun: list[str] = []
+
+    def scored(*_: object, progress: Callable[[int, int], None], **__: object) -> None:
+        for step in ("checked 1", "checked 2", "scored 1", "scored 2"):
+            told.append(step)
+            progress(int(step[-1]), 2)
+
+    monkeypatch.setattr(commands._Meanwhile, "begin", lambda _: begun.append(told[-1]))
+    monkeypatch.setattr(engine, "score_task", scored)
+    request = commands.Request(
+        (), tmp_path, tmp_path / "scores.csv", None, None, None, None, skip_broken=False, add=False, anew=False,
+        case_budget=None,
+    )  # fmt: skip
+    commands._score("flare-pancancer", request, Where())
+    assert begun == ["scored 1"]
 
 
 def test_the_end_of_a_command_searches_nothing() -> None:
