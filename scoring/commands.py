@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from medpodium.scoring.kinds.engine import Result
     from medpodium.scoring.rescoring import Done
 
-_SUMMARY = "medpodium.scoring.measuring.summary"
+_SUMMARY = ("medpodium.scoring.measuring.summary", "scipy.special")
 """What is needed only once all cases are scored."""
 
 
@@ -143,13 +144,13 @@ def score(challenge: str, request: Request, where: Where, audit: bool, as_json: 
 
 
 class _Meanwhile:
-    """Import a module on a thread of its own within a block: compiled code leaves the interpreter to it.
+    """Import modules on a thread of its own within a block: who waits for cases leaves the interpreter to it.
 
-    Only for modules of ours: they import each other in no circle, so that threads which import cannot wait in one.
+    Only for modules that import each other in no circle, so that threads which import cannot wait in one.
     """
 
-    def __init__(self, module: str) -> None:
-        self._module = module
+    def __init__(self, modules: Sequence[str]) -> None:
+        self._modules = modules
         self._thread: Thread | None = None
 
     def begin(self) -> None:
@@ -160,7 +161,8 @@ class _Meanwhile:
 
     def _fetch(self) -> None:
         with suppress(ImportError):  # told to whoever needs it
-            import_module(self._module)
+            for module in self._modules:
+                import_module(module)
 
     def __enter__(self) -> _Meanwhile:
         return self
@@ -218,13 +220,16 @@ def _score(reference: str, request: Request, where: Where) -> tuple[Challenge, R
         references = references_of(references)
     cases = None if request.cases is None else groups.read_cases(request.cases)
     resources = None if request.resources is None else groups.read_resources(request.resources)
-    with console.progress() as bar, choose(where) as place, _Meanwhile(_SUMMARY) as meanwhile:
+    with ExitStack() as shown, choose(where) as place, _Meanwhile(_SUMMARY) as meanwhile:
+        bar = console.progress()
         line = bar.add_task("scoring cases", total=None)
-
-        before = 0
+        begun, before = False, 0
 
         def tell(done: int, total: int) -> None:
-            nonlocal before
+            nonlocal begun, before
+            if not begun:  # not before: it has a thread, and processes are copied while there is one
+                begun = True
+                shown.enter_context(bar)
             if done <= before:  # the references are through: cases leave the interpreter to others for longer
                 meanwhile.begin()
             before = done

@@ -99,7 +99,7 @@ def choose(where: Where) -> Scheduler:
         from medpodium.scoring.scheduling.slurm import SlurmScheduler, read_settings
 
         return SlurmScheduler(read_settings(where.slurm))
-    return LocalScheduler(where.workers)
+    return LocalScheduler(where.workers, forks=True)
 
 
 def elsewhere(where: Where) -> AbstractContextManager[Scheduler | None]:

@@ -153,7 +153,14 @@ def run_threads(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def run_jobs(function: Callable[[J], R], jobs: Sequence[J], workers: int, *, apart: bool = False) -> Iterator[Done[R]]:
+def run_jobs(
+    function: Callable[[J], R],
+    jobs: Sequence[J],
+    workers: int,
+    *,
+    apart: bool = False,
+    ready: ProcessPoolExecutor | None = None,
+) -> Iterator[Done[R]]:
     """Run ``function`` on every job on processes and yield outcomes as they come, in no fixed order.
 
     The first job runs alone: compiled code is then cached before any other worker asks for it. At most two jobs per
@@ -169,16 +176,22 @@ def run_jobs(function: Callable[[J], R], jobs: Sequence[J], workers: int, *, apa
         Number of processes.
     apart : bool
         Give every job a process of its own, one after the other, because some of them are known to end theirs.
+    ready : ProcessPoolExecutor, optional
+        So many processes that need no first job and stay when all are done; fresh ones follow if one of them dies.
     """
     waiting = deque(range(len(jobs)))
     if apart:
         yield from (_run_alone(function, index, jobs[index]) for index in waiting)
         return
-    if waiting:
-        yield _run_alone(function, waiting[0], jobs[waiting.popleft()])
     suspects: list[int] = []
+    if ready is not None:
+        yield from _run_pool(function, jobs, waiting, suspects, workers, ready)
+    elif waiting:
+        yield _run_alone(function, waiting[0], jobs[waiting.popleft()])
     while waiting:
-        yield from _run_pool(function, jobs, waiting, suspects, min(workers, len(waiting)))
+        number = min(workers, len(waiting))
+        with _pool(number) as pool:
+            yield from _run_pool(function, jobs, waiting, suspects, number, pool)
     # A pool does not say whose process died, so whatever was under way is tried again, one job at a time.
     for index in suspects:
         yield _run_alone(function, index, jobs[index])
@@ -203,15 +216,20 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _run_pool(
-    function: Callable[[J], R], jobs: Sequence[J], waiting: deque[int], suspects: list[int], workers: int
+    function: Callable[[J], R],
+    jobs: Sequence[J],
+    waiting: deque[int],
+    suspects: list[int],
+    workers: int,
+    pool: ProcessPoolExecutor,
 ) -> Iterator[Done[R]]:
     running: dict[Future[R], int] = {}
-    pool = _pool(workers)
     try:
         while waiting or running:
             while waiting and len(running) < 2 * workers:
-                index = waiting.popleft()
+                index = waiting[0]
                 running[pool.submit(function, jobs[index])] = index
+                waiting.popleft()
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
                 index = running.pop(future)
@@ -227,7 +245,8 @@ def _run_pool(
             else:
                 suspects.append(index)
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        for future in running:
+            future.cancel()
 
 
 def _run_alone(function: Callable[[J], R], index: int, job: J) -> Done[R]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -140,10 +141,16 @@ class LocalScheduler(Scheduler):
     ----------
     workers : int, optional
         Number of threads or processes; as many as cores and memory allow when left out.
+    forks : bool
+        Take copies of this process instead of threads, where it can be copied without harm
+        (:mod:`medpodium.scoring.scheduling.forked`): for a command, whose process is its own.
     """
 
-    def __init__(self, workers: int | None = None) -> None:
+    def __init__(self, workers: int | None = None, *, forks: bool = False) -> None:
         self._workers = workers
+        self._forks = forks
+        self._copies: ProcessPoolExecutor | None = None
+        self._number = 0
 
     def run(self, function: Callable[[J], R], jobs: Sequence[J], needs: Needs | None = None) -> Iterator[Done[R]]:
         """Run on this machine."""
@@ -152,8 +159,27 @@ class LocalScheduler(Scheduler):
         # A job that runs out of memory in this process would take everything computed so far with it.
         if not needs.apart and needs.memory_bytes * (count + _TIMES_TO_BE_SAFE) <= memory_limit():
             several = count > 1 and len(jobs) > 1
-            return run_threads(function, jobs, count, first_alone=not (several and needs.ready()))
+            ready = several and needs.ready()
+            if ready and (copies := self._copied(count)) is not None:
+                return run_jobs(function, jobs, min(count, self._number), ready=copies)
+            return run_threads(function, jobs, count, first_alone=not ready)
         return run_jobs(function, jobs, count, apart=needs.apart)
+
+    def _copied(self, count: int) -> ProcessPoolExecutor | None:
+        """Return copies of this process as it is now, or as it was when they were asked for first."""
+        if self._forks:
+            from medpodium.scoring.scheduling.forked import forked_pool, may_fork
+
+            self._forks = False  # only once: from then on there are threads here, which look after the copies
+            if may_fork():
+                self._copies, self._number = forked_pool(count), count
+        return self._copies
+
+    def close(self) -> None:
+        """End the copies."""
+        if self._copies is not None:
+            self._copies.shutdown(wait=True, cancel_futures=True)
+            self._copies = None
 
 
 class ThreadScheduler(Scheduler):
