@@ -19,6 +19,7 @@ import sys
 import threading
 import warnings
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 _DIE_WITH_PARENT = 1
 """``PR_SET_PDEATHSIG`` of Linux's prctl."""
@@ -30,16 +31,24 @@ def may_fork() -> bool:
     return sys.platform == "linux" and alone
 
 
-def forked_pool(workers: int) -> ProcessPoolExecutor:
+def forked_pool(workers: int) -> ProcessPoolExecutor | None:
     """Return a pool of so many copies of this process, made already; ask :func:`may_fork` before.
 
-    They do not notice Ctrl-C, which is this process's to answer, and end when it does, however that is.
+    They do not notice Ctrl-C, which is this process's to answer, and end when it does, however that is. ``None`` where
+    no more processes are allowed, or there is no shared memory to talk to them.
     """
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _begin, (os.getpid(),))
-    with warnings.catch_warnings():
-        # Python counts the threads of NumPy's algebra, which sees to it that it can be copied
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pool.submit(_begun).result()
+    before = multiprocessing.active_children()
+    try:
+        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _begin, (os.getpid(),))
+        with warnings.catch_warnings():
+            # Python counts the threads of NumPy's algebra, which sees to it that it can be copied
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pool.submit(_begun).result()
+    except (OSError, NotImplementedError, BrokenProcessPool):
+        for copy in set(multiprocessing.active_children()).difference(before):
+            copy.kill()
+            copy.join()
+        return None
     return pool
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -42,7 +43,9 @@ def _interrupted(job: int) -> int:
 
 @pytest.fixture
 def copies() -> Iterator[ProcessPoolExecutor]:
-    with forked.forked_pool(2) as made:
+    made = forked.forked_pool(2)
+    assert made is not None
+    with made:
         yield made
 
 
@@ -82,6 +85,29 @@ def test_what_fails_in_a_copy_is_that_job_alone(copies: ProcessPoolExecutor) -> 
 def test_copies_leave_interrupts_to_the_process_that_made_them(copies: ProcessPoolExecutor) -> None:
     found = [item.error for item in pool.run_jobs(_interrupted, range(6), 2, ready=copies)]
     assert found == [None] * 6
+
+
+@pytest.mark.parametrize("allowed", [0, 1])
+def test_threads_where_no_more_processes_are_allowed(monkeypatch: pytest.MonkeyPatch, allowed: int) -> None:
+    """A container may limit them, and what was made before the limit is told does not stay."""
+    made: list[int] = []
+    real = os.fork
+
+    def fork() -> int:
+        if len(made) == allowed:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        made.append(1)
+        return real()
+
+    monkeypatch.setattr(forked, "may_fork", lambda: True)
+    monkeypatch.setattr(os, "fork", fork)
+    before = set(multiprocessing.active_children())
+    with LocalScheduler(2, forks=True) as place:
+        for _ in range(2):
+            done = list(place.run(_knows, range(4), Needs(prepare=lambda: True)))
+            assert {item.result[1] for item in done if item.result} == {os.getpid()}
+    assert len(made) == allowed
+    assert set(multiprocessing.active_children()) == before
 
 
 _PARENT = """
