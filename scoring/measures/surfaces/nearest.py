@@ -13,15 +13,12 @@ offsets give equal distances. Two searches share the work:
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from medpodium.scoring.measures.compiled import kernel, part
+from medpodium.scoring.measures.surfaces.words import leading_zeros, trailing_zeros
 
 _MOST_TILES = 1 << 20
 """Places for tiles, occupied or not; more only where there are more points."""
@@ -30,25 +27,6 @@ _PATIENCE = 32
 
 REACH = 32
 """The near search sees offsets ``|dx| < REACH`` in a row (half a machine word)."""
-
-
-def _count_trailing(typing_context, word):  # type: ignore[no-untyped-def] # noqa: ARG001 - numba's calling rule
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def] # noqa: ARG001
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
-
-    return types.uint64(types.uint64), codegen
-
-
-def _count_leading(typing_context, word):  # type: ignore[no-untyped-def] # noqa: ARG001 - numba's calling rule
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def] # noqa: ARG001
-        return builder.ctlz(args[0], ir.Constant(ir.IntType(1), 0))
-
-    return types.uint64(types.uint64), codegen
-
-
-# One machine instruction each; both give 64 for the word 0.
-_trailing_zeros: Any = intrinsic(_count_trailing)
-_leading_zeros: Any = intrinsic(_count_leading)
 
 
 @part
@@ -150,8 +128,8 @@ def near_distances(queries, weights, codes, targets, row_steps, row_squares, x_s
                 window |= (grid[row, word + np.uint64(1)] << np.uint64(1)) << rest
                 if window == 0:
                     continue
-                right = np.int64(_trailing_zeros(window >> reach))  # 64 when nothing is set
-                left = np.int64(_leading_zeros(window << reach)) + 1  # 65 when nothing is set
+                right = np.int64(trailing_zeros(window >> reach))  # 64 when nothing is set
+                left = np.int64(leading_zeros(window << reach)) + 1  # 65 when nothing is set
                 step = min(right, left)
                 square = row_squares[k] + x_squares[step]
                 if square < best:
