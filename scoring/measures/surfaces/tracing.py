@@ -116,7 +116,6 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar, like, most, 
     # of each block of corners in a row: which differ, and their labels with codes, the largest label first
     n_blocks = nx // BLOCK + 1
     changes = np.zeros(n_blocks, np.uint64)
-    mixed = np.zeros(n_blocks, np.uint64)
     ends = np.zeros(n_blocks, np.int64)
     found = np.zeros(8 * BLOCK * n_blocks, volume.dtype)
     kinds = np.zeros(8 * BLOCK * n_blocks, np.uint8)
@@ -176,16 +175,14 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar, like, most, 
                 if width - i < BLOCK:
                     change &= (np.uint64(1) << np.uint64(width - i)) - np.uint64(1)
                 changes[j] = change
-                if change == 0:
+                if change == 0 or cut:
                     continue
                 end = 8 * i
                 more = change & largest(labels, *four, found, kinds, end)
                 end += BLOCK
-                if single and not cut:
-                    while more != 0:
-                        more = change & next_largest(labels, *four, found, kinds, end)
-                        end += BLOCK
-                mixed[j] = more
+                while more != 0:
+                    more = change & next_largest(labels, *four, found, kinds, end)
+                    end += BLOCK
                 ends[j] = end
             n_before = n
             for j in range((width + BLOCK - 1) // BLOCK):
@@ -194,31 +191,37 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar, like, most, 
                     continue
                 begin, end = 8 * BLOCK * j, ends[j]
                 x = lo + BLOCK * j
-                if n_layers == 1 and mixed[j] == 0 and not cut:
+                if not cut and n_layers == 1 and (single or end == begin + BLOCK):
                     n = _put_all(change, x, found[begin:end], kinds[begin:end], either[0], along, codes, owners, n)
                     continue
                 while change != 0:
                     k = np.int64(trailing_zeros(change))
-                    bit = change & -change
-                    change ^= bit
-                    if not cut and not mixed[j] & bit:
-                        for at in range(begin + k, end, BLOCK):
-                            for g in range(n_layers):
-                                owner = either[g, found[at]]
-                                along[n] = x + k
-                                codes[n] = kinds[at]
-                                owners[n] = owner
-                                n += owner != 0
-                        continue
-                    at = BLOCK * j + k
+                    change &= change - np.uint64(1)
                     for g in range(n_layers):
+                        if not cut:
+                            for at in range(begin + k, end, BLOCK):
+                                owner = either[g, found[at]]
+                                code = kinds[at]
+                                new = owner != 0
+                                for other in range(begin + k, end, BLOCK):  # labels of the same structure
+                                    same = either[g, found[other]] == owner
+                                    code |= kinds[other] if same else np.uint8(0)
+                                    new &= other >= at or not same
+                                along[n] = x + k
+                                codes[n] = code
+                                owners[n] = owner
+                                n += new and code != 255
+                            continue
+                        at = BLOCK * j + k
                         for i in range(2):
                             eight[i] = low[g, labels[a + at + i]]
                             eight[2 + i] = low[g, labels[b + at + i]]
                             eight[4 + i] = high[g, labels[c + at + i]]
                             eight[6 + i] = high[g, labels[d + at + i]]
                         while True:
-                            owner = eight.max()
+                            owner = 0
+                            for i in range(8):
+                                owner = max(owner, eight[i])
                             if owner == 0:
                                 break
                             code = 0
