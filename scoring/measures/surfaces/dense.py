@@ -187,7 +187,7 @@ def sweep(targets, corner, asking, slices, first, weights, spacing, x_fastest, c
                 if summing:
                     start = firsts[s, i]
                     for k in range(last + 1):
-                        stop = np.int64(np.ceil(min(max(starts[k + 1], 0.0), stops[s, i])))
+                        stop = math.ceil(min(max(starts[k + 1], 0.0), stops[s, i]))
                         if start >= stop:
                             continue
                         at = tops[k]

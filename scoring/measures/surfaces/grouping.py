@@ -37,7 +37,8 @@ def group_by_owner(counts, along, codes, owners, n_structures):  # type: ignore[
     for s in range(n_structures):
         offsets[s + 1] = offsets[s] + sizes[0, s + 1] + sizes[1, s + 1] + sizes[2, s + 1] + sizes[3, s + 1]
     place = np.zeros(n_structures + 1, np.uint64)
-    place[1:] = offsets[:-1]
+    for s in range(n_structures):
+        place[s + 1] = offsets[s]
     points = np.empty((n, 3), along.dtype)
     flat = points.reshape(-1)
     sorted_codes = np.empty(n, np.uint8)

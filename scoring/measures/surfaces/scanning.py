@@ -64,7 +64,7 @@ def first_room(start, stop, more, like):  # type: ignore[no-untyped-def]
 
     Only corners shared by several structures can make them grow. What is never written to takes no memory.
     """
-    nx = np.int32(np.iinfo(np.int32).max)
+    nx = np.int32(2**31 - 1)
     lo = np.empty(start.shape[1] + 2, np.int32)
     hi = np.empty(start.shape[1] + 2, np.int32)
     size = 1024 + more
@@ -72,15 +72,26 @@ def first_room(start, stop, more, like):  # type: ignore[no-untyped-def]
         join_rows(start, stop, z, nx, lo, hi)
         for y in range(start.shape[1] + 1):
             size += hi[y] - lo[y] + 1 if hi[y] > 0 else 0
-    return np.empty(size, like.dtype), np.empty(size, np.uint8), np.empty(size, np.int16)
+    return room(size, like)
 
 
 @part
-def grown(array, n, size):  # type: ignore[no-untyped-def]
-    """Return a larger array with the first ``n`` entries."""
-    new = np.empty(size, array.dtype)
-    new[:n] = array[:n]
-    return new
+def room(size, like):  # type: ignore[no-untyped-def]
+    """Return three arrays of ``size`` entries, in one piece of memory: large ones go back to the system when unused."""
+    memory = np.empty(size * (like.itemsize + 3), np.uint8)
+    along, behind = memory[: size * like.itemsize], size * (like.itemsize + 2)
+    return along.view(like.dtype), memory[behind:], memory[along.size : behind].view(np.int16)
+
+
+@part
+def grown(along, codes, owners, n, size):  # type: ignore[no-untyped-def]
+    """Return larger arrays with the first ``n`` entries."""
+    new_along, new_codes, new_owners = room(size, along)
+    for i in range(n):
+        new_along[i] = along[i]
+        new_codes[i] = codes[i]
+        new_owners[i] = owners[i]
+    return new_along, new_codes, new_owners
 
 
 @part

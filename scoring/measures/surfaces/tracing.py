@@ -32,12 +32,16 @@ from medpodium.scoring.measures.surfaces.words import trailing_zeros
 def _is_single(layers):  # type: ignore[no-untyped-def]
     """Tell whether every structure has one label in each layer: comparing labels compares structures then."""
     single = True
+    n_structures = 0
     for g in range(layers.shape[0]):
-        seen = np.zeros(layers[g].max() + 1, np.bool_)
+        for label in range(layers.shape[1]):
+            n_structures = max(n_structures, layers[g, label])
+    seen = np.zeros(n_structures + 1, np.int64)  # the last layer, counted from 1, that has the structure
+    for g in range(layers.shape[0]):
         for label in range(layers.shape[1]):
             s = layers[g, label]
-            single &= s == 0 or not seen[s]
-            seen[s] = True
+            single &= s == 0 or seen[s] <= g
+            seen[s] = g + 1
     return single
 
 
@@ -152,8 +156,7 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar, like, most, 
             width = hi - lo + 1
             looked += width
             if n + 8 * n_layers * width > codes.size:
-                size = 2 * (n + 8 * n_layers * width)
-                along, codes, owners = grown(along, n, size), grown(codes, n, size), grown(owners, n, size)
+                along, codes, owners = grown(along, codes, owners, n, 2 * (n + 8 * n_layers * width))
             # Corner i lies between places i and i + 1 of four rows. They are those of the volume, which has background
             # on either side, or copies where that is missing: at the image's border and where blocks end beyond it.
             a = (above * ny + y - 1) * nx + lo - 1
@@ -315,8 +318,7 @@ def border_voxels(volume, rows, layers, z_start, z_stop, planar, like, most, few
                 for i in range(width):
                     changes[i] = m[i + 1]
             if n + layers.shape[0] * width > codes.size:
-                size = 2 * (n + layers.shape[0] * width)
-                along, codes, owners = grown(along, n, size), grown(codes, n, size), grown(owners, n, size)
+                along, codes, owners = grown(along, codes, owners, n, 2 * (n + layers.shape[0] * width))
             for w in range((width - 1) // per_word + 1):
                 if words[w] == 0:
                     continue
