@@ -260,7 +260,8 @@ def far_offsets(queries, targets, shifts, spacing):  # type: ignore[no-untyped-d
             # whatever is nearest to a query within `slack` of this one lies in one of these tiles
             anchor = i
             n_nearby = 0
-            farthest = (math.sqrt(best) + 2 * slack) ** 2
+            farthest = math.sqrt(best) + 2 * slack
+            farthest *= farthest
             for tile in range(n_tiles):
                 if _square_to_box(z, y, x, boxes, tile, sz, sy, sx) <= farthest:
                     nearby[n_nearby] = tile
