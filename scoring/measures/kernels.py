@@ -30,8 +30,9 @@ _MOST_BYTES = 248
 @part
 def _any(words, start, stop):  # type: ignore[no-untyped-def]
     seen = np.uint64(0)
-    for word in words[start:stop]:
-        seen |= word
+    some = words[start:stop]
+    for i in range(some.size):  # not over the words themselves, which are read one by one then
+        seen |= some[i]
     return seen != 0
 
 

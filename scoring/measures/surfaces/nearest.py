@@ -131,7 +131,7 @@ def near_distances(queries, weights, codes, targets, row_steps, row_squares, x_s
                 word = np.uint64(first_word + words_to[k])
                 window = grid[word] >> shift
                 window |= (grid[word + np.uint64(1)] << np.uint64(1)) << rest
-                # Without a branch, as what is there cannot be foreseen. Nothing at REACH or beyond is nearer than limit.
+                # no branch, as what is there cannot be foreseen; nothing at REACH or beyond is nearer than the limit
                 right = trailing_zeros(window >> reach)  # 64 when nothing is set
                 left = leading_zeros(window << reach) + np.uint64(1)  # 65 when nothing is set
                 step = min(min(right, left), reach)
