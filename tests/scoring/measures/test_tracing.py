@@ -29,10 +29,10 @@ import sys
 import numpy as np
 from medpodium.scoring.measures.pair import measure_pair
 from medpodium.scoring.measures.surfaces import metrics, tracing
-truth = np.zeros((60, 60, 60), np.uint8)
-truth[5:50, 5:50, 5:50] = 1
+truth = np.zeros((90, 90, 90), np.uint8)
+truth[5:30, 5:30, 5:30] = 1
 said = truth.copy()
-said[50:59, 50:59, 50:59] = 1
+said[65:88, 65:88, 65:88] = 1  # far enough for sweeps
 metrics.assd(measure_pair(truth, said, (1.0, 1.0, 1.0), [frozenset({1})]).surfels(0))
 print(sum(tracing.surface_elements.stats.cache_hits.values()), "scipy.linalg" in sys.modules)
 """
