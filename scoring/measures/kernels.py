@@ -18,6 +18,7 @@ from __future__ import annotations
 import numpy as np
 
 from medpodium.scoring.measures.compiled import kernel, part
+from medpodium.scoring.measures.surfaces.words import trailing_zeros
 
 _BLOCK = 8
 """Rows looked at together first: most are empty, and one long loop over machine words is the fastest there is."""
@@ -231,6 +232,8 @@ def joint_counts(reference, prediction, reference_rows, prediction_rows, index_o
     changes = np.zeros((nx + 16) // 8 * 8, reference.dtype)
     words = changes.view(np.uint64)
     per_word = 8 // changes.itemsize
+    bits = 64 // per_word
+    lane = np.uint64((1 << bits) - 1)
     counted = 0
     for z in range(nz):
         for y in range(ny):
@@ -281,17 +284,18 @@ def joint_counts(reference, prediction, reference_rows, prediction_rows, index_o
                 continue
             run = 0
             for w in range(width // per_word + 1):
-                if words[w] == 0:
-                    continue
-                for x in range(w * per_word, (w + 1) * per_word):
-                    if changes[x] != 0:
-                        changes[x] = 0
-                        i = index_of[r[run]]
-                        counts[i, index_of[p[run]]] += x - run
-                        if z < z_first[i]:
-                            z_first[i] = z
-                        z_stop[i] = z + 1
-                        run = x
+                word = words[w]
+                words[w] = 0
+                while word != 0:
+                    place = np.int64(trailing_zeros(word)) // bits
+                    word &= ~(lane << np.uint64(place * bits))
+                    x = w * per_word + place
+                    i = index_of[r[run]]
+                    counts[i, index_of[p[run]]] += x - run
+                    if z < z_first[i]:
+                        z_first[i] = z
+                    z_stop[i] = z + 1
+                    run = x
     for i in range(apart.shape[1]):
         for label in range(min(256, index_of.size)):
             for k in range(4):
