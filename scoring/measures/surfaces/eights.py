@@ -22,25 +22,25 @@ _BYTES = ir.VectorType(ir.IntType(8), BLOCK)
 _BITS = ir.VectorType(ir.IntType(1), BLOCK)
 
 
-def _place(context, builder, array_type, array, at):  # type: ignore[no-untyped-def]
+def _place(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> Any:
     """Return a pointer to a block of an array, and the type of the block."""
     data = context.make_array(array_type)(context, builder, array).data
     block = ir.VectorType(context.get_data_type(array_type.dtype), BLOCK)
     return builder.bitcast(builder.gep(data, [at]), block.as_pointer()), block
 
 
-def _load(context, builder, array_type, array, at):  # type: ignore[no-untyped-def]
+def _load(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> Any:
     return builder.load(_place(context, builder, array_type, array, at)[0], align=1)
 
 
-def _eight(context, builder, array_type, array, rows):  # type: ignore[no-untyped-def]
+def _eight(context: Any, builder: Any, array_type: Any, array: Any, rows: Any) -> Any:
     """Load the eight labels of every corner, in the order of the bits of a code."""
     beside = ir.Constant(ir.IntType(64), 1)
     places = [place for row in rows for place in (row, builder.add(row, beside))]
     return [_load(context, builder, array_type, array, place) for place in places]
 
 
-def _chosen(builder, operator, values):  # type: ignore[no-untyped-def]
+def _chosen(builder: Any, operator: Any, values: Any) -> Any:
     """Return the largest (``>``) or smallest (``<``) of the values, lane by lane."""
     while len(values) > 1:
         pairs = zip(values[::2], values[1::2], strict=True)
@@ -48,12 +48,12 @@ def _chosen(builder, operator, values):  # type: ignore[no-untyped-def]
     return values[0]
 
 
-def _as_word(builder, lanes):  # type: ignore[no-untyped-def]
+def _as_word(builder: Any, lanes: Any) -> Any:
     """Return one bit per lane, the first the lowest, as uint64."""
     return builder.zext(builder.bitcast(lanes, ir.IntType(BLOCK)), ir.IntType(64))
 
 
-def _any(builder, lanes):  # type: ignore[no-untyped-def]
+def _any(builder: Any, lanes: Any) -> Any:
     found = lanes[0]
     for own in lanes[1:]:
         found = builder.or_(found, own)
@@ -78,7 +78,7 @@ def _labelled(typing_context, labels, first, second, third, fourth):  # type: ig
     return types.uint64(labels, *[types.int64] * 4), codegen
 
 
-def _store(context, builder, signature, args, largest, eight):  # type: ignore[no-untyped-def]
+def _store(context: Any, builder: Any, signature: Any, args: Any, largest: Any, eight: Any) -> Any:
     """Store the chosen labels and the codes that say where they are; return the comparisons."""
     own = [builder.icmp_unsigned("==", value, largest) for value in eight]
     code = ir.Constant(_BYTES, None)

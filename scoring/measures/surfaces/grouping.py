@@ -42,18 +42,18 @@ def group_by_owner(counts, along, codes, owners, n_structures):  # type: ignore[
     points = np.empty((n, 3), along.dtype)
     flat = points.reshape(-1)
     sorted_codes = np.empty(n, np.uint8)
-    i = np.uint64(0)
+    at = np.uint64(0)
     for z in range(counts.shape[0]):
         for y in range(counts.shape[1]):
             for _ in range(counts[z, y]):
-                s = np.uint16(owners[i])
-                k = place[s]
-                place[s] = k + np.uint64(1)
-                flat[np.uint64(3) * k] = z
-                flat[np.uint64(3) * k + np.uint64(1)] = y
-                flat[np.uint64(3) * k + np.uint64(2)] = along[i]
-                sorted_codes[k] = codes[i]
-                i += np.uint64(1)
+                owner = np.uint16(owners[at])
+                to = place[owner]
+                place[owner] = to + np.uint64(1)
+                flat[np.uint64(3) * to] = z
+                flat[np.uint64(3) * to + np.uint64(1)] = y
+                flat[np.uint64(3) * to + np.uint64(2)] = along[at]
+                sorted_codes[to] = codes[at]
+                at += np.uint64(1)
     return points, sorted_codes, offsets
 
 

@@ -110,7 +110,7 @@ def near_distances(queries, weights, codes, targets, row_steps, row_squares, x_s
         bit = queries[i, 2] - x_low
         first_bit = np.uint64(bit - REACH)  # a negative number becomes a huge one
         best = limit
-        nearest = -1
+        nearest = np.int64(-1)
         if first_bit < n_bits:
             row = (z * np.int64(n_y) + y) * n_words
             if np.uint64(z) < n_z and np.uint64(y) < n_y:

@@ -154,7 +154,7 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar, like, most, 
             if hi == 0:
                 continue
             width = hi - lo + 1
-            looked += width
+            looked += int(width)
             if n + 8 * n_layers * width > codes.size:
                 along, codes, owners = grown(along, codes, owners, n, 2 * (n + 8 * n_layers * width))
             # Corner i lies between places i and i + 1 of four rows. They are those of the volume, which has background
@@ -171,6 +171,7 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar, like, most, 
                 a, c, row = 0, 2 * pitch, pitch
                 labels = quad
             b, d = a + row, c + row
+            # First compare all, then write points: each loop keeps its numbers in registers.
             for i in range(0, width, BLOCK):
                 j = i // BLOCK
                 four = a + i, b + i, c + i, d + i
@@ -198,29 +199,29 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar, like, most, 
                     n = _put_all(change, x, found[begin:end], kinds[begin:end], either[0], along, codes, owners, n)
                     continue
                 while change != 0:
-                    k = np.int64(trailing_zeros(change))
+                    lane = np.int64(trailing_zeros(change))
                     change &= change - np.uint64(1)
                     for g in range(n_layers):
                         if not cut:
-                            for at in range(begin + k, end, BLOCK):
+                            for at in range(begin + lane, end, BLOCK):
                                 owner = either[g, found[at]]
                                 code = kinds[at]
                                 new = owner != 0
-                                for other in range(begin + k, end, BLOCK):  # labels of the same structure
+                                for other in range(begin + lane, end, BLOCK):  # labels of the same structure
                                     same = either[g, found[other]] == owner
                                     code |= kinds[other] if same else np.uint8(0)
                                     new &= other >= at or not same
-                                along[n] = x + k
+                                along[n] = x + lane
                                 codes[n] = code
                                 owners[n] = owner
                                 n += new and code != 255
                             continue
-                        at = BLOCK * j + k
+                        corner = BLOCK * j + lane
                         for i in range(2):
-                            eight[i] = low[g, labels[a + at + i]]
-                            eight[2 + i] = low[g, labels[b + at + i]]
-                            eight[4 + i] = high[g, labels[c + at + i]]
-                            eight[6 + i] = high[g, labels[d + at + i]]
+                            eight[i] = low[g, labels[a + corner + i]]
+                            eight[2 + i] = low[g, labels[b + corner + i]]
+                            eight[4 + i] = high[g, labels[c + corner + i]]
+                            eight[6 + i] = high[g, labels[d + corner + i]]
                         while True:
                             owner = 0
                             for i in range(8):
@@ -233,7 +234,7 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar, like, most, 
                                     code |= 128 >> i
                                     eight[i] = 0
                             if code != 255:
-                                along[n] = x + k
+                                along[n] = x + lane
                                 codes[n] = code
                                 owners[n] = owner
                                 n += 1
