@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from scoring_cases import Case
+
+if TYPE_CHECKING:
+    from medpodium.scoring.masks.reader import Mask
+    from medpodium.scoring.masks.sparse import KeptMemory
 
 Values = dict[int, dict[str, float]]
 """Label -> metric -> value; nan where a metric is undefined."""
@@ -69,14 +75,31 @@ def stream_limit(case: Case) -> Values:
     return {}
 
 
+@functools.cache
+def _memories() -> tuple[KeptMemory, KeptMemory]:
+    from medpodium.scoring.masks.sparse import KeptMemory
+
+    return KeptMemory(), KeptMemory()
+
+
+def _masks(case: Case) -> list[Mask]:
+    """Read both files as ``score`` does: into memory that the case before had, which the system gives out once."""
+    from medpodium.scoring.masks.reader import open_mask
+
+    masks = []
+    for path, memory in zip((case.reference, case.prediction), _memories(), strict=True):
+        with open_mask(path) as reader:
+            masks.append(reader.read(memory))
+    return masks
+
+
 def medpodium(case: Case) -> Values:
     """Everything at once: overlap, surfels, distances."""
-    from medpodium.scoring.masks.reader import read_mask
     from medpodium.scoring.measures import overlap
     from medpodium.scoring.measures.pair import ReferenceCase
     from medpodium.scoring.measures.surfaces import metrics as surface
 
-    reference, prediction = read_mask(case.reference), read_mask(case.prediction)
+    reference, prediction = _masks(case)
     structures = [frozenset({label}) for label in case.labels]
     own = ReferenceCase(reference.array, reference.geometry.spacing_zyx, structures, rows=reference.rows)
     pair = own.compare(prediction.array, prediction.rows)  # with what reading told about rows, like ``score``
@@ -95,12 +118,11 @@ def medpodium(case: Case) -> Values:
 
 def medpodium_borders(case: Case) -> Values:
     """Compute the border-voxel definitions (MedPy's and MONAI's)."""
-    from medpodium.scoring.masks.reader import read_mask
     from medpodium.scoring.measures import overlap
     from medpodium.scoring.measures.pair import ReferenceCase
     from medpodium.scoring.measures.surfaces import metrics as surface
 
-    reference, prediction = read_mask(case.reference), read_mask(case.prediction)
+    reference, prediction = _masks(case)
     structures = [frozenset({label}) for label in case.labels]
     own = ReferenceCase(reference.array, reference.geometry.spacing_zyx, structures, rows=reference.rows)
     pair = own.compare(prediction.array, prediction.rows)  # with what reading told about rows, like ``score``

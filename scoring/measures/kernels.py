@@ -9,8 +9,12 @@ make these loops, and those of :mod:`medpodium.scoring.measures.surfaces.tracing
    differs from a neighbour. The differences of a row are computed by plain loops over bytes that the compiler
    turns into vector instructions, written to a scratch row, and read back eight bytes at a time: most words are
    zero and are skipped. (Such loops start at 0: that lets the compiler drop Python's negative-index rule, without
-   which it finds no vector instructions.)
+   which it finds no vector instructions.) Corners of surfaces are compared by vector instructions that are written as
+   such (:mod:`medpodium.scoring.measures.surfaces.eights`).
 3. *All structures at once.* Labels become structures through a lookup table, and only at those few positions.
+
+What a kernel calls of NumPy beyond making arrays (``any``, ``sum``, ``iinfo``, whole-array expressions) is imported as
+numba's module when the compiled kernel is loaded; some of these bring SciPy's linear algebra, 18 MB. So loops do it.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from __future__ import annotations
 import numpy as np
 
 from medpodium.scoring.measures.compiled import kernel, part
+from medpodium.scoring.measures.surfaces.words import trailing_zeros
 
 _BLOCK = 8
 """Rows looked at together first: most are empty, and one long loop over machine words is the fastest there is."""
@@ -30,8 +35,9 @@ _MOST_BYTES = 248
 @part
 def _any(words, start, stop):  # type: ignore[no-untyped-def]
     seen = np.uint64(0)
-    for word in words[start:stop]:
-        seen |= word
+    some = words[start:stop]
+    for i in range(some.size):  # not over the words themselves, which are read one by one then
+        seen |= some[i]
     return seen != 0
 
 
@@ -230,6 +236,8 @@ def joint_counts(reference, prediction, reference_rows, prediction_rows, index_o
     changes = np.zeros((nx + 16) // 8 * 8, reference.dtype)
     words = changes.view(np.uint64)
     per_word = 8 // changes.itemsize
+    bits = 64 // per_word
+    lane = np.uint64((1 << bits) - 1)
     counted = 0
     for z in range(nz):
         for y in range(ny):
@@ -278,19 +286,20 @@ def joint_counts(reference, prediction, reference_rows, prediction_rows, index_o
                 for w in range(width // per_word + 1):
                     words[w] = 0
                 continue
-            run = 0
+            run = np.int64(0)
             for w in range(width // per_word + 1):
-                if words[w] == 0:
-                    continue
-                for x in range(w * per_word, (w + 1) * per_word):
-                    if changes[x] != 0:
-                        changes[x] = 0
-                        i = index_of[r[run]]
-                        counts[i, index_of[p[run]]] += x - run
-                        if z < z_first[i]:
-                            z_first[i] = z
-                        z_stop[i] = z + 1
-                        run = x
+                word = words[w]
+                words[w] = 0
+                while word != 0:
+                    place = np.int64(trailing_zeros(word)) // bits
+                    word &= ~(lane << np.uint64(place * bits))
+                    edge = w * per_word + place
+                    i = index_of[r[run]]
+                    counts[i, index_of[p[run]]] += edge - run
+                    if z < z_first[i]:
+                        z_first[i] = z
+                    z_stop[i] = z + 1
+                    run = edge
     for i in range(apart.shape[1]):
         for label in range(min(256, index_of.size)):
             for k in range(4):

@@ -127,10 +127,12 @@ def sweep(targets, corner, asking, slices, first, weights, spacing, x_fastest, c
     x_squares = squares_of(x_halves.size, spacing[2])
     before = np.full(lines.size, -(np.int64(1) << 40))
     behind = np.empty(lines.size, np.int64)
-    line_z = lines + corner[0]
-    column_x = columns + (corner[2] - first[2])
+    line_z = np.empty(lines.size, np.int64)
+    column_x = np.empty(n_columns, np.int64)
     for at in range(n_columns):
+        column_x[at] = columns[at] + corner[2] - first[2]
         for number in range(begins[at], begins[at + 1]):
+            line_z[number] = lines[number] + corner[0]
             line = targets[lines[number], columns[at]]
             y = 0
             while line[y] == 0:
@@ -187,7 +189,7 @@ def sweep(targets, corner, asking, slices, first, weights, spacing, x_fastest, c
                 if summing:
                     start = firsts[s, i]
                     for k in range(last + 1):
-                        stop = np.int64(np.ceil(min(max(starts[k + 1], 0.0), stops[s, i])))
+                        stop = math.ceil(min(max(starts[k + 1], 0.0), stops[s, i]))
                         if start >= stop:
                             continue
                         at = tops[k]

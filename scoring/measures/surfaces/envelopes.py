@@ -61,10 +61,16 @@ def used_lines(targets):  # type: ignore[no-untyped-def]
     """List lines of targets that have any: their ``z``, by x and then z; every such x, and where its lines begin."""
     tz, tx, _ = targets.shape
     used = np.zeros((tx, tz), np.bool_)
+    n_used = 0
     for z in range(tz):
         for x in range(tx):
-            used[x, z] = targets[z, x].any()
-    lines = np.empty(used.sum(), np.int64)
+            line = targets[z, x]
+            seen = line[0]
+            for y in range(line.size):
+                seen |= line[y]
+            used[x, z] = seen != 0
+            n_used += seen != 0
+    lines = np.empty(n_used, np.int64)
     columns = np.empty(tx, np.int64)
     begins = np.empty(tx + 1, np.int64)
     n_lines = 0

@@ -13,15 +13,12 @@ offsets give equal distances. Two searches share the work:
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from medpodium.scoring.measures.compiled import kernel, part
+from medpodium.scoring.measures.surfaces.words import leading_zeros, trailing_zeros
 
 _MOST_TILES = 1 << 20
 """Places for tiles, occupied or not; more only where there are more points."""
@@ -32,50 +29,33 @@ REACH = 32
 """The near search sees offsets ``|dx| < REACH`` in a row (half a machine word)."""
 
 
-def _count_trailing(typing_context, word):  # type: ignore[no-untyped-def] # noqa: ARG001 - numba's calling rule
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def] # noqa: ARG001
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
-
-    return types.uint64(types.uint64), codegen
-
-
-def _count_leading(typing_context, word):  # type: ignore[no-untyped-def] # noqa: ARG001 - numba's calling rule
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def] # noqa: ARG001
-        return builder.ctlz(args[0], ir.Constant(ir.IntType(1), 0))
-
-    return types.uint64(types.uint64), codegen
-
-
-# One machine instruction each; both give 64 for the word 0.
-_trailing_zeros: Any = intrinsic(_count_trailing)
-_leading_zeros: Any = intrinsic(_count_leading)
-
-
 @part
 def bounds(points):  # type: ignore[no-untyped-def]
     """Return the smallest and largest coordinate of ``points`` per axis, shape (2, 3)."""
+    z_low, y_low, x_low = points[0, 0], points[0, 1], points[0, 2]
+    z_high, y_high, x_high = z_low, y_low, x_low
+    for i in range(points.shape[0]):  # the numbers stay as small as they are stored: that many fit one instruction
+        z_low, z_high = min(z_low, points[i, 0]), max(z_high, points[i, 0])
+        y_low, y_high = min(y_low, points[i, 1]), max(y_high, points[i, 1])
+        x_low, x_high = min(x_low, points[i, 2]), max(x_high, points[i, 2])
     box = np.empty((2, 3), np.int64)
-    for axis in range(3):
-        box[0, axis] = points[0, axis]
-        box[1, axis] = points[0, axis]
-    for i in range(points.shape[0]):
-        for axis in range(3):
-            box[0, axis] = min(box[0, axis], points[i, axis])
-            box[1, axis] = max(box[1, axis], points[i, axis])
+    box[0, 0], box[0, 1], box[0, 2] = z_low, y_low, x_low
+    box[1, 0], box[1, 1], box[1, 2] = z_high, y_high, x_high
     return box
 
 
 @part
 def bit_grid(points, box):  # type: ignore[no-untyped-def]
-    """Return the points as bits, shape (nz * ny, words): bit ``x - x_min + 64`` of row ``(z - z_min, y - y_min)``."""
+    """Return the points as bits, and words per row: bit ``x - x_min + 64`` of row ``(z - z_min, y - y_min)``."""
     n_words = (box[1, 2] - box[0, 2] + 64) // 64 + 3
     n_y = box[1, 1] - box[0, 1] + 1
-    grid = np.zeros(((box[1, 0] - box[0, 0] + 1) * n_y, n_words), np.uint64)
+    grid = np.zeros((box[1, 0] - box[0, 0] + 1) * n_y * n_words, np.uint64)
+    z_low, y_low, x_low = box[0, 0], box[0, 1], box[0, 2] - 64
     for i in range(points.shape[0]):
-        bit = points[i, 2] - box[0, 2] + 64
-        row = (points[i, 0] - box[0, 0]) * n_y + points[i, 1] - box[0, 1]
-        grid[row, bit >> 6] |= np.uint64(1) << np.uint64(bit & 63)
-    return grid
+        bit = np.uint64(points[i, 2] - x_low)
+        row = (points[i, 0] - z_low) * n_y + points[i, 1] - y_low
+        grid[np.uint64(row * n_words) + (bit >> np.uint64(6))] |= np.uint64(1) << (bit & np.uint64(63))
+    return grid, n_words
 
 
 @kernel
@@ -113,50 +93,52 @@ def near_distances(queries, weights, codes, targets, row_steps, row_squares, x_s
     far = np.empty(queries.shape[0], np.int64)
     n_far = 0
     box = bounds(targets)
-    grid = bit_grid(targets, box)
-    n_words = grid.shape[1]
+    grid, n_words = bit_grid(targets, box)
+    z_low, y_low, x_low = box[0, 0], box[0, 1], box[0, 2] - 64
     n_z = np.uint64(box[1, 0] - box[0, 0] + 1)
     n_y = np.uint64(box[1, 1] - box[0, 1] + 1)
+    n_bits = np.uint64((n_words - 1) * 64)
     reach = np.uint64(REACH)
+    words_to = np.empty(row_squares.size, np.int64)
+    for k in range(row_squares.size):
+        words_to[k] = (row_steps[k, 0] * np.int64(n_y) + row_steps[k, 1]) * n_words
     touching_weight = 0.0  # most points lie on the other surface: distance 0
     n_touching = 0
     for i in range(queries.shape[0]):
-        z = queries[i, 0] - box[0, 0]
-        y = queries[i, 1] - box[0, 1]
-        first_bit = queries[i, 2] - box[0, 2] + 64 - REACH
+        z = queries[i, 0] - z_low
+        y = queries[i, 1] - y_low
+        bit = queries[i, 2] - x_low
+        first_bit = np.uint64(bit - REACH)  # a negative number becomes a huge one
         best = limit
-        rank = -1
-        if 0 <= first_bit < (n_words - 1) * 64:
-            word = np.uint64(first_bit >> 6)
-            shift = np.uint64(first_bit & 63)
+        nearest = np.int64(-1)
+        if first_bit < n_bits:
+            row = (z * np.int64(n_y) + y) * n_words
+            if np.uint64(z) < n_z and np.uint64(y) < n_y:
+                own = grid[np.uint64(row) + (np.uint64(bit) >> np.uint64(6))]
+                if (own >> (np.uint64(bit) & np.uint64(63))) & np.uint64(1):
+                    touching_weight += weights[codes[i]]
+                    n_touching += 1
+                    continue
+            first_word = row + np.int64(first_bit >> np.uint64(6))
+            shift = first_bit & np.uint64(63)
             rest = np.uint64(63) - shift
-            own_z, own_y = np.uint64(z), np.uint64(y)
-            own_word = np.uint64((first_bit + REACH) >> 6)
-            own_bit = np.uint64((first_bit + REACH) & 63)
-            if own_z < n_z and own_y < n_y and (grid[own_z * n_y + own_y, own_word] >> own_bit) & np.uint64(1):
-                touching_weight += weights[codes[i]]
-                n_touching += 1
-                continue
             for k in range(row_squares.size):
                 if row_squares[k] >= best:
                     break
-                row_z = np.uint64(z + row_steps[k, 0])  # a negative number becomes a huge one
-                row_y = np.uint64(y + row_steps[k, 1])
-                if row_z >= n_z or row_y >= n_y:
+                if np.uint64(z + row_steps[k, 0]) >= n_z or np.uint64(y + row_steps[k, 1]) >= n_y:
                     continue
                 # 64 points of the row: bit REACH is the query's own x; two shifts, as shifting by 64 is undefined
-                row = row_z * n_y + row_y
-                window = grid[row, word] >> shift
-                window |= (grid[row, word + np.uint64(1)] << np.uint64(1)) << rest
-                if window == 0:
-                    continue
-                right = np.int64(_trailing_zeros(window >> reach))  # 64 when nothing is set
-                left = np.int64(_leading_zeros(window << reach)) + 1  # 65 when nothing is set
-                step = min(right, left)
+                word = np.uint64(first_word + words_to[k])
+                window = grid[word] >> shift
+                window |= (grid[word + np.uint64(1)] << np.uint64(1)) << rest
+                # no branch, as what is there cannot be foreseen; nothing at REACH or beyond is nearer than the limit
+                right = trailing_zeros(window >> reach)  # 64 when nothing is set
+                left = leading_zeros(window << reach) + np.uint64(1)  # 65 when nothing is set
+                step = min(min(right, left), reach)
                 square = row_squares[k] + x_squares[step]
-                if square < best:
-                    best = square
-                    rank = ranks[k, step]
+                nearest = np.int64(step) + k * (REACH + 1) if square < best else nearest
+                best = min(square, best)
+        rank = -1 if nearest < 0 else ranks[nearest // (REACH + 1), nearest % (REACH + 1)]
         if rank < 0:
             far[n_far] = i
             n_far += 1
@@ -282,7 +264,8 @@ def far_offsets(queries, targets, shifts, spacing):  # type: ignore[no-untyped-d
             # whatever is nearest to a query within `slack` of this one lies in one of these tiles
             anchor = i
             n_nearby = 0
-            farthest = (math.sqrt(best) + 2 * slack) ** 2
+            farthest = math.sqrt(best) + 2 * slack
+            farthest *= farthest
             for tile in range(n_tiles):
                 if _square_to_box(z, y, x, boxes, tile, sz, sy, sx) <= farthest:
                     nearby[n_nearby] = tile

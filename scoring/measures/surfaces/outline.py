@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medpodium.scoring.measures import budget, kernels
-from medpodium.scoring.measures.surfaces import tracing
+from medpodium.scoring.measures.surfaces import grouping, tracing
 from medpodium.scoring.measures.surfaces.points import Codes, Ints, Kind, Points, Spacing, Surface, Volume
 
 if TYPE_CHECKING:
@@ -61,6 +61,27 @@ class Labels:
 
 
 @dataclass(frozen=True)
+class ScanOrder:
+    """Points as they were found, row after row: a copy in the order of the structures would be too large.
+
+    Attributes
+    ----------
+    counts : ndarray of int32, shape (nz, ny)
+        Points in each row.
+    along : ndarray of int16 or int32, shape (n,)
+        Coordinate ``x`` of each.
+    codes : ndarray of uint8, shape (n,)
+    owners : ndarray of int16, shape (n,)
+        Structure number of each, from 1.
+    """
+
+    counts: npt.NDArray[np.int32]
+    along: npt.NDArray[Any]
+    codes: Codes
+    owners: npt.NDArray[np.int16]
+
+
+@dataclass(frozen=True)
 class Surfaces:
     """The surface points of every structure of one mask.
 
@@ -78,9 +99,8 @@ class Surfaces:
         Voxel size in mm.
     planar
         Whether these are contours in a plane: every ``z`` is 0.
-    owners : ndarray of int16, shape (n,), optional
-        Structure number of each point, from 1, where points are in scan order: a copy in the order of the structures
-        would be too large. ``offsets`` are 0 then.
+    found : ScanOrder, optional
+        All points, where there are very many; ``points`` are none and ``offsets`` 0 then.
     labels : Labels, optional
         The mask, where its surfaces have too many points to keep: there are none then.
     """
@@ -91,18 +111,18 @@ class Surfaces:
     offsets: Ints
     spacing_zyx: Spacing
     planar: bool = False
-    owners: npt.NDArray[np.int16] | None = None
+    found: ScanOrder | None = None
     labels: Labels | None = None
 
     def of(self, structure: int) -> Surface | VolumePlanes:
         """Return the surface of one structure (numbered from 0): its points and codes, or where to find them."""
         if self.labels is not None:
             return self._planes(self.labels, structure)
+        if self.found is not None:
+            found = self.found
+            return Surface(*grouping.points_of(found.counts, found.along, found.codes, found.owners, structure + 1))
         part = slice(self.offsets[structure], self.offsets[structure + 1])
-        if self.owners is None:
-            return Surface(self.points[part], self.codes[part])
-        own = self.owners == structure + 1
-        return Surface(self.points, self.codes) if own.all() else Surface(self.points[own], self.codes[own])
+        return Surface(self.points[part], self.codes[part])
 
     def _planes(self, labels: Labels, structure: int) -> VolumePlanes:
         from medpodium.scoring.measures.surfaces import planes  # only noise needs them
@@ -160,15 +180,17 @@ def find_surfaces(
     layers = np.atleast_2d(layers)
     budget.step()
     first, behind = z_ranges[:, 0].copy(), z_ranges[:, 1].copy()
-    found = search(volume, rows, layers, first, behind, planar, like, most, _FEW // 2)
+    *found, whole = search(volume, rows, layers, first, behind, planar, like, most, _FEW // 2)
     sz, sy, sx = (float(s) for s in spacing_zyx)
-    if not found[3]:
+    none, no_codes, no_offsets = like, np.empty(0, np.uint8), np.zeros(n_structures + 1, np.int64)
+    if not whole:
         labels = Labels(volume, rows, layers, z_ranges)
-        return Surfaces(kind, like, found[1][:0], np.zeros(1, np.int64), (sz, sy, sx), planar, labels=labels)
-    budget.step(2 * len(found[2]) * (3 * like.itemsize + 3))
-    if len(found[2]) > _GROUPED:
-        return Surfaces(kind, found[0], found[1], np.zeros(n_structures + 1, np.int64), (sz, sy, sx), planar, found[2])
-    points, codes, offsets = tracing.group_by_owner(found[0], found[1], found[2], n_structures)
+        return Surfaces(kind, none, no_codes, no_offsets, (sz, sy, sx), planar, labels=labels)
+    number = len(found[2])
+    budget.step(2 * number * (3 * like.itemsize + 3))
+    if number > _GROUPED and n_structures > 1:
+        return Surfaces(kind, none, no_codes, no_offsets, (sz, sy, sx), planar, ScanOrder(*found))
+    points, codes, offsets = grouping.group_by_owner(*found, n_structures)
     return Surfaces(kind, points, codes, offsets, (sz, sy, sx), planar)
 
 

@@ -14,136 +14,57 @@ from __future__ import annotations
 import numpy as np
 
 from medpodium.scoring.measures.compiled import kernel, part
+from medpodium.scoring.measures.surfaces.eights import BLOCK, differing, labelled, largest, next_largest
+from medpodium.scoring.measures.surfaces.scanning import (
+    copy_row,
+    first_room,
+    grown,
+    is_cut,
+    is_limited,
+    is_noise,
+    join_rows,
+    structures_of_slice,
+)
+from medpodium.scoring.measures.surfaces.words import trailing_zeros
 
 
 @part
-def _structures_of_slice(z, layers, z_start, z_stop, out):  # type: ignore[no-untyped-def]
-    """Write the label-to-structure table that holds in slice ``z``: limited structures vanish outside theirs."""
+def _is_single(layers):  # type: ignore[no-untyped-def]
+    """Tell whether every structure has one label in each layer: comparing labels compares structures then."""
+    single = True
+    n_structures = 0
+    for g in range(layers.shape[0]):
+        for label in range(layers.shape[1]):
+            n_structures = max(n_structures, layers[g, label])
+    seen = np.zeros(n_structures + 1, np.int64)  # the last layer, counted from 1, that has the structure
     for g in range(layers.shape[0]):
         for label in range(layers.shape[1]):
             s = layers[g, label]
-            out[g, label] = s if s > 0 and z_start[s - 1] <= z < z_stop[s - 1] else 0
+            single &= s == 0 or seen[s] <= g
+            seen[s] = g + 1
+    return single
 
 
 @part
-def _is_limited(nz, z_start, z_stop):  # type: ignore[no-untyped-def]
-    """Tell whether any structure is limited to some of the slices."""
-    limited = False
-    for s in range(z_start.size):
-        limited |= z_start[s] > 0 or z_stop[s] < nz
-    return limited
+def _put_all(change, x, found, kinds, table, along, codes, owners, n):  # type: ignore[no-untyped-def]
+    """Write a point for every label of a corner that has a bit, if the label is a structure's; return their number.
 
-
-@part
-def _is_cut(z, nz, z_start, z_stop):  # type: ignore[no-untyped-def]
-    """Tell whether a structure's limit lies between slices ``z - 1`` and ``z``, inside the volume."""
-    cut = False
-    for s in range(z_start.size):
-        cut |= (z_start[s] == z and z > 0) or (z_stop[s] == z and z < nz)
-    return cut
-
-
-@part
-def _extent_around(start, stop, z, y, nx):  # type: ignore[no-untyped-def]
-    """Return the joint extent of the rows ``(z-1, y-1), (z-1, y), (z, y-1), (z, y)``; ``(nx, 0)`` if all empty."""
-    lo = nx
-    hi = 0
-    for rz in range(max(z - 1, 0), min(z + 1, start.shape[0])):
-        for ry in range(max(y - 1, 0), min(y + 1, start.shape[1])):
-            if stop[rz, ry] > 0:
-                lo = min(lo, start[rz, ry])
-                hi = max(hi, stop[rz, ry])
-    return lo, hi
-
-
-@part
-def _first_room(start, stop, more, like):  # type: ignore[no-untyped-def]
-    """Return output arrays that suffice for a point at every corner, and for ``more`` besides.
-
-    Only corners shared by several structures can make them grow. What is never written to takes no memory.
+    ``found`` has the largest label of every corner of a block, then the next of each, and so on.
     """
-    size = 1024 + more
-    nx = 1 << 62
-    for z in range(start.shape[0] + 1):
-        for y in range(start.shape[1] + 1):
-            lo, hi = _extent_around(start, stop, z, y, nx)
-            if hi > 0:
-                size += hi - lo + 1
-    return np.empty((size, 3), like.dtype), np.empty(size, np.uint8), np.empty(size, np.int16)
-
-
-@part
-def _room(points, codes, owners, n, more):  # type: ignore[no-untyped-def]
-    """Return the three output arrays, grown when ``more`` further entries may not fit."""
-    if n + more <= codes.size:
-        return points, codes, owners
-    size = 2 * (n + more)
-    new_points = np.empty((size, 3), points.dtype)
-    new_codes = np.empty(size, np.uint8)
-    new_owners = np.empty(size, np.int16)
-    for i in range(n):
-        new_points[i, 0] = points[i, 0]
-        new_points[i, 1] = points[i, 1]
-        new_points[i, 2] = points[i, 2]
-        new_codes[i] = codes[i]
-        new_owners[i] = owners[i]
-    return new_points, new_codes, new_owners
-
-
-@part
-def _copy_row(volume, z, y, lo, hi, out):  # type: ignore[no-untyped-def]
-    """Copy voxels ``lo <= x < hi`` of a row to ``out[1:]`` with one background voxel on either side."""
-    n = hi - lo
-    if 0 <= z < volume.shape[0] and 0 <= y < volume.shape[1]:
-        row = volume[z, y, lo:hi]
-        for i in range(n):
-            out[i + 1] = row[i]
-    else:
-        for i in range(n):
-            out[i + 1] = 0
-    out[0] = 0
-    out[n + 1] = 0
-
-
-@part
-def _neighbour_codes(quad, width, tallest, owner, others, outside):  # type: ignore[no-untyped-def]
-    """Compare the eight voxels around every corner of a row, with vector instructions only.
-
-    For corner ``i``: ``owner`` becomes the largest of the eight labels, ``outside`` the bits of the voxels that have
-    another label (0 where all eight agree), ``others`` is 0 if those are background.
-    """
-    a, b, c, d = quad[0], quad[1], quad[2], quad[3]
-    for i in range(width + 1):
-        tallest[i] = max(max(a[i], b[i]), max(c[i], d[i]))
-    for i in range(width):
-        owner[i] = max(tallest[i], tallest[i + 1])
-    for i in range(width):
-        o = owner[i]
-        first = ((a[i] != o) << 7) | ((a[i + 1] != o) << 6) | ((b[i] != o) << 5) | ((b[i + 1] != o) << 4)
-        second = ((c[i] != o) << 3) | ((c[i + 1] != o) << 2) | ((d[i] != o) << 1) | (d[i + 1] != o)
-        outside[i] = first | second
-    none = np.uint8(0)
-    for i in range(width):
-        o = owner[i]
-        rest = max(a[i] if a[i] != o else none, a[i + 1] if a[i + 1] != o else none)
-        rest = max(rest, max(b[i] if b[i] != o else none, b[i + 1] if b[i + 1] != o else none))
-        rest = max(rest, max(c[i] if c[i] != o else none, c[i + 1] if c[i + 1] != o else none))
-        others[i] = max(rest, max(d[i] if d[i] != o else none, d[i + 1] if d[i + 1] != o else none))
-
-
-@part
-def _put(points, codes, owners, n, z, y, x, code, owner):  # type: ignore[no-untyped-def]
-    points[n, 0] = z
-    points[n, 1] = y
-    points[n, 2] = x
-    codes[n] = code
-    owners[n] = owner
-
-
-@part
-def _is_noise(n, looked, slices):  # type: ignore[no-untyped-def]
-    """Tell whether points are everywhere: the first slice of anything solid is all surface, but only once."""
-    return 2 * n > 3 * looked or (slices > 2 and 10 * n > 9 * looked)
+    last = np.uint64(n)
+    end = np.uint64(found.size)
+    while change != 0:
+        at = trailing_zeros(change)
+        change &= change - np.uint64(1)
+        corner = x + np.int64(at)
+        while at < end:
+            owner = table[found[at]]
+            along[last] = corner
+            codes[last] = kinds[at]
+            owners[last] = owner
+            last += np.uint64(owner != 0)
+            at += np.uint64(BLOCK)
+    return np.int64(last)
 
 
 @kernel
@@ -179,8 +100,10 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar, like, most, 
 
     Returns
     -------
-    points : ndarray of int16 or int32, shape (n, 3)
-        Corners as ``(z, y, x)``, in scan order.
+    counts : ndarray of int32, shape (nz + 1, ny + 1)
+        Surfels in each row of corners.
+    along : ndarray of int16 or int32, shape (n,)
+        Coordinate ``x`` of each, in scan order.
     codes : ndarray of uint8, shape (n,)
     owners : ndarray of int16, shape (n,)
         Structure number, from 1.
@@ -189,80 +112,134 @@ def surface_elements(volume, rows, layers, z_start, z_stop, planar, like, most, 
     """
     nz, ny, nx = volume.shape
     start, stop = rows
-    # Scratch rows start at the extent: column i + 1 holds voxel lo + i, the margins on both sides are background.
-    quad = np.zeros((4, nx + 2), volume.dtype)
-    tallest = np.zeros(nx + 2, volume.dtype)
-    owner_label = np.zeros(nx + 1, volume.dtype)
-    others = np.zeros(nx + 1, volume.dtype)
-    outside = np.zeros((nx + 16) // 8 * 8, np.uint8)
-    words = outside.view(np.uint64)
-    limited = _is_limited(nz, z_start, z_stop)
+    lo_of = np.empty(ny + 2, np.int32)
+    hi_of = np.empty(ny + 2, np.int32)
+    flat = volume.reshape(-1)
+    pitch = nx + 2 + BLOCK
+    quad = np.zeros(4 * pitch, volume.dtype)
+    # of each block of corners in a row: which differ, and their labels with codes, the largest label first
+    n_blocks = nx // BLOCK + 1
+    changes = np.zeros(n_blocks, np.uint64)
+    ends = np.zeros(n_blocks, np.int64)
+    found = np.zeros(8 * BLOCK * n_blocks, volume.dtype)
+    kinds = np.zeros(8 * BLOCK * n_blocks, np.uint8)
+    single = _is_single(layers)
+    limited = is_limited(nz, z_start, z_stop)
     low = layers.copy()
     high = layers.copy()
     eight = np.zeros(8, np.int32)
-    points, codes, owners = _first_room(start, stop, 8 * layers.shape[0] * (nx + 1), like)
+    n_layers = layers.shape[0]
+    counts = np.zeros((nz + 1, ny + 1), np.int32)
+    along, codes, owners = first_room(start, stop, 8 * n_layers * (nx + 1), like)
     n = 0
     looked = 0
     first = 0
     whole = True
     for z in range(1 if planar else nz + 1):
+        above = z if planar else z - 1
         if looked == 0:
             first = z
-        if n > most or (n > few and 2 * n > looked) or (n > few // 16 and _is_noise(n, looked, z - first)):
+        if n > most or (n > few and 2 * n > looked) or (n > few // 16 and is_noise(n, looked, z - first)):
             whole = False
             break
         cut = False
         if limited:
-            _structures_of_slice(z - 1, layers, z_start, z_stop, low)
-            _structures_of_slice(z, layers, z_start, z_stop, high)
-            cut = _is_cut(z, nz, z_start, z_stop)
+            structures_of_slice(above, layers, z_start, z_stop, low)
+            structures_of_slice(z, layers, z_start, z_stop, high)
+            cut = is_cut(z, nz, z_start, z_stop)
         either = high if z < nz else low  # both slices follow the same table, unless this is a cut
+        join_rows(start, stop, z, np.int32(nx), lo_of, hi_of)
         for y in range(ny + 1):
-            lo, hi = _extent_around(start, stop, z, y, nx)
+            lo, hi = np.int64(lo_of[y]), np.int64(hi_of[y])
             if hi == 0:
                 continue
             width = hi - lo + 1
-            looked += width
-            for k in range(4):
-                _copy_row(volume, 0 if planar else z - 1 + k // 2, y - 1 + k % 2, lo, hi, quad[k])
-            _neighbour_codes(quad, width, tallest, owner_label, others, outside)
-            if cut:
-                for i in range(width):
-                    outside[i] = 1 if owner_label[i] != 0 else 0
-            points, codes, owners = _room(points, codes, owners, n, 8 * layers.shape[0] * width)
-            for w in range((width - 1) // 8 + 1):
-                if words[w] == 0:
+            looked += int(width)
+            if n + 8 * n_layers * width > codes.size:
+                along, codes, owners = grown(along, codes, owners, n, 2 * (n + 8 * n_layers * width))
+            # Corner i lies between places i and i + 1 of four rows. They are those of the volume, which has background
+            # on either side, or copies where that is missing: at the image's border and where blocks end beyond it.
+            a = (above * ny + y - 1) * nx + lo - 1
+            c = a + (z - above) * ny * nx
+            row = nx
+            labels = flat
+            inside = lo > 0 and hi < nx and 0 < y < ny and (planar or 0 < z < nz)
+            if not inside or c + row + (width + BLOCK - 1) // BLOCK * BLOCK >= flat.size:
+                for k in range(4):
+                    copy = quad[k * pitch : (k + 1) * pitch]
+                    copy_row(volume, z if k > 1 else above, y - 1 + k % 2, lo, hi, copy)
+                a, c, row = 0, 2 * pitch, pitch
+                labels = quad
+            b, d = a + row, c + row
+            # First compare all, then write points: each loop keeps its numbers in registers.
+            for i in range(0, width, BLOCK):
+                j = i // BLOCK
+                four = a + i, b + i, c + i, d + i
+                change = labelled(labels, *four) if cut else differing(labels, *four)
+                if width - i < BLOCK:
+                    change &= (np.uint64(1) << np.uint64(width - i)) - np.uint64(1)
+                changes[j] = change
+                if change == 0 or cut:
                     continue
-                for i in range(w * 8, (w + 1) * 8):
-                    if outside[i] == 0:
-                        continue
-                    for g in range(layers.shape[0]):
-                        if others[i] == 0 and not cut:  # one label and background: nearly everywhere
-                            owner = either[g, owner_label[i]]
-                            if owner != 0:
-                                _put(points, codes, owners, n, z, y, lo + i, 255 - outside[i], owner)
-                                n += 1
+                end = 8 * i
+                more = change & largest(labels, *four, found, kinds, end)
+                end += BLOCK
+                while more != 0:
+                    more = change & next_largest(labels, *four, found, kinds, end)
+                    end += BLOCK
+                ends[j] = end
+            n_before = n
+            for j in range((width + BLOCK - 1) // BLOCK):
+                change = changes[j]
+                if change == 0:
+                    continue
+                begin, end = 8 * BLOCK * j, ends[j]
+                x = lo + BLOCK * j
+                if not cut and n_layers == 1 and (single or end == begin + BLOCK):
+                    n = _put_all(change, x, found[begin:end], kinds[begin:end], either[0], along, codes, owners, n)
+                    continue
+                while change != 0:
+                    lane = np.int64(trailing_zeros(change))
+                    change &= change - np.uint64(1)
+                    for g in range(n_layers):
+                        if not cut:
+                            for at in range(begin + lane, end, BLOCK):
+                                owner = either[g, found[at]]
+                                code = kinds[at]
+                                new = owner != 0
+                                for other in range(begin + lane, end, BLOCK):  # labels of the same structure
+                                    same = either[g, found[other]] == owner
+                                    code |= kinds[other] if same else np.uint8(0)
+                                    new &= other >= at or not same
+                                along[n] = x + lane
+                                codes[n] = code
+                                owners[n] = owner
+                                n += new and code != 255
                             continue
-                        for k in range(4):
-                            eight[k] = low[g, quad[k // 2, i + k % 2]]
-                            eight[k + 4] = high[g, quad[2 + k // 2, i + k % 2]]
+                        corner = BLOCK * j + lane
+                        for i in range(2):
+                            eight[i] = low[g, labels[a + corner + i]]
+                            eight[2 + i] = low[g, labels[b + corner + i]]
+                            eight[4 + i] = high[g, labels[c + corner + i]]
+                            eight[6 + i] = high[g, labels[d + corner + i]]
                         while True:
                             owner = 0
-                            for k in range(8):
-                                owner = max(owner, eight[k])
+                            for i in range(8):
+                                owner = max(owner, eight[i])
                             if owner == 0:
                                 break
                             code = 0
-                            for k in range(8):
-                                if eight[k] == owner:
-                                    code |= 128 >> k
-                                    eight[k] = 0
+                            for i in range(8):
+                                if eight[i] == owner:
+                                    code |= 128 >> i
+                                    eight[i] = 0
                             if code != 255:
-                                _put(points, codes, owners, n, z, y, lo + i, code, owner)
+                                along[n] = x + lane
+                                codes[n] = code
+                                owners[n] = owner
                                 n += 1
-            for w in range((width - 1) // 8 + 1):
-                words[w] = 0
-    return points[:n], codes[:n], owners[:n], whole and n <= most
+            counts[z, y] = n - n_before
+    return counts, along[:n], codes[:n], owners[:n], whole and n <= most
 
 
 @kernel
@@ -279,8 +256,10 @@ def border_voxels(volume, rows, layers, z_start, z_stop, planar, like, most, few
 
     Returns
     -------
-    points : ndarray of int16 or int32, shape (n, 3)
-        Voxels as ``(z, y, x)``, in scan order.
+    counts : ndarray of int32, shape (nz, ny)
+        Border voxels in each row.
+    along : ndarray of int16 or int32, shape (n,)
+        Coordinate ``x`` of each, in scan order.
     codes : ndarray of uint8, shape (n,)
         All 0, so that surfels and border voxels share one layout.
     owners : ndarray of int16, shape (n,)
@@ -295,11 +274,12 @@ def border_voxels(volume, rows, layers, z_start, z_stop, planar, like, most, few
     changes = np.zeros((nx + 16) // 8 * 8, volume.dtype)
     words = changes.view(np.uint64)
     per_word = 8 // changes.itemsize
-    limited = _is_limited(nz, z_start, z_stop)
+    limited = is_limited(nz, z_start, z_stop)
     here = layers.copy()
     below = layers.copy()
     above = layers.copy()
-    points, codes, owners = _first_room(start, stop, layers.shape[0] * nx, like)
+    counts = np.zeros((nz, ny), np.int32)
+    along, codes, owners = first_room(start, stop, layers.shape[0] * nx, like)
     n = 0
     looked = 0
     first = 0
@@ -307,27 +287,28 @@ def border_voxels(volume, rows, layers, z_start, z_stop, planar, like, most, few
     for z in range(nz):
         if looked == 0:
             first = z
-        if n > most or (n > few and 2 * n > looked) or (n > few // 16 and _is_noise(n, looked, z - first)):
+        if n > most or (n > few and 2 * n > looked) or (n > few // 16 and is_noise(n, looked, z - first)):
             whole = False
             break
         cut = False
         if limited:
-            _structures_of_slice(z - 1, layers, z_start, z_stop, below)
-            _structures_of_slice(z, layers, z_start, z_stop, here)
-            _structures_of_slice(z + 1, layers, z_start, z_stop, above)
-            cut = _is_cut(z, nz, z_start, z_stop) or _is_cut(z + 1, nz, z_start, z_stop)
+            structures_of_slice(z - 1, layers, z_start, z_stop, below)
+            structures_of_slice(z, layers, z_start, z_stop, here)
+            structures_of_slice(z + 1, layers, z_start, z_stop, above)
+            cut = is_cut(z, nz, z_start, z_stop) or is_cut(z + 1, nz, z_start, z_stop)
         for y in range(ny):
             lo, hi = start[z, y], stop[z, y]
             if hi == 0:
                 continue
-            _copy_row(volume, z, y, lo, hi, five[0])
-            _copy_row(volume, z, y - 1, lo, hi, five[1])
-            _copy_row(volume, z, y + 1, lo, hi, five[2])
-            _copy_row(volume, z if planar else z - 1, y, lo, hi, five[3])
-            _copy_row(volume, z if planar else z + 1, y, lo, hi, five[4])
+            copy_row(volume, z, y, lo, hi, five[0])
+            copy_row(volume, z, y - 1, lo, hi, five[1])
+            copy_row(volume, z, y + 1, lo, hi, five[2])
+            copy_row(volume, z if planar else z - 1, y, lo, hi, five[3])
+            copy_row(volume, z if planar else z + 1, y, lo, hi, five[4])
             m, a, b, c, d = five[0], five[1], five[2], five[3], five[4]
             width = hi - lo
             looked += width
+            n_before = n
             for i in range(width):
                 sides[i] = (m[i + 1] ^ a[i + 1]) | (m[i + 1] ^ b[i + 1]) | (m[i + 1] ^ c[i + 1])
             for i in range(width):
@@ -337,7 +318,8 @@ def border_voxels(volume, rows, layers, z_start, z_stop, planar, like, most, few
             if cut:
                 for i in range(width):
                     changes[i] = m[i + 1]
-            points, codes, owners = _room(points, codes, owners, n, layers.shape[0] * width)
+            if n + layers.shape[0] * width > codes.size:
+                along, codes, owners = grown(along, codes, owners, n, 2 * (n + layers.shape[0] * width))
             for w in range((width - 1) // per_word + 1):
                 if words[w] == 0:
                     continue
@@ -353,41 +335,9 @@ def border_voxels(volume, rows, layers, z_start, z_stop, planar, like, most, few
                         border = border or here[g, a[i + 1]] != owner or here[g, b[i + 1]] != owner
                         border = border or below[g, c[i + 1]] != owner or above[g, d[i + 1]] != owner
                         if border:
-                            points[n, 0] = z
-                            points[n, 1] = y
-                            points[n, 2] = lo + i
+                            along[n] = lo + i
                             codes[n] = 0
                             owners[n] = owner
                             n += 1
-    return points[:n], codes[:n], owners[:n], whole and n <= most
-
-
-@kernel
-def group_by_owner(points, codes, owners, n_structures):  # type: ignore[no-untyped-def]
-    """Sort points by structure, keeping scan order within each (a counting sort).
-
-    Returns
-    -------
-    points : ndarray of int16 or int32, shape (n, 3)
-    codes : ndarray of uint8, shape (n,)
-    offsets : ndarray of int64, shape (n_structures + 1,)
-        Structure ``i`` (from 0) has the points ``offsets[i]:offsets[i + 1]``.
-    """
-    n = codes.size
-    offsets = np.zeros(n_structures + 1, np.int64)
-    for i in range(n):
-        offsets[owners[i]] += 1
-    for s in range(n_structures):
-        offsets[s + 1] += offsets[s]
-    place = offsets[:-1].copy()
-    sorted_points = np.empty((n, 3), points.dtype)
-    sorted_codes = np.empty(n, np.uint8)
-    for i in range(n):
-        s = owners[i] - 1
-        k = place[s]
-        place[s] += 1
-        sorted_points[k, 0] = points[i, 0]
-        sorted_points[k, 1] = points[i, 1]
-        sorted_points[k, 2] = points[i, 2]
-        sorted_codes[k] = codes[i]
-    return sorted_points, sorted_codes, offsets
+            counts[z, y] = n - n_before
+    return counts, along[:n], codes[:n], owners[:n], whole and n <= most
