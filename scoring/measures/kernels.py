@@ -1,7 +1,7 @@
 """The hot loops over label volumes: where labels are and how two volumes overlap.
 
 All volumes are C-ordered ``(z, y, x)`` arrays of ``uint8`` or ``uint16`` (one compiled version each). Three ideas
-make these loops, and those of :mod:`medpodium.scoring.measures.surfaces.tracing`, fast:
+make these loops, and those of :mod:`medpodium.scoring.measures.tracing.search`, fast:
 
 1. *Rows know their extent.* :func:`row_extents` finds the first and last labelled voxel of every row once; the
    other kernels never look at empty rows or margins, which is most of a medical label map.
@@ -10,7 +10,7 @@ make these loops, and those of :mod:`medpodium.scoring.measures.surfaces.tracing
    turns into vector instructions, written to a scratch row, and read back eight bytes at a time: most words are
    zero and are skipped. (Such loops start at 0: that lets the compiler drop Python's negative-index rule, without
    which it finds no vector instructions.) Corners of surfaces are compared by vector instructions that are written as
-   such (:mod:`medpodium.scoring.measures.surfaces.eights`).
+   such (:mod:`medpodium.scoring.measures.tracing.eights`).
 3. *All structures at once.* Labels become structures through a lookup table, and only at those few positions.
 
 What a kernel calls of NumPy beyond making arrays (``any``, ``sum``, ``iinfo``, whole-array expressions) is imported as
@@ -22,7 +22,7 @@ from __future__ import annotations
 import numpy as np
 
 from medpodium.scoring.measures.compiled import kernel, part
-from medpodium.scoring.measures.surfaces.words import trailing_zeros
+from medpodium.scoring.measures.words import trailing_zeros
 
 _BLOCK = 8
 """Rows looked at together first: most are empty, and one long loop over machine words is the fastest there is."""

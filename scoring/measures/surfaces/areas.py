@@ -92,7 +92,7 @@ def contour_lengths(spacing_zyx: tuple[float, float, float]) -> npt.NDArray[np.f
     Returns
     -------
     ndarray of float64, shape (256,)
-        Lengths in mm at 17 times the code of the four pixels (see ``tracing.surface_elements``); 0 elsewhere.
+        Lengths in mm at 17 times the code of the four pixels (see ``search.surface_elements``); 0 elsewhere.
     """
     _, sy, sx = spacing_zyx
     half_diagonal = 0.5 * math.sqrt(sy**2 + sx**2)

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medpodium.scoring.measures.compiled import kernel, part
-from medpodium.scoring.measures.surfaces.words import leading_zeros, trailing_zeros
+from medpodium.scoring.measures.words import leading_zeros, trailing_zeros
 
 _MOST_TILES = 1 << 20
 """Places for tiles, occupied or not; more only where there are more points."""

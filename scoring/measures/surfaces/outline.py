@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from medpodium.scoring.measures import budget, kernels
-from medpodium.scoring.measures.surfaces import grouping, tracing
 from medpodium.scoring.measures.surfaces.points import Codes, Ints, Kind, Points, Spacing, Surface, Volume
+from medpodium.scoring.measures.tracing import grouping, search
 
 if TYPE_CHECKING:
     from medpodium.scoring.measures.surfaces.planes import VolumePlanes
@@ -175,12 +175,12 @@ def find_surfaces(
     if z_ranges is None:
         z_ranges = np.tile(np.array([0, volume.shape[0]], np.int64), (n_structures, 1))
     like = np.empty((0, 3), np.int16 if max(volume.shape) <= _LONGEST else np.int32)
-    search: Any = tracing.surface_elements if kind == "surfel-area" else tracing.border_voxels
+    find: Any = search.surface_elements if kind == "surfel-area" else search.border_voxels
     most = max(_FEW, int((rows[1] - rows[0]).sum(dtype=np.int64)) // 2)
     layers = np.atleast_2d(layers)
     budget.step()
     first, behind = z_ranges[:, 0].copy(), z_ranges[:, 1].copy()
-    *found, whole = search(volume, rows, layers, first, behind, planar, like, most, _FEW // 2)
+    *found, whole = find(volume, rows, layers, first, behind, planar, like, most, _FEW // 2)
     sz, sy, sx = (float(s) for s in spacing_zyx)
     none, no_codes, no_offsets = like, np.empty(0, np.uint8), np.zeros(n_structures + 1, np.int64)
     if not whole:

@@ -183,7 +183,7 @@ def _members(volume, member, only, z, z_start, z_stop, edge, y, x, out):  # type
 
 @kernel
 def surfel_codes(volume, member, only, z, z_start, z_stop, planar, edge, y, x, held, members, halves, out):  # type: ignore[no-untyped-def]
-    """Find the neighbour codes of a structure in one slice of corners, as ``tracing.surface_elements`` does.
+    """Find the neighbour codes of a structure in one slice of corners, as ``search.surface_elements`` does.
 
     Parameters
     ----------
@@ -235,7 +235,7 @@ def surfel_codes(volume, member, only, z, z_start, z_stop, planar, edge, y, x, h
 
 @kernel
 def border_codes(volume, member, only, z, z_start, z_stop, planar, edge, y, x, held, members, out):  # type: ignore[no-untyped-def]
-    """Find the border voxels of a structure in one slice, as ``tracing.border_voxels`` does: 1 there, 0 elsewhere.
+    """Find the border voxels of a structure in one slice, as ``search.border_voxels`` does: 1 there, 0 elsewhere.
 
     Parameters are those of :func:`surfel_codes`, but that ``members`` holds three slices, shape (3, ny + 2, nx + 2).
     """

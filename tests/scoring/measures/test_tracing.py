@@ -28,13 +28,14 @@ SCORE = """
 import sys
 import numpy as np
 from medpodium.scoring.measures.pair import measure_pair
-from medpodium.scoring.measures.surfaces import metrics, tracing
+from medpodium.scoring.measures.surfaces import metrics
+from medpodium.scoring.measures.tracing import search
 truth = np.zeros((90, 90, 90), np.uint8)
 truth[5:30, 5:30, 5:30] = 1
 said = truth.copy()
 said[65:88, 65:88, 65:88] = 1  # far enough for sweeps
 metrics.assd(measure_pair(truth, said, (1.0, 1.0, 1.0), [frozenset({1})]).surfels(0))
-print(sum(tracing.surface_elements.stats.cache_hits.values()), "scipy.linalg" in sys.modules)
+print(sum(search.surface_elements.stats.cache_hits.values()), "scipy.linalg" in sys.modules)
 """
 
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 import numpy as np
 
 from medpodium.scoring.measures.compiled import kernel, part
-from medpodium.scoring.measures.surfaces.eights import BLOCK, differing, labelled, largest, next_largest
-from medpodium.scoring.measures.surfaces.scanning import (
+from medpodium.scoring.measures.tracing.eights import BLOCK, differing, labelled, largest, next_largest
+from medpodium.scoring.measures.tracing.scanning import (
     copy_row,
     first_room,
     grown,
@@ -25,7 +25,7 @@ from medpodium.scoring.measures.surfaces.scanning import (
     join_rows,
     structures_of_slice,
 )
-from medpodium.scoring.measures.surfaces.words import trailing_zeros
+from medpodium.scoring.measures.words import trailing_zeros
 
 
 @part

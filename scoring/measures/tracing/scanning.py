@@ -1,4 +1,4 @@
-"""What the loops share that trace surfaces row after row (:mod:`medpodium.scoring.measures.surfaces.tracing`).
+"""What the loops share that trace surfaces row after row (:mod:`medpodium.scoring.measures.tracing.search`).
 
 Which slices a structure is limited to, where rows have labels, room for what is found, and when to give up.
 """

@@ -1,4 +1,4 @@
-"""Surface points that were found row after row (:mod:`medpodium.scoring.measures.surfaces.tracing`), by structure."""
+"""Surface points that were found row after row (:mod:`medpodium.scoring.measures.tracing.search`), by structure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def group_by_owner(counts, along, codes, owners, n_structures):  # type: ignore[
     Parameters
     ----------
     counts, along, codes, owners
-        As ``tracing.surface_elements`` returns them.
+        As ``search.surface_elements`` returns them.
     n_structures : int
 
     Returns
