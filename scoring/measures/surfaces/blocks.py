@@ -22,9 +22,9 @@ from medpodium.scoring.measures.surfaces import bounds, dense
 from medpodium.scoring.measures.surfaces.bounds import SIDE, SLACK
 from medpodium.scoring.measures.surfaces.envelopes import lattice_nearest
 from medpodium.scoring.measures.surfaces.histograms import Directed, Scattered, first_reached
-from medpodium.scoring.measures.surfaces.nearest import tile_shifts, tiled
 from medpodium.scoring.measures.surfaces.planes import Box, Planes, PointPlanes
 from medpodium.scoring.measures.surfaces.points import Floats, Ints, Points, Spacing
+from medpodium.scoring.measures.surfaces.tiles import tile_shifts, tiled
 
 FEW = 512
 """With fewer it is not worth it."""

@@ -9,7 +9,7 @@ import pytest
 
 from medpodium.scoring.measures import overlap
 from medpodium.scoring.measures.pair import ReferenceCase, measure_pair
-from medpodium.scoring.measures.surfaces import areas, nearest
+from medpodium.scoring.measures.surfaces import areas, tiles
 from medpodium.scoring.measures.surfaces import metrics as surface
 
 ONE = [frozenset({1})]
@@ -171,12 +171,16 @@ def test_bad_arguments_are_named() -> None:
         ReferenceCase(labels, (1, 1, 1), ONE).compare(np.zeros((2, 2, 3), np.uint8))
 
 
-def test_far_search_finds_what_brute_force_finds() -> None:
+@pytest.mark.parametrize("number", [1, 5, 4000])
+@pytest.mark.parametrize("edges", [None, (0, 0, 0), (2, 5, 4), (9, 9, 9)])
+def test_far_search_finds_what_brute_force_finds(number: int, edges: tuple[int, ...] | None) -> None:
+    """Tiles and blocks of any size: they only save work."""
     rng = np.random.default_rng(8)
     spacing = np.array([4.0, 0.6, 0.9])
-    targets = rng.integers(0, 300, (4000, 3)).astype(np.int16)
+    targets = rng.integers(0, 300, (number, 3)).astype(np.int16)
     queries = np.concatenate([rng.integers(0, 400, (200, 3)), rng.integers(900, 1200, (100, 3))]).astype(np.int16)
-    offsets = nearest.far_offsets(queries, targets, nearest.tile_shifts(len(targets), tuple(spacing)), spacing)
+    shifts = tiles.tile_shifts(number, (4.0, 0.6, 0.9)) if edges is None else np.array(edges)
+    offsets = tiles.far_offsets(queries, targets, shifts, spacing)
     found = np.sqrt(((offsets * spacing) ** 2).sum(axis=1))
     gaps = (queries[:, None].astype(float) - targets[None]) * spacing
     np.testing.assert_allclose(found, np.sqrt((gaps**2).sum(axis=2)).min(axis=1), rtol=1e-12)
