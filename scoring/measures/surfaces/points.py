@@ -13,6 +13,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Points: TypeAlias = "npt.NDArray[np.int16] | npt.NDArray[np.int32]"
 Codes = npt.NDArray[np.uint8]
+Words = npt.NDArray[np.uint64]
 Spacing = tuple[float, float, float]
 
 
