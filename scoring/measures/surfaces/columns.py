@@ -73,6 +73,9 @@ def _weigh(volume, member, only, z_start, z_stop, planar, edge, low, high, sides
     ny, nx = high[1] - low[1], high[2] - low[2]
     width = (nx // 8 + 2) * 8
     rows = np.zeros((2, width), np.uint8)
+    row_words = (
+        rows.reshape(-1).view(np.uint64).reshape(2, width // 8)
+    )  # once: a view of a row takes as long as the row
     halves = np.zeros((ny, width // 8), np.uint32)  # of the slice before
     nibbles = np.zeros(width // 8, np.uint32)  # eight columns each
     whole = nx // SIDE if sides[2] == SIDE else 0
@@ -96,8 +99,7 @@ def _weigh(volume, member, only, z_start, z_stop, planar, edge, low, high, sides
                 members_of(volume, member, only, z, z_start, z_stop, edge, own_y, low[2] - 1, some)
             if y < 0:
                 continue
-            upper, lower = rows[1 - (y & 1)].view(np.uint64), rows[y & 1].view(np.uint64)
-            above = halves[y]
+            upper, lower, above = row_words[1 - (y & 1)], row_words[y & 1], halves[y]
             for i in range(nibbles.size):  # half a column is two bits of four
                 word = (upper[i] << one) | lower[i]
                 word = (word | (word >> four)) & in_twos

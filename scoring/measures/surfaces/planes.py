@@ -360,7 +360,7 @@ class VolumePlanes:
         return np.arange(self.box.low[0], self.box.high[0])
 
     @cached_property
-    def only(self) -> Volume:
+    def only(self) -> npt.NDArray[Any]:
         """Its label, where it has one; see :func:`surfel_codes`."""
         labels = np.flatnonzero(self.member)
         return labels[: labels.size == 1].astype(self.volume.dtype)
