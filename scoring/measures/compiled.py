@@ -82,10 +82,10 @@ class _AtOnce(FunctionCache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return what is ready or kept for a signature; ``None`` where it has to be compiled."""
-        rtsys.initialize(target_context)
         found = self._load_ready(sig, target_context)
         if found is not None:
             return found
+        rtsys.initialize(target_context)
         with self._guard_against_spurious_io_errors():
             found = self._load_overload(sig, target_context)  # type: ignore[no-untyped-call]
             if found is not None:
@@ -95,7 +95,10 @@ class _AtOnce(FunctionCache):
     def _load_ready(self, sig: Any, target_context: Any) -> Any:
         try:
             data = self.ready.load(self._index_key(sig, target_context.codegen()))  # type: ignore[no-untyped-call]
-            return None if data is None else self._impl.rebuild(target_context, data)
+            if data is None:
+                return None
+            rtsys.initialize(target_context)  # before: what needs it could not be linked, which ends the process
+            return self._impl.rebuild(target_context, data)
         except Exception:  # whatever is wrong there, compiling is right
             return None
 

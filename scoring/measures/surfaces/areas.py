@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medpodium.scoring.measures.compiled import kernel, part
-from medpodium.scoring.measures.surfaces.nearest import is_inside, is_point
+from medpodium.scoring.measures.surfaces.points import is_inside, is_point
 
 _CORNER = (1, 1, 1)
 _SHAPES: dict[int, tuple[tuple[int, int, int], ...]] = {

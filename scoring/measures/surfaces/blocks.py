@@ -18,18 +18,20 @@ import numpy as np
 import numpy.typing as npt
 
 from medpodium.scoring.measures.compiled import kernel
-from medpodium.scoring.measures.surfaces import bounds, dense
+from medpodium.scoring.measures.surfaces import bounds, columns, dense
 from medpodium.scoring.measures.surfaces.bounds import SIDE, SLACK
 from medpodium.scoring.measures.surfaces.envelopes import lattice_nearest
 from medpodium.scoring.measures.surfaces.histograms import Directed, Scattered, first_reached
-from medpodium.scoring.measures.surfaces.planes import Box, Planes, PointPlanes
-from medpodium.scoring.measures.surfaces.points import Floats, Ints, Points, Spacing
-from medpodium.scoring.measures.surfaces.tiles import tile_shifts, tiled
+from medpodium.scoring.measures.surfaces.nearest import tile_shifts, tiled
+from medpodium.scoring.measures.surfaces.planes import Box, Planes, PointPlanes, VolumePlanes
+from medpodium.scoring.measures.surfaces.points import Floats, Ints, Points, Spacing, Words
 
 FEW = 512
 """With fewer it is not worth it."""
 _MOST = 0.9
 """Share of the blocks above which all points are looked at instead."""
+_SOME = 0.06
+"""Share of the blocks up to which these are looked at one by one."""
 _BINS = 1 << 13
 _MARGINS = (0.15, 0.5)
 """How far around a good guess a percentile is looked for first, in radii of a block."""
@@ -121,9 +123,13 @@ def blocks_of(own: Planes, weights: Floats, spacing_zyx: Spacing) -> Blocks:
     box, edge = own.box, SIDE * min(spacing_zyx)
     sides = tuple(max(1, min(round(edge / step), SIDE)) for step in spacing_zyx)
     sums = np.zeros([-(-number // side) for number, side in zip(box.shape, sides, strict=True)])
+    blocks = Blocks(box, (sides[0], sides[1], sides[2]), sums, spacing_zyx)
+    if isinstance(own, VolumePlanes) and own.kind == "surfel-area":
+        columns.weigh(own, blocks.sides, weights, sums)
+        return blocks
     for z, plane in zip(dense.inside(own.slices, box).tolist(), own.codes(box), strict=True):
         add_weights(plane, weights, sides[1], sides[2], sums[(z - box.low[0]) // sides[0]])
-    return Blocks(box, (sides[0], sides[1], sides[2]), sums, spacing_zyx)
+    return blocks
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +137,7 @@ class _Cells:
     """Some blocks, shape (n, 3), and their codes (``bounds.gather``)."""
 
     blocks: Ints
-    cells: npt.NDArray[np.uint64] = field(repr=False)
+    cells: Words = field(repr=False)
 
     def between(self, chosen: npt.NDArray[np.bool_]) -> _Cells:
         """Return those of them that are chosen among all blocks."""
@@ -237,13 +243,17 @@ class Blocked:
         found = _Cells(np.argwhere(chosen), np.zeros((np.count_nonzero(chosen), *blocks.sides[:2]), np.uint64))
         if not len(found.blocks):
             return found
+        own = self._own
+        if isinstance(own, VolumePlanes) and own.kind == "surfel-area" and len(found.blocks) < _SOME * chosen.size:
+            columns.codes_in(own, self._corners.low, self._corners.sides, found.blocks, found.cells)
+            return found
         first, last = found.blocks.min(axis=0).tolist(), found.blocks.max(axis=0).tolist()
         box = blocks.part(first, last)
         starts = np.searchsorted(found.blocks[:, 0], np.arange(chosen.shape[0] + 1)).tolist()
-        for z, plane in zip(dense.inside(self._own.slices, box).tolist(), self._own.codes(box), strict=True):
+        for z, plane in zip(dense.inside(own.slices, box).tolist(), own.codes(box), strict=True):
             layer, at = divmod(z - blocks.box.low[0], blocks.sides[0])
-            own = starts[layer], starts[layer + 1]
-            bounds.gather(plane, at, found.blocks, *own, *first[1:], self._corners.sides, found.cells)
+            some = starts[layer], starts[layer + 1]
+            bounds.gather(plane, at, found.blocks, *some, *first[1:], self._corners.sides, found.cells)
         return found
 
     def _narrowed(

@@ -271,7 +271,7 @@ def collect(  # type: ignore[no-untyped-def]
     least, most : float
         The squares of both.
     points, starts, boxes
-        The other surface, sorted into tiles (``tiles.tiles``).
+        The other surface, sorted into tiles (``nearest.tiles``).
     x_fastest : bool
         Whether squares are added up from x to z (axis order ``xyz``), else from z to x.
     patience : int

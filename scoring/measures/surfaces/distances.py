@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medpodium.scoring.measures import budget
-from medpodium.scoring.measures.surfaces import areas, nearest, tiles
+from medpodium.scoring.measures.surfaces import areas, nearest
 from medpodium.scoring.measures.surfaces.histograms import Directed, Scattered, joined
 from medpodium.scoring.measures.surfaces.outline import Surfaces
 from medpodium.scoring.measures.surfaces.points import Floats, Ints, Kind, Spacing, Surface
@@ -201,8 +201,8 @@ class SurfaceDistances:
 
     def _searched(self, own: Surface, other: Surface) -> Scattered:
         """Look for the nearest point of each point by itself, however far."""
-        shifts = tiles.tile_shifts(len(other.points), self.spacing_zyx)
-        offsets = tiles.far_offsets(own.points, other.points, shifts, np.array(self.spacing_zyx))
+        shifts = nearest.tile_shifts(len(other.points), self.spacing_zyx)
+        offsets = nearest.far_offsets(own.points, other.points, shifts, np.array(self.spacing_zyx))
         values = in_millimetres(offsets, self.spacing_zyx, self.axis_order)
         number = len(values)
         return Scattered(values, self._weights[own.codes], lambda: np.ones(number, np.int64))

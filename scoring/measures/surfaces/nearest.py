@@ -6,19 +6,22 @@ offsets give equal distances. Two searches share the work:
 * :func:`near_distances` knows the other surface as one bit per grid point. It visits rows of bits in order of their
   distance and reads 64 points of a row at once; it stops as soon as the next row is farther than the best hit. Most
   points lie on or next to the other surface and cost a few nanoseconds.
-* :func:`.tiles.far_offsets` serves the few points with nothing nearby. It puts the other surface into tiles with tight
+* :func:`far_offsets` serves the few points with nothing nearby. It puts the other surface into tiles with tight
   bounding boxes and looks only into tiles that can hold something nearer than the best point so far.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+import numpy.typing as npt
 
 from medpodium.scoring.measures.compiled import kernel, part
 from medpodium.scoring.measures.words import leading_zeros, trailing_zeros
 
-_PATIENCE = 32
-"""Places that are looked at per point until a surface that is said to be everywhere is not."""
+_MOST_TILES = 1 << 20
+"""Places for tiles, occupied or not; more only where there are more points."""
 
 REACH = 32
 """The near search sees offsets ``|dx| < REACH`` in a row (half a machine word)."""
@@ -145,71 +148,209 @@ def near_distances(queries, weights, codes, targets, row_steps, row_squares, x_s
     return rank_weights, rank_counts, far[:n_far].copy()
 
 
-@part
-def is_inside(volume, member, z, y, x, z_start, z_stop, edge):  # type: ignore[no-untyped-def]
-    """Tell whether a voxel is in a structure; beyond it as in ``planes.surfel_codes``."""
-    nz, ny, nx = volume.shape
-    if not edge:
-        z, y, x = min(max(z, max(z_start, 0)), min(z_stop, nz) - 1), min(max(y, 0), ny - 1), min(max(x, 0), nx - 1)
-    elif z < max(z_start, 0) or z >= min(z_stop, nz) or y < 0 or y >= ny or x < 0 or x >= nx:
-        return False
-    return member[volume[z, y, x]] != 0
+def tile_shifts(n_targets: int, spacing_zyx: tuple[float, float, float]) -> npt.NDArray[np.int64]:
+    """Return tile edges (log2 of voxels per axis) that balance the number of tiles and the points in each.
+
+    A surface is a plane to a tile, so a tile of edge ``n ** 0.25`` holds about ``n ** 0.5`` points.
+    """
+    edge = 0.8 * n_targets**0.25 * min(spacing_zyx)
+    return np.array([max(0, round(math.log2(edge / s))) for s in spacing_zyx], np.int64)
 
 
 @part
-def is_point(volume, member, z, y, x, z_start, z_stop, planar, edge, surfels):  # type: ignore[no-untyped-def]
-    """Tell whether a structure's surface has a point there, as ``planes.surfel_codes`` or ``border_codes`` does."""
-    if surfels:
-        first = is_inside(volume, member, z, y, x, z_start, z_stop, edge)
-        for k in range(4 if planar else 8):
-            own = is_inside(volume, member, z - (k >> 2), y - (k >> 1 & 1), x - (k & 1), z_start, z_stop, edge)
-            if own != first:
-                return True
-        return False
-    if not is_inside(volume, member, z, y, x, z_start, z_stop, edge):
-        return False
-    for step in (-1, 1):
-        if not is_inside(volume, member, z, y, x + step, z_start, z_stop, edge):
-            return True
-        if not is_inside(volume, member, z, y + step, x, z_start, z_stop, edge):
-            return True
-        if not planar and not is_inside(volume, member, z + step, y, x, z_start, z_stop, edge):
-            return True
-    return False
+def tiles(points, shifts):  # type: ignore[no-untyped-def]
+    """Sort points into tiles of ``2 ** shifts`` voxels; return them with tile offsets and tight bounding boxes."""
+    box = bounds(points)
+    n = points.shape[0]
+    shifts = shifts.copy()
+    while True:
+        n_z = ((box[1, 0] - box[0, 0]) >> shifts[0]) + 1
+        n_y = ((box[1, 1] - box[0, 1]) >> shifts[1]) + 1
+        n_x = ((box[1, 2] - box[0, 2]) >> shifts[2]) + 1
+        if n_z * n_y * n_x <= max(_MOST_TILES, n):
+            break
+        shifts += 1  # a few points far apart: small tiles would be as many as the volume has voxels
+    tile_of = np.empty(n, np.int64)
+    sizes = np.zeros(n_z * n_y * n_x + 1, np.int64)
+    for i in range(n):
+        row = ((points[i, 0] - box[0, 0]) >> shifts[0]) * n_y + ((points[i, 1] - box[0, 1]) >> shifts[1])
+        tile_of[i] = row * n_x + ((points[i, 2] - box[0, 2]) >> shifts[2])
+        sizes[tile_of[i]] += 1
+    # only occupied tiles are kept: number them, and turn sizes into places
+    n_tiles = 0
+    place = 0
+    offsets = np.empty(min(n, sizes.size) + 1, np.int64)
+    for tile in range(sizes.size):
+        if sizes[tile] > 0:
+            offsets[n_tiles] = place
+            place += sizes[tile]
+            sizes[tile] = offsets[n_tiles]
+            n_tiles += 1
+    offsets[n_tiles] = n
+    ordered = np.empty((n, 3), points.dtype)
+    for i in range(n):
+        k = sizes[tile_of[i]]
+        sizes[tile_of[i]] += 1
+        for axis in range(3):
+            ordered[k, axis] = points[i, axis]
+    boxes = np.empty((6, n_tiles))
+    for tile in range(n_tiles):
+        tile_box = bounds(ordered[offsets[tile] : offsets[tile + 1]])
+        for axis in range(3):
+            boxes[axis, tile] = tile_box[0, axis]
+            boxes[3 + axis, tile] = tile_box[1, axis]
+    return ordered, offsets[: n_tiles + 1], boxes
 
 
 @kernel
-def look_around(points, steps, low, high, volume, member, z_start, z_stop, planar, edge, surfels):  # type: ignore[no-untyped-def]
-    """Look for the first of some steps from each point that leads to a structure's surface.
+def tiled(points, shifts):  # type: ignore[no-untyped-def]
+    """Return what :func:`tiles` does."""
+    return tiles(points, shifts)
 
-    Parameters
-    ----------
-    points : ndarray of int16 or int32, shape (n, 3)
-    steps : ndarray of int64, shape (k, 3)
-        Offsets, the nearest first.
-    low, high : ndarray of int64, shape (3,)
-        The box that holds the surface.
-    volume, member, z_start, z_stop, planar, edge
-        As for ``planes.surfel_codes``.
-    surfels : bool
-        Whether the surface is made of surface elements, else of border voxels.
+
+@part
+def _length(first, second, spacing):  # type: ignore[no-untyped-def]
+    dz = (first[0] - second[0]) * spacing[0]
+    dy = (first[1] - second[1]) * spacing[1]
+    dx = (first[2] - second[2]) * spacing[2]
+    return math.sqrt(dz * dz + dy * dy + dx * dx)
+
+
+@part
+def _square_to_box(z, y, x, boxes, tile, sz, sy, sx):  # type: ignore[no-untyped-def]
+    """Return the squared distance from a point to a tile's bounding box."""
+    dz = max(boxes[0, tile] - z, z - boxes[3, tile], 0.0) * sz
+    dy = max(boxes[1, tile] - y, y - boxes[4, tile], 0.0) * sy
+    dx = max(boxes[2, tile] - x, x - boxes[5, tile], 0.0) * sx
+    return dz * dz + dy * dy + dx * dx
+
+
+@part
+def _blocks_of_tiles(starts, boxes, shifts):  # type: ignore[no-untyped-def]
+    """Sort tiles into blocks of ``2 ** shifts`` voxels; return the tiles, where blocks begin, and both kinds of boxes.
 
     Returns
     -------
-    ndarray of int64, shape (n,)
-        Numbers of steps; -1 for none, and for all points from where the search turned out to be long.
+    begins, ends : ndarray of int64, shape (n_tiles,)
+        Points of each tile.
+    boxes : ndarray of float64, shape (6, n_tiles)
+        Box of each tile, in the same order.
+    offsets : ndarray of int64, shape (n_blocks + 1,)
+        Tiles of each block.
+    around : ndarray of float64, shape (6, n_blocks)
     """
-    found = np.full(points.shape[0], -1)
-    looked = 0
-    for i in range(points.shape[0]):
-        if looked > _PATIENCE * (i + _PATIENCE):
-            break
-        for k in range(steps.shape[0]):
-            looked += 1
-            z, y, x = points[i, 0] + steps[k, 0], points[i, 1] + steps[k, 1], points[i, 2] + steps[k, 2]
-            if not (low[0] <= z < high[0] and low[1] <= y < high[1] and low[2] <= x < high[2]):
+    n_tiles = starts.size - 1
+    low = np.empty(3, np.int64)
+    high = np.empty(3, np.int64)
+    for axis in range(3):
+        low[axis] = np.int64(boxes[axis, 0])
+        high[axis] = low[axis]
+        for tile in range(n_tiles):
+            low[axis] = min(low[axis], np.int64(boxes[axis, tile]))
+            high[axis] = max(high[axis], np.int64(boxes[axis, tile]))
+    n_y = ((high[1] - low[1]) >> shifts[1]) + 1
+    n_x = ((high[2] - low[2]) >> shifts[2]) + 1
+    block_of = np.empty(n_tiles, np.int64)
+    sizes = np.zeros((((high[0] - low[0]) >> shifts[0]) + 1) * n_y * n_x + 1, np.int64)
+    for tile in range(n_tiles):
+        row = ((np.int64(boxes[0, tile]) - low[0]) >> shifts[0]) * n_y
+        row += (np.int64(boxes[1, tile]) - low[1]) >> shifts[1]
+        block_of[tile] = row * n_x + ((np.int64(boxes[2, tile]) - low[2]) >> shifts[2])
+        sizes[block_of[tile]] += 1
+    n_blocks = 0
+    place = 0
+    offsets = np.empty(min(n_tiles, sizes.size) + 1, np.int64)
+    for block in range(sizes.size):
+        if sizes[block] > 0:
+            offsets[n_blocks] = place
+            place += sizes[block]
+            sizes[block] = offsets[n_blocks]
+            n_blocks += 1
+    offsets[n_blocks] = n_tiles
+    begins = np.empty(n_tiles, np.int64)
+    ends = np.empty(n_tiles, np.int64)
+    own = np.empty((6, n_tiles))
+    for tile in range(n_tiles):
+        k = sizes[block_of[tile]]
+        sizes[block_of[tile]] += 1
+        begins[k] = starts[tile]
+        ends[k] = starts[tile + 1]
+        for side in range(6):
+            own[side, k] = boxes[side, tile]
+    around = np.empty((6, n_blocks))
+    for block in range(n_blocks):
+        for axis in range(3):
+            around[axis, block] = own[axis, offsets[block]]
+            around[3 + axis, block] = own[3 + axis, offsets[block]]
+            for k in range(offsets[block], offsets[block + 1]):
+                around[axis, block] = min(around[axis, block], own[axis, k])
+                around[3 + axis, block] = max(around[3 + axis, block], own[3 + axis, k])
+    return begins, ends, own, offsets[: n_blocks + 1], around
+
+
+@kernel
+def far_offsets(queries, targets, shifts, spacing):  # type: ignore[no-untyped-def]
+    """Find each query's nearest target, however far.
+
+    Targets lie in tiles and these in blocks: few blocks are looked at, few of their tiles, and few points of these.
+
+    Parameters
+    ----------
+    queries : ndarray of int16 or int32, shape (n, 3)
+        Fast when neighbours follow each other, as in scan order.
+    targets : ndarray of int16 or int32, shape (m, 3), m > 0
+    shifts : ndarray of int64, shape (3,)
+        Size of tiles, log2 of voxels; any size is correct, see :func:`tile_shifts` for a fast one. They are halved
+        here, and blocks have twice the edge.
+    spacing : ndarray of float64, shape (3,)
+        Voxel size along z, y, x in mm.
+
+    Returns
+    -------
+    offsets : ndarray of int64, shape (n, 3)
+        ``|dz|, |dy|, |dx|`` to the nearest target, in voxels.
+    """
+    inner = shifts.copy()
+    for axis in range(3):
+        inner[axis] = max(shifts[axis] - 1, 0)
+    points, starts, tile_boxes = tiles(targets, inner)
+    begins, ends, boxes, blocks, around = _blocks_of_tiles(starts, tile_boxes, shifts + 1)
+    n_blocks = blocks.size - 1
+    nearby = np.empty(n_blocks, np.int64)
+    n_nearby = 0
+    slack = 16 * min(spacing[0], spacing[1], spacing[2])
+    anchor = -1
+    offsets = np.empty((queries.shape[0], 3), np.int64)
+    sz, sy, sx = spacing[0], spacing[1], spacing[2]
+    winner = 0
+    for i in range(queries.shape[0]):
+        z, y, x = queries[i, 0], queries[i, 1], queries[i, 2]
+        # the previous query was next door: its nearest target is a good first bound
+        dz, dy, dx = (points[winner, 0] - z) * sz, (points[winner, 1] - y) * sy, (points[winner, 2] - x) * sx
+        best = dz * dz + dy * dy + dx * dx
+        if anchor < 0 or _length(queries[i], queries[anchor], spacing) > slack:
+            # whatever is nearest to a query within `slack` of this one lies in one of these blocks
+            anchor = i
+            n_nearby = 0
+            farthest = (math.sqrt(best) + 2 * slack) ** 2
+            for block in range(n_blocks):
+                if _square_to_box(z, y, x, around, block, sz, sy, sx) <= farthest:
+                    nearby[n_nearby] = block
+                    n_nearby += 1
+        for j in range(n_nearby):
+            block = nearby[j]
+            if _square_to_box(z, y, x, around, block, sz, sy, sx) >= best:
                 continue
-            if is_point(volume, member, z, y, x, z_start, z_stop, planar, edge, surfels):
-                found[i] = k
-                break
-    return found
+            for tile in range(blocks[block], blocks[block + 1]):
+                if _square_to_box(z, y, x, boxes, tile, sz, sy, sx) >= best:
+                    continue
+                for k in range(begins[tile], ends[tile]):
+                    dz, dy, dx = (points[k, 0] - z) * sz, (points[k, 1] - y) * sy, (points[k, 2] - x) * sx
+                    square = dz * dz + dy * dy + dx * dx
+                    if square < best:
+                        best = square
+                        winner = k
+        offsets[i, 0] = abs(points[winner, 0] - z)
+        offsets[i, 1] = abs(points[winner, 1] - y)
+        offsets[i, 2] = abs(points[winner, 2] - x)
+    return offsets

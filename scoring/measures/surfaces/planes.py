@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from medpodium.scoring.measures.compiled import kernel, part
-from medpodium.scoring.measures.surfaces import areas, nearest
-from medpodium.scoring.measures.surfaces.points import Codes, Floats, Ints, Kind, Points, Surface, Volume
+from medpodium.scoring.measures.surfaces import areas
+from medpodium.scoring.measures.surfaces.points import Codes, Floats, Ints, Kind, Points, Surface, Volume, look_around
 
 Bytes = npt.NDArray[np.uint8]
 _TOGETHER = 8
@@ -149,7 +149,7 @@ class PointPlanes:
 
 
 @part
-def _members(volume, member, only, z, z_start, z_stop, edge, y, x, out):  # type: ignore[no-untyped-def]
+def members_of(volume, member, only, z, z_start, z_stop, edge, y, x, out):  # type: ignore[no-untyped-def]
     """Write where a structure is in a slice, from voxel ``y, x`` on.
 
     Beyond the volume and the structure's slices it is nowhere, or, without ``edge``, where the outermost voxels are.
@@ -215,7 +215,7 @@ def surfel_codes(volume, member, only, z, z_start, z_stop, planar, edge, y, x, h
             if held[k] == own:
                 continue
             held[k] = own
-            _members(volume, member, only, own, z_start, z_stop, edge, y - 1, x - 1, members)
+            members_of(volume, member, only, own, z_start, z_stop, edge, y - 1, x - 1, members)
             half = halves[k].ravel()
             upper, lower = members[:ny].ravel(), members[1 : ny + 1].ravel()
             for i in range(half.size - 1):
@@ -243,7 +243,7 @@ def border_codes(volume, member, only, z, z_start, z_stop, planar, edge, y, x, h
         above, below = (z, z) if planar else (z - 1, z + 1)
         for own in (above, z, below):
             if held[own % 3] != own:
-                _members(volume, member, only, own, z_start, z_stop, edge, y - 1, x - 1, members[own % 3])
+                members_of(volume, member, only, own, z_start, z_stop, edge, y - 1, x - 1, members[own % 3])
                 held[own % 3] = own
         width = out.shape[2]
         for at in range(out.shape[1]):
@@ -359,6 +359,12 @@ class VolumePlanes:
         """Slices that can have points."""
         return np.arange(self.box.low[0], self.box.high[0])
 
+    @cached_property
+    def only(self) -> npt.NDArray[Any]:
+        """Its label, where it has one; see :func:`surfel_codes`."""
+        labels = np.flatnonzero(self.member)
+        return labels[: labels.size == 1].astype(self.volume.dtype)
+
     def codes(self, box: Box) -> Iterator[Bytes]:
         """Yield the codes in a box, slice by slice."""
         ny, nx = box.shape[1:]
@@ -369,29 +375,25 @@ class VolumePlanes:
             find, scratch = surfel_codes, (np.empty((ny + 1, width), np.uint8), np.empty((2, ny, width), np.uint8))
         else:
             find, scratch = border_codes, (np.empty((3, ny + 2, nx + 2), np.uint8),)
-        held = np.full(3, -9, np.int64)
-        own, how = self.box, (*self.z_range, self.planar, self.edge)
-        labels = np.flatnonzero(self.member)
-        only = labels[: labels.size == 1].astype(self.volume.dtype)
+        own, held = self.box, np.full(3, -9, np.int64)
         first, stop = max(box.low[0], own.low[0]), min(box.high[0], own.high[0])
         for z in range(first, stop, _TOGETHER):
             some = planes[: stop - z]
-            find(self.volume, self.member, only, z, *how, box.low[1], box.low[2], held, *scratch, some)
+            find(self.volume, self.member, self.only, z, *self.how[:4], *box.low[1:], held, *scratch, some)
             yield from some
 
     def nearest(self, points: Points, steps: Ints) -> Ints:
-        """Return the first step from each point that leads to this surface; see :func:`nearest.look_around`."""
-        low, high = (np.array(corner) for corner in self.box)
-        found: Ints = nearest.look_around(points, steps, low, high, self.volume, self.member, *self._how)
+        """Return the first step from each point that leads to this surface; see :func:`.points.look_around`."""
+        found: Ints = look_around(points, steps, *np.array(self.box), self.volume, self.member, *self.how)
         return found
 
     def weight_in(self, near: Bytes, box: Box, weights: Floats) -> float:
         """Return the weight of the points in a box that are marked."""
-        corner = np.array(box.low)
-        return float(areas.weight_of_marked(near, corner, weights, self.volume, self.member, *self._how))
+        return float(areas.weight_of_marked(near, np.array(box.low), weights, self.volume, self.member, *self.how))
 
     @property
-    def _how(self) -> tuple[int, int, bool, bool, bool]:
+    def how(self) -> tuple[int, int, bool, bool, bool]:
+        """How kernels are told what it is: z_start, z_stop, planar, edge, surfels."""
         return (*self.z_range, self.planar, self.edge, self.kind == "surfel-area")
 
     @property

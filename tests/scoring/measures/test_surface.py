@@ -9,7 +9,7 @@ import pytest
 
 from medpodium.scoring.measures import overlap
 from medpodium.scoring.measures.pair import ReferenceCase, measure_pair
-from medpodium.scoring.measures.surfaces import areas, tiles
+from medpodium.scoring.measures.surfaces import areas, nearest
 from medpodium.scoring.measures.surfaces import metrics as surface
 
 ONE = [frozenset({1})]
@@ -179,8 +179,8 @@ def test_far_search_finds_what_brute_force_finds(number: int, edges: tuple[int, 
     spacing = np.array([4.0, 0.6, 0.9])
     targets = rng.integers(0, 300, (number, 3)).astype(np.int16)
     queries = np.concatenate([rng.integers(0, 400, (200, 3)), rng.integers(900, 1200, (100, 3))]).astype(np.int16)
-    shifts = tiles.tile_shifts(number, (4.0, 0.6, 0.9)) if edges is None else np.array(edges)
-    offsets = tiles.far_offsets(queries, targets, shifts, spacing)
+    shifts = nearest.tile_shifts(number, (4.0, 0.6, 0.9)) if edges is None else np.array(edges)
+    offsets = nearest.far_offsets(queries, targets, shifts, spacing)
     found = np.sqrt(((offsets * spacing) ** 2).sum(axis=1))
     gaps = (queries[:, None].astype(float) - targets[None]) * spacing
     np.testing.assert_allclose(found, np.sqrt((gaps**2).sum(axis=2)).min(axis=1), rtol=1e-12)
