@@ -57,13 +57,16 @@ def test_copies_know_what_this_process_knows_and_stay(
     monkeypatch.setattr(sys.modules[__name__], "_known", [40, 2])
     with LocalScheduler(2, forks=True) as place:
         done = [list(place.run(_knows, range(20), Needs(prepare=lambda: True))) for _ in range(2)]
+        assert place._copies is not None
+        made = set(place._copies._processes)
     results = [[item.result for item in sorted(each, key=lambda item: item.index)] for each in done]
     assert [[result[::2] for result in own if result] for own in results] == [[(job, 42) for job in range(20)]] * 2
-    both = [{result[1] for result in own if result} for own in results]
-    assert len(both[0] | both[1]) == 2  # the same two for everything
-    assert os.getpid() not in both[0]
+    worked = {result[1] for own in results for result in own if result}
+    assert len(made) == 2
+    assert worked <= made  # the same two for everything, or one that is faster
+    assert os.getpid() not in made
     assert not [warning for warning in recwarn if "fork" in str(warning.message)]
-    assert not any(psutil.pid_exists(number) for number in both[0])
+    assert not any(psutil.pid_exists(number) for number in made)
 
 
 def test_what_fails_in_a_copy_is_that_job_alone(copies: ProcessPoolExecutor) -> None:
