@@ -158,6 +158,22 @@ def tile_shifts(n_targets: int, spacing_zyx: tuple[float, float, float]) -> npt.
 
 
 @part
+def _occupied(sizes, n):  # type: ignore[no-untyped-def]
+    """Turn the sizes of cells into places for what they hold, ``n`` in all; return offsets of those that hold any."""
+    n_cells = 0
+    place = 0
+    offsets = np.empty(min(n, sizes.size) + 1, np.int64)
+    for cell in range(sizes.size):
+        if sizes[cell] > 0:
+            offsets[n_cells] = place
+            place += sizes[cell]
+            sizes[cell] = offsets[n_cells]
+            n_cells += 1
+    offsets[n_cells] = n
+    return offsets[: n_cells + 1]
+
+
+@part
 def tiles(points, shifts):  # type: ignore[no-untyped-def]
     """Sort points into tiles of ``2 ** shifts`` voxels; return them with tile offsets and tight bounding boxes."""
     box = bounds(points)
@@ -176,17 +192,8 @@ def tiles(points, shifts):  # type: ignore[no-untyped-def]
         row = ((points[i, 0] - box[0, 0]) >> shifts[0]) * n_y + ((points[i, 1] - box[0, 1]) >> shifts[1])
         tile_of[i] = row * n_x + ((points[i, 2] - box[0, 2]) >> shifts[2])
         sizes[tile_of[i]] += 1
-    # only occupied tiles are kept: number them, and turn sizes into places
-    n_tiles = 0
-    place = 0
-    offsets = np.empty(min(n, sizes.size) + 1, np.int64)
-    for tile in range(sizes.size):
-        if sizes[tile] > 0:
-            offsets[n_tiles] = place
-            place += sizes[tile]
-            sizes[tile] = offsets[n_tiles]
-            n_tiles += 1
-    offsets[n_tiles] = n
+    offsets = _occupied(sizes, n)
+    n_tiles = offsets.size - 1
     ordered = np.empty((n, 3), points.dtype)
     for i in range(n):
         k = sizes[tile_of[i]]
@@ -199,7 +206,7 @@ def tiles(points, shifts):  # type: ignore[no-untyped-def]
         for axis in range(3):
             boxes[axis, tile] = tile_box[0, axis]
             boxes[3 + axis, tile] = tile_box[1, axis]
-    return ordered, offsets[: n_tiles + 1], boxes
+    return ordered, offsets, boxes
 
 
 @kernel
@@ -257,16 +264,8 @@ def _blocks_of_tiles(starts, boxes, shifts):  # type: ignore[no-untyped-def]
         row += (np.int64(boxes[1, tile]) - low[1]) >> shifts[1]
         block_of[tile] = row * n_x + ((np.int64(boxes[2, tile]) - low[2]) >> shifts[2])
         sizes[block_of[tile]] += 1
-    n_blocks = 0
-    place = 0
-    offsets = np.empty(min(n_tiles, sizes.size) + 1, np.int64)
-    for block in range(sizes.size):
-        if sizes[block] > 0:
-            offsets[n_blocks] = place
-            place += sizes[block]
-            sizes[block] = offsets[n_blocks]
-            n_blocks += 1
-    offsets[n_blocks] = n_tiles
+    offsets = _occupied(sizes, n_tiles)
+    n_blocks = offsets.size - 1
     begins = np.empty(n_tiles, np.int64)
     ends = np.empty(n_tiles, np.int64)
     own = np.empty((6, n_tiles))
@@ -285,7 +284,7 @@ def _blocks_of_tiles(starts, boxes, shifts):  # type: ignore[no-untyped-def]
             for k in range(offsets[block], offsets[block + 1]):
                 around[axis, block] = min(around[axis, block], own[axis, k])
                 around[3 + axis, block] = max(around[3 + axis, block], own[3 + axis, k])
-    return begins, ends, own, offsets[: n_blocks + 1], around
+    return begins, ends, own, offsets, around
 
 
 @kernel
