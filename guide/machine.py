@@ -112,7 +112,7 @@ def _disk() -> Iterator[Look]:
 
 def _compiled() -> Iterator[Look]:
     from medpodium.scoring.measures import kernels
-    from medpodium.scoring.measures.compiled import READY, cache_folder, is_ready
+    from medpodium.scoring.measures.compiled.kept import READY, cache_folder, is_ready
 
     folder, ready = cache_folder(), is_ready(kernels.row_extents)
     found = f"kept in {folder}" if folder else "cannot be kept anywhere"

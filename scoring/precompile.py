@@ -53,7 +53,7 @@ def fill(folder: Path, seconds: float) -> None:
     Parameters
     ----------
     folder : Path
-        Where the package looks (:data:`medpodium.scoring.measures.compiled.READY`).
+        Where the package looks (:data:`medpodium.scoring.measures.compiled.kept.READY`).
     seconds : float
         How long it may take.
 
@@ -63,7 +63,7 @@ def fill(folder: Path, seconds: float) -> None:
         If a part fails or takes too long; nothing is put anywhere then.
     """
     from medpodium.challenges.sources import python_command
-    from medpodium.scoring.measures.compiled import make_ready
+    from medpodium.scoring.measures.compiled.kept import make_ready
 
     with tempfile.TemporaryDirectory() as kept:
         own = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}

@@ -12,9 +12,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
-
-from numba.core import event
 
 
 class OverBudgetError(Exception):
@@ -31,32 +28,9 @@ class _Spending:
 class _Own(threading.local):
     def __init__(self) -> None:
         self.spending: _Spending | None = None
-        self.compiling: object | None = None
 
 
 _own = _Own()
-_listener_of_events: Any = event.Listener  # numba has no types for it
-
-
-class _Compiling(_listener_of_events):  # type: ignore[misc]
-    """Gives back the time in which a function is compiled: whoever comes first on a machine would pay for all."""
-
-    def __init__(self) -> None:
-        self._depth = 0
-        self._start = 0.0
-
-    def on_start(self, event: object) -> None:
-        """Begin."""
-        if _own.compiling is self:
-            self._start = self._start if self._depth else time.thread_time()
-            self._depth += 1
-
-    def on_end(self, event: object) -> None:
-        """End."""
-        if _own.compiling is self and self._depth:
-            self._depth -= 1
-            if self._depth == 0 and _own.spending is not None:
-                _own.spending.until_s += time.thread_time() - self._start
 
 
 @contextmanager
@@ -70,16 +44,22 @@ def spending(cpu_seconds: float | None, most_bytes: float | None) -> Iterator[No
     most_bytes : float, optional
         Memory that a single step may ask for.
     """
+    from medpodium.scoring.measures.compiled.times import told_of_compiling
+
     before = _own.spending
     seconds = float("inf") if cpu_seconds is None else cpu_seconds
     _own.spending = _Spending(time.thread_time() + seconds, seconds, float("inf") if most_bytes is None else most_bytes)
-    listener = _Compiling()
-    _own.compiling = listener
     try:
-        with event.install_listener("numba:compile", listener):
+        with told_of_compiling(_given_back):
             yield
     finally:
-        _own.spending, _own.compiling = before, None
+        _own.spending = before
+
+
+def _given_back(seconds: float) -> None:
+    """Give back the time in which something was compiled: whoever comes first on a machine would pay for all."""
+    if _own.spending is not None:
+        _own.spending.until_s += seconds
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from medpodium.cli import main
 from medpodium.findings import Severity
 from medpodium.guide import machine
-from medpodium.scoring.measures import compiled, kernels
+from medpodium.scoring.measures import kernels
+from medpodium.scoring.measures.compiled import kept
 
 
 def _looks() -> dict[str, machine.Look]:
@@ -47,14 +48,14 @@ def test_a_package_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_code_that_came_with_the_package_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(compiled, "cache_folder", lambda: None)
+    monkeypatch.setattr(kept, "cache_folder", lambda: None)
     look = _looks()["compiled code"]
     assert (look.found, look.state) == ("cannot be kept anywhere", Severity.WARNING)
-    monkeypatch.setattr(compiled, "READY", tmp_path)
+    monkeypatch.setattr(kept, "READY", tmp_path)
     look = _looks()["compiled code"]
     assert "another processor, Python or Numba" in look.found
     assert look.state is Severity.WARNING
-    monkeypatch.setattr(compiled, "is_ready", lambda function: function is kernels.row_extents)
+    monkeypatch.setattr(kept, "is_ready", lambda function: function is kernels.row_extents)
     look = _looks()["compiled code"]
     assert "came with the package" in look.found
     assert look.state is Severity.NOTE

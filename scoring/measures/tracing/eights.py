@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
+
+from medpodium.scoring.measures.compiled import instruction
 
 BLOCK = 32
 """Corners in a block: that many bytes are one vector of most processors, and several of the others."""
@@ -61,6 +61,8 @@ def _any(builder: Any, lanes: Any) -> Any:
 
 
 def _differing(typing_context, labels, first, second, third, fourth):  # type: ignore[no-untyped-def] # noqa: ARG001
+    from numba import types
+
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         eight = _eight(context, builder, signature.args[0], args[0], args[1:])
         largest, smallest = _chosen(builder, ">", eight), _chosen(builder, "<", eight)
@@ -70,6 +72,8 @@ def _differing(typing_context, labels, first, second, third, fourth):  # type: i
 
 
 def _labelled(typing_context, labels, first, second, third, fourth):  # type: ignore[no-untyped-def] # noqa: ARG001
+    from numba import types
+
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         eight = _eight(context, builder, signature.args[0], args[0], args[1:])
         lanes = _any(builder, eight)
@@ -92,6 +96,8 @@ def _store(context: Any, builder: Any, signature: Any, args: Any, largest: Any, 
 
 
 def _largest(typing_context, labels, first, second, third, fourth, found, codes, at):  # type: ignore[no-untyped-def] # noqa: ARG001
+    from numba import types
+
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         eight = _eight(context, builder, signature.args[0], args[0], args[1:5])
         largest = _chosen(builder, ">", eight)
@@ -104,6 +110,8 @@ def _largest(typing_context, labels, first, second, third, fourth, found, codes,
 
 
 def _next_largest(typing_context, labels, first, second, third, fourth, found, codes, at):  # type: ignore[no-untyped-def] # noqa: ARG001
+    from numba import types
+
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         eight = _eight(context, builder, signature.args[0], args[0], args[1:5])
         before = builder.sub(args[-1], ir.Constant(ir.IntType(64), BLOCK))
@@ -120,19 +128,19 @@ def _next_largest(typing_context, labels, first, second, third, fourth, found, c
     return types.uint64(labels, *[types.int64] * 4, found, codes, types.int64), codegen
 
 
-differing: Any = intrinsic(_differing)
+differing: Any = instruction(_differing)
 """``differing(labels, first, second, third, fourth)``: a bit for every corner of a block whose eight labels differ.
 
 ``labels`` is a flat array; the four places are those of the rows ``(z-1, y-1), (z-1, y), (z, y-1), (z, y)``, and
 ``BLOCK + 1`` labels are read from each, whether or not the row is that long.
 """
-labelled: Any = intrinsic(_labelled)
+labelled: Any = instruction(_labelled)
 """As :data:`differing`: a bit for every corner that has a label among its eight."""
-largest: Any = intrinsic(_largest)
+largest: Any = instruction(_largest)
 """``largest(labels, first, second, third, fourth, found, codes, at)``: the largest of the eight labels of each corner.
 
 It is written to ``found[at:at + BLOCK]``, and where it is to ``codes``. Returns a bit for every corner that has
 another label besides.
 """
-next_largest: Any = intrinsic(_next_largest)
+next_largest: Any = instruction(_next_largest)
 """As :data:`largest`, of the labels below what the block before ``at`` has in ``found``; 0 where there is none."""

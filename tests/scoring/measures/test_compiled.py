@@ -20,7 +20,8 @@ import pytest
 from numba.core.registry import cpu_target
 
 import medpodium
-from medpodium.scoring.measures import compiled, kernels
+from medpodium.scoring.measures import kernels
+from medpodium.scoring.measures.compiled import kept
 
 READY = Path("scoring") / "measures" / "ready"
 SCORE = """
@@ -89,12 +90,12 @@ def test_a_copy_elsewhere_uses_what_the_first_compiled(installed: Path, tmp_path
     for path in copied.rglob("*.py"):
         os.utime(path, (1e9, 1e9))  # installers write the time they like
     assert not _score(installed, home)
-    (kept,) = _kept(tmp_path)
+    (index,) = _kept(tmp_path)
     assert _score(copied, home)
     # another function of the kernels' folder may be part of any of them
     with (copied / "scoring" / "measures" / "surfaces" / "dense.py").open("a") as source:
         source.write("# another release\n")
-    assert not _score(copied, home, NUMBA_CACHE_DIR=str(kept.parents[1]))
+    assert not _score(copied, home, NUMBA_CACHE_DIR=str(index.parents[1]))
     assert len(_kept(tmp_path)) == 2
 
 
@@ -117,8 +118,8 @@ def built(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home.mkdir()
     package = Path(shutil.copytree(installed, home.parent / "library" / "medpodium"))
     assert not _score(package, home)
-    (kept,) = _kept(home)
-    compiled.make_ready(kept.parents[1], package / READY)
+    (index,) = _kept(home)
+    kept.make_ready(index.parents[1], package / READY)
     return package
 
 
@@ -187,10 +188,10 @@ def test_only_whole_code_for_this_processor_is_loaded(
     built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str, harm: Callable[[Path], None]
 ) -> None:
     package, _ = _with_code(built, tmp_path)
-    monkeypatch.setattr(compiled, "READY", package / READY)
-    monkeypatch.setattr(compiled, "_sums", compiled._sums.__wrapped__)
+    monkeypatch.setattr(kept, "READY", package / READY)
+    monkeypatch.setattr(kept, "_sums", kept._sums.__wrapped__)
     (key,) = kernels.row_extents._cache.ready._load_index()
-    assert compiled.is_ready(kernels.row_extents)
+    assert kept.is_ready(kernels.row_extents)
     here = cpu_target.target_context
     other = SimpleNamespace(codegen=lambda: SimpleNamespace(magic_tuple=lambda: (*key[1][:1], "generic", "")))
     assert kernels.row_extents._cache._load_ready(key[0], other) is None
@@ -201,7 +202,7 @@ def test_only_whole_code_for_this_processor_is_loaded(
 
 def test_what_other_packages_compile_stays_where_it_would_be(tmp_path: Path) -> None:
     seen = [numba.config.CACHE_DIR]
-    with suppress(KeyError), compiled._numba_keeps_in(tmp_path):
+    with suppress(KeyError), kept._numba_keeps_in(tmp_path):
         seen.append(numba.config.CACHE_DIR)
         raise KeyError
     assert [*seen, numba.config.CACHE_DIR] == [seen[0], str(tmp_path), seen[0]]
@@ -214,8 +215,8 @@ def test_changed_sources_have_a_folder_of_their_own_and_old_ones_go(
     for name in ("HOME", "USERPROFILE", "LOCALAPPDATA", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setattr(numba.config, "CACHE_DIR", "")
-    monkeypatch.setattr(compiled, "_sources", lambda: "a" * 64)
-    own = compiled.cache_folder.__wrapped__()
+    monkeypatch.setattr(kept, "_sources", lambda: "a" * 64)
+    own = kept.cache_folder.__wrapped__()
     assert own.is_relative_to(tmp_path)
     days = {"yesterday": 0.5, "three": 3.0, "four": 4.0, "five": 5.0, "six": 6.0}
     for name, age in days.items():
@@ -223,8 +224,8 @@ def test_changed_sources_have_a_folder_of_their_own_and_old_ones_go(
         (own.parent / name / "measures" / "code.nbc").write_text("")
         used = time.time() - age * 86_400
         os.utime(own.parent / name, (used, used))
-    monkeypatch.setattr(compiled, "_sources", lambda: "b" * 64)
-    other = compiled.cache_folder.__wrapped__()
+    monkeypatch.setattr(kept, "_sources", lambda: "b" * 64)
+    other = kept.cache_folder.__wrapped__()
     assert other.parent == own.parent
     # the newest three of the others stay (the first of them was made a moment ago), and whatever is in use
     left = {path.name for path in own.parent.iterdir()}
@@ -237,7 +238,7 @@ def test_no_compiled_function_is_kept_by_numba_itself() -> None:
     root = Path(medpodium.__file__).parent
     for path in root.rglob("*.py"):
         # "pip install ." leaves a copy of the sources in build/
-        if path.relative_to(root).parts[0] in ("tests", "build") or path == Path(compiled.__file__):
+        if path.relative_to(root).parts[0] in ("tests", "build") or path == Path(kept.__file__):
             continue
         text = path.read_text(encoding="utf-8")
         assert "import njit" not in text, path

@@ -1,4 +1,4 @@
-"""How the hot loops are compiled: once per machine and release, without the parts of a function that nobody calls.
+"""Loops are compiled once per machine and release, without the parts of a function that nobody calls.
 
 Numba gives every function a wrapper for Python callers and one for C callers; for small functions those take longer
 to compile than the function itself.
@@ -33,29 +33,27 @@ from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.registry import cpu_target
 from numba.core.runtime.nrt import rtsys
+from numba.extending import intrinsic
 
 from medpodium.challenges.sources import hash_of, package_version
 
 # numba's type stubs do not know the options that leave out wrappers
 _KERNEL: dict[str, Any] = {"nogil": True, "no_cfunc_wrapper": True}
 _PART: dict[str, Any] = {"nogil": True, "no_cfunc_wrapper": True, "no_cpython_wrapper": True}
-_PACKAGE = Path(__file__).resolve().parents[2]
-READY = Path(__file__).resolve().with_name("ready")
+_PACKAGE = Path(__file__).resolve().parents[3]
+READY = Path(__file__).resolve().parents[1] / "ready"
 """Where a package brings its code compiled; there is no such folder in a clone."""
 _SUMS = "SHA256SUMS"
 _HASHED = ("scoring/measures",)
 _KEPT = 3
 _DAY_S = 86_400.0
 _config: Any = numba.config  # its stubs do not know CACHE_DIR
-_deciding = RLock()
+deciding = RLock()
+"""Held while one is made: Numba's settings are those of the whole process."""
 
 
-def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a function that Python calls, and keep it on disk.
-
-    It may call the :data:`part` functions of its own file and of :mod:`medpodium.scoring.measures`: what was kept is
-    right as long as neither changed. Where nothing can be kept, every process compiles anew.
-    """
+def compiled_kernel(function: Callable[..., Any]) -> Any:
+    """Compile a function that Python calls, and keep it on disk where that can be done."""
     folder = cache_folder()
     place = READY if folder is None else folder
     with _numba_keeps_in(place):
@@ -171,8 +169,17 @@ def is_ready(function: Any) -> bool:
     return any(key[1] == own for key in cache.ready._load_index())
 
 
-part: Any = njit(**_PART)
+compiled_part: Any = njit(**_PART)
 """Compile a function that only compiled functions call."""
+compiled_instruction: Any = intrinsic
+"""Make a function that writes instructions of its own callable in compiled functions."""
+
+
+def type_of(made: Any) -> Any:
+    """Return the type that Numba gives a compiled function that others call."""
+    context = cpu_target.typing_context
+    context.refresh()  # it knows instructions that were there when it last looked
+    return context.resolve_value_type(made)
 
 
 @functools.cache
@@ -222,7 +229,7 @@ def _remove_old(root: Path, own: Path) -> None:
 @contextmanager
 def _numba_keeps_in(folder: Path) -> Iterator[None]:
     """Let numba decide for this folder; functions of other packages in the same process keep their own place."""
-    with _deciding:
+    with deciding:
         own = {"CACHE_DIR": str(folder), "CACHE_LOCATOR_CLASSES": f"{__name__}.{BySource.__name__}"}
         # numba knows no other locators than its own before 0.61, and finds what it kept by the source's path then
         before = {name: getattr(_config, name, "") for name in own}
