@@ -154,10 +154,9 @@ class _Meanwhile:
         self._thread: Thread | None = None
 
     def begin(self) -> None:
-        """Import, unless that was begun: call it once compiled code works, for before it would only be in the way."""
-        if self._thread is None:
-            self._thread = Thread(target=self._fetch, name="imports")
-            self._thread.start()
+        """Import; call it once."""
+        self._thread = Thread(target=self._fetch, name="imports")
+        self._thread.start()
 
     def _fetch(self) -> None:
         with suppress(ImportError):  # told to whoever needs it
@@ -223,16 +222,14 @@ def _score(reference: str, request: Request, where: Where) -> tuple[Challenge, R
     with ExitStack() as shown, choose(where) as place, _Meanwhile(_SUMMARY) as meanwhile:
         bar = console.progress()
         line = bar.add_task("scoring cases", total=None)
-        begun, before = False, 0
+        begun = False
 
         def tell(done: int, total: int) -> None:
-            nonlocal begun, before
-            if not begun:  # not before: it has a thread, and processes are copied while there is one
+            nonlocal begun
+            if not begun:  # not before: these have threads, and processes are copied while there is one
                 begun = True
                 shown.enter_context(bar)
-            if done <= before:  # the references are through: cases leave the interpreter to others for longer
                 meanwhile.begin()
-            before = done
             bar.update(line, completed=done, total=total)
 
         result = score_task(

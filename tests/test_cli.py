@@ -262,15 +262,15 @@ def test_parameters_are_gathered_into_a_dataclass() -> None:
     assert "--number" in CliRunner().invoke(verb, ["--help"]).output
 
 
-def test_tables_are_imported_once_cases_are_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Not while references are checked: their short reads would wait for the interpreter."""
+def test_tables_are_imported_once_others_check_references(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Before that, a second thread would keep the command from copying itself."""
     told: list[str] = []
     begun: list[str] = []
 
     def scored(*_: object, progress: Callable[[int, int], None], **__: object) -> None:
-        for step in ("checked 1", "checked 2", "scored 1", "scored 2"):
+        for step in ("checked 0", "checked 1", "scored 0", "scored 1"):
             told.append(step)
-            progress(int(step[-1]), 2)
+            progress(int(step[-1]), 1)
 
     monkeypatch.setattr(commands._Meanwhile, "begin", lambda _: begun.append(told[-1]))
     monkeypatch.setattr(engine, "score_task", scored)
@@ -279,7 +279,7 @@ def test_tables_are_imported_once_cases_are_measured(monkeypatch: pytest.MonkeyP
         case_budget=None,
     )  # fmt: skip
     commands._score("flare-pancancer", request, Where())
-    assert begun == ["scored 1"]
+    assert begun == ["checked 0"]
 
 
 def test_the_end_of_a_command_searches_nothing() -> None:

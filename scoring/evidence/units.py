@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from medpodium.challenges.schema.definition import Group
 from medpodium.findings import Finding, Severity, UsageError
-from medpodium.scoring.measures.compiled import kernel
 from medpodium.scoring.ranking.axes import RankingCode, ScoreArray, near
 from medpodium.scoring.ranking.exact import means_by
 from medpodium.scoring.ranking.pools import Pool
@@ -179,7 +178,7 @@ class Units:
         """Return how often each unit is drawn with replacement, shape (size, n_units)."""
         counts = np.zeros((size, self.number))
         for own in self._blocks:
-            _count(own[rng.integers(0, len(own), size=(size, len(own)))], counts)
+            counts += tally(own[rng.integers(0, len(own), size=(size, len(own)))], self.number)
         return counts
 
     def draw(self, rng: np.random.Generator, size: int) -> Floats:
@@ -342,13 +341,6 @@ def tally(indices: Ints, number: int) -> Floats:
     number : int
         Number of positions.
     """
-    counts = np.zeros((indices.shape[0], number))
-    _count(np.ascontiguousarray(indices), counts)
-    return counts
-
-
-@kernel
-def _count(indices: Ints, counts: Floats) -> None:
-    for row in range(indices.shape[0]):
-        for column in range(indices.shape[1]):
-            counts[row, indices[row, column]] += 1.0
+    rows = indices.shape[0]
+    places = indices + number * np.arange(rows)[:, np.newaxis]
+    return np.bincount(places.ravel(), minlength=rows * number).reshape(rows, number).astype(np.float64)

@@ -102,7 +102,7 @@ def score_task(
     scheduler : Scheduler, optional
         Where to run instead of this machine's processes; the scores are the same anywhere.
     progress : callable, optional
-        Told after every case.
+        Told before the first case and after every one.
     skip_broken : bool
         Go on without the cases whose reference is broken; they are left out for everybody.
     references_checked : bool
@@ -187,7 +187,7 @@ def check_task(
     references, given : Path
         Folders (or tables) of references and predictions.
     progress : callable, optional
-        Told after every case.
+        Told before the first case and after every one.
     cases : pandas.DataFrame, optional
         Column ``case``; only these cases are checked.
     """
@@ -316,7 +316,10 @@ def _run(
     notes: dict[int, Findings] = {}
     failed: dict[int, Finding] = {}
     observed: dict[int, list[Observed]] = {}
-    for done_count, done in enumerate(place.run(score_job, jobs, needs), start=1):
+    outcomes = place.run(score_job, jobs, needs)
+    if progress is not None:
+        progress(0, len(jobs))
+    for done_count, done in enumerate(outcomes, start=1):
         settled = done.result
         if settled is None and done.error is not None and done.error.died:
             settled = one_by_one(kind, jobs[done.index], place, needs)

@@ -58,7 +58,7 @@ def checked(
     skip_broken : bool
         Go on without cases whose reference is broken; their errors stay findings.
     progress : callable, optional
-        Told after every case.
+        Told before the first case and after every one.
     prepare : callable, optional
         As in :class:`medpodium.scoring.scheduling.scheduler.Needs`.
 
@@ -103,7 +103,7 @@ def check_references(
     scheduler : Scheduler, optional
         Where to read them; processes of this machine when left out.
     progress : callable, optional
-        Told after every case.
+        Told before the first case and after every one.
 
     Raises
     ------
@@ -137,7 +137,10 @@ def _run(
     checks: dict[str, ReferenceCheck] = {}
     failed: list[Finding] = []
     needs = Needs(kind.job_bytes(jobs[0]), prepare=prepare)
-    for done_count, done in enumerate(place.run(check_job, jobs, needs), start=1):
+    outcomes = place.run(check_job, jobs, needs)
+    if progress is not None:
+        progress(0, len(jobs))
+    for done_count, done in enumerate(outcomes, start=1):
         case = known.cases[done.index]
         if done.result is not None:
             checks[case] = done.result

@@ -17,7 +17,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import psutil
 
@@ -59,6 +59,20 @@ class Done(Generic[R]):
     error: JobError | None = None
 
 
+class Workers(Protocol):
+    """Processes that are there already."""
+
+    def run(
+        self, function: Callable[[J], R], jobs: Sequence[J], waiting: deque[int], suspects: list[int], workers: int
+    ) -> Iterator[Done[R]]:
+        """Do the waiting jobs as :func:`run_pool` does."""
+
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def worker_count(requested: int | None, memory_per_worker: int) -> int:
     """Return how many processes to start: as asked, or as many as cores and free memory allow.
 
@@ -71,9 +85,8 @@ def worker_count(requested: int | None, memory_per_worker: int) -> int:
     """
     if requested is not None:
         return max(1, requested)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     fitting = int(psutil.virtual_memory().available * _MEMORY_SHARE / max(memory_per_worker, 1))
-    return max(1, min(cores, fitting))
+    return max(1, min(cores(), fitting))
 
 
 def memory_limit() -> int:
@@ -159,7 +172,7 @@ def run_jobs(
     workers: int,
     *,
     apart: bool = False,
-    ready: ProcessPoolExecutor | None = None,
+    ready: Workers | None = None,
 ) -> Iterator[Done[R]]:
     """Run ``function`` on every job on processes and yield outcomes as they come, in no fixed order.
 
@@ -176,8 +189,8 @@ def run_jobs(
         Number of processes.
     apart : bool
         Give every job a process of its own, one after the other, because some of them are known to end theirs.
-    ready : ProcessPoolExecutor, optional
-        So many processes that need no first job and stay when all are done; fresh ones follow if one of them dies.
+    ready : Workers, optional
+        Processes that are there already, need no first job and stay when all are done; fresh ones follow if one dies.
     """
     waiting = deque(range(len(jobs)))
     if apart:
@@ -185,13 +198,13 @@ def run_jobs(
         return
     suspects: list[int] = []
     if ready is not None:
-        yield from _run_pool(function, jobs, waiting, suspects, workers, ready)
+        yield from ready.run(function, jobs, waiting, suspects, workers)
     elif waiting:
         yield _run_alone(function, waiting[0], jobs[waiting.popleft()])
     while waiting:
         number = min(workers, len(waiting))
         with _pool(number) as pool:
-            yield from _run_pool(function, jobs, waiting, suspects, number, pool)
+            yield from run_pool(function, jobs, waiting, suspects, number, pool)
     # A pool does not say whose process died, so whatever was under way is tried again, one job at a time.
     for index in suspects:
         yield _run_alone(function, index, jobs[index])
@@ -215,7 +228,7 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
-def _run_pool(
+def run_pool(
     function: Callable[[J], R],
     jobs: Sequence[J],
     waiting: deque[int],
@@ -223,6 +236,17 @@ def _run_pool(
     workers: int,
     pool: ProcessPoolExecutor,
 ) -> Iterator[Done[R]]:
+    """Run jobs on a pool until all are done or it breaks, at most two per worker under way.
+
+    Parameters
+    ----------
+    function, jobs, workers, pool
+        What to do, and where.
+    waiting : deque of int
+        Which jobs to do; those that were begun are taken out.
+    suspects : list of int
+        Gets the jobs that were under way when a process of the pool died.
+    """
     running: dict[Future[R], int] = {}
     try:
         while waiting or running:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from medpodium.findings import Code, Finding, InfrastructureError
-from medpodium.scoring.scheduling.pool import Done, memory_limit, run_jobs, run_threads, worker_count
+from medpodium.scoring.scheduling.pool import Done, cores, memory_limit, run_jobs, run_threads, worker_count
+
+if TYPE_CHECKING:
+    from medpodium.scoring.scheduling.forked import Deputy
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -142,15 +145,15 @@ class LocalScheduler(Scheduler):
     workers : int, optional
         Number of threads or processes; as many as cores and memory allow when left out.
     forks : bool
-        Take copies of this process instead of threads, where it can be copied without harm
-        (:mod:`medpodium.scoring.scheduling.forked`): for a command, whose process is its own.
+        Take copies of this process instead of threads, where there are several processors and it can be copied without
+        harm (:mod:`medpodium.scoring.scheduling.forked`): for a command, whose process is its own.
     """
 
     def __init__(self, workers: int | None = None, *, forks: bool = False) -> None:
         self._workers = workers
         self._forks = forks
-        self._copies: ProcessPoolExecutor | None = None
-        self._number = 0
+        self._deputy: Deputy | None = None
+        self._most = 0
 
     def run(self, function: Callable[[J], R], jobs: Sequence[J], needs: Needs | None = None) -> Iterator[Done[R]]:
         """Run on this machine."""
@@ -158,28 +161,30 @@ class LocalScheduler(Scheduler):
         count = min(worker_count(self._workers, needs.memory_bytes), max(len(jobs), 1))
         # A job that runs out of memory in this process would take everything computed so far with it.
         if not needs.apart and needs.memory_bytes * (count + _TIMES_TO_BE_SAFE) <= memory_limit():
-            several = count > 1 and len(jobs) > 1
-            ready = several and needs.ready()
-            if ready and (copies := self._copied(count)) is not None:
-                return run_jobs(function, jobs, min(count, self._number), ready=copies)
+            deputy = self._deputy_for(needs)
+            if deputy is not None:
+                self._most = self._most or count
+                return run_jobs(function, jobs, min(count, self._most), ready=deputy)
+            ready = count > 1 and len(jobs) > 1 and needs.ready()
             return run_threads(function, jobs, count, first_alone=not ready)
         return run_jobs(function, jobs, count, apart=needs.apart)
 
-    def _copied(self, count: int) -> ProcessPoolExecutor | None:
-        """Return copies of this process as it is now, or as it was when they were asked for first."""
-        if self._forks:
-            from medpodium.scoring.scheduling.forked import forked_pool, may_fork
+    def _deputy_for(self, needs: Needs) -> Deputy | None:
+        """Return a copy of this process as it was when one was asked for first, as long as it lives."""
+        if self._forks and needs.prepare is not None and cores() > 1:
+            from medpodium.scoring.scheduling.forked import Deputy, may_fork
 
-            self._forks = False  # only once: from then on there are threads here, which look after the copies
+            self._forks = False  # only once: from then on there may be threads here
             if may_fork():
-                self._copies, self._number = forked_pool(count), count
-        return self._copies
+                with suppress(OSError):
+                    self._deputy = Deputy(needs.prepare)
+        return self._deputy if self._deputy is not None and self._deputy.lives else None
 
     def close(self) -> None:
         """End the copies."""
-        if self._copies is not None:
-            self._copies.shutdown(wait=True, cancel_futures=True)
-            self._copies = None
+        if self._deputy is not None:
+            self._deputy.close()
+            self._deputy = None
 
 
 class ThreadScheduler(Scheduler):

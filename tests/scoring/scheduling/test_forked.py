@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import psutil
 import pytest
@@ -41,37 +40,85 @@ def _interrupted(job: int) -> int:
     return os.getpid()
 
 
+class _Jobs(Sequence[int]):
+    """Jobs that know how many of them were asked for."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.asked = 0
+
+    def __len__(self) -> int:
+        return self.number
+
+    def __getitem__(self, index: Any) -> Any:
+        self.asked += 1
+        return index
+
+
+def _ready() -> bool:
+    return True
+
+
+def _broken() -> bool:
+    raise ValueError("no compiler")
+
+
+def _below() -> set[int]:
+    """Return the processes that this one and its own have made (a pool of fresh ones leaves one that tracks it)."""
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
 @pytest.fixture
-def copies() -> Iterator[ProcessPoolExecutor]:
-    made = forked.forked_pool(2)
-    assert made is not None
-    with made:
-        yield made
+def deputy() -> Iterator[forked.Deputy]:
+    made = forked.Deputy(_ready)
+    number = made._process.pid
+    yield made
+    made.close()
+    assert number not in _below()
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 def test_copies_know_what_this_process_knows_and_stay(
-    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder, workers: int
 ) -> None:
     """One file of this name is imported by a worker that starts afresh, too: there nothing would be known."""
     monkeypatch.setattr(forked, "may_fork", lambda: True)
     monkeypatch.setattr(sys.modules[__name__], "_known", [40, 2])
-    with LocalScheduler(2, forks=True) as place:
-        done = [list(place.run(_knows, range(20), Needs(prepare=lambda: True))) for _ in range(2)]
-        assert place._copies is not None
-        made = set(place._copies._processes)
+    before = _below()
+    with LocalScheduler(workers, forks=True) as place:
+        done = [list(place.run(_knows, range(20), Needs(prepare=_ready))) for _ in range(2)]
+        made = _below() - before
     results = [[item.result for item in sorted(each, key=lambda item: item.index)] for each in done]
     assert [[result[::2] for result in own if result] for own in results] == [[(job, 42) for job in range(20)]] * 2
     worked = {result[1] for own in results for result in own if result}
-    assert len(made) == 2
-    assert worked <= made  # the same two for everything, or one that is faster
+    assert len(made) == (1 if workers == 1 else 3)
+    assert worked <= made  # the same for everything
     assert os.getpid() not in made
     assert not [warning for warning in recwarn if "fork" in str(warning.message)]
     assert not any(psutil.pid_exists(number) for number in made)
 
 
-def test_what_fails_in_a_copy_is_that_job_alone(copies: ProcessPoolExecutor) -> None:
+@pytest.mark.parametrize("prepare", [_ready, lambda: False, _broken])
+def test_what_jobs_take_is_fetched_by_the_one_that_does_them(
+    monkeypatch: pytest.MonkeyPatch, prepare: Callable[[], bool]
+) -> None:
+    """This process is free meanwhile; what could not be fetched the first job will say."""
+    monkeypatch.setattr(forked, "may_fork", lambda: True)
+    here: list[int] = []
+
+    def fetch() -> bool:
+        here.append(1)
+        return prepare()
+
+    with LocalScheduler(2, forks=True) as place:
+        done = {item.index: item.result for item in place.run(_knows, range(9), Needs(prepare=fetch))}
+    assert sorted(result[0] for result in done.values() if result) == list(range(9))
+    assert not here
+
+
+def test_what_fails_in_a_copy_is_that_job_alone(deputy: forked.Deputy) -> None:
     """One raises, one ends its copy each time: all others are done, some of them by processes that follow."""
-    done = {item.index: item for item in pool.run_jobs(_fails, range(12), 2, ready=copies)}
+    done = {item.index: item for item in pool.run_jobs(_fails, range(12), 2, ready=deputy)}
     assert {index: item.result for index, item in done.items()} == {
         index: None if index in (2, 5) else index for index in range(12)
     }
@@ -81,16 +128,41 @@ def test_what_fails_in_a_copy_is_that_job_alone(copies: ProcessPoolExecutor) -> 
     assert not first.died
     assert second is not None
     assert second.died
-    again = pool.run_jobs(_fails, [1, 3], 2, ready=copies)  # they are no longer of use
+    assert not deputy.lives
+    again = pool.run_jobs(_fails, [1, 3], 2, ready=deputy)  # it is no longer of use
     assert sorted(item.result or 0 for item in again) == [1, 3]
 
 
-def test_copies_leave_interrupts_to_the_process_that_made_them(copies: ProcessPoolExecutor) -> None:
-    found = [item.error for item in pool.run_jobs(_interrupted, range(6), 2, ready=copies)]
+@pytest.mark.parametrize("number", [1, 8])
+def test_a_job_that_ends_the_only_worker_is_that_job_alone(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    monkeypatch.setattr(forked, "may_fork", lambda: True)
+    with LocalScheduler(1, forks=True) as place:
+        done = {item.index: item for item in place.run(_fails, [*range(number - 1), 5], Needs(prepare=_ready))}
+        after = list(place.run(_knows, range(3), Needs(prepare=_ready)))
+    assert len(done) == number
+    died = {index for index, item in done.items() if item.error and item.error.died}
+    assert died == {number - 1, *({5} if number > 5 else ())}
+    assert {item.result[1] for item in after if item.result} == {os.getpid()}
+
+
+def test_copies_leave_interrupts_to_the_process_that_made_them(deputy: forked.Deputy) -> None:
+    found = [item.error for item in pool.run_jobs(_interrupted, range(6), 2, ready=deputy)]
     assert found == [None] * 6
 
 
-@pytest.mark.parametrize("allowed", [0, 1])
+def test_jobs_are_asked_for_when_it_is_their_turn(deputy: forked.Deputy) -> None:
+    """However many there are: two for each worker are under way, and what is done waits to be fetched."""
+    jobs = _Jobs(10_000)
+    outcomes = pool.run_jobs(_knows, jobs, 2, ready=deputy)
+    for number in range(1, 50):
+        next(outcomes)
+        assert jobs.asked <= number + 4
+    outcomes.close()  # type: ignore[attr-defined]
+    assert not deputy.lives
+    assert jobs.asked < 60
+
+
+@pytest.mark.parametrize("allowed", [0, 1, 2])
 def test_threads_where_no_more_processes_are_allowed(monkeypatch: pytest.MonkeyPatch, allowed: int) -> None:
     """A container may limit them, and what was made before the limit is told does not stay."""
     made: list[int] = []
@@ -104,24 +176,26 @@ def test_threads_where_no_more_processes_are_allowed(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(forked, "may_fork", lambda: True)
     monkeypatch.setattr(os, "fork", fork)
-    before = set(multiprocessing.active_children())
+    before = _below()
     with LocalScheduler(2, forks=True) as place:
         for _ in range(2):
-            done = list(place.run(_knows, range(4), Needs(prepare=lambda: True)))
-            assert {item.result[1] for item in done if item.result} == {os.getpid()}
-    assert len(made) == allowed
-    assert set(multiprocessing.active_children()) == before
+            done = list(place.run(_knows, range(4), Needs(prepare=_ready)))
+            assert sorted(item.result[0] for item in done if item.result) == [0, 1, 2, 3]
+            (worked,) = {item.result[1] for item in done if item.result}
+            assert (worked == os.getpid()) == (allowed == 0)
+        assert len(_below() - before) == min(allowed, 1)
+    assert len(made) == min(allowed, 1)  # those that the first one makes are counted there
+    assert _below() == before
 
 
 _PARENT = """
 import os, sys, time
 sys.path[:0] = {path!r}
-from medpodium.scoring.scheduling import forked
+from medpodium.scoring.scheduling import forked, pool
 
-pool = forked.forked_pool(2)
-busy = [pool.submit(time.sleep, 600) for _ in range(2)]
-print(*pool._processes, flush=True)
-time.sleep(600)
+deputy = forked.Deputy(lambda: True)
+print("ready", flush=True)
+list(pool.run_jobs(time.sleep, [600] * 4, 2, ready=deputy))
 """
 
 
@@ -129,8 +203,12 @@ def test_copies_end_with_the_process_that_made_them() -> None:
     command = [sys.executable, "-c", _PARENT.format(path=sys.path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        copies = [psutil.Process(int(number)) for number in parent.stdout.readline().split()]
-        assert len(copies) == 2
+        assert parent.stdout.readline() == "ready\n"
+        until = time.monotonic() + 30
+        copies: list[psutil.Process] = []
+        while len(copies) < 3 and time.monotonic() < until:
+            copies = psutil.Process(parent.pid).children(recursive=True)
+        assert len(copies) == 3
         parent.kill()
     until = time.monotonic() + 30
     while time.monotonic() < until and any(_lives(copy) for copy in copies):
@@ -157,7 +235,7 @@ def test_no_copies_beside_other_threads(monkeypatch: pytest.MonkeyPatch) -> None
     other.start()
     try:
         with LocalScheduler(2, forks=True) as place:
-            done = list(place.run(_knows, range(4), Needs(prepare=lambda: True)))
+            done = list(place.run(_knows, range(4), Needs(prepare=_ready)))
     finally:
         end.set()
         other.join()
@@ -187,5 +265,5 @@ def test_only_a_command_copies_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     monkeypatch.setattr(forked, "may_fork", lambda: asked.append(1) or False)
     for place, times in ((LocalScheduler(2), 0), (choose(Where(workers=2)), 1)):
-        list(place.run(_knows, range(3), Needs(prepare=lambda: True)))
+        list(place.run(_knows, range(3), Needs(prepare=_ready)))
         assert len(asked) == times
