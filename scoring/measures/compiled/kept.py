@@ -32,10 +32,10 @@ import numba
 from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.registry import cpu_target
-from numba.core.runtime.nrt import rtsys
 from numba.extending import intrinsic
 
 from medpodium.challenges.sources import hash_of, package_version
+from medpodium.scoring.measures.compiled import runtime
 
 # numba's type stubs do not know the options that leave out wrappers
 _KERNEL: dict[str, Any] = {"nogil": True, "no_cfunc_wrapper": True}
@@ -83,7 +83,7 @@ class _AtOnce(FunctionCache):
         found = self._load_ready(sig, target_context)
         if found is not None:
             return found
-        rtsys.initialize(target_context)
+        begin_runtime(target_context)
         with self._guard_against_spurious_io_errors():
             found = self._load_overload(sig, target_context)  # type: ignore[no-untyped-call]
             if found is not None:
@@ -95,7 +95,7 @@ class _AtOnce(FunctionCache):
             data = self.ready.load(self._index_key(sig, target_context.codegen()))  # type: ignore[no-untyped-call]
             if data is None:
                 return None
-            rtsys.initialize(target_context)  # before: what needs it could not be linked, which ends the process
+            begin_runtime(target_context)
             return self._impl.rebuild(target_context, data)
         except Exception:  # whatever is wrong there, compiling is right
             return None
@@ -106,6 +106,14 @@ class _AtOnce(FunctionCache):
         locator = self._impl.locator
         folder = READY / Path(locator.get_cache_path()).name
         return _Whole(str(folder), self._impl.filename_base, locator.get_source_stamp())  # type: ignore[no-untyped-call]
+
+
+@functools.cache
+def begin_runtime(context: Any) -> None:
+    """Have Numba's runtime there, from what the package brings or what was kept, or compiled and kept."""
+    folder, ready = cache_folder(), READY / runtime.file_name(context)
+    own = None if folder is None else folder / ready.name
+    runtime.begin(context, [*([ready] if _is_whole(ready) else []), *([own] if own else [])], own)
 
 
 class _Whole(IndexDataCacheFile):
@@ -145,7 +153,7 @@ def make_ready(kept: Path, folder: Path) -> None:
     folder : Path
         The package's :data:`READY`; what was there before is replaced.
     """
-    files = sorted(path for path in kept.rglob("*.nb[ic]") if path.is_file())
+    files = [path for ending in ("*.nrt", "*.nb[ic]") for path in sorted(kept.rglob(ending)) if path.is_file()]
     if not files:
         raise RuntimeError("nothing was compiled")
     shutil.rmtree(folder, ignore_errors=True)

@@ -27,6 +27,9 @@ READY = Path("scoring") / "measures" / "ready"
 SCORE = """
 import numba
 import numpy as np
+from numba.core.runtime import nrtdynmod
+made, make = [], nrtdynmod.create_nrt_module
+nrtdynmod.create_nrt_module = lambda context: made.append(1) or make(context)
 from medpodium.scoring.measures import kernels
 volume = np.zeros((2, 3, 16), np.uint8)
 volume[1, 1, 4:9] = 3
@@ -36,7 +39,7 @@ assert numba.config.CACHE_DIR == "" or "NUMBA_CACHE_DIR" in __import__("os").env
 hits = sum(kernels.row_extents.stats.cache_hits.values())
 # what is there already is loaded without the compiler's tables
 assert hits == 0 or "numba.np.arraymath" not in __import__("sys").modules
-print(kernels.__file__, start[1, 1], stop[1, 1], hits)
+print(kernels.__file__, start[1, 1], stop[1, 1], hits, len(made))
 """
 
 
@@ -54,6 +57,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _score(package: Path, home: Path, **more: str) -> bool:
     """Score with a copy of the package, and return whether it found its code compiled."""
+    hits, runtimes = _counts(package, home, **more)
+    assert not (hits and runtimes)  # where the one is, the other is, too
+    return hits > 0
+
+
+def _counts(package: Path, home: Path, **more: str) -> tuple[int, int]:
+    """Score with a copy of the package: how often it found its code compiled, and how often it compiled the runtime."""
     places = dict.fromkeys(("HOME", "USERPROFILE", "LOCALAPPDATA", "XDG_CACHE_HOME"), str(home))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
     environment |= places | {"PYTHONPATH": str(package.parent)} | more
@@ -61,10 +71,10 @@ def _score(package: Path, home: Path, **more: str) -> bool:
         [sys.executable, "-c", SCORE], env=environment, cwd=home.parent, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    path, start, stop, hits = done.stdout.rsplit(maxsplit=3)
+    path, start, stop, hits, runtimes = done.stdout.rsplit(maxsplit=4)
     assert Path(path).is_relative_to(package)
     assert (int(start), int(stop)) == (4, 9)
-    return int(hits) > 0
+    return int(hits), int(runtimes)
 
 
 def _kept(folder: Path) -> list[Path]:
@@ -198,6 +208,28 @@ def test_only_whole_code_for_this_processor_is_loaded(
     for code in (package / "scoring" / "measures").rglob(which):
         harm(code)
     assert (kernels.row_extents._cache._load_ready(key[0], here) is None) == (which != "*.py")
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, _cut, _flip])
+def test_a_runtime_that_is_not_whole_is_compiled_and_kept_anew(
+    installed: Path, tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    assert not _score(installed, home)
+    (runtime,) = home.rglob("*.nrt")
+    harm(runtime)
+    assert _counts(installed, home) == (1, 1)
+    assert _counts(installed, home) == (1, 0)
+    assert list(home.rglob("*.nrt")) == [runtime]
+
+
+def test_a_runtime_of_the_package_that_is_not_whole_is_not_used(built: Path, tmp_path: Path) -> None:
+    package, home = _with_code(built, tmp_path)
+    (runtime,) = (package / READY).rglob("*.nrt")
+    _flip(runtime)
+    assert _counts(package, home) == (1, 1)
+    assert len(list(home.rglob("*.nrt"))) == 1
 
 
 def test_what_other_packages_compile_stays_where_it_would_be(tmp_path: Path) -> None:
