@@ -78,7 +78,7 @@ print('LOADED', *sys.modules)"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = done.stdout.partition("LOADED")[2].split()
     assert "numpy" in loaded
-    assert not set(loaded) & {"pandas", "scipy.special", "medpodium.scoring.evidence.bootstrap"}
+    assert not set(loaded) & {"pandas", "numba", "scipy.special", "medpodium.scoring.evidence.bootstrap"}
 
 
 @pytest.mark.parametrize(

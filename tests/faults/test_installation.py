@@ -128,7 +128,8 @@ def test_installed_used_installed_for_development_used_and_removed(
     before = _files(ready)
     use(bootstrap=10)
     run(python.parent / "medpodium", "demo", "demo", "--cases", "2")
-    assert not list((tmp_path / "cache").rglob("*.nb[ic]"))
+    assert len(list(ready.rglob("*.nrt"))) == 1
+    assert not list((tmp_path / "cache").rglob("*.n[br]*"))
     assert _files(ready) == before
     pip(*install, "--editable", clone)
     assert [path.name for path in library.iterdir() if path.name == "medpodium"] == []

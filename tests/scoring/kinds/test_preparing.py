@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import SimpleITK
 
@@ -91,6 +93,40 @@ def test_a_case_after_it_loads_nothing_more(tmp_path: Path, labels: tuple[int, i
     arguments = [str(tmp_path / name) for name in ("set.yaml", "truth.nii.gz", "answer.nii.gz")]
     done = subprocess.run([sys.executable, "-c", ALONE, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+COMMAND = """
+import sys
+from medpodium.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as end:
+    print("\\nended", end.code or 0, "numba" in sys.modules, "pandas" in sys.modules)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are copied on Linux only")
+@pytest.mark.parametrize("cases", [1, 3])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_command_leaves_loops_and_their_compiler_to_its_deputy(tmp_path: Path, cases: int, workers: str) -> None:
+    """It reads tables meanwhile; neither waits for the other. (One processor would do one after the other.)"""
+    (tmp_path / "set.yaml").write_text(CHALLENGE.replace("lesions: {kind: lesion_f1}", ""), encoding="utf-8")
+    volume = np.zeros((20, 50, 60), np.uint8)
+    volume[3:9, 5:30, 4:50] = 1
+    volume[12:18, 10:40, 8:33] = 2
+    for folder, shift in (("truth", 0), ("team", 2)):
+        (tmp_path / folder).mkdir()
+        for case in range(cases):
+            image = SimpleITK.GetImageFromArray(np.roll(volume, (case, shift), axis=(1, 2)))  # no two alike
+            SimpleITK.WriteImage(image, tmp_path / folder / f"{case}.nii.gz")
+    arguments = ["score", "set.yaml", "--references", "truth", "--predictions", "team=team", "--out", "scores.csv"]
+    command = [sys.executable, "-c", COMMAND, *arguments, "--workers", workers]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    several = len(os.sched_getaffinity(0)) > 1
+    assert done.stdout.splitlines()[-1] == f"ended 0 {not several} True", done.stdout + done.stderr
+    scores = pd.read_csv(tmp_path / "scores.csv")
+    assert set(scores["status"]) == {"ok"}
+    assert scores["case"].nunique() == cases
 
 
 def test_prepared_threads_begin_at_once() -> None:
