@@ -151,13 +151,16 @@ def _serve(talk: Any, other_end: Any, parent: int, prepare: Callable[[], bool]) 
     with suppress(Exception):  # the first job will say it better
         ready = prepare()
     copies: ProcessPoolExecutor | None = None
+    most = 1
     with suppress(EOFError, OSError):  # the process has closed its end
         while True:
             function, number, workers = talk.recv()
             jobs = _Asked(talk, number)
             waiting, suspects = deque(range(number)), list[int]()
-            if ready and copies is None and workers > 1 and number > 1:
-                copies = forked_pool(workers)
+            if ready and workers > most and number > 1:
+                if copies is not None:
+                    copies.shutdown(wait=True)  # and with it go the threads that look after them
+                copies, most = forked_pool(workers), workers
             if copies is None:
                 for done in run_threads(_Packed(function), jobs, workers, first_alone=not ready):
                     talk.send(done)

@@ -153,7 +153,6 @@ class LocalScheduler(Scheduler):
         self._workers = workers
         self._forks = forks
         self._deputy: Deputy | None = None
-        self._most = 0
 
     def run(self, function: Callable[[J], R], jobs: Sequence[J], needs: Needs | None = None) -> Iterator[Done[R]]:
         """Run on this machine."""
@@ -163,8 +162,7 @@ class LocalScheduler(Scheduler):
         if not needs.apart and needs.memory_bytes * (count + _TIMES_TO_BE_SAFE) <= memory_limit():
             deputy = self._deputy_for(needs)
             if deputy is not None:
-                self._most = self._most or count
-                return run_jobs(function, jobs, min(count, self._most), ready=deputy)
+                return run_jobs(function, jobs, count, ready=deputy)
             ready = count > 1 and len(jobs) > 1 and needs.ready()
             return run_threads(function, jobs, count, first_alone=not ready)
         return run_jobs(function, jobs, count, apart=needs.apart)

@@ -98,6 +98,19 @@ def test_copies_know_what_this_process_knows_and_stay(
     assert not any(psutil.pid_exists(number) for number in made)
 
 
+def test_there_are_as_many_copies_as_the_largest_set_of_jobs_can_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A campaign scores several sets, one after the other, and the first of them may be a single case."""
+    monkeypatch.setattr(forked, "may_fork", lambda: True)
+    before, made = _below(), []
+    with LocalScheduler(3, forks=True) as place:
+        for number in (1, 2, 9, 2):
+            done = list(place.run(_knows, range(number), Needs(prepare=_ready)))
+            assert sorted(item.result[0] for item in done if item.result) == list(range(number))
+            made.append(len(_below() - before) - 1)
+    assert made == [0, 2, 3, 3]
+    assert _below() == before
+
+
 @pytest.mark.parametrize("prepare", [_ready, lambda: False, _broken])
 def test_what_jobs_take_is_fetched_by_the_one_that_does_them(
     monkeypatch: pytest.MonkeyPatch, prepare: Callable[[], bool]
