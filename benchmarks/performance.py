@@ -159,8 +159,9 @@ def _bad(options: argparse.Namespace) -> str:
     _draw({size: [rows[size, n, p]["x_good"] for s, n, p in asked if s == size] for size in options.sizes}, figure)
     return (
         f"## Bad predictions, {STRUCTURES} structures\n\n"
-        "NSD and HD95 from arrays. In each cell: CPU time against a good prediction of that size, memory of the "
-        "process against its, and CPU time against surface-distance on the same masks (below 1: faster).\n\n"
+        "NSD and HD95 from arrays. In each cell: CPU time against a good prediction of that size (measured in turn, in "
+        "one process), memory of the process against its, and CPU time against surface-distance on the same masks "
+        "(below 1: faster).\n\n"
         + _table(["prediction", *options.sizes], lines)
         + "\n\nThe same from two gzipped NIfTI files, which are read, too: what a submission costs an organizer. CPU "
         "time against a good prediction of that size, files included.\n\n"
