@@ -155,8 +155,9 @@ class _Meanwhile:
 
     def begin(self) -> None:
         """Import; call it once."""
-        self._thread = Thread(target=self._fetch, name="imports")
-        self._thread.start()
+        thread = Thread(target=self._fetch, name="imports")
+        thread.start()
+        self._thread = thread  # now: one that an interrupt keeps from starting cannot be waited for
 
     def _fetch(self) -> None:
         with suppress(ImportError):  # told to whoever needs it

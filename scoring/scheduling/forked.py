@@ -67,14 +67,14 @@ class Deputy:
         self._talk, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, self._talk, os.getpid(), prepare))
         try:
-            with _untold():
+            with _untold(), _interrupted_later():
                 self._process.start()
+                weakref.finalize(self, self._talk.close)  # or the program's end would wait for one that nobody closed
         except OSError:
             self._talk.close()
             raise
         finally:
             theirs.close()
-        weakref.finalize(self, self._talk.close)  # or the end of the program would wait for one that nobody closed
 
     @property
     def lives(self) -> bool:
@@ -205,8 +205,19 @@ def _untold() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """Put Ctrl-C off, also in a process that is made within the block: until :func:`_begin` it would answer it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     if os.getppid() != parent:  # it was faster
         os._exit(1)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import SimpleITK
 
@@ -105,28 +108,57 @@ except SystemExit as end:
 """
 
 
+def _command(folder: Path, cases: int, workers: str) -> list[str]:
+    """Write a set of cases and return the command that scores it in that folder."""
+    (folder / "set.yaml").write_text(CHALLENGE.replace("lesions: {kind: lesion_f1}", ""), encoding="utf-8")
+    volume = np.zeros((20, 50, 60), np.uint8)
+    volume[3:9, 5:30, 4:50] = 1
+    volume[12:18, 10:40, 8:33] = 2
+    for name, shift in (("truth", 0), ("team", 2)):
+        (folder / name).mkdir()
+        for case in range(cases):
+            image = SimpleITK.GetImageFromArray(np.roll(volume, (case, shift), axis=(1, 2)))  # no two alike
+            SimpleITK.WriteImage(image, folder / name / f"{case}.nii.gz")
+    arguments = ["score", "set.yaml", "--references", "truth", "--predictions", "team=team", "--out", "scores.csv"]
+    return [sys.executable, "-c", COMMAND, *arguments, "--workers", workers]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are copied on Linux only")
 @pytest.mark.parametrize("cases", [1, 3])
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_command_leaves_loops_and_their_compiler_to_its_deputy(tmp_path: Path, cases: int, workers: str) -> None:
     """It reads tables meanwhile; neither waits for the other. (One processor would do one after the other.)"""
-    (tmp_path / "set.yaml").write_text(CHALLENGE.replace("lesions: {kind: lesion_f1}", ""), encoding="utf-8")
-    volume = np.zeros((20, 50, 60), np.uint8)
-    volume[3:9, 5:30, 4:50] = 1
-    volume[12:18, 10:40, 8:33] = 2
-    for folder, shift in (("truth", 0), ("team", 2)):
-        (tmp_path / folder).mkdir()
-        for case in range(cases):
-            image = SimpleITK.GetImageFromArray(np.roll(volume, (case, shift), axis=(1, 2)))  # no two alike
-            SimpleITK.WriteImage(image, tmp_path / folder / f"{case}.nii.gz")
-    arguments = ["score", "set.yaml", "--references", "truth", "--predictions", "team=team", "--out", "scores.csv"]
-    command = [sys.executable, "-c", COMMAND, *arguments, "--workers", workers]
+    command = _command(tmp_path, cases, workers)
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     several = len(os.sched_getaffinity(0)) > 1
     assert done.stdout.splitlines()[-1] == f"ended 0 {not several} True", done.stdout + done.stderr
     scores = pd.read_csv(tmp_path / "scores.csv")
     assert set(scores["status"]) == {"ok"}
     assert scores["case"].nunique() == cases
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are copied on Linux only")
+@pytest.mark.parametrize("later_s", [0.02, 0.1, 0.3])
+def test_an_interrupted_command_ends_at_once_and_its_deputy_with_it(tmp_path: Path, later_s: float) -> None:
+    """A terminal sends Ctrl-C to all of them: the command answers, the others do not fill the screen."""
+    command = _command(tmp_path, 3, "2")
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as running:
+        own = psutil.Process(running.pid)
+        until = time.monotonic() + 60
+        while not (below := own.children(recursive=True)) and running.poll() is None and time.monotonic() < until:
+            pass  # as soon as there is one
+        time.sleep(later_s)
+        os.killpg(running.pid, signal.SIGINT)
+        said, _ = running.communicate(timeout=60)
+    assert below
+    assert "ended 130" in said, said
+    assert said.count("Interrupted") == 1
+    assert "Traceback" not in said
+    _, left = psutil.wait_procs(below, timeout=30)
+    assert not left
+    assert not (tmp_path / "scores.csv").exists()
 
 
 def test_prepared_threads_begin_at_once() -> None:
