@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from medpodium.scoring.kinds.protocol import (
     CaseScores,
     Kind,
     Observed,
+    Progress,
     ReferenceCheck,
     Row,
     over_budget,
@@ -32,6 +33,8 @@ from medpodium.scoring.scheduling.scheduler import Needs, Scheduler, SchedulerCo
 
 if TYPE_CHECKING:  # this module is imported by every worker, which needs no tables
     import pandas as pd
+
+D = TypeVar("D")
 
 ROW_COLUMNS = ("submission", "case", "structure", "metric", "value", "status")
 
@@ -110,6 +113,16 @@ def _see(job: CaseJob) -> None:
                 cause = f"case {job.case}: the file was there when the run began, and this process does not see it"
                 fix = "give every worker the same folders under the same paths, or run the command again"
                 raise InfrastructureError(Finding(SchedulerCode.FILE_NOT_SEEN, str(path), cause, fix))
+
+
+def told(outcomes: Iterable[D], number: int, progress: Progress | None) -> Iterator[D]:
+    """Hand outcomes on, and tell how many of them are done: before the first, and after every one."""
+    if progress is not None:
+        progress(0, number)
+    for count, done in enumerate(outcomes, start=1):
+        yield done
+        if progress is not None:
+            progress(count, number)
 
 
 def one_by_one(kind: Kind, job: CaseJob, place: Scheduler, needs: Needs) -> CaseScores | None:

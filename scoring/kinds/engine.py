@@ -16,7 +16,7 @@ from medpodium.challenges.schema.metrics.resource import MeasuredMetric
 from medpodium.findings import Finding, InfrastructureError, MedpodiumError, Severity, UsageError
 from medpodium.scoring import definitions, table
 from medpodium.scoring.groups import group_values, joined
-from medpodium.scoring.kinds.caseflow import CaseJobs, ScoreRows, one_by_one, score_job
+from medpodium.scoring.kinds.caseflow import CaseJobs, ScoreRows, one_by_one, score_job, told
 from medpodium.scoring.kinds.lookup import of
 from medpodium.scoring.kinds.protocol import (
     Asked,
@@ -316,10 +316,7 @@ def _run(
     notes: dict[int, Findings] = {}
     failed: dict[int, Finding] = {}
     observed: dict[int, list[Observed]] = {}
-    outcomes = place.run(score_job, jobs, needs)
-    if progress is not None:
-        progress(0, len(jobs))
-    for done_count, done in enumerate(outcomes, start=1):
+    for done in told(place.run(score_job, jobs, needs), len(jobs), progress):
         settled = done.result
         if settled is None and done.error is not None and done.error.died:
             settled = one_by_one(kind, jobs[done.index], place, needs)
@@ -331,8 +328,6 @@ def _run(
                 observed[done.index] = settled.observed
             if any(settled.findings.values()):
                 notes[done.index] = settled.findings
-        if progress is not None:
-            progress(done_count, len(jobs))
     failed = {index: failed[index] for index in sorted(failed)}
     if len(failed) == len(jobs):
         raise InfrastructureError(*failed.values())

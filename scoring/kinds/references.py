@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medpodium.findings import Finding, InfrastructureError, MedpodiumError, UsageError, has_errors
-from medpodium.scoring.kinds.caseflow import CaseJobs, check_job
+from medpodium.scoring.kinds.caseflow import CaseJobs, check_job, told
 from medpodium.scoring.kinds.lookup import of
 from medpodium.scoring.kinds.protocol import (
     BrokenReferencesError,
@@ -137,17 +137,12 @@ def _run(
     checks: dict[str, ReferenceCheck] = {}
     failed: list[Finding] = []
     needs = Needs(kind.job_bytes(jobs[0]), prepare=prepare)
-    outcomes = place.run(check_job, jobs, needs)
-    if progress is not None:
-        progress(0, len(jobs))
-    for done_count, done in enumerate(outcomes, start=1):
+    for done in told(place.run(check_job, jobs, needs), len(jobs), progress):
         case = known.cases[done.index]
         if done.result is not None:
             checks[case] = done.result
         else:
             failed.append(unreadable(done, case))
-        if progress is not None:
-            progress(done_count, len(jobs))
     if failed:
         raise InfrastructureError(*failed)
     return checks

@@ -18,6 +18,7 @@ import SimpleITK
 
 from medpodium.challenges import registry
 from medpodium.challenges.schema.definition import SegmentationTask
+from medpodium.scoring.kinds.caseflow import told
 from medpodium.scoring.kinds.lookup import of
 from medpodium.scoring.scheduling.scheduler import LocalScheduler, Needs
 
@@ -45,6 +46,7 @@ import sys
 from pathlib import Path
 from numba.core.caching import FunctionCache
 from medpodium.challenges import registry
+from medpodium.scoring.kinds.caseflow import told
 from medpodium.scoring.kinds.lookup import of
 from medpodium.scoring.kinds.protocol import CaseJob
 
@@ -194,3 +196,11 @@ def test_one_thread_needs_no_preparing() -> None:
     for workers, jobs in ((1, 3), (2, 1)):
         found = list(LocalScheduler(workers).run(str, range(jobs), Needs(prepare=prepare)))
         assert [item.result for item in found] == [str(number) for number in range(jobs)]
+
+
+def test_progress_is_told_before_the_first_case_and_after_every_one() -> None:
+    said: list[object] = []
+    for done in told(iter("ab"), 2, lambda *numbers: said.append(numbers)):
+        said.append(done)
+    assert said == [(0, 2), "a", (1, 2), "b", (2, 2)]
+    assert list(told("ab", 2, None)) == ["a", "b"]
