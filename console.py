@@ -39,10 +39,10 @@ from medpodium.findings import Code, ExitCode, Finding, MedpodiumError, Severity
 _NOTEBOOK = "JPY_PARENT_PID" in os.environ
 _WIDE = 140
 """Output that goes to a file, a pipe or a notebook is not squeezed into 80 columns."""
-out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() and not _NOTEBOOK else _WIDE)
-err = Console(
-    stderr=True, soft_wrap=True, highlight=False, width=None if sys.stderr.isatty() and not _NOTEBOOK else _WIDE
-)
+_PLAIN: dict[str, Any] = {"soft_wrap": True, "highlight": False, "emoji": False}
+"""What is printed stays as it is: a team may be called ``:heart:``."""
+out = Console(**_PLAIN, width=None if sys.stdout.isatty() and not _NOTEBOOK else _WIDE)
+err = Console(**_PLAIN, stderr=True, width=None if sys.stderr.isatty() and not _NOTEBOOK else _WIDE)
 
 _STYLE = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
 _MACHINE = {
@@ -250,7 +250,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: st
         table.add_row(*map(escape, row))
     if names:
         least = sum(min(width, _FOLDED) + _GAP + 1 for width in widths)  # rich keeps a blank or two for itself
-        (out if least <= out.width else Console(file=out.file, width=least)).print(table, soft_wrap=False)
+        (out if least <= out.width else Console(**_PLAIN, file=out.file, width=least)).print(table, soft_wrap=False)
     if alike:
         out.print(f"in every row: {', '.join(alike)}", markup=False, highlight=False)
 

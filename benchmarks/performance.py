@@ -65,6 +65,7 @@ def main() -> None:
         default=["256x256x120", "512x512x120", "512x512x240", "512x512x400"],
         help="voxels of such a case",
     )
+    parser.add_argument("--starts", type=int, default=25, help="rounds of a tiny case; 0 leaves it out")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, default=HERE.parent / "docs" / "performance.md")
     options = parser.parse_args()
@@ -76,6 +77,8 @@ def main() -> None:
         parts.append(_bad(options))
     if options.set:
         parts.append(_verb(options.set, options.set_sizes))
+    if options.starts:
+        parts.append(_start(options.starts))
     options.out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
@@ -220,6 +223,43 @@ def _one_set(cases: int, shape: tuple[int, int, int], folder: Path) -> list[str]
         alone = _in_process(folder, cases)
         rounds.append((wall, cpu, one, 2 * wall / one, alone, 2 * wall / alone))
     return [f"{np.median(values):.3g}" for values in zip(*rounds, strict=True)]
+
+
+def _start(rounds: int) -> str:
+    """Return what `score` takes where there is next to nothing to score, beside what its libraries take to import."""
+    imports = "import click, numba, numpy, pandas, pydantic, rich.progress, ruamel.yaml"
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        mask = np.zeros((32, 32, 16), np.uint8)
+        mask[4:20, 4:20, 3:9], mask[8:25, 6:22, 10:14] = 1, 2
+        for name, own in (("ref", mask), ("a", np.roll(mask, 1, axis=0))):
+            (folder / name).mkdir()
+            nibabel.save(nibabel.Nifti1Image(own, np.diag([1.0, 1.0, 2.5, 1.0])), folder / name / "c.nii.gz")
+        (folder / "set.yaml").write_text(CHALLENGE.format(structures="a: {label: 1}, b: {label: 2}"), encoding="utf-8")
+        score = [sys.executable, "-m", "medpodium.cli", "score", str(folder / "set.yaml")]
+        score += ["--references", str(folder / "ref"), "--predictions", f"a={folder / 'a'}"]
+        score += ["--out", str(folder / "scores.csv")]
+        commands = {
+            "`score` of one case of 32 x 32 x 16 voxels, one submission": score,
+            f"`{imports}`": [sys.executable, "-c", imports],
+        }
+        for command in commands.values():
+            _taken(command)
+        taken = {name: [] for name in commands}
+        for _ in range(rounds):
+            for name, command in commands.items():
+                taken[name].append(_taken(command))
+    rows = []
+    whole = taken[f"`{imports}`"]
+    for name, own in taken.items():
+        walls, ratio = [wall for wall, _ in own], [one[0] / other[0] for one, other in zip(own, whole, strict=True)]
+        cpu = np.median([cpu for _, cpu in own])
+        rows.append([name, f"{np.median(walls):.2f}", f"{min(walls):.2f}", f"{cpu:.2f}", f"{np.median(ratio):.2f}"])
+    heading = ["command", "wall s", "least wall s", "CPU s", "wall / that of the imports"]
+    words = f"Medians of {rounds} rounds in turn, everything compiled and kept; the second line is what Python takes to"
+    return (
+        f"## The start\n\n{words} import the libraries one after the other, and do nothing.\n\n{_table(heading, rows)}"
+    )
 
 
 def _taken(command: list[str]) -> tuple[float, float]:

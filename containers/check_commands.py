@@ -57,9 +57,10 @@ def predictions(
     from medpodium.challenges import registry
     from medpodium.scoring import groups
     from medpodium.scoring.kinds import engine
+    from medpodium.scoring.kinds.lookup import pick_task
 
     loaded = registry.load(challenge, variant=variant)
-    name = engine.pick_task(loaded, task)
+    name = pick_task(loaded, task)
     known = None if cases is None else groups.read_cases(cases)
     with console.progress() as bar:
         line = bar.add_task("checking cases", total=None)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
     from medpodium.challenges.schema.definition import Challenge
     from medpodium.scoring.kinds.engine import Result
     from medpodium.scoring.rescoring import Done
+    from medpodium.scoring.scheduling.scheduler import Scheduler
 
-_SUMMARY = ("medpodium.scoring.measuring.summary", "scipy.special")
-"""What is needed only once all cases are scored."""
+_SUMMARY = "medpodium.scoring.measuring.summary"
+_INTERVALS = "scipy.special"
+"""What is needed only once all cases are scored; intervals need several."""
 
 
 @dataclass(frozen=True)
@@ -104,18 +107,14 @@ def score(challenge: str, request: Request, where: Where, audit: bool, as_json: 
     All references are read first: if one of them is broken, nothing is scored and everything found is listed (exit
     code 1). A case on which the scorer itself fails is scored for nobody; the others are written (exit code 3).
     """
-    from medpodium.challenges.campaign.folder import is_campaign
-    from medpodium.scoring import rescoring
-
     folder = Path(challenge)
     again = None
-    if is_campaign(folder):
-        done = _score_campaign(folder, request, where)
-        loaded, result, out, again = done.challenge, done.result, done.out, (done.again, done.kept)
-    else:
-        loaded, result, out = _score(challenge, request, where)
-        scores, observed = _added(result, out) if request.add else (result.scores, result.observations)
-        rescoring.write(loaded, replace(result, scores=scores, observations=observed), out)
+    with _lean(), choose(where) as place:
+        if _is_campaign(folder):
+            done = _score_campaign(folder, request, place)
+            loaded, result, out, again = done.challenge, done.result, done.out, (done.again, done.kept)
+        else:
+            loaded, result, out = _score(challenge, request, place)
     rows: list[dict[str, Any]] = []
     if audit:
         from medpodium.scoring.kinds.segmentation.audit import audit_segmentation
@@ -143,25 +142,40 @@ def score(challenge: str, request: Request, where: Where, audit: bool, as_json: 
     console.finish(result.all_findings())
 
 
+@contextmanager
+def _lean() -> Iterator[None]:
+    """Have what is imported within the block leave out what takes time to start and has nothing to do here.
+
+    Threads of NumPy's algebra, and a search through everything installed for extensions of pydantic.
+    """
+    asked = {"OPENBLAS_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
+    own = {name: value for name, value in asked.items() if name not in os.environ}
+    os.environ.update(own)
+    try:
+        yield
+    finally:
+        for name in own:
+            os.environ.pop(name, None)
+
+
 class _Meanwhile:
     """Import modules on a thread of its own within a block: who waits for cases leaves the interpreter to it.
 
     Only for modules that import each other in no circle, so that threads which import cannot wait in one.
     """
 
-    def __init__(self, modules: Sequence[str]) -> None:
-        self._modules = modules
+    def __init__(self) -> None:
         self._thread: Thread | None = None
 
-    def begin(self) -> None:
+    def begin(self, modules: Sequence[str]) -> None:
         """Import; call it once."""
-        thread = Thread(target=self._fetch, name="imports")
+        thread = Thread(target=self._fetch, args=(modules,), name="imports")
         thread.start()
         self._thread = thread  # now: one that an interrupt keeps from starting cannot be waited for
 
-    def _fetch(self) -> None:
+    def _fetch(self, modules: Sequence[str]) -> None:
         with suppress(ImportError):  # told to whoever needs it
-            for module in self._modules:
+            for module in modules:
                 import_module(module)
 
     def __enter__(self) -> _Meanwhile:
@@ -193,23 +207,29 @@ def _given(path: Path | None, option: str) -> Path:
     return path
 
 
-def _score_campaign(folder: Path, request: Request, where: Where) -> Done:
+def _is_campaign(path: Path) -> bool:
+    if not path.is_dir():  # a name or a file: the room of campaigns need not be opened
+        return False
+    from medpodium.challenges.campaign.folder import is_campaign
+
+    return is_campaign(path)
+
+
+def _score_campaign(folder: Path, request: Request, place: Scheduler) -> Done:
     from medpodium.scoring.rescoring import Ask, score_campaign
 
     if request.add and request.out is not None:
         raise click.UsageError("--add is for tables outside of a campaign: its own table keeps the other tasks anyway.")
     if request.case_budget is not None:
         raise click.UsageError("--case-budget is for loose folders: a campaign's challenge file declares case_budget.")
-    with choose(where) as place:
-        ask = Ask(request.task, request.out, place, request.skip_broken, request.anew)
-        return score_campaign(folder, ask)
+    return score_campaign(folder, Ask(request.task, request.out, place, request.skip_broken, request.anew))
 
 
-def _score(reference: str, request: Request, where: Where) -> tuple[Challenge, Result, Path]:
+def _score(reference: str, request: Request, place: Scheduler) -> tuple[Challenge, Result, Path]:
     from medpodium.challenges import registry
-    from medpodium.scoring import groups
-    from medpodium.scoring.exchange.nnunet_results import references_of
-    from medpodium.scoring.kinds.engine import pick_task, score_task
+    from medpodium.scoring import definitions, groups
+    from medpodium.scoring.kinds.engine import score_task
+    from medpodium.scoring.kinds.lookup import pick_task
 
     loaded = registry.load(reference, variant=request.variant)
     task = pick_task(loaded, request.task)
@@ -217,10 +237,12 @@ def _score(reference: str, request: Request, where: Where) -> tuple[Challenge, R
         loaded = _with_budget(loaded, task, request.case_budget)
     references, out = _given(request.references, "references"), _given(request.out, "out")
     if (references / "dataset.json").is_file():
+        from medpodium.scoring.exchange.nnunet_results import references_of
+
         references = references_of(references)
     cases = None if request.cases is None else groups.read_cases(request.cases)
     resources = None if request.resources is None else groups.read_resources(request.resources)
-    with ExitStack() as shown, choose(where) as place, _Meanwhile(_SUMMARY) as meanwhile:
+    with ExitStack() as shown, _Meanwhile() as meanwhile:
         bar = console.progress()
         line = bar.add_task("scoring cases", total=None)
         begun = False
@@ -230,7 +252,7 @@ def _score(reference: str, request: Request, where: Where) -> tuple[Challenge, R
             if not begun:  # not before: these have threads, and processes are copied while there is one
                 begun = True
                 shown.enter_context(bar)
-                meanwhile.begin()
+                meanwhile.begin([_SUMMARY, _INTERVALS] if total > 1 else [_SUMMARY])
             bar.update(line, completed=done, total=total)
 
         result = score_task(
@@ -244,6 +266,8 @@ def _score(reference: str, request: Request, where: Where) -> tuple[Challenge, R
             skip_broken=request.skip_broken,
             progress=tell,
         )
+    scores, observed = _added(result, out) if request.add else (result.scores, result.observations)
+    definitions.write(loaded, scores, observed, out)
     return loaded, result, out
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from medpodium.challenges import scored
 from medpodium.findings import Code, Finding, Severity, UsageError
-from medpodium.scoring import published, table
+from medpodium.scoring import observations, published, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,6 +161,13 @@ def beside(path: str | Path) -> Path:
     """Return where the facts behind a table's digests are: ``scores.csv`` -> ``scores.definition.json``."""
     path = Path(path)
     return path.with_name(path.stem + SUFFIX)
+
+
+def write(challenge: Challenge, scores: pd.DataFrame, observed: pd.DataFrame | None, out: Path) -> list[Path]:
+    """Write a score table and what lies beside it; return what was written."""
+    table.write_scores(scores, out)
+    files = [out, write_beside(challenge, scores, out), observations.write_beside(observed, out)]
+    return [path for path in files if path is not None]
 
 
 def write_beside(challenge: Challenge, scores: pd.DataFrame, path: str | Path) -> Path:

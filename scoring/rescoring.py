@@ -99,7 +99,8 @@ def score_campaign(root: Path, ask: Ask | None = None) -> Done:
     InfrastructureError
         If references or predictions are not what was hashed.
     """
-    from medpodium.scoring.kinds.engine import pick_task
+    from medpodium.scoring import definitions
+    from medpodium.scoring.kinds.lookup import pick_task
 
     ask = ask or Ask()
     with campaigns.opened(root) as campaign:
@@ -117,7 +118,7 @@ def score_campaign(root: Path, ask: Ask | None = None) -> Done:
         parts += [_kept(old, name, set(now[name])) for name in others if old.scores is not None]
         whole = _plain(merged(_in_order(campaign, parts)))
         out = ask.out or campaign.scores_path
-        files = write(campaign.challenge, whole, out)
+        files = definitions.write(campaign.challenge, whole.scores, whole.observations, out)
         campaign.ledger.event("score", ", ".join(tasks), rows=len(whole.scores), again=again, out=str(out))
         if own:
             noted = {name: _noted(now[name], whole.scores, name) for name in tasks}
@@ -126,17 +127,6 @@ def score_campaign(root: Path, ask: Ask | None = None) -> Done:
             Scored(hashes, noted, source_hash()).note(campaign)
         total = sum(len(cases) for name in tasks for cases in now.get(name, {}).values())
         return Done(campaign.challenge, whole, out, again, total - again)
-
-
-def write(challenge: Challenge, result: Result, out: Path) -> list[Path]:
-    """Write a score table and what lies beside it; return what was written."""
-    from medpodium.scoring import definitions, observations, table
-
-    beside = observations.observations_path(out)
-    table.write_scores(result.scores, out)
-    files = [out, definitions.write_beside(challenge, result.scores, out)]
-    observations.write_beside(result.observations, out)
-    return [*files, *([beside] if result.observations is not None else [])]
 
 
 def _old(campaign: Campaign) -> _Old:

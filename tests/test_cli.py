@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +21,10 @@ from scipy import ndimage
 
 from medpodium import console
 from medpodium.cli import main
-from medpodium.scoring import commands
+from medpodium.scoring import commands, definitions
 from medpodium.scoring.kinds import engine
-from medpodium.scoring.scheduling.options import Where
+from medpodium.scoring.kinds.engine import Result
+from medpodium.scoring.scheduling.scheduler import LocalScheduler
 
 VERBS = [
     "challenges", "show", "lint", "demo", "check", "template", "init", "submit", "run", "status",
@@ -265,21 +266,74 @@ def test_parameters_are_gathered_into_a_dataclass() -> None:
 def test_tables_are_imported_once_others_check_references(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Before that, a second thread would keep the command from copying itself."""
     told: list[str] = []
-    begun: list[str] = []
+    begun: list[tuple[str, Sequence[str]]] = []
+    numbers = iter((1, 2))
 
-    def scored(*_: object, progress: Callable[[int, int], None], **__: object) -> None:
+    def scored(*_: object, progress: Callable[[int, int], None], **__: object) -> Result:
+        cases = next(numbers)
         for step in ("checked 0", "checked 1", "scored 0", "scored 1"):
             told.append(step)
-            progress(int(step[-1]), 1)
+            progress(int(step[-1]), cases)
+        return Result(pd.DataFrame(columns=["task", "metric"]), {})
 
-    monkeypatch.setattr(commands._Meanwhile, "begin", lambda _: begun.append(told[-1]))
+    monkeypatch.setattr(commands._Meanwhile, "begin", lambda _, modules: begun.append((told[-1], modules)))
     monkeypatch.setattr(engine, "score_task", scored)
+    monkeypatch.setattr(definitions, "write", lambda *_: [])
     request = commands.Request(
         (), tmp_path, tmp_path / "scores.csv", None, None, None, None, skip_broken=False, add=False, anew=False,
         case_budget=None,
     )  # fmt: skip
-    commands._score("flare-pancancer", request, Where())
-    assert begun == ["checked 0"]
+    for _ in range(2):
+        commands._score("flare-pancancer", request, LocalScheduler())
+    (first, for_one), (second, for_several) = begun
+    assert (first, second) == ("checked 0", "checked 0")
+    assert [*for_one, "scipy.special"] == list(for_several)  # one case has no interval
+
+
+TINY = """
+schema: 1
+name: tiny
+title: One case of a few voxels
+tasks:
+  t:
+    empty: {both: skip, reference: skip, prediction: worst}
+    structures: {a: {label: 1}}
+    metrics: {dice: {kind: dice}, hd95: {kind: hd_percentile, worst: diagonal}}
+recipes: {main: {steps: [{mean: [case, structure]}, {rank: {within: metric}}, {mean: metric}, rank]}}
+ranking: {t: main}
+"""
+SCORED = """
+import atexit, os, sys
+from medpodium.cli import main
+asked = ("OPENBLAS_NUM_THREADS", "PYDANTIC_DISABLE_PLUGINS")
+atexit.register(lambda: print("ASKED", *[os.environ.get(name) for name in asked]))
+atexit.register(lambda: print("MODULES", *sys.modules))
+main()
+"""
+
+
+def test_one_tiny_case_waits_for_nothing_it_has_no_use_for(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY, encoding="utf-8")
+    for folder, size in (("reference", 4), ("a", 3)):
+        (tmp_path / folder).mkdir()
+        mask = np.zeros((8, 8, 8), np.uint8)
+        mask[1:5, 1:5, 1 : 1 + size] = 1
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(mask), str(tmp_path / folder / "c.nii.gz"))
+    words = ["score", "tiny.yaml", "--references", "reference", "--predictions", "a=a", "--out", "scores.csv"]
+    asked = ("OPENBLAS_NUM_THREADS", "PYDANTIC_DISABLE_PLUGINS")
+    environ = {name: value for name, value in os.environ.items() if name not in asked}
+    done = subprocess.run(
+        [sys.executable, "-c", SCORED, *words], cwd=tmp_path, env=environ, capture_output=True, text=True, check=True
+    )
+    said = {line.split(" ")[0]: line.split(" ")[1:] for line in done.stdout.splitlines()}
+    schema = "medpodium.challenges.schema"
+    useless = {"scipy.special", "scipy.stats", "medpodium.challenges.campaign.folder", "medpodium.scoring.rescoring"}
+    useless |= {f"{schema}.{kind}" for kind in ("answers", "classification", "values", "tabular", "baseline")}
+    assert not useless & set(said["MODULES"])
+    assert said["ASKED"] == ["None", "None"]  # what is started later has all threads it wants
+    scores = pd.read_csv(tmp_path / "scores.csv").set_index("metric")["value"]
+    assert scores["dice"] == pytest.approx(2 * 48 / (48 + 64))
+    assert scores["hd95"] == 1.0
 
 
 def test_the_end_of_a_command_searches_nothing() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
+import subprocess
+import sys
 
 import click
 import pytest
@@ -120,3 +122,13 @@ def test_verbose_says_where_an_error_arose_and_what_it_took(words: tuple[str, ..
     assert (code, results) == (0, "result good\n")
     assert "a warning" in beside
     assert not any(text in beside for text in ("library", "Traceback", "MiB"))
+
+
+def test_names_are_printed_as_they_are() -> None:
+    """No word between colons becomes a picture."""
+    names = [":heart:", "a:warning:b", "[bold]x[/bold]"]
+    script = (
+        "import sys; from medpodium import console; console.print_table(['submission'], [[n] for n in sys.argv[1:]])"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *names], capture_output=True, encoding="utf-8", check=True)
+    assert done.stdout.split() == ["submission", *names]

@@ -26,7 +26,8 @@ from medpodium.baselines.staging.features import FEATURES, describe_liver
 from medpodium.challenges.naming.names import is_hidden
 from medpodium.challenges.naming.patterns import case_name, parse_name
 from medpodium.challenges.rows import read_sheet
-from medpodium.challenges.schema.definition import Challenge, ClassificationTask
+from medpodium.challenges.schema.classification import ClassificationTask
+from medpodium.challenges.schema.definition import Challenge
 from medpodium.findings import Finding, MedpodiumError
 from medpodium.scoring.kinds.classification.tasks import tasks_of
 

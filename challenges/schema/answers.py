@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
-from medpodium.challenges.schema.base import Model, Name
+from medpodium.challenges.schema.base import ByKind, Model, Name
 from medpodium.challenges.schema.metrics.answers import (
     ConfidenceMetric,
     ItemMetric,
@@ -133,7 +133,7 @@ AnswerMetric: TypeAlias = Annotated[
     | CalibrationMetric
     | ResourceMetric
     | AreaMetric,
-    Field(discriminator="kind"),
+    ByKind(),
 ]
 
 

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Iterator
-from typing import Annotated
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Annotated, Any, Protocol, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import (
+    CoreSchema,
+    ErrorDetails,
+    InitErrorDetails,
+    PydanticCustomError,
+    PydanticKnownError,
+    core_schema,
+)
 
 NAME = r"^[a-z0-9][a-z0-9._-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
@@ -25,6 +36,107 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, defer_build=True)
 
     unconfirmed: str | dict[str, str] | None = None
+
+
+@cache
+def model_at(place: str) -> type[BaseModel]:
+    """Return a model by the module below ``challenges.schema`` and its name in it: ``values:SurvivalTask``."""
+    module, name = place.split(":")
+    model: type[BaseModel] = getattr(import_module(f"medpodium.challenges.schema.{module}"), name)
+    return model
+
+
+@dataclass(frozen=True)
+class Later:
+    """Mark a field whose model is imported and built when a file has one.
+
+    Parameters
+    ----------
+    place : str
+        As :func:`model_at` takes it.
+    """
+
+    place: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Check a value by the model."""
+        return core_schema.no_info_plain_validator_function(lambda value: model_at(self.place).model_validate(value))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Return the model's."""
+        return handler(core_schema.definitions_schema(_built(model_at(self.place)), []))
+
+
+class OfKind(Protocol):
+    """What stands behind the name of a kind."""
+
+    @property
+    def model(self) -> type[BaseModel]:
+        """Its model."""
+
+
+@dataclass(frozen=True, eq=False)
+class ByKind:
+    """Mark a field that is one of several models, told apart by their field ``kind``.
+
+    As pydantic's discriminator, but a model is built when a file has one: nobody waits for those that it has not, which
+    is most of the time that a small challenge takes to load. Locations of errors name no kind.
+
+    Parameters
+    ----------
+    kinds : mapping of str to OfKind, optional
+        The models by their kinds; those of the union that is marked when left out.
+    default : str, optional
+        Kind meant when none is named.
+
+    Examples
+    --------
+    ``Annotated[Cat | Dog, ByKind()]``
+    """
+
+    kinds: Mapping[str, OfKind] | None = None
+    default: str | None = None
+
+    def __get_pydantic_core_schema__(self, union: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Check a value by the model of its kind."""
+        known, models = self.kinds, {} if self.kinds is not None else _by_kind(union)
+        names = models if known is None else known
+
+        def check(value: Any) -> Any:
+            if isinstance(value, BaseModel):
+                kind = getattr(value, "kind", None)
+            elif not isinstance(value, Mapping):
+                raise PydanticKnownError("dict_type")
+            elif "kind" in value or self.default is not None:
+                kind = value.get("kind", self.default)
+            else:
+                raise PydanticKnownError("union_tag_not_found", {"discriminator": "'kind'"})
+            if not isinstance(kind, str) or kind not in names:
+                expected = ", ".join(map(repr, names))
+                told = {"discriminator": "'kind'", "tag": str(kind), "expected_tags": expected}
+                raise PydanticKnownError("union_tag_invalid", told)
+            return (models[kind] if known is None else known[kind].model).model_validate(value)
+
+        return core_schema.no_info_plain_validator_function(check, metadata={"union": union})
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Return what pydantic's discriminator would say."""
+        if self.kinds is None:
+            models = _by_kind(schema["metadata"]["union"])
+        else:
+            models = {name: kind.model for name, kind in self.kinds.items()}
+        choices: dict[Any, CoreSchema] = {kind: _built(model) for kind, model in models.items()}
+        return handler(core_schema.tagged_union_schema(choices, discriminator="kind"))
+
+
+def _by_kind(union: Any) -> dict[str, type[BaseModel]]:
+    models = get_args(union) or (union,)
+    return {str(kind): model for model in models for kind in get_args(model.model_fields["kind"].annotation)}
+
+
+def _built(model: type[BaseModel]) -> CoreSchema:
+    model.model_rebuild()
+    return model.__pydantic_core_schema__
 
 
 def unconfirmed_facts(node: object, path: str = "") -> Iterator[tuple[str, object, str]]:

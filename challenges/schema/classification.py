@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
-from medpodium.challenges.schema.base import Model, Name
+from medpodium.challenges.schema.base import ByKind, Model, Name
 from medpodium.challenges.schema.metrics.pooled import (
     AllLabelsMetric,
     CaseClassMetric,
@@ -44,7 +44,7 @@ class BinaryProblem(Model):
     title: str | None = None
 
 
-ClassificationMetric: TypeAlias = Annotated[ClassesMetric, Field(discriminator="kind")]
+ClassificationMetric: TypeAlias = Annotated[ClassesMetric, ByKind()]
 _ABOUT_PROBLEMS = (ClassMetric, SensitivityMetric, ClassCalibrationMetric, CaseClassMetric)
 
 
@@ -186,7 +186,7 @@ class LabelColumns(Model):
 
 
 LabelsMetric: TypeAlias = Annotated[
-    LabelSetMetric | EachLabelMetric | AllLabelsMetric | ResourceMetric | AreaMetric, Field(discriminator="kind")
+    LabelSetMetric | EachLabelMetric | AllLabelsMetric | ResourceMetric | AreaMetric, ByKind()
 ]
 
 

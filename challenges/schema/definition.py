@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
-    Discriminator,
     Field,
     PrivateAttr,
-    Tag,
     ValidationError,
     ValidatorFunctionWrapHandler,
     field_validator,
@@ -23,28 +21,21 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from medpodium.challenges.naming.names import reserved_columns
-from medpodium.challenges.schema.base import Location, Model, Name, nearest, reworded, unconfirmed_facts
-from medpodium.challenges.schema.baseline import Baseline
-from medpodium.challenges.schema.classification import BinaryProblem, ClassificationTask
+from medpodium.challenges.schema.base import ByKind, Later, Location, Model, Name, nearest, reworded, unconfirmed_facts
 from medpodium.challenges.schema.kinds import KINDS
 from medpodium.challenges.schema.metrics.spec import Outcome
-from medpodium.challenges.schema.protocol import ContainerProtocol
 from medpodium.challenges.schema.segmentation import Geometry, SegmentationTask, Structure
 from medpodium.challenges.schema.steps import Names, Recipe, Ties
-from medpodium.challenges.schema.tabular import TableTask
 from medpodium.challenges.schema.task import Files, TaskModel
 
 __all__ = [
-    "BinaryProblem",
     "Challenge",
-    "ClassificationTask",
     "Debatable",
     "Files",
     "Geometry",
     "Group",
     "SegmentationTask",
     "Structure",
-    "TableTask",
     "Task",
     "TaskModel",
 ]
@@ -141,19 +132,16 @@ class Group(Model):
         return self
 
 
-def _kind_of(task: Any) -> str:
-    kind = task.get("kind", next(iter(KINDS))) if isinstance(task, dict) else getattr(task, "kind", "")
-    return str(kind)
-
-
 if TYPE_CHECKING:
+    from medpodium.challenges.schema.baseline import Baseline
+    from medpodium.challenges.schema.protocol import ContainerProtocol
+
     Task: TypeAlias = TaskModel
 else:
     # The table of kinds is the one list of tasks there is.
-    Task = Annotated[
-        Union[tuple(Annotated[kind.model, Tag(name)] for name, kind in KINDS.items())],  # noqa: UP007
-        Discriminator(_kind_of),
-    ]
+    Task = Annotated[TaskModel, ByKind(KINDS, default=next(iter(KINDS)))]
+    Baseline = Annotated[Model, Later("baseline:Baseline")]
+    ContainerProtocol = Annotated[Model, Later("protocol:ContainerProtocol")]
 
 
 def _task_words(problem: ErrorDetails) -> tuple[Location, str]:
@@ -161,7 +149,7 @@ def _task_words(problem: ErrorDetails) -> tuple[Location, str]:
     if problem["type"] == "union_tag_invalid" and not rest:
         kind = problem.get("ctx", {}).get("tag", "")
         return (name, "kind"), f"no kind of task {kind!r}{nearest(kind, KINDS)}; use one of {', '.join(KINDS)}"
-    return (name, *(rest[1:] if rest and rest[0] in KINDS else rest)), problem["msg"]
+    return (name, *rest), problem["msg"]
 
 
 class Debatable(Model):

@@ -33,6 +33,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     BeforeValidator,
+    ConfigDict,
     Field,
     FiniteFloat,
     TypeAdapter,
@@ -388,7 +389,7 @@ class Recipe(Model):
         return steps
 
 
-_STEPS: TypeAdapter[tuple[Step, ...]] = TypeAdapter(tuple[Step, ...])
+_STEPS: TypeAdapter[tuple[Step, ...]] = TypeAdapter(tuple[Step, ...], config=ConfigDict(defer_build=True))
 
 
 def parse_steps(steps: Any) -> tuple[Step, ...]:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
-from medpodium.challenges.schema.base import Name
+from medpodium.challenges.schema.base import ByKind, Name
 from medpodium.challenges.schema.metrics.masks import MaskMetric
 from medpodium.challenges.schema.metrics.pooled import ClassesMetric
 from medpodium.challenges.schema.metrics.spec import MetricKind, MetricSpec
@@ -36,7 +36,7 @@ class ImportedMetric(MetricSpec):
     worst: float | None = None
 
 
-TableMetric: TypeAlias = Annotated[ImportedMetric | MaskMetric | ClassesMetric, Field(discriminator="kind")]
+TableMetric: TypeAlias = Annotated[ImportedMetric | MaskMetric | ClassesMetric, ByKind()]
 
 
 class TableTask(TaskModel):

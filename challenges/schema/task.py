@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args, get_
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from medpodium.challenges.schema.base import Location, Model, Name, nearest, reworded
+from medpodium.challenges.schema.base import Location, Model, Name, model_at, nearest, reworded
 from medpodium.challenges.schema.metrics.spec import EmptyPolicy, MetricSpec, Scope
 from medpodium.challenges.schema.rules import Rules
 
@@ -94,8 +94,6 @@ class TaskModel(Model):
         written = value.get(key) if isinstance(value, Mapping) else None
         kind = written.get("kind") if isinstance(written, Mapping) else None
         family = kinds.get(kind) if isinstance(kind, str) else None
-        if rest and rest[0] == kind and len(cls.metric_families()) > 1:
-            rest = rest[1:]  # pydantic's tag of the family, which is no field of the file
         place, takes = (key, *rest), f"it takes: {', '.join(kinds)}"
         if problem["type"] == "union_tag_not_found" or (problem["type"] == "missing" and rest == ["kind"]):
             return (key,), f"a metric needs a kind; a {cls.kind_name()} task takes: {', '.join(kinds)}"
@@ -240,8 +238,9 @@ class TaskKind:
 
     Parameters
     ----------
-    model : type of TaskModel
-        What a challenge file may say about such a task.
+    place : str
+        Where the model is that says what a challenge file may say about such a task, as
+        :func:`~medpodium.challenges.schema.base.model_at` takes it.
     layout : {"files", "table"}
         One prediction (file or files) per case, or one table for all of them.
     words : Words
@@ -255,12 +254,20 @@ class TaskKind:
         a team that knows its own answer.
     """
 
-    model: type[TaskModel]
+    place: str
     layout: Literal["files", "table"]
     words: Words = Words()
     endings: tuple[str, ...] = ()
     computed: bool = True
     told: bool = True
+
+    @property
+    def model(self) -> type[TaskModel]:
+        """The model, which is imported when it is asked for."""
+        model = model_at(self.place)
+        if not issubclass(model, TaskModel):
+            raise TypeError(f"{self.place} is no model of a task")
+        return model
 
     @property
     def scopes(self) -> frozenset[Scope]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
-from medpodium.challenges.schema.base import Model, Name
+from medpodium.challenges.schema.base import ByKind, Model, Name
 from medpodium.challenges.schema.metrics.resource import AreaMetric, ResourceMetric
 from medpodium.challenges.schema.metrics.spec import MetricSpec
 from medpodium.challenges.schema.metrics.survival import ConcordanceMetric, CurveMetric, Time, TimeAucMetric
@@ -76,7 +76,7 @@ ValuesMetric: TypeAlias = Annotated[
     | SuccessMetric
     | ResourceMetric
     | AreaMetric,
-    Field(discriminator="kind"),
+    ByKind(),
 ]
 
 
@@ -179,7 +179,7 @@ class SurvivalColumns(Model):
 
 
 SurvivalMetric: TypeAlias = Annotated[
-    ConcordanceMetric | TimeAucMetric | CurveMetric | ResourceMetric | AreaMetric, Field(discriminator="kind")
+    ConcordanceMetric | TimeAucMetric | CurveMetric | ResourceMetric | AreaMetric, ByKind()
 ]
 
 

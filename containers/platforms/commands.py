@@ -39,7 +39,7 @@ class Asked:
         """Return the rules, and what is to be exported of them."""
         from medpodium.challenges import registry
         from medpodium.containers.platforms.source import Source
-        from medpodium.scoring.kinds.engine import pick_task
+        from medpodium.scoring.kinds.lookup import pick_task
 
         loaded = registry.load(self.challenge, variant=self.variant)
         return Source(loaded, pick_task(loaded, self.task), self.references, self.cases)

@@ -207,25 +207,6 @@ def check_task(
     return findings + kind.check_answers(task, known, answers, progress)
 
 
-def pick_task(challenge: Challenge, name: str | None) -> str:
-    """Return the task meant: the one named, or the challenge's only one.
-
-    Raises
-    ------
-    UsageError
-        If it does not exist, or none is named and there are several.
-    """
-    tasks = list(challenge.tasks)
-    if name is None and len(tasks) == 1:
-        return tasks[0]
-    if name in challenge.tasks:
-        return str(name)
-    cause = f"no task {name!r}" if name else f"the challenge has {len(tasks)} tasks and none is named"
-    raise UsageError(
-        Finding(ScoreCode.NO_TASK, challenge.reference, cause, f"add --task with one of: {', '.join(tasks)}")
-    )
-
-
 def _check_names(predictions: Mapping[str, Given]) -> None:
     if not predictions:
         raise UsageError(

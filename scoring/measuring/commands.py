@@ -71,7 +71,7 @@ def measure(
     A structure that only one of both masks holds gets the worst value: 0, or the image's diagonal for a distance.
     --out writes a score table for 'rank' and 'report', which take it together with what --save-challenge writes.
     """
-    from medpodium.scoring import definitions, table
+    from medpodium.scoring import definitions
     from medpodium.scoring.measuring.files import measure_files, measure_folders
 
     teams = _teams(reference, prediction, predictions)
@@ -90,8 +90,7 @@ def measure(
                 progress=lambda done, total: bar.update(line, completed=done, total=total),
             )
     if told.out is not None:
-        table.write_scores(scored.scores, told.out)
-        definitions.write_beside(scored.challenge, scored.scores, told.out)
+        definitions.write(scored.challenge, scored.scores, None, told.out)
     if told.save_challenge is not None:
         _write(scored.facts, told.save_challenge)
     _tell(scored, told)

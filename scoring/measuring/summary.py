@@ -30,13 +30,15 @@ def summary_rows(
         What pooled values were computed from.
     """
     rows = []
+    shown = ["ok", "empty-reference", "penalised", "missing", "failed", "skipped"]
+    shown += ["unlabelled"] if "unlabelled" in scores["status"].to_numpy() else []
     for task, own in scores.groupby("task", sort=False):
         settled = settle_task(own, challenge, str(task), ranked=False)
         means = settled.averages("submission", "metric").to_dict("index")
         ends = _intervals(challenge, str(task), settled, observations).to_dict("index")
-        for (submission, metric), part in own.groupby(["submission", "metric"], sort=False):
-            counts = part["status"].str.partition(":")[0].value_counts()
-            mean, interval = means[str(submission), str(metric)], ends[str(submission), str(metric)]
+        counts = _counts(own)
+        for submission, metric in own[["submission", "metric"]].drop_duplicates().itertuples(index=False, name=None):
+            mean, interval = means[submission, metric], ends[submission, metric]
             rows.append(
                 {
                     **({"task": task} if scores["task"].nunique() > 1 else {}),
@@ -47,16 +49,17 @@ def summary_rows(
                     "high": float(interval["high"]),
                     "interval": interval["note"] or interval["method"],
                     "n": int(mean["n"]),
-                    **{name: int(counts.get(name, 0)) for name in ("ok", "empty-reference", "penalised")},
-                    **{name: int(counts.get(name, 0)) for name in ("missing", "failed", "skipped")},
-                    **(
-                        {"unlabelled": int(counts.get("unlabelled", 0))}
-                        if "unlabelled" in scores["status"].to_numpy()
-                        else {}
-                    ),
+                    **{status: counts.get((submission, metric, status), 0) for status in shown},
                 }
             )
     return rows
+
+
+def _counts(scores: pd.DataFrame) -> dict[tuple[str, str, str], int]:
+    """Return how many scores of a submission and metric have a status, without the reason behind its colon."""
+    bare = {status: str(status).partition(":")[0] for status in scores["status"].unique()}
+    sizes = scores.groupby(["submission", "metric", scores["status"].map(bare)], sort=False, observed=True).size()
+    return {(str(team), str(metric), str(status)): int(size) for (team, metric, status), size in sizes.items()}
 
 
 def _intervals(challenge: Challenge, task: str, settled: Settled, observations: pd.DataFrame | None) -> pd.DataFrame:

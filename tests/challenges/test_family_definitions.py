@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from medpodium.challenges import lint, registry
-from medpodium.challenges.schema.definition import ClassificationTask, SegmentationTask
+from medpodium.challenges.schema.classification import ClassificationTask
+from medpodium.challenges.schema.definition import SegmentationTask
 
 FAMILIES = ("feta", "flare-pancancer", "liqa", "stunet-transfer", "topcow", "touchstone")
 EDITIONS = {

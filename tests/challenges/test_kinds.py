@@ -95,7 +95,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from medpodium.challenges.schema.base import Name
+from medpodium.challenges.schema.base import ByKind, Name
 from medpodium.challenges.schema.metrics.spec import MetricKind, MetricSpec
 from medpodium.challenges.schema.task import Files, TableFiles, TaskModel
 
@@ -127,14 +127,14 @@ class CountsTask(TaskModel):
 
     kind: Literal["counts"]
     files: Files = TableFiles()
-    metrics: dict[Name, Annotated[CountError | ExactCount, Field(discriminator="kind")]] = Field(min_length=1)
+    metrics: dict[Name, Annotated[CountError | ExactCount, ByKind()]] = Field(min_length=1)
     column: str = "count"
 
     def details(self) -> list:
         return [f"the count stands in the column {self.column}"]
 
 
-KINDS["counts"] = TaskKind(CountsTask, layout="table", words=Words(case="image", cases="images"))
+KINDS["counts"] = TaskKind("kinds:CountsTask", layout="table", words=Words(case="image", cases="images"))
 '''
 CELLS = """
 schema: 1

@@ -10,9 +10,10 @@ import pytest
 
 from medpodium.challenges import registry
 from medpodium.challenges.registry import DefinitionCode
-from medpodium.challenges.schema.definition import Challenge, SegmentationTask, TableTask
+from medpodium.challenges.schema.definition import Challenge, SegmentationTask
 from medpodium.challenges.schema.kinds import KINDS
 from medpodium.challenges.schema.metrics.spec import MetricSpec
+from medpodium.challenges.schema.tabular import TableTask
 from medpodium.findings import UsageError
 from medpodium.scoring.exchange.platforms import payload
 

@@ -20,6 +20,7 @@ from medpodium.scoring.exchange.platforms.unpack import unpack
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 KIND = {
+    "challenges/schema/counts.py",
     "challenges/schema/kinds.py",
     "scoring/kinds/counts/__init__.py",
     "scoring/kinds/counts/kind.py",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ from medpodium.scoring import table
 from medpodium.scoring.exchange.platforms import payload
 from medpodium.scoring.measuring import summary
 from medpodium.scoring.ranking.settled import settle_task
+
+STATUSES = ("ok", "empty-reference", "penalised", "missing", "failed", "skipped")
 
 BOUNDS: dict[str, tuple[float | None, float | None]] = {"acc": (0.0, 1.0), "dist": (None, 0.0)}
 """Worst and best value of the two metrics; a distance has no worst one unless it is declared."""
@@ -438,6 +441,10 @@ def _check_summaries(truth: Truth, drawn: Draw, challenge: Challenge) -> None:
             for case, cell in truth.column(name, metric, structure).items()
         }
         assert row["n"] == len(_numbers(cells))
+        own = drawn.rows[(drawn.rows["submission"] == name) & (drawn.rows["metric"] == metric)]
+        counts = Counter(status.partition(":")[0] for status in own["status"])
+        assert {status: row[status] for status in STATUSES} == {status: counts[status] for status in STATUSES}
+        assert row.get("unlabelled", 0) == counts["unlabelled"]
         assert _same(row["mean"], _mean(cells))
         assert math.isnan(row["low"]) or row["low"] <= row["mean"] <= row["high"]
     # a platform scores one submission at a time: what others were asked is not known there

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, TypeAlias
 
-from pydantic import Field
-
+from medpodium.challenges.schema.base import ByKind
 from medpodium.challenges.schema.metrics.instances import (
     InstanceMetric,
     PrecisionMetric,
@@ -44,4 +43,4 @@ MaskMetric: TypeAlias = (
     | TopologyMetric
 )
 """Every metric that two masks are enough for, or that a run of a container brings."""
-SegmentationMetric: TypeAlias = Annotated[MaskMetric, Field(discriminator="kind")]
+SegmentationMetric: TypeAlias = Annotated[MaskMetric, ByKind()]

@@ -173,9 +173,11 @@ def share_ends(values: Floats, mean: Floats, drawn: Resamples) -> Ends:
     units = (sizes > 0).sum(axis=0).astype(np.int64)
     ends = Ends.blank(len(mean), NO_NUMBER, units)
     ends.say(~np.isnan(mean), ONE_UNIT)
-    clustered = (sizes > 1).any(axis=0)
-    number = np.where(clustered, closed.effective(mean, sums, sizes), sizes.sum(axis=0))
-    ends.put(~np.isnan(mean) & (units > 1), *closed.wilson(mean, number), "wilson")
+    several = ~np.isnan(mean) & (units > 1)
+    if several.any():
+        clustered = (sizes > 1).any(axis=0)
+        number = np.where(clustered, closed.effective(mean, sums, sizes), sizes.sum(axis=0))
+        ends.put(several, *closed.wilson(mean, number), "wilson")
     return ends
 
 
@@ -200,8 +202,9 @@ def mean_ends(mean: Floats, influence: Influence, resampled: Callable[[Bools], F
     ends.say(several & (error <= 0), NO_SPREAD)
     several &= error > 0
     few = several & (units < FEW)
-    low, high = closed.student(mean, error, units.astype(np.float64))
-    ends.put(few, np.clip(low, *bounds), np.clip(high, *bounds), "student")
+    if few.any():
+        low, high = closed.student(mean, error, units.astype(np.float64))
+        ends.put(few, np.clip(low, *bounds), np.clip(high, *bounds), "student")
     rest = several & ~few
     if rest.any():
         bca = rest & (units >= FROM) & (np.abs(skew) > SKEWED)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -46,7 +48,7 @@ def overall(settled: Settled, units: Units, pooled: PooledCells | None = None, *
     array = settled.array
     real = np.flatnonzero(~np.asarray(array.pooled, dtype=bool))
     parts = []
-    with one_blas_thread():
+    with one_blas_thread() if units.number > 1 else nullcontext():  # one unit is not drawn
         for m, metric in enumerate(array.labels["metric"]):
             mean = means.reindex([(name, metric) for name in settled.submissions]).to_numpy(dtype=np.float64)
             state = array.state[..., m] == OK

@@ -24,7 +24,7 @@ _NAME = click.option("--submission", help="Name of the submission; the one in th
 
 def _task(challenge: str, name: str | None) -> SegmentationTask:
     from medpodium.challenges import registry
-    from medpodium.scoring.kinds.engine import pick_task
+    from medpodium.scoring.kinds.lookup import pick_task
     from medpodium.scoring.kinds.segmentation.tasks import task_of
 
     loaded = registry.load(challenge)

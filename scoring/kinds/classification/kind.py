@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medpodium.challenges.schema.definition import Challenge, ClassificationTask
+from medpodium.challenges.schema.classification import ClassificationTask
+from medpodium.challenges.schema.definition import Challenge
 from medpodium.findings import Finding, MedpodiumError
 from medpodium.scoring.kinds.classification.tasks import tasks_of
 from medpodium.scoring.kinds.protocol import CaseJob, CaseScores, Given, Kind, Observing, Predictions, References

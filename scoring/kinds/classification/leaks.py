@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from medpodium.challenges.schema.definition import ClassificationTask
+from medpodium.challenges.schema.classification import ClassificationTask
 from medpodium.findings import Code, Finding, Severity
 
 ALPHA = 0.01

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from medpodium.challenges.schema.definition import Challenge, ClassificationTask
+from medpodium.challenges.schema.classification import ClassificationTask
+from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.metrics.pooled import ClassCalibrationMetric, DistributionMetric, SensitivityMetric
 from medpodium.challenges.schema.metrics.spec import MetricSpec
 from medpodium.findings import Code, Finding, UsageError

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from medpodium.challenges.rows import Sheet, read_sheet
-from medpodium.challenges.schema.definition import ClassificationTask
+from medpodium.challenges.schema.classification import ClassificationTask
 from medpodium.findings import Finding, Severity
 from medpodium.scoring.kinds.classification import checks
 from medpodium.scoring.kinds.tables import AnswerCode, case_twice, find_table

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from medpodium.challenges.rows import read_sheet
-from medpodium.challenges.schema.definition import Challenge, ClassificationTask
+from medpodium.challenges.schema.classification import ClassificationTask
+from medpodium.challenges.schema.definition import Challenge
 from medpodium.challenges.schema.metrics.spec import MetricSpec
 from medpodium.findings import Code, Finding, Severity, UsageError
 from medpodium.scoring import table

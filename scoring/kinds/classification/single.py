@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from medpodium.challenges.schema.definition import ClassificationTask
+from medpodium.challenges.schema.classification import ClassificationTask
 from medpodium.challenges.schema.metrics.pooled import CaseClassMetric, CaseGradeMetric
 from medpodium.findings import Finding
 from medpodium.scoring import table

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from medpodium.challenges.schema.definition import Challenge, ClassificationTask
+from medpodium.challenges.schema.classification import ClassificationTask
+from medpodium.challenges.schema.definition import Challenge
 
 
 def tasks_of(challenge: Challenge) -> dict[str, ClassificationTask]:

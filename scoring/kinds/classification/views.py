@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from medpodium.challenges.schema.definition import Challenge, ClassificationTask
+from medpodium.challenges.schema.classification import ClassificationTask
+from medpodium.challenges.schema.definition import Challenge
 from medpodium.scoring.kinds.classification.observe import Observed, PooledScore, arrange, pooled_scores
 from medpodium.scoring.kinds.classification.tasks import tasks_of
 from medpodium.scoring.kinds.views import UNANSWERED, Certainty, Choices, Positions, Sides, View, Views

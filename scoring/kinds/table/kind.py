@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from medpodium.challenges.schema.definition import Challenge, TableTask
+from medpodium.challenges.schema.definition import Challenge
+from medpodium.challenges.schema.tabular import TableTask
 from medpodium.findings import Finding, UsageError
 from medpodium.scoring.kinds.protocol import CaseJob, CaseScores, Given, Kind, Predictions, References, ScoreCode
 
