@@ -59,7 +59,7 @@ def _counts(scores: pd.DataFrame) -> dict[tuple[str, str, str], int]:
     """Return how many scores of a submission and metric have a status, without the reason behind its colon."""
     bare = {status: str(status).partition(":")[0] for status in scores["status"].unique()}
     sizes = scores.groupby(["submission", "metric", scores["status"].map(bare)], sort=False, observed=True).size()
-    return {(str(team), str(metric), str(status)): int(size) for (team, metric, status), size in sizes.items()}
+    return dict(zip(sizes.index.to_list(), sizes.to_list(), strict=True))
 
 
 def _intervals(challenge: Challenge, task: str, settled: Settled, observations: pd.DataFrame | None) -> pd.DataFrame:
