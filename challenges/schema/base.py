@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import Annotated, Any, Protocol, get_args
+from typing import Annotated, Any, NamedTuple, Protocol, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic.json_schema import JsonSchemaValue
@@ -99,8 +99,7 @@ class ByKind:
 
     def __get_pydantic_core_schema__(self, union: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Check a value by the model of its kind."""
-        known, models = self.kinds, {} if self.kinds is not None else _by_kind(union)
-        names = models if known is None else known
+        known = _by_kind(union) if self.kinds is None else self.kinds
 
         def check(value: Any) -> Any:
             if isinstance(value, BaseModel):
@@ -111,27 +110,31 @@ class ByKind:
                 kind = value.get("kind", self.default)
             else:
                 raise PydanticKnownError("union_tag_not_found", {"discriminator": "'kind'"})
-            if not isinstance(kind, str) or kind not in names:
-                expected = ", ".join(map(repr, names))
+            if not isinstance(kind, str) or kind not in known:
+                expected = ", ".join(map(repr, known))
                 told = {"discriminator": "'kind'", "tag": str(kind), "expected_tags": expected}
                 raise PydanticKnownError("union_tag_invalid", told)
-            return (models[kind] if known is None else known[kind].model).model_validate(value)
+            return known[kind].model.model_validate(value)
 
-        return core_schema.no_info_plain_validator_function(check, metadata={"union": union})
+        return core_schema.no_info_plain_validator_function(check, metadata={"known": known})
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """Return what pydantic's discriminator would say."""
-        if self.kinds is None:
-            models = _by_kind(schema["metadata"]["union"])
-        else:
-            models = {name: kind.model for name, kind in self.kinds.items()}
-        choices: dict[Any, CoreSchema] = {kind: _built(model) for kind, model in models.items()}
+        known: Mapping[str, OfKind] = schema["metadata"]["known"]
+        choices: dict[Any, CoreSchema] = {kind: _built(behind.model) for kind, behind in known.items()}
         return handler(core_schema.tagged_union_schema(choices, discriminator="kind"))
 
 
-def _by_kind(union: Any) -> dict[str, type[BaseModel]]:
+class _Imported(NamedTuple):
+    """A model that is there already."""
+
+    model: type[BaseModel]
+
+
+def _by_kind(union: Any) -> dict[str, _Imported]:
     models = get_args(union) or (union,)
-    return {str(kind): model for model in models for kind in get_args(model.model_fields["kind"].annotation)}
+    kinds = {model: get_args(model.model_fields["kind"].annotation) for model in models}
+    return {str(kind): _Imported(model) for model, own in kinds.items() for kind in own}
 
 
 def _built(model: type[BaseModel]) -> CoreSchema:
