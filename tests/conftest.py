@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -17,8 +18,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have pytest-xdist hand files out in the order below, not the one with most tests first."""
+    """Have pytest-xdist hand files out in the order below, not the one with most tests first.
+
+    And have Ctrl-C heard, also by what tests start: a script that starts them with ``&`` has it ignored.
+    """
     config.option.loadscopereorder = False
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
