@@ -295,7 +295,7 @@ def named_folders(values: tuple[str, ...], option: str) -> dict[str, Path]:
 def progress() -> Progress:
     """Return a progress bar on stderr; it vanishes when done and stays silent when nobody watches, or wants to."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # names of data sets and folds stand in it
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -132,3 +132,13 @@ def test_names_are_printed_as_they_are() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script, *names], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.split() == ["submission", *names]
+
+
+def test_a_progress_bar_prints_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(console, "err", Console(file=stream, width=100, force_terminal=True))
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with console.progress() as bar:
+        bar.add_task("CT :heart: [b]x[/b] [/i]", total=3)
+        bar.refresh()
+    assert "CT :heart: [b]x[/b] [/i]" in stream.getvalue()
